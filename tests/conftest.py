@@ -1,0 +1,43 @@
+"""What all tests share: no network, no trackers, one tiny tokenizer, and the folder of real text."""
+
+import os
+from pathlib import Path
+
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+}
+
+import pytest
+
+from tests.tiny import make_tokenizer, real_pairs_folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def real_text() -> Path:
+    """The folder of real text; tests that take it carry the marker `realdata`."""
+    folder = real_pairs_folder()
+    if folder is None:
+        pytest.skip("XALIGN_DATA names no folder of real text")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_own_folder(tmp_path, monkeypatch):
+    """Nothing that a test writes by default lands in the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "real_text" in getattr(item, "fixturenames", ()):
+            item.add_marker("realdata")

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaForCausalLM, T5Config, T5ForConditionalGeneration
+
+from tests.tiny import FFN, LAYERS, WIDTH, make_model
+from xalign import Layout, Site, map_model
+from xalign.errors import ArgumentTypeError, ModelError
+
+
+class Unknown(LlamaForCausalLM):
+    pass
+
+
+def unknown_model():
+    """A Llama under another name, its modules unchanged."""
+    model = make_model("llama")
+    for module in model.modules():
+        if hasattr(module, "config"):
+            module.config.__class__ = type("Config", (type(module.config),), {"model_type": "mystery"})
+    return model
+
+
+LLAMA = Layout("layers", "mlp.gate_proj", "mlp.act_fn", "mlp.down_proj", "self_attn", "mlp", ("norm",))
+
+
+def test_what_a_map_says():
+    model_map = map_model(make_model("phi3").to(torch.bfloat16))
+    assert (model_map.n_layers, model_map.width, model_map.ffn_width) == (LAYERS, WIDTH, FFN)
+    assert model_map.dtype == torch.bfloat16
+    text = str(model_map)
+    for part in ("phi3: 3 blocks, width 32", "model.layers.0.mlp.down_proj (80)", "first half", "SiLUActivation"):
+        assert part in text
+    assert [str(site) for site in model_map.sites("hidden")] == [
+        *("embed.hidden", "0.hidden", "1.hidden", "2.hidden", "final.hidden")
+    ]
+    assert [str(site) for site in model_map.sites("gate")] == ["0.gate", "1.gate", "2.gate"]
+
+
+def test_an_unknown_architecture_names_the_override():
+    model = unknown_model()
+    with pytest.raises(ModelError, match=r"model_type mystery.*pass layout=Layout\(blocks="):
+        map_model(model)
+    place = map_model(model, LLAMA).place(Site("inner", 2))
+    assert (place.path, place.side, place.width) == ("model.layers.2.mlp.down_proj", "input", FFN)
+
+
+def test_a_layout_that_does_not_fit():
+    model = make_model("llama")
+    for changes, message in (
+        ({"gate": "mlp.wi"}, "block 0 has no module 'mlp.wi'"),
+        ({"fused": True}, "gate gives 40 values where the down projection takes 80"),
+        ({"blocks": "decoder.blocks"}, "not an architecture xalign knows"),
+    ):
+        from dataclasses import replace
+
+        with pytest.raises(ModelError, match=message):
+            map_model(model, replace(LLAMA, **changes))
+    with pytest.raises(ArgumentTypeError, match=r"layout must be an xalign\.model\.Layout"):
+        map_model(model, {"blocks": "layers"})
+
+
+def test_what_is_no_transformer():
+    with pytest.raises(ModelError, match=r"Linear \(no model_type\) is not an architecture"):
+        map_model(nn.Linear(2, 2))
+    with pytest.raises(ArgumentTypeError, match="must be a torch module, not str"):
+        map_model("gpt2")
+    config = T5Config(d_model=16, d_ff=32, num_layers=1, num_heads=2, vocab_size=50)
+    with pytest.raises(ModelError, match="model_type t5"):
+        map_model(T5ForConditionalGeneration(config))
+
+
+def test_two_stacks_are_ambiguous():
+    both = nn.ModuleDict({"policy": make_model("llama"), "reference": make_model("llama")})
+    with pytest.raises(ModelError, match=r"several stacks of blocks \(policy\.model, reference\.model\)"):
+        map_model(both)

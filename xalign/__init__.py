@@ -1,0 +1,53 @@
+"""xalign: measure, during training, how well a language model lines its languages up, and improve it.
+
+What is listed here is the public API. Names are loaded when first used, so that `import xalign` stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xalign.errors import XAlignError
+    from xalign.measurement import measure
+    from xalign.model.layouts import Layout
+    from xalign.model.map import ModelMap, map_model
+    from xalign.model.sites import Reading, Site
+    from xalign.model.visit import visit
+    from xalign.pairs.load import load_pairs
+    from xalign.pairs.parallel import ParallelPairs
+    from xalign.results.report import AlignmentReport
+
+__all__ = [
+    "AlignmentReport",
+    "Layout",
+    "ModelMap",
+    "ParallelPairs",
+    "Reading",
+    "Site",
+    "XAlignError",
+    "load_pairs",
+    "map_model",
+    "measure",
+    "visit",
+]
+
+_HOME = {
+    "AlignmentReport": "xalign.results.report",
+    "Layout": "xalign.model.layouts",
+    "ModelMap": "xalign.model.map",
+    "ParallelPairs": "xalign.pairs.parallel",
+    "Reading": "xalign.model.sites",
+    "Site": "xalign.model.sites",
+    "XAlignError": "xalign.errors",
+    "load_pairs": "xalign.pairs.load",
+    "map_model": "xalign.model.map",
+    "measure": "xalign.measurement",
+    "visit": "xalign.model.visit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'xalign' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value

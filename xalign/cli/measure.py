@@ -1,0 +1,102 @@
+"""`xalign measure MODEL`."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
+
+
+def measure(
+    model: Annotated[str, typer.Argument(help="Hub id or folder of a model.")],
+    pairs: Annotated[
+        str, typer.Option(help="'bundled', a folder of line-aligned files, a .tsv or a .jsonl file.")
+    ] = "bundled",
+    languages: Annotated[
+        str | None,
+        typer.Option(help="Codes separated by commas, like deu_Latn,sw; all there are by default."),
+    ] = None,
+    pivot: Annotated[str, typer.Option(help="Language the others are compared with.")] = "eng_Latn",
+    n: Annotated[int | None, typer.Option(help="Take the first N pairs; all by default.")] = None,
+    metrics: Annotated[
+        str, typer.Option(help="From nasca, navca, mexa, retrieval, margin; separated by commas.")
+    ] = "nasca,navca,mexa,retrieval",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Save report and heatmaps in this folder; nothing is saved by default."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a report that the folder already holds.")
+    ] = False,
+    template: Annotated[
+        str | None, typer.Option(help="Text around each sentence, like 'query: {text}'.")
+    ] = None,
+    template_pooled: Annotated[
+        bool, typer.Option("--template-pooled", help="Pool the template's tokens too.")
+    ] = False,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut sentences longer than the model's context.")
+    ] = False,
+    token_budget: Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")] = 4096,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
+    dtype: Annotated[
+        DtypeName, typer.Option(help="Type of the weights; auto keeps the checkpoint's.")
+    ] = DtypeName.auto,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes a GPU where there is one.")
+    ] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    progress: Annotated[
+        bool | None, typer.Option(help="Show progress bars; by default where stderr is a terminal.")
+    ] = None,
+) -> None:
+    """Measure how well a model lines languages up with a pivot language.
+
+    Prints a line per language and metric: the score with its 95 % interval, whether it lies above, at or
+    below the lexical floor (what shared tokens alone give), the best layer, and what the tokenizer makes of
+    the language.
+
+    Example: `xalign measure Qwen/Qwen3-0.6B --pairs flores200/devtest --languages deu,swh --n 100 --out
+        report`
+    """
+    from xalign.cli.loading import load_model
+    from xalign.measurement import measure as run
+    from xalign.pairs.load import load_pairs
+    from xalign.report.save import save_with_heatmaps
+    from xalign.results.saved import check_folder
+
+    shown = sys.stderr.isatty() if progress is None else progress
+    if out is not None:
+        check_folder(out, overwrite=overwrite)
+    text = load_pairs(pairs, None if languages is None else languages.split(","), pivot, n)
+    loaded, tokenizer = load_model(
+        model,
+        revision=revision,
+        dtype=dtype.value,  # type: ignore[arg-type]
+        device=device,
+        trust_remote_code=trust_remote_code,
+        progress=shown,
+    )
+    report = run(
+        loaded,
+        tokenizer,
+        text,
+        metrics.split(","),
+        template=template,
+        template_pooled=template_pooled,
+        truncate=truncate,
+        token_budget=token_budget,
+        revision=revision,
+        progress=shown,
+    )
+    console = Console()
+    console.print(report.table())
+    if out is not None:
+        for path in save_with_heatmaps(report, out, overwrite=overwrite):
+            console.print(f"wrote {path}")

@@ -1,0 +1,33 @@
+"""The errors xalign raises.
+
+Each message names the argument, the value seen, what is allowed, and what to do next. All derive from
+`XAlignError`, and from the built-in error a Python user would expect.
+"""
+
+
+class XAlignError(Exception):
+    """Any error that xalign raises on purpose."""
+
+
+class ArgumentError(XAlignError, ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class ArgumentTypeError(XAlignError, TypeError):
+    """An argument has a type that is not allowed."""
+
+
+class PairsError(XAlignError, ValueError):
+    """Parallel text that cannot be used as it is: unequal, empty, too few, broken."""
+
+
+class ModelError(XAlignError, ValueError):
+    """A model in which a site cannot be found, did not fire, or gives values that are not finite."""
+
+
+class ReportError(XAlignError, ValueError):
+    """A saved result that cannot be read, written or compared."""
+
+
+class MissingExtraError(XAlignError, ImportError):
+    """An optional package is needed and not installed; the message gives the `pip install`."""

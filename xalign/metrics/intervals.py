@@ -1,0 +1,149 @@
+"""95 % intervals of scores, and paired tests of their differences."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from xalign.errors import ArgumentError
+
+RESAMPLES = 2000
+
+Interval = tuple[float, float]
+
+
+def wilson_interval(hits: int, n: int, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a share of n bits. It is never empty, also at 0 and at 1.
+
+    Args:
+        hits: Number of bits that are 1.
+        n: Number of bits.
+        level: Coverage aimed at.
+
+    Reference:
+        Wilson (1927); Brown, Cai and DasGupta (2001), §4.
+
+    Example:
+        >>> [round(bound, 4) for bound in wilson_interval(0, 100)]
+        [0.0, 0.037]
+    """
+    if not 0 <= hits <= n or n < 1:
+        raise ArgumentError(f"hits={hits} must lie between 0 and n={n}, and n be at least 1")
+    z = float(norm.ppf((1 + level) / 2))
+    share = hits / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, " pair"], *, seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
+) -> Interval:
+    """Percentile bootstrap of a mean over sentences.
+
+    Values per sentence are resampled and never pairs: a repeated sentence would tie with itself, and ties
+    lose.
+
+    Args:
+        values: One value per sentence, such as its bit averaged over layers.
+        seed: The same seed gives the same interval.
+        level: Coverage aimed at.
+        resamples: Number of bootstrap samples.
+
+    Example:
+        >>> low, high = bootstrap_interval(np.array([0.0, 1.0] * 50))
+        >>> low < 0.5 < high
+        True
+    """
+    means = _resampled_means(values, seed, resamples)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def score_interval(values: Float[np.ndarray, " pair"], *, seed: int = 0) -> Interval:
+    """The 95 % interval of a mean of values in [0, 1].
+
+    `bootstrap_interval`, but where all sentences have the same value: resampling then says nothing, and
+    Wilson's interval of as many bits, which is wider, is given.
+
+    Example:
+        >>> [round(bound, 4) for bound in score_interval(np.zeros(100))]
+        [0.0, 0.037]
+    """
+    if np.all(values == values[0]) and values[0] in (0.0, 1.0):
+        return wilson_interval(int(values.sum()), len(values))
+    return bootstrap_interval(values, seed=seed)
+
+
+def layer_interval(values: Shaped[np.ndarray, " pair"], *, seed: int = 0) -> Interval:
+    """The 95 % interval of one layer's score: Wilson's of bits, a bootstrap of real values.
+
+    Example:
+        >>> [round(bound, 3) for bound in layer_interval(np.array([True, False] * 50))]
+        [0.404, 0.596]
+    """
+    if values.dtype == bool:
+        return wilson_interval(int(values.sum()), len(values))
+    return bootstrap_interval(values, seed=seed)
+
+
+def largest_layer_interval(
+    scores: Sequence[Float[np.ndarray, "layer pair"]], *, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Percentile bootstrap over sentences of the largest layer's mean, averaged over several scores.
+
+    The largest of several noisy means is too large on average, in the sample as in the resamples: read it as
+    a range of what would be reported, not of the truth.
+
+    Args:
+        scores: Per score (a language, a direction) one value per layer and sentence.
+        seed: The same seed gives the same interval.
+        level: Coverage aimed at.
+    """
+    largest = []
+    for values in scores:
+        means = np.stack([_resampled_means(layer, seed, RESAMPLES) for layer in values])
+        largest.append(means.max(axis=0))
+    low, high = np.quantile(np.mean(largest, axis=0), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_p_value(
+    differences: Float[np.ndarray, " pair"], *, seed: int = 0, resamples: int = RESAMPLES
+) -> float:
+    """Two-sided p-value of a mean difference of paired values, by flipping signs at random.
+
+    Without an effect, each sentence's difference is as likely to have the other sign. The observed mean
+    counts as one of the draws, so the smallest p is 1 / (resamples + 1).
+
+    Args:
+        differences: Per sentence, after minus before.
+        seed: The same seed gives the same p.
+        resamples: Number of random sign patterns.
+
+    Reference:
+        Fisher (1935), §21; Phipson and Smyth (2010) for counting the observed draw.
+
+    Example:
+        >>> paired_p_value(np.zeros(10))
+        1.0
+    """
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(resamples, len(differences)))
+    reached = np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9
+    return float((1 + reached.sum()) / (1 + resamples))
+
+
+def _resampled_means(values: Float[np.ndarray, " pair"], seed: int, resamples: int) -> NDArray[np.float64]:
+    if len(values) < 2:
+        raise ArgumentError(f"values has {len(values)} entry; at least 2 are needed for an interval")
+    means: NDArray[np.float64] = values[_draws(len(values), seed, resamples)].mean(axis=1)
+    return means
+
+
+@lru_cache(maxsize=4)
+def _draws(n: int, seed: int, resamples: int) -> Int[np.ndarray, "resample pair"]:
+    """The same draws for every layer and language of a report, made once."""
+    return np.random.default_rng(seed).integers(0, n, size=(resamples, n))

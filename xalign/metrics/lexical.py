@@ -1,0 +1,50 @@
+"""Lexical similarity: what shared tokens alone give, with no model at all."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from xalign.metrics.cosine import cosine_matrix
+
+
+def lexical_similarity(
+    pivot: Sequence[Sequence[int]], other: Sequence[Sequence[int]]
+) -> Float[Tensor, "pair pair"]:
+    """Cosines of position-weighted token-count vectors.
+
+    A sentence of T tokens is the vector Σ_t w_t · onehot(token_t) with w_t = t / (1 + … + T), the weights
+    that states are pooled with. Any metric of this matrix is that metric's lexical floor: what names, numbers
+    and shared words give under this tokenizer. A score below its floor says nothing about meaning.
+
+    Args:
+        pivot: Token ids of each pivot sentence.
+        other: Token ids of each translation, under the same tokenizer.
+
+    Returns:
+        C as of `cosine_matrix`, with entries in [0, 1].
+
+    Example:
+        >>> lexical_similarity([[1, 2], [3, 4]], [[1, 5], [6, 4]])
+        tensor([[0.2000, 0.0000],
+                [0.0000, 0.8000]], dtype=torch.float64)
+    """
+    columns = {
+        token: column for column, token in enumerate(sorted({t for ids in (*pivot, *other) for t in ids}))
+    }
+
+    def vectors(sentences: Sequence[Sequence[int]]) -> Float[Tensor, "pair token"]:
+        rows = np.repeat(np.arange(len(sentences)), [len(ids) for ids in sentences])
+        tokens = [columns[token] for ids in sentences for token in ids]
+        weights = np.concatenate(
+            [np.arange(1, len(ids) + 1) / (len(ids) * (len(ids) + 1) / 2) for ids in sentences]
+        )
+        # csr_matrix adds up what falls on the same place.
+        return torch.from_numpy(
+            csr_matrix((weights, (rows, tokens)), (len(sentences), len(columns))).toarray()
+        )
+
+    return cosine_matrix(vectors(pivot), vectors(other))

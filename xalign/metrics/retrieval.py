@@ -1,0 +1,50 @@
+"""Retrieval: does the nearest sentence of the other language translate this one?"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from xalign.metrics.weak_alignment import check_pairs
+
+
+def retrieval_from_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
+    """Top-1 retrieval from the pivot: bit i is 1 iff the first largest entry of row i is C[i, i].
+
+    Both directions at once are the weak-alignment bit (but for ties) and are not reported again. Chance is 1
+    / n.
+
+    Args:
+        similarity: C, rows for pivot sentences and columns for their translations.
+
+    Returns:
+        One bit per pair; their mean is top-1 accuracy.
+
+    Raises:
+        ArgumentError: Fewer than 2 pairs.
+
+    Reference:
+        Artetxe and Schwenk (2019), similarity search on Tatoeba; NeuronXA reports it as En→xx.
+
+    Example:
+        >>> retrieval_from_pivot(torch.tensor([[.9, .9, .1], [.2, .8, .3], [.1, .2, .7]])).tolist()
+        [True, True, True]
+    """
+    n = check_pairs(similarity)
+    # A NaN hides nothing: a row that holds one is not retrieved.
+    found = similarity.argmax(dim=1) == torch.arange(n, device=similarity.device)
+    return found & ~similarity.diagonal().isnan()
+
+
+def retrieval_to_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
+    """Top-1 retrieval to the pivot: `retrieval_from_pivot` of the transposed matrix (xx→En).
+
+    Example:
+        >>> retrieval_to_pivot(torch.tensor([[.9, .9, .1], [.2, .8, .3], [.1, .2, .7]])).tolist()
+        [True, False, True]
+    """
+    return retrieval_from_pivot(similarity.T)
+
+
+def retrieval_chance(n: int) -> float:
+    """The expected accuracy of retrieval among n candidates without any information."""
+    return 1 / n

@@ -1,0 +1,54 @@
+"""Weak alignment: is a sentence nearest to its translation, seen from both sides?"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from xalign.errors import ArgumentError
+
+
+def weak_alignment(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
+    """Weak-alignment bits of a similarity matrix; their mean is the score.
+
+    Bit i is 1 iff C[i, i] is strictly greater than every other entry of row i and of column i. Ties lose, and
+    so does whatever is compared with NaN.
+
+    The score is NASCA on neuron activation states, NAVCA on neuron activation values and MEXA on hidden
+    states; what differs is the reading, never this function.
+
+    Args:
+        similarity: C, rows for pivot sentences and columns for their translations. Swapping the two, or
+            reordering the pairs, reorders the bits and changes none.
+
+    Returns:
+        One bit per pair.
+
+    Raises:
+        ArgumentError: Fewer than 2 pairs.
+
+    Reference:
+        Kargaran et al. (2025), MEXA, §3.1; Huang et al. (2025), NeuronXA.
+
+    Example:
+        >>> weak_alignment(torch.tensor([[.9, .9, .1], [.2, .8, .3], [.1, .2, .7]])).tolist()
+        [False, False, True]
+    """
+    n = check_pairs(similarity)
+    diagonal = similarity.diagonal()
+    others = similarity.masked_fill(torch.eye(n, dtype=torch.bool, device=similarity.device), -torch.inf)
+    # amax passes NaN on, and comparing with NaN is false.
+    return (diagonal > others.amax(dim=0)) & (diagonal > others.amax(dim=1))
+
+
+def weak_alignment_chance(n: int) -> float:
+    """The expected score of n pairs whose similarities are independent: 1 / (2n − 1) (MEXA, §3.2)."""
+    return 1 / (2 * n - 1)
+
+
+def check_pairs(similarity: Float[Tensor, "pair pair"]) -> int:
+    """The number of pairs of a similarity matrix, at least 2."""
+    if len(similarity) < 2:
+        raise ArgumentError(
+            f"similarity has {len(similarity)} pair(s); at least 2 are needed to compare anything"
+        )
+    return len(similarity)

@@ -1,0 +1,1 @@
+"""Where things are in a model, and how to touch them."""

@@ -1,0 +1,54 @@
+"""`capture`: the tensors at some sites, with their gradient."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from xalign.errors import ArgumentError
+from xalign.model.layouts import Layout
+from xalign.model.sites import Site
+from xalign.model.visit import VisitFn, visit
+
+Captured = dict[Site, Float[Tensor, "batch token width"]]
+
+
+@contextmanager
+def capture(model: nn.Module, sites: Iterable[Site], *, layout: Layout | None = None) -> Iterator[Captured]:
+    """Keeps the tensor of each site as it passes, in the graph of the forward.
+
+    The tensors lie on the model's own path: a loss on them reaches the weights below, and the gradient of
+    whatever the model computes after them can be taken with respect to them. They stay valid after the
+    `with`; the hooks do not. A second forward inside the `with` replaces the tensors of the first.
+
+    Args:
+        model: The model that is called inside the `with`.
+        sites: The places.
+        layout: Module paths, for an architecture that is not known.
+
+    Yields:
+        Site -> tensor [batch, token, width], filled by the forward.
+
+    Example:
+        >>> site = Site("inner", 1)
+        >>> with capture(model, [site]) as states:
+        ...     output = model(**batch)
+        >>> loss = output.last_hidden_state.square().mean()
+        >>> torch.autograd.grad(loss, states[site])[0].shape
+        torch.Size([2, 5, 64])
+    """
+    sites = list(sites)
+    if not sites:
+        raise ArgumentError("sites is empty; name at least one place, like Site('hidden', 3)")
+    captured: Captured = {}
+
+    def keeper(site: Site) -> VisitFn:
+        def keep(values: Tensor) -> Tensor:
+            captured[site] = values
+            return values
+
+        return keep
+
+    with visit(model, {site: keeper(site) for site in sites}, layout=layout):
+        yield captured

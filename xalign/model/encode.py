@@ -1,0 +1,227 @@
+"""`encode`: sentences to right-padded, length-bucketed batches under a token budget."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
+
+Template = str | Callable[[str, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Sentences as token ids.
+
+    Attributes:
+        ids: Token ids per sentence, special tokens included as the tokenizer adds them.
+        pooled: Per sentence, which of its tokens are pooled.
+        own_tokens: Per sentence, how many tokens are its own: no special token, nothing of the template.
+        unknown_tokens: Of those, how many are the unknown token.
+    """
+
+    ids: tuple[tuple[int, ...], ...]
+    pooled: tuple[tuple[bool, ...], ...]
+    own_tokens: tuple[int, ...]
+    unknown_tokens: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """The number of sentences."""
+        return len(self.ids)
+
+    @property
+    def pooled_ids(self) -> list[list[int]]:
+        """Per sentence, the ids of its pooled tokens."""
+        return [
+            [token for token, pooled in zip(ids, mask, strict=True) if pooled]
+            for ids, mask in zip(self.ids, self.pooled, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sentences of similar length, padded on the right.
+
+    Attributes:
+        input_ids: Token ids, [batch, token].
+        attention_mask: 1 at real tokens, [batch, token].
+        pooled: True at tokens that are pooled, [batch, token].
+        rows: Per line of the batch, the rows of the sentences it stands for: equal sentences are run once, so
+            that their states are equal to the bit and tie.
+    """
+
+    input_ids: Int[Tensor, "batch token"]
+    attention_mask: Int[Tensor, "batch token"]
+    pooled: Bool[Tensor, "batch token"]
+    rows: tuple[tuple[int, ...], ...]
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    sentences: Sequence[str],
+    *,
+    language: str = "",
+    template: Template | None = None,
+    template_pooled: bool = False,
+    pool_special_tokens: bool = True,
+    context: int | None = None,
+    truncate: bool = False,
+    ids: Sequence[str] | None = None,
+) -> Encoded:
+    """Tokenizes sentences, one by one and without padding, whatever the tokenizer's own settings are.
+
+    Args:
+        tokenizer: A transformers tokenizer; a pad token is not needed.
+        sentences: The sentences.
+        language: Their code, for a template that is a function and for error messages.
+        template: `"query: {text}"`, or a function (text, language) -> text that keeps the sentence in its
+            text.
+        template_pooled: Pools the template's tokens and special tokens too, not only the sentence's own.
+        pool_special_tokens: Without a template, whether the special tokens that the tokenizer adds are
+            pooled.
+        context: The most tokens the model takes.
+        truncate: Cuts longer sentences to `context` instead of refusing them.
+        ids: Names of the sentences for error messages; row numbers where absent.
+
+    Raises:
+        ArgumentError: A template without `{text}` or that changes the sentence, a sentence longer than the
+            context, or one without any token to pool.
+    """
+    if not callable(tokenizer):
+        raise ArgumentTypeError(f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}")
+    names = ids if ids is not None else [str(row) for row in range(len(sentences))]
+    texts, spans = zip(*(_fill(template, sentence, language) for sentence in sentences), strict=True)
+    own_only = template is not None and not template_pooled
+    offsets = bool(getattr(tokenizer, "is_fast", False))
+    if own_only and not offsets:
+        raise ArgumentError(
+            f"template={template!r} needs a fast tokenizer to tell the sentence's tokens from the "
+            f"template's, and {type(tokenizer).__name__} is slow; pass template_pooled=True or load it with "
+            "use_fast=True"
+        )
+    coded = tokenizer(
+        list(texts),
+        padding=False,
+        truncation=False,
+        return_attention_mask=False,
+        return_special_tokens_mask=True,
+        return_offsets_mapping=offsets,
+        verbose=False,
+    )
+    kept_ids, kept_pooled, own_counts, unknown_counts, too_long, empty = [], [], [], [], [], []
+    for row, (tokens, special, span) in enumerate(
+        zip(coded["input_ids"], coded["special_tokens_mask"], spans, strict=True)
+    ):
+        if offsets:
+            own = [
+                not is_special and start < span[1] and end > span[0]
+                for is_special, (start, end) in zip(special, coded["offset_mapping"][row], strict=True)
+            ]
+        else:
+            own = [not is_special for is_special in special]
+        pooled = own if own_only or (template is None and not pool_special_tokens) else [True] * len(tokens)
+        if context is not None and len(tokens) > context:
+            too_long.append((names[row], len(tokens)))
+            tokens, pooled, own = tokens[:context], pooled[:context], own[:context]
+        if not any(pooled):
+            empty.append(names[row])
+        kept_ids.append(tuple(tokens))
+        kept_pooled.append(tuple(pooled))
+        own_counts.append(sum(own))
+        unknown = tokenizer.unk_token_id
+        unknown_counts.append(sum(mine and token == unknown for mine, token in zip(own, tokens, strict=True)))
+    where = f" in {language}" if language else ""
+    if too_long and not truncate:
+        shown = ", ".join(f"{name} ({length})" for name, length in too_long[:5])
+        raise ArgumentError(
+            f"{len(too_long)} sentence(s){where} have more tokens than the model's context of {context}: "
+            f"{shown}{' …' if len(too_long) > 5 else ''}; pass truncate=True to cut them, or leave them out"
+        )
+    if empty:
+        raise ArgumentError(f"sentence(s) {', '.join(empty[:5])}{where} have no token to pool")
+    return Encoded(tuple(kept_ids), tuple(kept_pooled), tuple(own_counts), tuple(unknown_counts))
+
+
+def make_batches(encoded: Encoded, *, token_budget: int, pad_id: int) -> list[Batch]:
+    """Groups sentences by length and pads each group on the right.
+
+    Args:
+        encoded: The sentences.
+        token_budget: The most tokens of a batch, padding included; a longer sentence gets a batch of its own.
+        pad_id: The id to pad with; padded positions are masked.
+    """
+    if isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1:
+        raise ArgumentError(f"token_budget={token_budget!r} must be a whole number of tokens, at least 1")
+    rows_of: dict[tuple[tuple[int, ...], tuple[bool, ...]], list[int]] = {}
+    for row, key in enumerate(zip(encoded.ids, encoded.pooled, strict=True)):
+        rows_of.setdefault(key, []).append(row)
+    # The longest first, so that memory that does not suffice is found out at once.
+    lines = sorted(rows_of, key=lambda key: len(key[0]), reverse=True)
+    batches = []
+    while lines:
+        longest = len(lines[0][0])
+        taken, lines = lines[: max(1, token_budget // longest)], lines[max(1, token_budget // longest) :]
+        batches.append(
+            Batch(
+                input_ids=torch.tensor([ids + (pad_id,) * (longest - len(ids)) for ids, _ in taken]),
+                attention_mask=torch.tensor(
+                    [(1,) * len(ids) + (0,) * (longest - len(ids)) for ids, _ in taken]
+                ),
+                pooled=torch.tensor([mask + (False,) * (longest - len(mask)) for _, mask in taken]),
+                rows=tuple(tuple(rows_of[line]) for line in taken),
+            )
+        )
+    return batches
+
+
+def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """An id to pad with: the pad token's, else the end-of-sequence token's, else 0; all are masked."""
+    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token_id is not None:
+            return int(token_id)
+    return 0
+
+
+def context_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The most tokens that both model and tokenizer take; None where neither says."""
+    config = getattr(model, "config", None)
+    if config is None:
+        raise ModelError(f"{type(model).__name__} has no config; pass a transformers model")
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    limits = [tokenizer.model_max_length]
+    positions = getattr(text, "max_position_embeddings", None)
+    if positions is not None:
+        # RoBERTa counts positions from its padding id + 1.
+        shifted = text.model_type in ("roberta", "xlm-roberta")
+        limits.append(positions - (text.pad_token_id + 1 if shifted else 0))
+    known = [limit for limit in limits if limit is not None and 0 < limit < 10**9]
+    return min(known, default=None)
+
+
+def _fill(template: Template | None, sentence: str, language: str) -> tuple[str, tuple[int, int]]:
+    """The text to tokenize, and where the sentence stands in it."""
+    if template is None:
+        return sentence, (0, len(sentence))
+    if isinstance(template, str):
+        if template.count("{text}") != 1:
+            raise ArgumentError(
+                f"template={template!r} must hold {{text}} exactly once, like 'query: {{text}}'"
+            )
+        start = template.index("{text}")
+        return template.replace("{text}", sentence), (start, start + len(sentence))
+    if not callable(template):
+        raise ArgumentTypeError(
+            f"template must be a string or a function (text, language) -> text, not {template!r}"
+        )
+    text = template(sentence, language)
+    if not isinstance(text, str) or text.count(sentence) != 1:
+        raise ArgumentError(
+            f"template(text, language) must return a text that holds the sentence exactly once; for "
+            f"{sentence[:60]!r} it gave {text!r:.80}"
+        )
+    return text, (text.index(sentence), text.index(sentence) + len(sentence))

@@ -1,0 +1,205 @@
+"""`read_states`: pooled states of sentences, taken without gradient and without a trace in the model."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from xalign.errors import ModelError
+from xalign.model.encode import Batch
+from xalign.model.layouts import Layout
+from xalign.model.map import ModelMap, map_model
+from xalign.model.sites import Pool, Reading, Site
+from xalign.model.visit import VisitFn, visit
+
+States = dict[Reading, Float[Tensor, "pair width"]]
+
+
+def read_states(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    readings: Iterable[Reading],
+    *,
+    layout: Layout | None = None,
+    on_batch: Callable[[], None] | None = None,
+) -> States:
+    """Runs the model over the batches once and pools every reading while it passes.
+
+    Nothing of the size of tokens × width outlives its batch. The model is left as it was: training modes,
+    random number generators and cache settings are put back, and no gradient is made.
+
+    Args:
+        model: The model; the forward goes through it, so that autocast and sharding hold.
+        batches: What `make_batches` gave.
+        readings: What to take; all of one site share one hook.
+        layout: Module paths, for an architecture that is not known.
+        on_batch: Called after each batch, for progress.
+
+    Returns:
+        For each reading a float32 tensor [pair, width] on the CPU, row i belonging to sentence i.
+
+    Raises:
+        ModelError: A site that is missing or silent, or states that are not finite; the first such layer is
+            named.
+    """
+    readings = list(dict.fromkeys(readings))
+    model_map = map_model(model, layout)
+    n = sum(len(rows) for batch in batches for rows in batch.rows)
+    widths = {reading: model_map.place(reading.site).width for reading in readings}
+    states: States = {reading: torch.empty(n, width) for reading, width in widths.items()}
+    with observing(model):
+        for batch in batches:
+            pooled = _read_batch(model, model_map, batch, readings)
+            lines = [line for line, rows in enumerate(batch.rows) for _ in rows]
+            rows = [row for group in batch.rows for row in group]
+            for reading, values in pooled.items():
+                states[reading][rows] = values.cpu()[lines]
+            if on_batch is not None:
+                on_batch()
+    return states
+
+
+@contextmanager
+def observing(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradient; afterwards modes and random number generators are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            # Not model.eval(), which some modules override to do more than this.
+            for module, _ in modes:
+                module.training = False
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def run(model: nn.Module, batch: Batch) -> None:
+    """One forward through the top-level model, without cache and with as little of the head as it allows."""
+    device = device_of(model)
+    inner: Any = getattr(model, "module", model)
+    if hasattr(inner, "get_base_model"):
+        inner = inner.get_base_model()
+    # The class, because trainers put functions without a signature in the place of the instance's forward.
+    accepted = signature(type(inner).forward).parameters
+    extra = {"use_cache": False, "logits_to_keep": 1}
+    model(
+        input_ids=batch.input_ids.to(device),
+        attention_mask=batch.attention_mask.to(device),
+        **{name: value for name, value in extra.items() if name in accepted},
+    )
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model takes its input."""
+    return next(model.parameters()).device
+
+
+def _read_batch(
+    model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]
+) -> dict[Reading, Float[Tensor, "batch width"]]:
+    by_site: dict[Site, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        by_site[reading.site].append(reading)
+    on_device = batch.pooled.to(device_of(model))
+    weights = {how: token_weights(on_device, how) for how in {reading.pool for reading in readings}}
+    real = batch.attention_mask.bool()
+    pooled: dict[Reading, Tensor] = {}
+    finite: list[bool] = []
+
+    def reader(wanted: Sequence[Reading]) -> VisitFn:
+        def look(values: Float[Tensor, "batch token width"]) -> None:
+            # Under autocast the forward computes in half precision, and pooling would too.
+            with torch.autocast(values.device.type, enabled=False):
+                for reading in wanted:
+                    state = state_of(values, reading, model_map)
+                    pooled[reading] = pool(state, weights[reading.pool].to(values.device), reading.pool)
+
+        return look
+
+    def check(values: Float[Tensor, "batch token width"]) -> None:
+        finite.append(_is_finite(values, real))
+
+    fns = {site: reader(wanted) for site, wanted in by_site.items()}
+    with (
+        visit(model, fns, layout=model_map.layout),
+        visit(model, {Site("hidden", "final"): check}, layout=model_map.layout),
+    ):
+        run(model, batch)
+    if not finite[0]:
+        raise ModelError(_first_not_finite(model, model_map, batch))
+    return pooled
+
+
+def state_of(
+    values: Float[Tensor, "batch token width"], reading: Reading, model_map: ModelMap
+) -> Float[Tensor, "batch token width"]:
+    """The state that a reading takes of a site's values, per token."""
+    layer = reading.site.layer
+    if reading.site.kind == "gate" and isinstance(layer, int):
+        needs_activation = reading.state == "active" and not model_map.keeps_sign(layer)
+        if needs_activation or reading.state == "act":
+            values = model_map.activation(layer)(values)
+    if reading.state == "abs":
+        return values.abs()
+    if reading.state == "active":
+        # One pass where (values > 0).float() takes two, the second of them slow.
+        return torch.gt(values, 0, out=torch.empty_like(values, dtype=torch.float32))
+    return values
+
+
+def pool(
+    states: Float[Tensor, "batch token width"], weights: Float[Tensor, "batch token"], how: Pool
+) -> Float[Tensor, "batch width"]:
+    """Pools states over the tokens of each sentence, in float32, by the weights of the same pool."""
+    states = states.float()
+    if how == "max":
+        return states.masked_fill(weights.unsqueeze(-1) == 0, -torch.inf).amax(dim=1)
+    if how == "last":
+        return states[torch.arange(len(states), device=states.device), weights.argmax(dim=1)]
+    return torch.bmm(weights.unsqueeze(1), states).squeeze(1)
+
+
+def token_weights(pooled: Bool[Tensor, "batch token"], how: Pool) -> Float[Tensor, "batch token"]:
+    """How much each token counts: 0 where it is not pooled, else summing to 1 over a sentence.
+
+    `weighted` gives t / (1 + … + T) to the t-th of T pooled tokens (MEXA, §3.1), `last` all to the last,
+    `mean` and `max` the same to each.
+    """
+    positions = pooled.cumsum(dim=1) * pooled
+    if how == "last":
+        raw = (positions == positions.amax(dim=1, keepdim=True)) & pooled
+    else:
+        raw = positions if how == "weighted" else pooled
+    return raw.float() / raw.sum(dim=1, keepdim=True)
+
+
+def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "batch token"]) -> bool:
+    """Whether all states of real tokens are finite: a sum is not if any term is not, and is quick."""
+    return bool(values[real.to(values.device)].sum(dtype=torch.float64).isfinite())
+
+
+def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch) -> str:
+    sites = model_map.sites("hidden")
+    real = batch.attention_mask.bool()
+    broken: list[Site] = []
+
+    def checker(site: Site) -> VisitFn:
+        def check(values: Tensor) -> None:
+            if not _is_finite(values, real):
+                broken.append(site)
+
+        return check
+
+    with visit(model, {site: checker(site) for site in sites}, layout=model_map.layout):
+        run(model, batch)
+    return (
+        f"the states at {min(broken, key=sites.index)} hold NaN or infinity, so no score can be given; check "
+        "the weights of that layer, or measure in float32 or bfloat16 if they overflow in float16"
+    )

@@ -1,0 +1,121 @@
+"""Names of places in a model, and of what is taken from them. Pure names: nothing here knows a model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xalign.errors import ArgumentError, ArgumentTypeError
+
+Kind = Literal["hidden", "gate", "inner", "attn_out", "mlp_out", "linear"]
+Layer = int | Literal["embed", "final"]
+State = Literal["value", "abs", "active", "act"]
+Pool = Literal["weighted", "last", "mean", "max"]
+
+KINDS: tuple[Kind, ...] = ("hidden", "gate", "inner", "attn_out", "mlp_out", "linear")
+STATES: tuple[State, ...] = ("value", "abs", "active", "act")
+POOLS: tuple[Pool, ...] = ("weighted", "last", "mean", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in a model.
+
+    Attributes:
+        kind: What is found there.
+
+            - `hidden`: the residual stream after block `layer`, or at `"embed"` or `"final"`;
+            - `gate`: the output of the gate projection, before its activation function (of fc1 where the
+              feed-forward network has no gate);
+            - `inner`: the input of the down projection, one coordinate per neuron;
+            - `attn_out`, `mlp_out`: what the sub-layer adds to the stream;
+            - `linear`: the output of the Linear at module path `name`.
+        layer: Block, counted from 0; for `hidden` also `"embed"` (the input of block 0) or `"final"` (after
+            the final norm); None for `linear`.
+        stack: `"encoder"` or `"decoder"` where a model has both, else empty.
+        name: Module path, for `linear` only.
+
+    Example:
+        >>> str(Site("inner", 3)), Site.parse("final.hidden")
+        ('3.inner', Site(kind='hidden', layer='final', stack='', name=None))
+    """
+
+    kind: Kind
+    layer: Layer | None = None
+    stack: str = ""
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses names that mean no place."""
+        if self.kind not in KINDS:
+            raise ArgumentError(f"kind={self.kind!r} must be one of {', '.join(KINDS)}")
+        if self.stack not in ("", "encoder", "decoder"):
+            raise ArgumentError(f"stack={self.stack!r} must be 'encoder', 'decoder' or empty")
+        if self.kind == "linear":
+            if not self.name or self.layer is not None:
+                raise ArgumentError("a linear site takes name='path.of.the.module' and no layer")
+            return
+        if self.name is not None:
+            raise ArgumentError(f"name={self.name!r} is for linear sites; {self.kind} takes a layer")
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int | str):
+            raise ArgumentTypeError(
+                f"layer={self.layer!r} must be a block number from 0, or for hidden 'embed' or 'final'"
+            )
+        if isinstance(self.layer, int):
+            if self.layer < 0:
+                raise ArgumentError(
+                    f"layer={self.layer} is negative; blocks are counted from 0, and 'final' is the last "
+                    "state"
+                )
+        elif self.kind != "hidden" or self.layer not in ("embed", "final"):
+            raise ArgumentError(
+                f"layer={self.layer!r} is no layer of kind {self.kind}; give a block number from 0"
+            )
+
+    def __str__(self) -> str:
+        """The printed form, which `parse` reads."""
+        if self.kind == "linear":
+            return f"linear:{self.name}"
+        return ".".join(part for part in (self.stack, str(self.layer), self.kind) if part)
+
+    @classmethod
+    def parse(cls, text: str) -> "Site":
+        """Reads `3.inner`, `decoder.3.inner`, `final.hidden` or `linear:model.layers.3.mlp.down_proj`."""
+        if text.startswith("linear:"):
+            return cls("linear", name=text.removeprefix("linear:"))
+        *stack, layer, kind = text.split(".") if text.count(".") in (1, 2) else ["", "", ""]
+        if not layer:
+            raise ArgumentError(
+                f"site {text!r} must look like '3.inner', 'final.hidden' or 'linear:module.path'"
+            )
+        return cls(kind, int(layer) if layer.isdecimal() else layer, *stack)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is taken from a site: a state per token, pooled over the tokens of a sentence.
+
+    Attributes:
+        site: The place.
+        state: `value`; `abs`; `active`, 1 where the activated value is > 0, else 0; `act`, the activation
+            function applied (`gate` only).
+        pool: `weighted`, the sum of w_t times the state with w_t = t / (1 + … + T) for t = 1…T; `last`;
+            `mean`; `max`. All run over the sentence's own real tokens.
+    """
+
+    site: Site
+    state: State = "value"
+    pool: Pool = "weighted"
+
+    def __post_init__(self) -> None:
+        """Refuses unknown states and pools."""
+        if self.state not in STATES:
+            raise ArgumentError(f"state={self.state!r} must be one of {', '.join(STATES)}")
+        if self.pool not in POOLS:
+            raise ArgumentError(f"pool={self.pool!r} must be one of {', '.join(POOLS)}")
+        if self.state == "act" and self.site.kind != "gate":
+            raise ArgumentError(
+                f"state='act' is the activated gate; site {self.site} has no activation function"
+            )
+
+    def __str__(self) -> str:
+        """Like `3.gate:active:weighted`."""
+        return f"{self.site}:{self.state}:{self.pool}"

@@ -1,0 +1,191 @@
+"""`visit`: the one door to a model's inside, and the only file that registers hooks."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from xalign.errors import ArgumentTypeError, ModelError
+from xalign.model.layouts import Layout
+from xalign.model.map import Place, map_model
+from xalign.model.sites import Site
+
+VisitFn = Callable[[Tensor], Tensor | None]
+
+
+@contextmanager
+def visit(model: nn.Module, fns: Mapping[Site, VisitFn], *, layout: Layout | None = None) -> Iterator[None]:
+    """Calls a function on the tensor of each site in every forward of the model.
+
+    Each function gets a tensor of shape [batch, token, width], whatever the module's own shape is (flattened
+    tokens, fused halves), and returns None to look, or a tensor of the same shape, dtype and device to put in
+    its place. Returning the very tensor it was given keeps that tensor on the model's own path, so that
+    gradients of what comes after reach it.
+
+    Hooks exist only inside the `with` and are gone after it, however it ends. Visits nest: the inner one sees
+    what the outer one put. Under gradient checkpointing, the second run inside backward is not a forward:
+    functions that look are not called again, functions that replace are, so the `with` must then enclose the
+    backward.
+
+    Args:
+        model: The model that is called inside the `with`; wrapped models (PEFT, DDP) are passed as they are
+            called.
+        fns: Site -> function.
+        layout: Module paths, for an architecture that is not known.
+
+    Raises:
+        ModelError: A site that the model does not have; or, during the forward, one that did not fire, fired
+            twice, or was given a tensor of another shape, dtype or device.
+
+    Example:
+        >>> seen = []
+        >>> with visit(model, {Site("inner", 0): lambda neurons: seen.append(neurons.shape)}):
+        ...     _ = model(**batch)
+        >>> seen
+        [torch.Size([2, 5, 64])]
+    """
+    for site in fns:
+        if not isinstance(site, Site):
+            raise ArgumentTypeError(
+                f"fns must map xalign.Site to functions, not {site!r:.60}; see Site.parse"
+            )
+    model_map = map_model(model, layout)
+    places = {site: model_map.place(site) for site in fns}
+    called = getattr(model, "_orig_mod", model)
+    door = _Door(fns)
+    with ExitStack() as stack:
+
+        def keep(handle: RemovableHandle) -> None:
+            stack.callback(handle.remove)
+
+        if any(_is_compiled(module) for module in model.modules()):
+            # A compiled graph does not see hooks added after it was made.
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        keep(called.register_forward_pre_hook(door.open, prepend=True))
+        keep(called.register_forward_hook(door.close))
+        if model_map.layout.flattened or any(site.kind == "linear" for site in fns):
+            keep(
+                model_map.blocks[0].register_forward_pre_hook(
+                    door.note_tokens, with_kwargs=True, prepend=True
+                )
+            )
+        for site, place in places.items():
+            if place.side == "input":
+                keep(place.module.register_forward_pre_hook(door.on_input(site, place), with_kwargs=True))
+            else:
+                keep(place.module.register_forward_hook(door.on_output(site, place)))
+        yield
+        door.leave()
+
+
+class _Door:
+    """Counts what fires in one forward, and hands each tensor to its function in the common shape."""
+
+    def __init__(self, fns: Mapping[Site, VisitFn]) -> None:
+        self._fns = fns
+        self._is_open = False
+        self._forwards = 0
+        self._fired: Counter[Site] = Counter()
+        self._fired_outside = False
+        self._writes: set[Site] = set()
+        self._tokens = torch.Size()
+
+    def open(self, module: nn.Module, args: Any) -> None:  # noqa: ARG002
+        self._is_open = True
+        self._forwards += 1
+        self._fired.clear()
+
+    def close(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
+        self._is_open = False
+        silent = [str(site) for site in self._fns if not self._fired[site]]
+        if silent:
+            raise ModelError(
+                f"site(s) {', '.join(silent)} did not fire in this forward of {type(module).__name__}: "
+                "something bypasses their modules; print(map_model(model)) shows which they are, layout= "
+                "overrides them"
+            )
+
+    def leave(self) -> None:
+        if self._fired_outside and not self._forwards:
+            raise ModelError(
+                "the sites fired, but the visited model itself was never called: visit the object you call "
+                "(the PeftModel, not its base model)"
+            )
+
+    def note_tokens(self, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+        self._tokens = _first_tensor(args, kwargs).shape[:2]
+
+    def on_input(self, site: Site, place: Place) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
+            new = self._pass(site, place, _first_tensor(args, kwargs))
+            if new is None:
+                return None
+            if args:
+                return (new, *args[1:]), kwargs
+            return args, kwargs | {next(iter(kwargs)): new}
+
+        return hook
+
+    def on_output(self, site: Site, place: Place) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
+            new = self._pass(site, place, output[0] if isinstance(output, tuple) else output)
+            if new is None:
+                return None
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        return hook
+
+    def _pass(self, site: Site, place: Place, raw: Tensor) -> Tensor | None:
+        if self._is_open:
+            self._fired[site] += 1
+            if self._fired[site] > 1:
+                raise ModelError(
+                    f"site {site} fired twice in one forward: {place.path} is called more than once, so "
+                    "there is no one tensor to give"
+                )
+        else:  # recomputed in backward, or called around the visited model
+            self._fired_outside = True
+            if site not in self._writes:
+                return None
+        given = raw.reshape(*self._tokens, -1) if raw.dim() == 2 and self._tokens else raw
+        if given.dim() != 3:
+            raise ModelError(f"site {site} has shape {tuple(raw.shape)}, which is not [batch, token, width]")
+        rest = None
+        if place.half:
+            given, rest = given[..., : place.width], given[..., place.width :]
+        new = self._fns[site](given)
+        if new is None:
+            return None
+        if new is not given:
+            self._writes.add(site)
+            _check(site, given, new)
+        elif given is raw:
+            return None
+        if rest is not None:
+            new = torch.cat([new, rest], dim=-1)
+        return new.reshape(raw.shape)
+
+
+def _check(site: Site, given: Tensor, new: Tensor) -> None:
+    if not isinstance(new, Tensor):
+        raise ArgumentTypeError(
+            f"the function at site {site} must return None or a tensor, not {type(new).__name__}"
+        )
+    for name in ("shape", "dtype", "device"):
+        if getattr(new, name) != getattr(given, name):
+            raise ModelError(
+                f"the function at site {site} returned {name} {getattr(new, name)} where "
+                f"{getattr(given, name)} is expected"
+            )
+
+
+def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    return args[0] if args else next(iter(kwargs.values()))  # type: ignore[no-any-return]
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None

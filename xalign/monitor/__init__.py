@@ -1,0 +1,1 @@
+"""Alignment along a training run."""

@@ -1,0 +1,166 @@
+"""Parallel text in a folder of line-aligned files, named as in FLORES, NTREX, MEXA or Tatoeba."""
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from xalign.errors import ArgumentError, PairsError
+from xalign.pairs.bitext import Bitext
+from xalign.pairs.languages import normalize_language
+from xalign.pairs.lines import read_lines
+
+_NTREX = re.compile(r"newstest2019-(?:src|ref(?:-\d+)?)\.(?P<code>[A-Za-z_-]+)\.txt")
+_BITEXT = re.compile(r"(?:\w+\.)?(?P<a>\w+)-(?P<b>\w+)\.(?P<side>\w+?)(?:\.txt)?")
+_PLAIN = re.compile(r"(?P<code>[A-Za-z_-]+)\.(?:txt|dev|devtest|test)")
+_NOT_TEXT = re.compile(r"(?i)(readme|licen[cs]e|metadata|document_ids|sent_ids)\b.*|.*\.(md|py|sh|json)")
+_PUD_ID = re.compile(r"[nw]\d{8}")
+
+
+def read_folder(folder: Path, pivot: str) -> dict[str, Bitext]:
+    """Reads line-aligned files: one per language (n-way), or one per side of each bitext.
+
+    Raises:
+        PairsError: No file's name gives a language, the pivot has none, or line counts differ.
+    """
+    sides = {frozenset((a, b)): {a: pa, b: pb} for a, pa, b, pb in _bitext_files(folder)}
+    if sides:
+        return _separate_bitexts(folder, pivot, sides)
+    paths = _language_files(folder)
+    if not paths:
+        raise PairsError(
+            f"{folder} holds no file that is named like parallel text; name the files by language, like "
+            "deu_Latn.txt"
+        )
+    if pivot not in paths:
+        raise PairsError(f"{folder} has no file for the pivot {pivot}; it has {', '.join(paths)}")
+    texts = {code: tuple(read_lines(path)) for code, path in paths.items()}
+    n = len(texts[pivot])
+    unequal = {code: len(side) for code, side in texts.items() if len(side) != n}
+    if unequal:
+        counts = ", ".join(f"{paths[code].name} {count}" for code, count in unequal.items())
+        raise PairsError(
+            f"{folder}: {paths[pivot].name} has {n} lines, but {counts}; line i of every file must say the "
+            "same"
+        )
+    ids = _sentence_ids(folder, n)
+    documents = _documents(folder, n, ids)
+    rows = ids if ids is not None else tuple(str(row) for row in range(n))
+    return {
+        code: Bitext(code, pivot, side, texts[pivot], rows, documents)
+        for code, side in texts.items()
+        if code != pivot
+    }
+
+
+def _separate_bitexts(
+    folder: Path, pivot: str, sides: dict[frozenset[str], dict[str, Path]]
+) -> dict[str, Bitext]:
+    bitexts: dict[str, Bitext] = {}
+    for pair, paths in sides.items():
+        if pivot not in pair:
+            continue
+        (code,) = pair - {pivot}
+        pivot_side, side = tuple(read_lines(paths[pivot])), tuple(read_lines(paths[code]))
+        if len(pivot_side) != len(side):
+            raise PairsError(
+                f"{folder}: {paths[pivot].name} has {len(pivot_side)} lines and {paths[code].name} "
+                f"{len(side)}; line i of both must say the same"
+            )
+        bitexts[code] = Bitext(code, pivot, side, pivot_side, tuple(str(row) for row in range(len(side))))
+    if not bitexts:
+        raise PairsError(
+            f"{folder} has no bitext with the pivot {pivot}; it has "
+            f"{', '.join('-'.join(sorted(p)) for p in sides)}"
+        )
+    return bitexts
+
+
+def _bitext_files(folder: Path) -> Iterator[tuple[str, Path, str, Path]]:
+    """The two sides of each bitext: `eng-deu.eng` beside `eng-deu.deu`, or a folder of two files."""
+    halves: dict[tuple[str, str], dict[str, Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.name.count("-") == 1:
+            a, b = (_language(part) for part in path.name.split("-"))
+            inside = _language_files(path) if a and b else {}
+            if a in inside and b in inside:
+                yield a, inside[a], b, inside[b]
+        elif match := _BITEXT.fullmatch(path.name):
+            a, b, side = (_language(match[group]) for group in ("a", "b", "side"))
+            if a and b and side in (a, b):
+                halves.setdefault((a, b), {})[side] = path
+    for (a, b), found in halves.items():
+        if len(found) != 2:
+            raise PairsError(f"{folder}: {next(iter(found.values())).name} has no other side")
+        yield a, found[a], b, found[b]
+
+
+def _language_files(folder: Path) -> dict[str, Path]:
+    """Language -> its file. `por.txt` goes before `por-BR.txt`; two files with equal claim are refused."""
+    found: dict[str, list[tuple[int, Path]]] = {}
+    ignored = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() or path.name.startswith(".") or _NOT_TEXT.fullmatch(path.name):
+            continue
+        match = _NTREX.fullmatch(path.name) or _PLAIN.fullmatch(path.name)
+        code = _language(match["code"]) if match else None
+        if match is None or code is None:
+            ignored.append(path.name)
+        else:
+            details = len(re.split("[-_]", match["code"])) + ("ref-" in path.name)
+            found.setdefault(code, []).append((details, path))
+    if found and ignored:
+        warnings.warn(
+            f"{folder}: no language in the name of "
+            f"{', '.join(ignored[:5])}{' …' if len(ignored) > 5 else ''}; not read",
+            UserWarning,
+            stacklevel=4,
+        )
+    chosen = {}
+    for code, claims in found.items():
+        claims.sort()
+        if len(claims) > 1 and claims[0][0] == claims[1][0]:
+            names = " and ".join(path.name for _, path in claims[:2])
+            raise PairsError(f"{folder}: {names} are both {code}; move one of them away")
+        chosen[code] = claims[0][1]
+    return chosen
+
+
+def _language(name: str) -> str | None:
+    try:
+        return normalize_language(name)
+    except ArgumentError:
+        return None
+
+
+def _sentence_ids(folder: Path, n: int) -> tuple[str, ...] | None:
+    return _column(folder, ["sent_ids.txt"], n)
+
+
+def _documents(folder: Path, n: int, ids: Sequence[str] | None) -> tuple[str, ...] | None:
+    if ids is not None and all(_PUD_ID.fullmatch(name) for name in ids):
+        return tuple(name[:-3] for name in ids)
+    names = [
+        "document_ids.txt",
+        "DOCUMENT_IDS.tsv",
+        "metadata_devtest.tsv",
+        "metadata_dev.tsv",
+        "metadata.txt",
+    ]
+    return _column(folder, names, n)
+
+
+def _column(folder: Path, names: Sequence[str], n: int) -> tuple[str, ...] | None:
+    """The first field of each line of the first such file, in the folder or beside it."""
+    for place in (folder, folder.parent):
+        for path in (place / name for name in names):
+            if not path.is_file():
+                continue
+            fields = [re.split(r"\t| \| ", line)[0] for line in read_lines(path)]
+            if fields and fields[0] == "URL":
+                del fields[0]
+            if len(fields) == n:
+                return tuple(fields)
+            if place == folder:
+                raise PairsError(f"{path} has {len(fields)} lines, but the text has {n}")
+    return None

@@ -1,0 +1,109 @@
+"""One normaliser for language codes, to the form of FLORES-200: ISO 639-3 and ISO 15924 (`deu_Latn`)."""
+
+import csv
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from xalign.errors import ArgumentError, ArgumentTypeError
+
+# Regions decide a script only where one language is written in two.
+_SCRIPT_OF_REGION = {"cn": "Hans", "sg": "Hans", "tw": "Hant", "hk": "Hant", "mo": "Hant"}
+
+
+@cache
+def _names() -> dict[str, str]:
+    """FLORES code -> English name."""
+    return {row["code"]: row["name"] for row in _table()}
+
+
+@cache
+def _candidates() -> dict[str, list[str]]:
+    """Bare language code, of two or three letters -> the FLORES codes it may stand for."""
+    named: dict[str, list[str]] = {}
+    for row in _table():
+        for alias in row["also"].split():
+            named.setdefault(alias, []).append(row["code"])
+    bare: dict[str, list[str]] = {}
+    for row in _table():
+        bare.setdefault(row["code"][:3], []).append(row["code"])
+    return bare | named
+
+
+@cache
+def _table() -> tuple[dict[str, str], ...]:
+    text = files("xalign.pairs").joinpath("languages.tsv").read_text(encoding="utf-8")
+    return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
+
+
+def normalize_language(code: str) -> str:
+    """Brings a language code to the form `deu_Latn`.
+
+    Args:
+        code: ISO 639-1 or 639-3, alone or with a script or a region: `de`, `deu`, `de-DE`, `deu_Latn`,
+            `zh-Hans`, `zh-CN`. Case does not matter.
+
+    Returns:
+        The code in FLORES-200 form. A code of that form whose language is not in the table is returned as it
+        is.
+
+    Raises:
+        ArgumentError: The code is unknown, or ambiguous (`zh` may be `zho_Hans` or `zho_Hant`).
+
+    Example:
+        >>> normalize_language("de"), normalize_language("zh-TW")
+        ('deu_Latn', 'zho_Hant')
+    """
+    if not isinstance(code, str):
+        raise ArgumentTypeError(f"language code must be a string such as 'deu_Latn', not {code!r}")
+    parts = re.split(r"[-_]", code.strip().lower())
+    language, rest = parts[0], parts[1:]
+    if not re.fullmatch(r"[a-z]{2,3}", language) or any(not part.isalnum() for part in rest):
+        raise ArgumentError(f"language code {code!r} is unknown; write it like 'deu_Latn', 'deu' or 'de'")
+    candidates = _candidates().get(language, [])
+    script = next((part.title() for part in rest if len(part) == 4 and part.isalpha()), None)
+    if script is None and len(candidates) > 1:
+        script = next((_SCRIPT_OF_REGION[part] for part in rest if part in _SCRIPT_OF_REGION), None)
+    if script is not None:
+        matching = [candidate for candidate in candidates if candidate.endswith(script)]
+        if matching:
+            return matching[0]
+        if script not in {name[4:] for name in _names()}:
+            raise ArgumentError(
+                f"language code {code!r} has an unknown script {script!r}; write it like 'deu_Latn'"
+            )
+        if candidates or len(language) == 3:
+            return f"{candidates[0][:3] if candidates else language}_{script}"
+    if not candidates:
+        raise ArgumentError(
+            f"language code {code!r} is unknown; if the language exists, give its ISO 639-3 code with its "
+            "script, like 'xyz_Latn'"
+        )
+    if len(candidates) > 1:
+        raise ArgumentError(f"language code {code!r} is ambiguous: choose one of {', '.join(candidates)}")
+    return candidates[0]
+
+
+def normalize_languages(argument: str, codes: Iterable[str]) -> list[str]:
+    """Normalises a list of codes, refusing a lone string and codes that mean the same language twice.
+
+    Args:
+        argument: The name of the user's argument, for the error message.
+        codes: Language codes in any form that `normalize_language` takes.
+    """
+    if isinstance(codes, str) or not isinstance(codes, Iterable):
+        raise ArgumentTypeError(
+            f"{argument} must be a list of language codes, like ['deu_Latn'], not {codes!r}"
+        )
+    codes = list(codes)
+    normal = [normalize_language(code) for code in codes]
+    repeated = sorted({code for code in normal if normal.count(code) > 1})
+    if repeated:
+        raise ArgumentError(f"{argument}={codes!r} names {', '.join(repeated)} more than once")
+    return normal
+
+
+def language_name(code: str) -> str:
+    """The English name of a language code, or the code itself where the table has none."""
+    return _names().get(code, code)

@@ -1,0 +1,1 @@
+"""An alignment report as a console table and as a figure."""

@@ -1,0 +1,73 @@
+"""Paired differences of two reports of the same sentences."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from xalign.errors import ArgumentTypeError, ReportError
+from xalign.metrics.intervals import bootstrap_interval, paired_p_value
+
+if TYPE_CHECKING:
+    from xalign.results.report import AlignmentReport
+
+# Settings that change what is pooled: scores under different ones are different quantities.
+_MUST_AGREE = ("template", "template_pooled", "pool_special_tokens")
+
+
+def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list[dict[str, Any]]:
+    """Rows of differences, after minus before; see `AlignmentReport.compare`."""
+    for name, report in (("before", before), ("after", after)):
+        if not hasattr(report, "pairs"):
+            raise ArgumentTypeError(f"{name} must be an AlignmentReport, not {type(report).__name__}")
+    if before.pairs.fingerprint != after.pairs.fingerprint:
+        raise ReportError(
+            f"the reports measured different sentences: {before.pairs!r}, fingerprint "
+            f"{before.pairs.fingerprint[:12]}, before, and {after.pairs!r}, {after.pairs.fingerprint[:12]}, "
+            "after; measure both on the same pairs"
+        )
+    for name in _MUST_AGREE:
+        old, new = before.provenance.get(name), after.provenance.get(name)
+        if old != new:
+            raise ReportError(f"{name} was {old!r} before and {new!r} after; such scores cannot be compared")
+    shared = [metric for metric in after.metrics if metric in before.metrics]
+    if not shared:
+        raise ReportError(
+            f"no common metric: {', '.join(before.metrics)} before, {', '.join(after.metrics)} after"
+        )
+    alone = sorted(set(before.metrics) ^ set(after.metrics))
+    if alone:
+        warnings.warn(f"only one report has {', '.join(alone)}; not compared", UserWarning, stacklevel=3)
+    return [row for metric in shared for row in _differences(before, after, metric)]
+
+
+def _differences(before: "AlignmentReport", after: "AlignmentReport", metric: str) -> list[dict[str, Any]]:
+    old, new = before.metrics[metric], after.metrics[metric]
+    if old.readings != new.readings:
+        raise ReportError(
+            f"{metric} read {', '.join(old.readings[:3])} … ({len(old.readings)} places) before, and "
+            f"{', '.join(new.readings[:3])} … ({len(new.readings)}) after; such scores cannot be compared"
+        )
+    rows = []
+    for language in after.languages:
+        first, second = (result.values[language].double().numpy() for result in (old, new))
+        layers = [
+            *zip(new.layers, first, second, strict=True),
+            ("mean", first.mean(axis=0), second.mean(axis=0)),
+        ]
+        for layer, was, now in layers:
+            low, high = bootstrap_interval(now - was, seed=after.seed)
+            rows.append(
+                {
+                    "metric": metric,
+                    "language": language,
+                    "stack": "",
+                    "layer": layer,
+                    "before": float(was.mean()),
+                    "after": float(now.mean()),
+                    "difference": float((now - was).mean()),
+                    "low": low,
+                    "high": high,
+                    "p": paired_p_value(now - was, seed=after.seed),
+                    "n": len(was),
+                }
+            )
+    return rows

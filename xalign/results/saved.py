@@ -1,0 +1,148 @@
+"""Reports on disk: `report.json` beside one safetensors file, whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+from torch import Tensor
+
+from xalign.errors import ReportError
+from xalign.pairs.parallel import ParallelPairs
+from xalign.results.values import Cost, LanguageStats, MetricResult
+
+if TYPE_CHECKING:
+    from xalign.results.report import AlignmentReport
+
+SCHEMA_VERSION = 1
+_KIND = "xalign.AlignmentReport"
+_JSON = "report.json"
+
+
+def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Makes a folder for a report and checks that it can be written: before the work, not after.
+
+    Raises:
+        ReportError: It cannot be written, is no folder, or already holds a report and `overwrite` is off.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ReportError(
+            f"folder={str(folder)!r} cannot be written: {error.strerror}; name another one"
+        ) from None
+    if (folder / _JSON).exists() and not overwrite:
+        raise ReportError(
+            f"folder={str(folder)!r} already holds a report; name another one, or pass overwrite=True to "
+            "replace it"
+        )
+    return folder
+
+
+def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes the tensors under a name made from their content, then the JSON that names them, in one step.
+
+    What an interruption leaves is the old report or the new one.
+    """
+    folder = check_folder(folder, overwrite=overwrite)
+    tensors = {
+        f"{part}/{metric}/{language}": values.contiguous()
+        for metric, result in report.metrics.items()
+        for part, of_language in (("values", result.values), ("floors", result.floors))
+        for language, values in of_language.items()
+    }
+    data = safetensors.torch.save(tensors)
+    digest = hashlib.sha256(data).hexdigest()
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": _KIND,
+        "step": report.step,
+        "seed": report.seed,
+        "scores": report.summary(),
+        "provenance": report.provenance,
+        "cost": asdict(report.cost),
+        "stats": {language: asdict(stats) for language, stats in report.stats.items()},
+        "metrics": {
+            metric: {"layers": result.layers, "readings": result.readings}
+            for metric, result in report.metrics.items()
+        },
+        "values": {"file": f"values-{digest[:12]}.safetensors", "sha256": digest},
+        "pairs": report.pairs.to_dict(),
+    }
+    text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
+    _replace(folder / f"values-{digest[:12]}.safetensors", data)
+    _replace(folder / _JSON, text.encode())
+    for old in folder.glob("values-*.safetensors"):
+        if digest[:12] not in old.name:
+            old.unlink()
+    return folder
+
+
+def load_parts(folder: str | Path) -> dict[str, Any]:
+    """The fields of the report in a folder."""
+    path = Path(folder) / _JSON
+    if not path.is_file():
+        raise ReportError(
+            f"{str(folder)!r} holds no report ({_JSON}); give the folder that report.save wrote"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["kind"] != _KIND or content["schema_version"] != SCHEMA_VERSION:
+            raise ReportError(
+                f"{path} is {content['kind']} of schema {content['schema_version']}; this xalign reads "
+                f"{_KIND} of schema {SCHEMA_VERSION}"
+            )
+        data = (path.parent / Path(content["values"]["file"]).name).read_bytes()
+        if hashlib.sha256(data).hexdigest() != content["values"]["sha256"]:
+            raise ReportError(f"{content['values']['file']} does not belong to {path}: its sha256 differs")
+        tensors = safetensors.torch.load(data)
+        pairs = ParallelPairs.from_dict(content["pairs"])
+        return {
+            "pairs": pairs,
+            "metrics": {
+                metric: MetricResult(
+                    tuple(saved["layers"]),
+                    tuple(saved["readings"]),
+                    _of_languages(tensors, f"values/{metric}", pairs),
+                    _of_languages(tensors, f"floors/{metric}", pairs),
+                )
+                for metric, saved in content["metrics"].items()
+            },
+            "stats": {language: LanguageStats(**stats) for language, stats in content["stats"].items()},
+            "cost": Cost(**content["cost"]),
+            "provenance": content["provenance"],
+            "step": content["step"],
+            "seed": content["seed"],
+        }
+    except ReportError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise ReportError(
+            f"{path} is broken ({type(error).__name__}: {error}); save the report again"
+        ) from None
+
+
+def _of_languages(tensors: dict[str, Tensor], name: str, pairs: ParallelPairs) -> dict[str, Tensor]:
+    return {language: tensors[f"{name}/{language}"] for language in pairs}
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes a file beside its place and moves it there in one step."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
