@@ -52,7 +52,9 @@ FAMILIES: dict[str, tuple[str, dict]] = {
 def make_model(family: str, seed: int = 0, **changes) -> transformers.PreTrainedModel:
     """A tiny model of a family in evaluation mode. Every parameter is drawn, norms and biases too."""
     class_name, different = FAMILIES[family]
-    sizes = {key: value for key, value in SIZES.items() if not (family == "bloom" and key == "intermediate_size")}
+    sizes = {
+        key: value for key, value in SIZES.items() if not (family == "bloom" and key == "intermediate_size")
+    }
     if family in ("gpt2", "opt"):
         del sizes["intermediate_size"]
     config = AutoConfig.for_model(family, **(sizes | different | changes))

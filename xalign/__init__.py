@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from xalign.model.map import ModelMap, map_model
     from xalign.model.sites import Reading, Site
     from xalign.model.visit import visit
+    from xalign.monitor.callback import AlignmentCallback
+    from xalign.monitor.monitor import AlignmentMonitor
     from xalign.pairs.load import load_pairs
     from xalign.pairs.parallel import ParallelPairs
     from xalign.results.report import AlignmentReport
 
 __all__ = [
+    "AlignmentCallback",
+    "AlignmentMonitor",
     "AlignmentReport",
     "Layout",
     "ModelMap",
@@ -32,6 +36,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "AlignmentCallback": "xalign.monitor.callback",
+    "AlignmentMonitor": "xalign.monitor.monitor",
     "AlignmentReport": "xalign.results.report",
     "Layout": "xalign.model.layouts",
     "ModelMap": "xalign.model.map",

@@ -4,48 +4,30 @@ import platform
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
+from xalign.errors import ArgumentTypeError, ModelError, PairsError
 from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.lexical import lexical_similarity
-from xalign.metrics.margin import margin
-from xalign.metrics.retrieval import retrieval_from_pivot, retrieval_to_pivot
-from xalign.metrics.weak_alignment import weak_alignment
 from xalign.model.encode import Batch, Encoded, Template, context_of, encode, make_batches, pad_id_of
 from xalign.model.layouts import Layout
 from xalign.model.map import ModelMap, map_model
 from xalign.model.read import States, device_of, read_states
-from xalign.model.sites import Kind, Pool, Reading, Site, State
+from xalign.model.sites import Pool, Reading
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
 from xalign.results.values import Cost, LanguageStats, MetricResult
-
-Source = Literal["neurons_state", "neurons_value", "hidden"]
-Kernel = Callable[[Tensor], Tensor]
-
-# Metric -> where it reads, and per row of the report the function of the similarity matrix.
-METRICS: dict[str, tuple[Source, dict[str, Kernel]]] = {
-    "nasca": ("neurons_state", {"nasca": weak_alignment}),
-    "navca": ("neurons_value", {"navca": weak_alignment}),
-    "mexa": ("hidden", {"mexa": weak_alignment}),
-    "retrieval": (
-        "hidden",
-        {"retrieval_from_pivot": retrieval_from_pivot, "retrieval_to_pivot": retrieval_to_pivot},
-    ),
-    "margin": ("hidden", {"margin": margin}),
-}
-DEFAULT_METRICS = ("nasca", "navca", "mexa", "retrieval")
+from xalign.scores import DEFAULT_METRICS, METRICS, Kernel, NeuronSite, Source, checked_metrics, readings_of
 
 
 class MeasureOptions(TypedDict, total=False):
@@ -56,8 +38,8 @@ class MeasureOptions(TypedDict, total=False):
     pool_special_tokens: bool
     truncate: bool
     pool: Pool
-    nas: Literal["gate", "inner"]
-    nav: Literal["gate", "inner"]
+    nas: NeuronSite
+    nav: NeuronSite
     include_embedding: bool
     token_budget: int
     seed: int
@@ -158,8 +140,8 @@ class Measurement:
         pool_special_tokens: bool = True,
         truncate: bool = False,
         pool: Pool = "weighted",
-        nas: Literal["gate", "inner"] = "gate",
-        nav: Literal["gate", "inner"] = "inner",
+        nas: NeuronSite = "gate",
+        nav: NeuronSite = "inner",
         include_embedding: bool = True,
         token_budget: int = 4096,
         seed: int = 0,
@@ -167,19 +149,18 @@ class Measurement:
         layout: Layout | None = None,
         progress: bool = False,
     ) -> None:
-        self.metrics = _checked_metrics(metrics)
+        self.metrics = checked_metrics(metrics)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise ArgumentTypeError(
+                f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}"
+            )
         self.pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
         _refuse_pivot_duplicates(self.pairs)
         self.model, self._layout, self._seed, self._progress = model, layout, seed, progress
         model_map = map_model(model, layout)
-        for name, site in (("nas", nas), ("nav", nav)):
-            if site not in ("gate", "inner"):
-                raise ArgumentError(f"{name}={site!r} must be 'gate' or 'inner'")
-        self._readings = {
-            "neurons_state": _neurons(model_map, nas, "active", pool),
-            "neurons_value": _neurons(model_map, nav, "abs", pool),
-            "hidden": _hidden(model_map, pool, include_embedding),
-        }
+        self._readings = readings_of(
+            model_map, pool=pool, nas=nas, nav=nav, include_embedding=include_embedding
+        )
         context = context_of(model, tokenizer)
 
         def side(language: str, sentences: Sequence[str], ids: Sequence[str]) -> _Side:
@@ -239,42 +220,29 @@ class Measurement:
         """
         started, cpu_started = time.perf_counter(), time.process_time()
         users = self._users()
-        values: dict[str, dict[str, list[Tensor]]] = {row: defaultdict(list) for row in self._rows()}
-        pivot_side: _Side | None = None
-        pivot_states: States = {}
+        values: dict[str, dict[str, Tensor]] = {row: {} for row in self._rows()}
+        zeros: list[str] = []
         peak = 0
         with tqdm(total=self.forwards, desc="measuring", unit="forward", disable=not self._progress) as bar:
-            for language, (pivot, side) in self._sides.items():
-                if pivot is not pivot_side:
-                    pivot_states = {}  # the old ones go before the new ones come
-                    pivot_side, pivot_states = pivot, self._read(pivot, users, bar)
-                states = self._read(side, users, bar)
-                peak = max(peak, sum(s.nbytes for s in (*pivot_states.values(), *states.values())))
+            for language, pivot_states, states in self._read_languages(list(users), bar):
+                peak = max(peak, sum(state.nbytes for state in (*pivot_states.values(), *states.values())))
+                layers: dict[str, list[Tensor]] = defaultdict(list)
                 for reading, rows in users.items():
                     similarity = cosine_matrix(pivot_states[reading], states[reading])
                     if bool(similarity.isnan().any()):
-                        warnings.warn(
-                            f"{language}: some sentence has only zeros at {reading}; it has no direction, "
-                            "and what is compared with it loses",
-                            UserWarning,
-                            stacklevel=2,
-                        )
+                        zeros.append(f"{reading} of {language}")
                     for row, kernel in rows:
-                        values[row][language].append(kernel(similarity))
-        results = {
-            row: MetricResult(
-                tuple(
-                    reading.site.layer for reading in self._readings[source] if reading.site.layer is not None
-                ),
-                tuple(str(reading) for reading in self._readings[source]),
-                {language: torch.stack(layers) for language, layers in values[row].items()},
-                {language: floors[row] for language, floors in self._floors.items()},
-            )
-            for row, source in self._rows().items()
-        }
-        if any(bool(v.isnan().any()) for r in results.values() for v in r.values.values()):
-            raise ModelError(
-                "a sentence whose hidden state is all zeros has no margin; leave the metric margin out"
+                        layers[row].append(kernel(similarity))
+                for row, of_layers in layers.items():
+                    values[row][language] = torch.stack(of_layers)
+        if zeros and "margin" in self.metrics:
+            raise ModelError(f"only zeros in {zeros[0]}: such a sentence has no margin; leave margin out")
+        if zeros:
+            warnings.warn(
+                f"some sentence has only zeros in {', '.join(zeros[:3])}{' …' if len(zeros) > 3 else ''}; "
+                "it has no direction, and what is compared with it loses",
+                UserWarning,
+                stacklevel=2,
             )
         cost = Cost(
             seconds=time.perf_counter() - started,
@@ -283,9 +251,33 @@ class Measurement:
             tokens=self.tokens,
             forwards=self.forwards,
         )
+        results = {row: self._result(row, source, values[row]) for row, source in self._rows().items()}
         return AlignmentReport(self.pairs, results, self._stats, cost, self._provenance, step, self._seed)
 
-    def _read(self, side: _Side, readings: Sequence[Reading] | dict[Reading, Any], bar: Any) -> States:
+    def _result(self, row: str, source: Source, values: dict[str, Tensor]) -> MetricResult:
+        readings = self._readings[source]
+        return MetricResult(
+            layers=tuple(reading.site.layer for reading in readings if reading.site.layer is not None),
+            readings=tuple(str(reading) for reading in readings),
+            values=values,
+            floors={language: floors[row] for language, floors in self._floors.items()},
+        )
+
+    def _read_languages(
+        self, readings: Sequence[Reading], bar: "tqdm[Any]"
+    ) -> Iterator[tuple[str, States, States]]:
+        """Per language the pivot's states and its own; no more than these are held at one time."""
+        read_side: _Side | None = None
+        pivot_states: States = {}
+        for language, (pivot, side) in self._sides.items():
+            if pivot is not read_side:
+                pivot_states.clear()
+                read_side, pivot_states = pivot, self._read(pivot, readings, bar)
+            states = self._read(side, readings, bar)
+            yield language, pivot_states, states
+            states.clear()
+
+    def _read(self, side: _Side, readings: Sequence[Reading], bar: "tqdm[Any]") -> States:
         return read_states(self.model, side.batches, readings, layout=self._layout, on_batch=bar.update)
 
     def _rows(self) -> dict[str, Source]:
@@ -329,20 +321,6 @@ class Measurement:
         }
 
 
-def _checked_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(metrics, str) or not isinstance(metrics, Sequence):
-        raise ArgumentTypeError(f"metrics must be a list of names, like ['nasca'], not {metrics!r}")
-    known = ", ".join(METRICS)
-    if not metrics:
-        raise ArgumentError(f"metrics is empty; choose from {known}")
-    unknown = [metric for metric in metrics if metric not in METRICS]
-    if unknown:
-        raise ArgumentError(f"metrics={unknown!r} unknown; choose from {known}")
-    if len(set(metrics)) != len(metrics):
-        raise ArgumentError(f"metrics={list(metrics)!r} names a metric twice")
-    return tuple(metrics)
-
-
 def _refuse_pivot_duplicates(pairs: ParallelPairs) -> None:
     count = pairs.duplicates.get(pairs.pivot, 0)
     if count:
@@ -350,17 +328,6 @@ def _refuse_pivot_duplicates(pairs: ParallelPairs) -> None:
             f"{count} pivot sentence(s) in {pairs.pivot} repeat an earlier one, and equal pivot sentences "
             "can never win their row; measure pairs.without_duplicates()"
         )
-
-
-def _neurons(model_map: ModelMap, kind: Kind, state: State, pool: Pool) -> list[Reading]:
-    return [Reading(site, state, pool) for site in model_map.sites(kind)]
-
-
-def _hidden(model_map: ModelMap, pool: Pool, include_embedding: bool) -> list[Reading]:
-    """MEXA's states: those that Hugging Face returns, where `final` stands for the last block."""
-    last = Site("hidden", model_map.n_layers - 1)
-    left_out = {last} if include_embedding else {last, Site("hidden", "embed")}
-    return [Reading(site, "value", pool) for site in model_map.sites("hidden") if site not in left_out]
 
 
 def _about_model(model: nn.Module, model_map: ModelMap, revision: str | None) -> dict[str, Any]:

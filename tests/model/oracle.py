@@ -1,7 +1,7 @@
 """What each family computes, written from its weights alone: no site, no map, no visit.
 
-The only hook is a plain torch one on the feed-forward network's input; gate, neurons and output follow from it by
-the formulas of the architecture.
+The only hook is a plain torch one on the feed-forward network's input; gate, neurons and output follow
+from it by the formulas of the architecture.
 """
 
 from collections.abc import Callable

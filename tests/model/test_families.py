@@ -28,7 +28,10 @@ def look(model, **batch):
     """Every site of every kind in one forward, and the hidden states that Hugging Face returns."""
     seen = {}
     sites = [site for kind in KINDS for site in map_model(model).sites(kind)]
-    with torch.no_grad(), visit(model, {site: lambda x, site=site: seen.__setitem__(site, x) for site in sites}):
+    with (
+        torch.no_grad(),
+        visit(model, {site: lambda x, site=site: seen.__setitem__(site, x) for site in sites}),
+    ):
         output = model(**batch, output_hidden_states=True)
     return seen, output.hidden_states
 
@@ -117,15 +120,15 @@ def test_bloom_with_the_residual_after_the_norm(batch):
 
 
 def brute_force_states(family, model, tokenizer, sentences):
-    """(NAS, NAV) vectors per layer, one sentence a forward, in float64; and how near to 0 each activation came."""
+    """(NAS, NAV) per layer, one sentence a forward, in float64; and the weight of activations near 0."""
     nas, nav, near = ([[] for _ in range(LAYERS)] for _ in range(3))
     for sentence in sentences:
         ids = torch.tensor([tokenizer(sentence, padding=False, truncation=False)["input_ids"]])
         weights = torch.tensor([t / sum(range(1, ids.shape[1] + 1)) for t in range(1, ids.shape[1] + 1)])
         for layer, (gate, inner, _) in enumerate(neurons(family, model, ids)):
-            nas[layer].append((weights.double() @ (gate[0] > 0).double()))
-            nav[layer].append((weights.double() @ inner[0].double().abs()))
-            near[layer].append((weights.double() @ (gate[0].abs() <= 1e-5).double()))
+            nas[layer].append(weights.double() @ (gate[0] > 0).double())
+            nav[layer].append(weights.double() @ inner[0].double().abs())
+            near[layer].append(weights.double() @ (gate[0].abs() <= 1e-5).double())
     return [[torch.stack(rows) for rows in kind] for kind in (nas, nav, near)]
 
 
@@ -179,10 +182,15 @@ def test_scores_against_brute_force(family, padding_side):
 def test_batch_of_one_against_sixteen(family):
     model, tokenizer = make_model(family), make_tokenizer()
     sentences = load_pairs("bundled", ["rus_Cyrl"], n=16)["rus_Cyrl"].sentences
-    readings = [Reading(site, "value", pool) for pool in ("weighted", "last") for site in map_model(model).sites("hidden")]
+    readings = [
+        Reading(site, "value", pool)
+        for pool in ("weighted", "last")
+        for site in map_model(model).sites("hidden")
+    ]
     encoded = encode(tokenizer, sentences)
     one, many = (
-        read_states(model, make_batches(encoded, token_budget=budget, pad_id=0), readings) for budget in (1, 10_000)
+        read_states(model, make_batches(encoded, token_budget=budget, pad_id=0), readings)
+        for budget in (1, 10_000)
     )
     for reading in readings:
         assert relative(many[reading], one[reading]) < RELATIVE

@@ -29,7 +29,12 @@ def test_what_a_map_says():
     assert (model_map.n_layers, model_map.width, model_map.ffn_width) == (LAYERS, WIDTH, FFN)
     assert model_map.dtype == torch.bfloat16
     text = str(model_map)
-    for part in ("phi3: 3 blocks, width 32", "model.layers.0.mlp.down_proj (80)", "first half", "SiLUActivation"):
+    for part in (
+        "phi3: 3 blocks, width 32",
+        "model.layers.0.mlp.down_proj (80)",
+        "first half",
+        "SiLUActivation",
+    ):
         assert part in text
     assert [str(site) for site in model_map.sites("hidden")] == [
         *("embed.hidden", "0.hidden", "1.hidden", "2.hidden", "final.hidden")

@@ -35,7 +35,9 @@ def test_states_are_taken_per_token_and_then_pooled():
     model_map = map_model(make_model("llama"))
 
     def pooled(state, kind="inner"):
-        return pool(state_of(tokens, Reading(Site(kind, 0), state), model_map), weights, "weighted")[0].tolist()
+        return pool(state_of(tokens, Reading(Site(kind, 0), state), model_map), weights, "weighted")[
+            0
+        ].tolist()
 
     assert pooled("active") == pytest.approx([4 / 6, 2 / 6])
     assert pooled("active", "gate") == pytest.approx([4 / 6, 2 / 6])
@@ -119,8 +121,14 @@ def test_nan_names_its_layer(layer, batches):
 def test_one_forward_serves_all_readings_and_skips_the_head(batches):
     model = make_model("llama")
     calls, logits = [], []
-    model.register_forward_hook(lambda module, args, output: (calls.append(1), logits.append(output.logits.shape)))
-    readings = [Reading(Site(kind, layer), state) for kind, state in (("gate", "active"), ("inner", "abs")) for layer in range(3)]
+    model.register_forward_hook(
+        lambda module, args, output: (calls.append(1), logits.append(output.logits.shape))
+    )
+    readings = [
+        Reading(Site(kind, layer), state)
+        for kind, state in (("gate", "active"), ("inner", "abs"))
+        for layer in range(3)
+    ]
     read_states(model, batches, readings)
     assert len(calls) == len(batches)
     assert {shape[1] for shape in logits} == {1}
@@ -134,7 +142,10 @@ def test_reading_inside_a_visit_sees_what_it_changed(batches):
 
 def test_autocast_of_the_top_level_model_holds(batches):
     model, seen = make_model("llama"), []
-    with visit(model, {Site("inner", 1): lambda x: seen.append(x.dtype)}), torch.autocast("cpu", torch.bfloat16):
+    with (
+        visit(model, {Site("inner", 1): lambda x: seen.append(x.dtype)}),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
         run(model, batches[0])
     assert seen == [torch.bfloat16]
     reading = Reading(Site("inner", 1), "abs")

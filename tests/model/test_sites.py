@@ -5,13 +5,23 @@ from xalign.errors import ArgumentError, ArgumentTypeError, XAlignError
 
 
 @pytest.mark.parametrize(
-    "text", ["3.inner", "decoder.3.inner", "embed.hidden", "final.hidden", "0.gate", "linear:model.layers.3.mlp.up_proj"]
+    "text",
+    [
+        "3.inner",
+        "decoder.3.inner",
+        "embed.hidden",
+        "final.hidden",
+        "0.gate",
+        "linear:model.layers.3.mlp.up_proj",
+    ],
 )
 def test_printed_and_parsed(text):
     assert str(Site.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["inner", "3", "a.b.c.d", "-1.inner", "3.neuron", "embed.inner", "first.hidden", ""])
+@pytest.mark.parametrize(
+    "text", ["inner", "3", "a.b.c.d", "-1.inner", "3.neuron", "embed.inner", "first.hidden", ""]
+)
 def test_no_site(text):
     with pytest.raises(XAlignError):
         Site.parse(text)

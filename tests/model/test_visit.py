@@ -23,7 +23,7 @@ def count_hooks(model: nn.Module) -> int:
 
 
 def in_double(model: nn.Module) -> nn.Module:
-    """The model in float64 throughout: the RMS norms of transformers compute in float32 whatever their input is."""
+    """The model in float64 throughout: RMS norms compute in float32 whatever their input is."""
 
     def forward(self, x):
         return self.weight * (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon))
@@ -54,9 +54,9 @@ def test_captured_gradient_equals_finite_differences(family, kind):
         step, values = 1e-6, []
         for sign in (1, -1):
             # One token only, so that the gradient of that one coordinate is seen.
-            def nudge(x, sign=sign, unit=unit):
+            def nudge(x, change=sign * step, unit=unit):
                 new = x.clone()
-                new[1, 2, unit] += sign * step
+                new[1, 2, unit] += change
                 return new
 
             with torch.no_grad(), visit(model, {site: nudge}):
@@ -109,7 +109,10 @@ def test_a_site_that_does_not_fire_is_an_error(family):
         parent.forward = lambda hidden_states, **kwargs: hidden_states
     else:
         parent.forward = lambda *args, **kwargs: torch.zeros(2, 6, WIDTH)
-    with pytest.raises(ModelError, match=r"1\.inner did not fire"), visit(model, {Site("inner", 1): lambda x: None}):
+    with (
+        pytest.raises(ModelError, match=r"1\.inner did not fire"),
+        visit(model, {Site("inner", 1): lambda x: None}),
+    ):
         model(**BATCH)
 
 
@@ -235,13 +238,15 @@ def test_checkpointing_repeats_an_edit_in_the_recomputation():
 
 
 def test_on_lora_the_outer_module_is_edited():
-    model = get_peft_model(make_model("llama"), LoraConfig(target_modules=["down_proj"], init_lora_weights=False))
+    model = get_peft_model(
+        make_model("llama"), LoraConfig(target_modules=["down_proj"], init_lora_weights=False)
+    )
     site = Site("inner", 1)
     assert map_model(model).place(site).path.endswith("layers.1.mlp.down_proj")
     seen = {}
-    with torch.no_grad(), write(model, {site: Edit("zero")}):
-        with visit(model, {Site("mlp_out", 1): lambda x: seen.__setitem__("out", x)}):
-            model(**BATCH)
+    look = {Site("mlp_out", 1): lambda x: seen.__setitem__("out", x)}
+    with torch.no_grad(), write(model, {site: Edit("zero")}), visit(model, look):
+        model(**BATCH)
     # Zero in means zero out, through the adapter's branch as well.
     assert seen["out"].abs().max() == 0
     linear = [s.name for s in map_model(model).sites("linear")]
@@ -251,7 +256,10 @@ def test_on_lora_the_outer_module_is_edited():
 def test_a_call_around_the_visited_model_is_said():
     """Nobody could count the fires of a forward that does not begin at the model visited."""
     model = make_model("llama")
-    with pytest.raises(ModelError, match="visit the object you call"), visit(model, {Site("inner", 1): lambda x: None}):
+    with (
+        pytest.raises(ModelError, match="visit the object you call"),
+        visit(model, {Site("inner", 1): lambda x: None}),
+    ):
         model.forward(**BATCH)
 
 

@@ -28,9 +28,15 @@ PER_UNIT = torch.tensor([2.0, -1.0])
     ("edit", "expected"),
     [
         (Edit("set", 3.0), lambda x: torch.full_like(x, 3.0)),
-        (Edit("set", PER_UNIT, [4, 9]), lambda x: x.index_copy(2, torch.tensor([4, 9]), PER_UNIT.expand(2, 6, 2))),
+        (
+            Edit("set", PER_UNIT, [4, 9]),
+            lambda x: x.index_copy(2, torch.tensor([4, 9]), PER_UNIT.expand(2, 6, 2)),
+        ),
         (Edit("add", 1.5), lambda x: x + 1.5),
-        (Edit("add", PER_UNIT, [4, 9]), lambda x: x.index_add(2, torch.tensor([4, 9]), PER_UNIT.expand(2, 6, 2))),
+        (
+            Edit("add", PER_UNIT, [4, 9]),
+            lambda x: x.index_add(2, torch.tensor([4, 9]), PER_UNIT.expand(2, 6, 2)),
+        ),
         (Edit("add", torch.arange(float(WIDTH))), lambda x: x + torch.arange(float(WIDTH))),
         (Edit("scale", -2), lambda x: x * -2),
         (Edit("zero", units=[0]), lambda x: x.index_fill(2, torch.tensor([0]), 0.0)),

@@ -92,8 +92,6 @@ def encode(
         ArgumentError: A template without `{text}` or that changes the sentence, a sentence longer than the
             context, or one without any token to pool.
     """
-    if not callable(tokenizer):
-        raise ArgumentTypeError(f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}")
     names = ids if ids is not None else [str(row) for row in range(len(sentences))]
     texts, spans = zip(*(_fill(template, sentence, language) for sentence in sentences), strict=True)
     own_only = template is not None and not template_pooled

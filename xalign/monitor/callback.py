@@ -46,7 +46,8 @@ class AlignmentCallback(TrainerCallback):
         **options: The options of `measure`.
 
     Attributes:
-        reports: The reports so far.
+        report: The last report, also one of an evaluation outside training.
+        reports: The reports of the run so far.
 
     Raises:
         ArgumentError: Nothing to measure at, several evaluation sets, several processes, no tokenizer.
@@ -105,6 +106,7 @@ class AlignmentCallback(TrainerCallback):
             **options,
         )
         self._monitor.measurement.probe()
+        self.report: AlignmentReport | None = None
         self._training = False
         self._values: dict[str, float] = {}
         self._measured_step: int | None = None
@@ -112,7 +114,7 @@ class AlignmentCallback(TrainerCallback):
 
     @property
     def reports(self) -> list[AlignmentReport]:
-        """The reports so far."""
+        """The reports of the run so far."""
         return self._monitor.reports
 
     # Where rows of its own are due.
@@ -215,9 +217,13 @@ class AlignmentCallback(TrainerCallback):
 
     def _measure(self, state: TrainerState) -> dict[str, float]:
         self._monitor.measurement.model = self._trainer.model
-        report = self._monitor.measure(state.global_step)
+        if self._training:
+            self._monitor.measure(state.global_step)
+            self.report = self._monitor.reports[-1]
+        else:  # the weights need not be those of the step, so this is no report of the run
+            self.report = self._monitor.measurement.run(state.global_step)
         self._measured_step = state.global_step
-        self._values = {f"eval_{key}": value for key, value in report.summary().items()}
+        self._values = {f"eval_{key}": value for key, value in self.report.summary().items()}
         return self._values
 
     def _go_in_front(self) -> None:

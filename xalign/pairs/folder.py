@@ -13,7 +13,7 @@ from xalign.pairs.lines import read_lines
 _NTREX = re.compile(r"newstest2019-(?:src|ref(?:-\d+)?)\.(?P<code>[A-Za-z_-]+)\.txt")
 _BITEXT = re.compile(r"(?:\w+\.)?(?P<a>\w+)-(?P<b>\w+)\.(?P<side>\w+?)(?:\.txt)?")
 _PLAIN = re.compile(r"(?P<code>[A-Za-z_-]+)\.(?:txt|dev|devtest|test)")
-_NOT_TEXT = re.compile(r"(?i)(readme|licen[cs]e|metadata|document_ids|sent_ids)\b.*|.*\.(md|py|sh|json)")
+_NOT_TEXT = re.compile(r"(?i)(readme|licen[cs]e|metadata|document_ids|sent_ids).*|.*\.(md|py|sh|json)")
 _PUD_ID = re.compile(r"[nw]\d{8}")
 
 

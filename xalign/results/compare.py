@@ -34,9 +34,10 @@ def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list
             f"no common metric: {', '.join(before.metrics)} before, {', '.join(after.metrics)} after"
         )
     alone = sorted(set(before.metrics) ^ set(after.metrics))
+    rows = [row for metric in shared for row in _differences(before, after, metric)]
     if alone:
         warnings.warn(f"only one report has {', '.join(alone)}; not compared", UserWarning, stacklevel=3)
-    return [row for metric in shared for row in _differences(before, after, metric)]
+    return rows
 
 
 def _differences(before: "AlignmentReport", after: "AlignmentReport", metric: str) -> list[dict[str, Any]]:

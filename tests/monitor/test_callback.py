@@ -1,0 +1,363 @@
+"""The callback: sees everything, changes nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+
+from tests.model.test_visit import count_hooks
+from tests.monitor.training import dropout_is_active, equal_to_the_bit, make_trainer, result_of
+from tests.tiny import make_tokenizer
+from xalign import AlignmentCallback, AlignmentReport, load_pairs, measure
+from xalign.errors import ArgumentError, ArgumentTypeError, ReportError, XAlignError
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=12)
+
+
+def attach(trainer, pairs, **options):
+    callback = AlignmentCallback(trainer, pairs, **options)
+    trainer.add_callback(callback)
+    return callback
+
+
+def rows_with(trainer, key):
+    return [row for row in trainer.state.log_history if key in row]
+
+
+class Recorder(TrainerCallback):
+    """What a tracker would have been given, in order."""
+
+    def __init__(self):
+        self.logged, self.evaluated = [], []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.logged.append((state.global_step, dict(logs)))
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        self.evaluated.append((state.global_step, dict(metrics)))
+
+
+@pytest.mark.parametrize("kind", ["trainer", "sft"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("evaluate", [True, False], ids=["evaluate", "no-evaluation"])
+def test_observe_only(kind, lora, evaluate, pairs):
+    """Losses and final weights are equal to the bit with and without the callback."""
+    plain = make_trainer(kind, lora, evaluate, folder="plain")
+    assert dropout_is_active(plain)
+    start = {name: p.detach().clone() for name, p in plain.model.named_parameters()}
+    plain.train()
+    watched = make_trainer(kind, lora, evaluate, folder="watched")
+    callback = attach(watched, pairs, every=2, metrics=("nasca", "margin"))
+    watched.train()
+    assert [report.step for report in callback.reports] == ([0, 2, 3, 4, 6] if evaluate else [0, 2, 4, 6])
+    assert len({report.score("margin") for report in callback.reports}) > 1  # it saw the weights change
+    assert equal_to_the_bit(result_of(plain), result_of(watched))
+    assert any(not torch.equal(start[name], p) for name, p in plain.model.named_parameters())
+    assert [row["step"] for row in rows_with(watched, "loss")] == [1, 2, 3, 4, 5, 6]
+    if kind == "sft":  # its running metrics are neither polluted nor cleared
+        train_keys = {key for row in rows_with(watched, "loss") for key in row}
+        assert not any(key.startswith("eval_") for key in train_keys)
+
+
+def test_what_it_measures_is_what_measure_gives(pairs):
+    trainer = make_trainer()
+    callback = attach(trainer, pairs, metrics=("nasca", "retrieval"))
+    trainer.train()
+    expected = measure(trainer.model, make_tokenizer(), pairs, ["nasca", "retrieval"]).summary()
+    assert callback.reports[-1].summary() == expected
+    last = rows_with(trainer, "eval_nasca")[-1]
+    assert {key: last[f"eval_{key}"] for key in expected} == expected
+
+
+def test_the_row_of_the_evaluation(pairs):
+    """Values stand in one row with eval_loss; rows between evaluations are its own; no step has two."""
+    trainer = make_trainer()
+    attach(trainer, pairs, every=2)
+    trainer.train()
+    rows = rows_with(trainer, "eval_nasca")
+    assert [row["step"] for row in rows] == [0, 2, 3, 4, 6]
+    assert [("eval_loss" in row) for row in rows] == [False, False, True, False, True]
+    for row in rows:
+        assert {"eval_nasca", "eval_nasca_deu_Latn", "eval_nasca_spa_Latn", "eval_nasca_worst"} <= set(row)
+        assert all(type(row[key]) is float for key in row if key.startswith("eval_nasca"))
+    json.dumps(trainer.state.log_history)
+
+
+@pytest.mark.parametrize("kind", ["trainer", "sft"])
+@pytest.mark.parametrize("order", ["tracker first", "tracker last"])
+def test_trackers_see_it_whatever_the_order(kind, order, pairs):
+    trainer, recorder = make_trainer(kind), Recorder()
+    if order == "tracker first":
+        trainer.add_callback(recorder)
+    attach(trainer, pairs)
+    if order == "tracker last":
+        trainer.add_callback(recorder)
+    trainer.train()
+    assert [step for step, logs in recorder.logged if "eval_loss" in logs and "eval_nasca" in logs] == [3, 6]
+    assert [step for step, metrics in recorder.evaluated if "eval_nasca" in metrics] == [3, 6]
+    recorder.logged.clear()
+    trainer.evaluate()
+    assert [("eval_nasca" in logs) for _, logs in recorder.logged] == [True]
+
+
+@pytest.mark.parametrize("order", ["stopping first", "stopping last"])
+def test_early_stopping_and_best_model(order, pairs):
+    """A falling score stops the run after its patience, and the best checkpoint is the one with the best score."""
+    trainer = make_trainer(
+        max_steps=20,
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="nasca",
+    )
+    stopping = EarlyStoppingCallback(early_stopping_patience=2)
+    if order == "stopping first":
+        trainer.add_callback(stopping)
+    callback = attach(trainer, pairs)
+    if order == "stopping last":
+        trainer.add_callback(stopping)
+    scripted = iter([0.1, 0.2, 0.5, 0.4, 0.3, 0.2, 0.1])
+    run = callback._monitor.measurement.run
+
+    def scored(step):
+        report, score = run(step), next(scripted)
+        object.__setattr__(report, "summary", lambda: {"nasca": score})
+        return report
+
+    callback._monitor.measurement.run = scored
+    trainer.train()
+    assert [row["step"] for row in rows_with(trainer, "eval_nasca")] == [0, 2, 4, 6, 8]
+    assert trainer.state.global_step == 8
+    assert trainer.state.best_metric == 0.5
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-4")
+    assert (Path("run") / "checkpoint-4").is_dir()
+
+
+def test_evaluation_outside_training(pairs):
+    trainer = make_trainer()
+    callback = attach(trainer, pairs)
+    before = trainer.evaluate()
+    assert before["eval_nasca"] == callback.report.score("nasca")
+    trainer.train()
+    steps = [report.step for report in callback.reports]
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    after = trainer.evaluate()
+    # The weights are others now, though the step is not: it measures again, and keeps the report of the run.
+    fresh = measure(trainer.model, make_tokenizer(), pairs, ["nasca"])
+    assert after["eval_nasca"] == fresh.score("nasca")
+    assert [report.step for report in callback.reports] == steps
+    assert AlignmentReport.load("run/alignment/step-00000006").summary() == callback.reports[-1].summary()
+
+
+def test_another_prefix_is_left_alone(pairs):
+    trainer = make_trainer()
+    callback = attach(trainer, pairs)
+    metrics = trainer.evaluate(metric_key_prefix="test")
+    assert not any("nasca" in key for key in metrics)
+    assert not callback.reports
+
+
+def test_best_weights_at_the_end_are_not_taken_for_the_last_step(pairs):
+    trainer = make_trainer(
+        save_strategy="steps", save_steps=3, load_best_model_at_end=True, metric_for_best_model="loss"
+    )
+    callback = attach(trainer, pairs, at_evaluate=False)
+    trainer.train()
+    assert [report.step for report in callback.reports] == [0, 6]
+    assert callback.reports[-1].score("nasca") == pytest.approx(
+        rows_with(trainer, "eval_nasca")[-1]["eval_nasca"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "steps"),
+    [
+        ({}, {}, [0, 3, 6]),
+        ({"at_start": False}, {}, [3, 6]),
+        ({"at_evaluate": False}, {}, [0, 6]),
+        ({"at_evaluate": False, "at_end": False, "every": 4}, {}, [0, 4]),
+        ({"at_start": False, "at_end": False, "every": 3}, {}, [3, 6]),
+        ({"every": 1}, {"eval_steps": 2}, [0, 1, 2, 3, 4, 5, 6]),
+        ({}, {"eval_on_start": True}, [0, 3, 6]),
+        (
+            {},
+            {
+                "eval_strategy": "epoch",
+                "max_steps": -1,
+                "num_train_epochs": 2,
+                "per_device_train_batch_size": 16,
+            },
+            [0, 4, 8],
+        ),
+        (
+            {"every": 4},
+            {
+                "eval_strategy": "epoch",
+                "max_steps": -1,
+                "num_train_epochs": 2,
+                "per_device_train_batch_size": 16,
+            },
+            [0, 4, 8],
+        ),
+        (
+            {"every": 4},
+            {
+                "eval_strategy": "epoch",
+                "eval_delay": 2,
+                "max_steps": -1,
+                "num_train_epochs": 2,
+                "per_device_train_batch_size": 16,
+            },
+            [0, 4, 8],
+        ),
+    ],
+)
+def test_when_it_measures(options, changes, steps, pairs):
+    trainer = make_trainer(**changes)
+    callback = attach(trainer, pairs, **options)
+    trainer.train()
+    assert [report.step for report in callback.reports] == steps
+    assert [row["step"] for row in rows_with(trainer, "eval_nasca")] == steps
+
+
+def test_a_run_that_is_stopped_is_measured_where_it_stopped(pairs):
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 4
+
+    trainer = make_trainer(evaluate=False)
+    callback = attach(trainer, pairs)
+    trainer.add_callback(Stop())
+    trainer.train()
+    assert [report.step for report in callback.reports] == [0, 4]
+
+
+def test_training_again(pairs):
+    trainer = make_trainer(evaluate=False, max_steps=2)
+    callback = attach(trainer, pairs)
+    trainer.train()
+    trainer.train()
+    assert [report.step for report in callback.reports] == [0, 2, 0, 2]
+
+
+def test_no_hooks_between_measurements(pairs):
+    class Watch(TrainerCallback):
+        counts = set()
+
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            self.counts.add(count_hooks(model))
+
+        on_step_end = on_log = on_evaluate = on_step_begin
+
+    trainer = make_trainer()
+    before = count_hooks(trainer.model)
+    attach(trainer, pairs, every=1)
+    trainer.add_callback(Watch())
+    trainer.train()
+    assert Watch.counts == {before}
+    assert count_hooks(trainer.model) == before
+
+
+def test_reports_are_kept_beside_the_checkpoints(pairs):
+    trainer = make_trainer()
+    callback = attach(trainer, pairs)
+    trainer.train()
+    folders = sorted(path.name for path in Path("run/alignment").iterdir())
+    assert folders == ["step-00000000", "step-00000003", "step-00000006"]
+    loaded = AlignmentReport.load("run/alignment/step-00000003")
+    assert loaded.to_rows() == callback.reports[1].to_rows()
+    assert loaded.step == 3
+    other = make_trainer(folder="other")
+    attach(other, pairs, save_reports=False)
+    other.train()
+    assert not Path("other/alignment").exists()
+
+
+def test_one_line_says_what_it_costs(pairs, capsys):
+    callback = AlignmentCallback(make_trainer(), pairs)
+    line = capsys.readouterr().out.strip()
+    measurement = callback._monitor.measurement
+    assert line == (
+        f"xalign: one measurement is 2 languages × 12 pairs with eng_Latn, {measurement.tokens:,} tokens in "
+        f"{measurement.forwards} forwards"
+    )
+
+
+def test_every_option_of_measure(pairs):
+    trainer = make_trainer()
+    callback = attach(
+        trainer, pairs, every=3, template="{text} </s>", template_pooled=True, nas="inner", token_budget=64
+    )
+    trainer.train()
+    assert callback.reports[0].provenance["template"] == "{text} </s>"
+    assert callback.reports[0].metrics["nasca"].readings[0] == "0.inner:active:weighted"
+    again = AlignmentCallback(make_trainer(folder="again"), "bundled")  # what load_pairs takes
+    assert len(again._monitor.measurement.pairs) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"every": 0}, ArgumentError, "every=0 must be at least 1"),
+        ({"every": 2.5}, ArgumentTypeError, "every=2.5 must be a whole number"),
+        ({"every": "auto"}, ArgumentTypeError, "every='auto' must be a whole number"),
+        ({"at_evaluate": False, "at_start": False, "at_end": False}, ArgumentError, "nothing to measure at"),
+        ({"metrics": ["bleu"]}, ArgumentError, "unknown; choose from nasca"),
+        ({"template": "no place"}, ArgumentError, "must hold"),
+        ({"pairs": "nowhere"}, XAlignError, "does not exist"),
+        ({"trainer": "trainer"}, ArgumentTypeError, "must be a transformers Trainer, not str"),
+    ],
+)
+def test_built_it_checks_what_can_go_wrong(options, error, message, pairs):
+    arguments = {"trainer": make_trainer(), "pairs": pairs} | options
+    with pytest.raises(error, match=message):
+        AlignmentCallback(**arguments)
+
+
+def test_built_it_checks_the_trainer_too(pairs):
+    trainer = make_trainer()
+    trainer.processing_class = None
+    with pytest.raises(ArgumentError, match="pass tokenizer="):
+        AlignmentCallback(trainer, pairs)
+    assert AlignmentCallback(trainer, pairs, tokenizer=make_tokenizer())
+    trainer.eval_dataset = {"a": trainer.eval_dataset, "b": trainer.eval_dataset}
+    with pytest.raises(ArgumentError, match="eval_dataset holds 2 sets"):
+        AlignmentCallback(trainer, pairs, tokenizer=make_tokenizer())
+    Path("taken").mkdir()
+    Path("taken/alignment").write_text("a file")
+    with pytest.raises(ReportError, match="cannot be written"):
+        AlignmentCallback(make_trainer(folder="taken"), pairs)
+
+
+def test_a_silent_site_is_found_before_training(pairs):
+    trainer = make_trainer()
+    trainer.model.model.layers[1].mlp.forward = torch.zeros_like
+    with pytest.raises(XAlignError, match=r"1\.gate did not fire"):
+        AlignmentCallback(trainer, pairs)
+
+
+def test_a_model_made_anew_is_the_one_measured(pairs):
+    """With model_init the trainer replaces its model when training starts."""
+    from tests.tiny import make_model
+
+    base = make_trainer(evaluate=False, max_steps=2)
+    trainer = Trainer(
+        model_init=lambda: make_model("llama", seed=9),
+        args=base.args,
+        train_dataset=base.train_dataset,
+        processing_class=base.processing_class,
+        data_collator=base.data_collator,
+    )
+    callback = attach(trainer, pairs)
+    trainer.train()
+    assert (
+        callback.reports[-1].summary() == measure(trainer.model, make_tokenizer(), pairs, ["nasca"]).summary()
+    )

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from tests.model.test_visit import count_hooks
+from tests.tiny import make_model, make_tokenizer
+from xalign import AlignmentMonitor, AlignmentReport, load_pairs
+from xalign.errors import ArgumentError, ReportError
+
+
+@pytest.fixture
+def pairs():
+    return load_pairs("bundled", ["deu_Latn"], n=8)
+
+
+def test_in_a_plain_loop(pairs, tmp_path):
+    model = make_model("gpt2").train()
+    monitor = AlignmentMonitor(model, make_tokenizer(), pairs, every=2, save_dir=tmp_path / "alignment")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    returned = [monitor.step(0)]
+    for step in range(1, 6):
+        ids = torch.randint(4, 400, (2, 9))
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        returned.append(monitor.step(step))
+        assert model.training
+        assert count_hooks(model) == 0
+    assert [report.step if report else None for report in returned] == [0, None, 2, None, 4, None]
+    assert [report.step for report in monitor.reports] == [0, 2, 4]
+    assert [row["step"] for row in monitor.to_rows()] == [0] * 4 + [2] * 4 + [4] * 4
+    assert (
+        AlignmentReport.load(tmp_path / "alignment" / "step-00000004").to_rows()
+        == monitor.reports[-1].to_rows()
+    )
+
+
+def test_never_twice_at_one_step(pairs):
+    monitor = AlignmentMonitor(make_model("gpt2"), make_tokenizer(), pairs)
+    assert monitor.step(3) is not None
+    assert monitor.step(3) is None
+    assert monitor.step(4) is not None
+
+
+def test_bad_input(pairs, tmp_path):
+    model, tokenizer = make_model("gpt2"), make_tokenizer()
+    with pytest.raises(ArgumentError, match="every=-1"):
+        AlignmentMonitor(model, tokenizer, pairs, every=-1)
+    monitor = AlignmentMonitor(model, tokenizer, pairs)
+    for n in (-1, 1.0, True, None):
+        with pytest.raises(ArgumentError, match="number of training steps"):
+            monitor.step(n)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ReportError, match="cannot be written"):
+        AlignmentMonitor(model, tokenizer, pairs, save_dir=tmp_path / "file")
