@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from tests.model.test_visit import count_hooks
@@ -105,9 +106,20 @@ def test_trackers_see_it_whatever_the_order(kind, order, pairs):
     assert [("eval_nasca" in logs) for _, logs in recorder.logged] == [True]
 
 
+def test_tensorboard(pairs, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "board")
+    trainer = make_trainer(report_to="tensorboard")
+    attach(trainer, pairs)
+    trainer.train()
+    events = EventAccumulator("board").Reload()
+    values = {scalar.step: scalar.value for scalar in events.Scalars("eval/nasca_deu_Latn")}
+    expected = {row["step"]: row["eval_nasca_deu_Latn"] for row in rows_with(trainer, "eval_nasca")}
+    assert values == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("order", ["stopping first", "stopping last"])
 def test_early_stopping_and_best_model(order, pairs):
-    """A falling score stops the run after its patience, and the best checkpoint is the one with the best score."""
+    """A falling score stops the run after its patience, and the best checkpoint is kept."""
     trainer = make_trainer(
         max_steps=20,
         eval_steps=2,

@@ -1,11 +1,13 @@
 """The `xalign` command: one verb per file, errors in one line."""
 
+import functools
 import sys
 import traceback
-from importlib.metadata import version
-from typing import Annotated
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version as version_of
+from typing import Annotated, Any
 
-import click
 import typer
 
 from xalign.cli.compare import compare
@@ -18,54 +20,72 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(measure)
-app.command()(compare)
-app.command()(demo)
-app.command()(doctor)
+
+
+def _verb(function: Callable[..., None]) -> None:
+    """Makes a function a command whose errors are one line on stderr.
+
+    Exit codes: 0 done, 1 unexpected error, 2 wrong input, 130 interrupted.
+    """
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except KeyboardInterrupt:
+            _fail("interrupted", 130)
+        except XAlignError as error:
+            _fail(str(error), 2)
+        except typer.Exit:
+            raise
+        except Exception as error:
+            _fail(f"{type(error).__name__}: {error} (xalign --debug {function.__name__} … shows where)", 1)
+
+    app.command()(command)
+
+
+def _fail(message: str, code: int) -> None:
+    if _debug:
+        traceback.print_exc()
+    typer.echo(f"xalign: {message}", err=True)
+    raise typer.Exit(code)
+
+
+for function in (measure, compare, demo, doctor):
+    _verb(function)
+
+_debug = False
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"xalign {version('xalign')}")
+        typer.echo(f"xalign {version_of('xalign')}")
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
     """Measure how well a language model lines its languages up, and improve it."""
+    global _debug
+    _debug = debug
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 unexpected error, 2 wrong input, 130 interrupted."""
-    debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    try:
-        code = app(arguments, standalone_mode=False)
-    except click.exceptions.Abort:
-        _fail("interrupted; nothing was written", 130, debug)
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing was written", 130, debug)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except XAlignError as error:
-        _fail(str(error), 2, debug)
-    except Exception as error:
-        _fail(f"{type(error).__name__}: {error}; --debug shows where", 1, debug)
-    else:
-        sys.exit(code if isinstance(code, int) else 0)
+    """Entry point of the `xalign` command."""
+    # `xalign measure … --debug` is what one types when something has just failed.
+    if "--debug" in sys.argv[2:]:
+        sys.argv.remove("--debug")
+        sys.argv.insert(1, "--debug")
+    warnings.showwarning = _show_warning
+    app()
 
 
-def _fail(message: str, code: int, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
+def _show_warning(message: Warning | str, *about: Any, **more: Any) -> None:  # noqa: ARG001
     typer.echo(f"xalign: {message}", err=True)
-    sys.exit(code)

@@ -34,8 +34,8 @@ class ParallelPairs(Mapping[str, Bitext]):
         ArgumentTypeError: Values that are no lists of strings.
 
     Example:
-        >>> pairs = ParallelPairs({"en": ["Good morning.", "It rains."], "de": ["Guten Morgen.", "Es
-        regnet."]})
+        >>> english, german = ["Good morning.", "It rains."], ["Guten Morgen.", "Es regnet."]
+        >>> pairs = ParallelPairs({"en": english, "de": german})
         >>> pairs["deu_Latn"].sentences[1]
         'Es regnet.'
     """

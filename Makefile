@@ -1,0 +1,19 @@
+PYTHON ?= python3
+VENV ?= .venv
+
+.PHONY: demo test slow
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/xalign demo
+
+test: $(VENV)/.installed
+	$(VENV)/bin/pytest
+
+slow: $(VENV)/.installed
+	$(VENV)/bin/pytest -m slow
+
+# The stamp comes last, so that an install that broke off is done again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

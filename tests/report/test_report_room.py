@@ -1,0 +1,103 @@
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from tests.tiny import make_model, make_tokenizer
+from xalign import load_pairs, measure
+from xalign.errors import ArgumentError, MissingExtraError
+from xalign.report.heatmap import heatmap
+from xalign.report.save import save_with_heatmaps
+from xalign.report.table import comparison_table, floor_side, report_table
+
+
+@pytest.fixture(scope="module")
+def report():
+    pairs = load_pairs("bundled", ["deu_Latn", "spa_Latn", "zho_Hans"], n=40)
+    metrics = ("nasca", "navca", "mexa", "retrieval", "margin")
+    return measure(make_model("llama"), make_tokenizer(), pairs, metrics, step=12)
+
+
+def printed(table, width=80):
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_table_shows_every_number_in_eighty_columns(report):
+    text = printed(report.table())
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "at step 12" in text
+    for language in report.languages:
+        for metric in report.measured:
+            low, high = report.interval(metric, language)
+            line = next(
+                line
+                for line in text.split(language)[1].splitlines()
+                if f"{metric} " in line and f"{report.score(metric, language):.3f}" in line
+            )
+            assert f"[{low:.2f}, {high:.2f}]" in line
+            assert f"{report.floor(metric, language):.3f}" in line
+            assert f"{report.best_layer(metric, language)} (" in line
+        assert f"{report.stats[language].tokens_per_sentence:.1f}" in text
+    assert "chance: nasca 0.013" in text
+    assert "retrieval 0.025 at n = 40" in text
+
+
+def test_side_of_the_floor():
+    assert floor_side((0.2, 0.3), 0.1) == "above"
+    assert floor_side((0.2, 0.3), 0.2) == "at"
+    assert floor_side((0.2, 0.3), 0.31) == "below"
+
+
+def test_table_of_a_comparison(report):
+    text = printed(comparison_table(report.compare(report)))
+    assert text.count("+0.000") == 3 * len(report.metrics)
+    assert "1.0000" in text
+
+
+@pytest.mark.parametrize("metric", ["nasca", "mexa", "retrieval", "margin"])
+def test_heatmap_draws_a_cell_per_value(report, metric, tmp_path):
+    figure = report.figure(metric)
+    axes = figure.axes[0]
+    layers = report.metrics["nasca" if metric == "nasca" else "mexa"].layers
+    assert len(axes.texts) == 3 * (len(layers) + 2)
+    assert [label.get_text() for label in axes.get_yticklabels()] == report.languages
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == [*map(str, layers), "mean", "floor"]
+    grid = np.asarray(axes.images[0].get_array(), dtype=float)
+    for row, language in enumerate(report.languages):
+        assert grid[row, -1] == pytest.approx(report.floor(metric, language))
+        assert grid[row, -2] == pytest.approx(report.score(metric, language))
+    figure.savefig(tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as image:
+        assert min(image.size) > 200
+        assert len(np.unique(np.asarray(image.convert("L")))) > 20
+
+
+def test_heatmap_of_what_is_not_there(report, monkeypatch):
+    with pytest.raises(ArgumentError, match="metric='bleu' is not in this report"):
+        heatmap(report, "bleu")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"pip install xalign\[plot\]"):
+        heatmap(report)
+
+
+def test_saved_with_its_pictures(report, tmp_path):
+    written = save_with_heatmaps(report, tmp_path / "out")
+    assert [path.name for path in written] == [
+        *("report.json", "nasca.png", "navca.png", "mexa.png", "retrieval.png", "margin.png")
+    ]
+    assert all(path.stat().st_size > 1000 for path in written)
+
+
+def test_table_of_languages_with_different_counts():
+    from xalign import ParallelPairs
+
+    pairs = ParallelPairs.from_bitexts({"de": (list("abcd"), list("efgh")), "ru": (list("xyz"), list("uvw"))})
+    text = printed(report_table(measure(make_model("llama"), make_tokenizer(), pairs, ["nasca"])))
+    assert "at n = 3 (up to 4 pairs)" in " ".join(text.split())

@@ -1,0 +1,127 @@
+"""Every example in README, docs and docstrings runs, and every public name stands in one."""
+
+import ast
+import doctest
+import functools
+import importlib
+import pkgutil
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+import trl
+
+import xalign
+from tests.monitor.training import make_trainer
+from tests.tiny import ROOT, make_model, make_tokenizer
+from xalign.cli.minilm import minilm_folder
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MODULES = sorted(module.name for module in pkgutil.walk_packages(xalign.__path__, "xalign."))
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def blocks(page):
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """What the pages load from the Hub is at hand: MiniLM itself, and a tiny model for a language model."""
+    for name in ("AutoModel", "AutoTokenizer"):
+        original = getattr(transformers, name).from_pretrained
+
+        def from_pretrained(hub_id, original=original, name=name, **options):
+            if "MiniLM" in hub_id:
+                return original(minilm_folder(), **options)
+            return make_model("llama") if name == "AutoModel" else make_tokenizer()
+
+        monkeypatch.setattr(getattr(transformers, name), "from_pretrained", from_pretrained)
+    monkeypatch.setattr(trl, "SFTConfig", functools.partial(trl.SFTConfig, use_cpu=True, bf16=False))
+    causal = transformers.AutoModelForCausalLM
+    monkeypatch.setattr(causal, "from_pretrained", lambda hub_id, **options: make_model("llama"))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
+def test_the_examples_of_a_page_run_in_order(page, offline, tmp_path):
+    bundled = ROOT / "xalign" / "pairs" / "bundled"
+    (tmp_path / "flores200_dataset" / "devtest").mkdir(parents=True)
+    for path in bundled.glob("*_*.txt"):
+        shutil.copy(path, tmp_path / "flores200_dataset" / "devtest" / f"{path.stem}.devtest")
+    namespace = {"__name__": "docs"}
+    for block in blocks(page):
+        exec(compile(block, page.name, "exec"), namespace)
+
+
+def test_every_public_name_stands_in_an_example():
+    used = set()
+    for page in PAGES:
+        for block in blocks(page):
+            used |= {node.id for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Name)}
+            used |= {node.attr for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Attribute)}
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = {name for name in xalign.__all__ if name in used} | {
+        name for name in ("ModelMap", "XAlignError") if f"xalign.{name}" in text
+    }
+    assert shown == set(xalign.__all__)
+
+
+def test_every_metric_function_stands_in_an_example():
+    examples = "\n".join(block for page in PAGES for block in blocks(page))
+    for name in (name for name in MODULES if name.startswith("xalign.metrics.")):
+        for function, value in vars(importlib.import_module(name)).items():
+            own = callable(value) and getattr(value, "__module__", "") == name
+            if own and not function.startswith(("_", "check")):
+                assert function in examples or ">>>" in (value.__doc__ or ""), f"{name}.{function}"
+
+
+def test_links_between_pages():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("http") or (page.parent / target).exists(), (page.name, target)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name, tmp_path):
+    module = importlib.import_module(name)
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    for test in finder.find(module, name, module=module):
+        if not test.examples:
+            continue
+        test.globs |= namespace_for(test.name)
+        runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)
+        failures = []
+        runner.run(test, out=failures.append)
+        assert not runner.failures, "".join(failures)
+
+
+def namespace_for(name):
+    """What an example may take for granted: a model, its tokenizer, a batch, a report, a trainer."""
+    import numpy as np
+
+    everything = {public: getattr(xalign, public) for public in xalign.__all__}
+    model = make_model("bert", intermediate_size=64)
+    names = {
+        "model": model,
+        "tokenizer": make_tokenizer(),
+        "batch": {"input_ids": torch.arange(4, 14).reshape(2, 5)},
+        "pairs": xalign.load_pairs("bundled", ["deu_Latn"], n=10),
+        "torch": torch,
+        "np": np,
+    }
+    if "report." in name:
+        names["report"] = xalign.measure(model, names["tokenizer"], names["pairs"], ["nasca"])
+    if "AlignmentCallback" in name:
+        names["trainer"] = make_trainer(evaluate=False, max_steps=4, folder="doctest")
+        names["trainer"].remove_callback(transformers.PrinterCallback)
+    return everything | names
+
+
+def test_pages_speak_of_the_project_only():
+    for page in [*PAGES, ROOT / "CHANGELOG.md", *Path(ROOT / "xalign").rglob("README.md")]:
+        assert "/work/" not in page.read_text(encoding="utf-8")
