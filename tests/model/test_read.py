@@ -85,7 +85,8 @@ def test_no_trace(family, batches):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = read_states(model, batches, [Reading(Site("hidden", "final"))])
+    with visit(model, {Site("hidden", 0): lambda x: torch.rand(1) and None}):  # a forward that draws, even so
+        first = read_states(model, batches, [Reading(Site("hidden", "final"))])
     assert torch.equal(torch.rand(3), expected)
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -189,6 +189,43 @@ def test_best_weights_at_the_end_are_not_taken_for_the_last_step(pairs):
     )
 
 
+def test_best_weights_of_a_run_that_stopped_early_are_not_measured_as_its_last_step(pairs):
+    trainer = make_trainer(
+        max_steps=20,
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="grows",
+        greater_is_better=False,
+    )
+
+    class Grows(TrainerCallback):
+        def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+            metrics["eval_grows"] = state.global_step
+
+    trainer.add_callback(Grows())
+    trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=1))
+    callback = attach(trainer, pairs, at_evaluate=False)
+    trainer.train()
+    assert trainer.state.global_step == 4
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")
+    assert [report.step for report in callback.reports] == [0]
+
+
+def test_a_trainer_that_logs_a_copy(pairs):
+    """Best-model selection gets the values though the logged row is another dict than the metrics."""
+    trainer = make_trainer(save_strategy="steps", save_steps=3, metric_for_best_model="nasca")
+    log = trainer.log
+    trainer.log = lambda logs, start_time=None: log(dict(logs), start_time)
+    recorder = Recorder()
+    attach(trainer, pairs)
+    trainer.add_callback(recorder)
+    trainer.train()
+    assert [step for step, metrics in recorder.evaluated if "eval_nasca" in metrics] == [3, 6]
+    assert trainer.state.best_metric is not None
+
+
 @pytest.mark.parametrize(
     ("options", "changes", "steps"),
     [
