@@ -1,6 +1,6 @@
 """What measuring costs beside the bare forwards of the same calls.
 
-    python benchmarks/measure_overhead.py            # about 10 CPU-minutes
+    python benchmarks/measure_overhead.py            # about 20 CPU-minutes
 
 A Llama of the shape of a 135M model (30 layers, width 576, FFN 1536, vocabulary 49152, random weights)
 measures NASCA, NAVCA, MEXA and retrieval on 5 × 100 NTREX sentences. In each run every batch also goes

@@ -40,3 +40,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "real_text" in getattr(item, "fixturenames", ()):
             item.add_marker("realdata")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Under XALIGN_REQUIRE_DATA a realdata test that skipped has failed."""
+    report = yield
+    if report.skipped and item.get_closest_marker("realdata") and os.environ.get("XALIGN_REQUIRE_DATA"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and XALIGN_REQUIRE_DATA is set: {report.longrepr}"
+    return report

@@ -98,5 +98,5 @@ def make_tokenizer(padding_side: str = "right") -> PreTrainedTokenizerFast:
 
 def real_pairs_folder() -> Path | None:
     """The folder that XALIGN_DATA names, or the one beside the checkout."""
-    folder = Path(os.environ.get("XALIGN_DATA", ROOT.parent / "shared" / "data"))
-    return folder.resolve() if folder.is_dir() else None
+    named = os.environ.get("XALIGN_DATA", ROOT.parent / "shared" / "data")
+    return Path(named).resolve() if named and Path(named).is_dir() else None

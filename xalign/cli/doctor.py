@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-NEEDED = ["torch", "transformers", "safetensors", "huggingface_hub", "numpy", "scipy"]
+NEEDED = ["torch", "transformers", "safetensors", "numpy", "scipy"]
 EXTRAS = {
     "train": ["accelerate", "peft", "trl", "datasets"],
     "wandb": ["wandb"],

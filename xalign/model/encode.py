@@ -95,8 +95,8 @@ def encode(
     names = ids if ids is not None else [str(row) for row in range(len(sentences))]
     texts, spans = zip(*(_fill(template, sentence, language) for sentence in sentences), strict=True)
     own_only = template is not None and not template_pooled
-    offsets = bool(getattr(tokenizer, "is_fast", False))
-    if own_only and not offsets:
+    has_offsets = bool(getattr(tokenizer, "is_fast", False))
+    if own_only and not has_offsets:
         raise ArgumentError(
             f"template={template!r} needs a fast tokenizer to tell the sentence's tokens from the "
             f"template's, and {type(tokenizer).__name__} is slow; pass template_pooled=True or load it with "
@@ -108,41 +108,41 @@ def encode(
         truncation=False,
         return_attention_mask=False,
         return_special_tokens_mask=True,
-        return_offsets_mapping=offsets,
+        return_offsets_mapping=has_offsets,
         verbose=False,
     )
-    kept_ids, kept_pooled, own_counts, unknown_counts, too_long, empty = [], [], [], [], [], []
-    for row, (tokens, special, span) in enumerate(
-        zip(coded["input_ids"], coded["special_tokens_mask"], spans, strict=True)
-    ):
-        if offsets:
-            own = [
-                not is_special and start < span[1] and end > span[0]
-                for is_special, (start, end) in zip(special, coded["offset_mapping"][row], strict=True)
-            ]
-        else:
-            own = [not is_special for is_special in special]
-        pooled = own if own_only or (template is None and not pool_special_tokens) else [True] * len(tokens)
-        if context is not None and len(tokens) > context:
-            too_long.append((names[row], len(tokens)))
-            tokens, pooled, own = tokens[:context], pooled[:context], own[:context]
-        if not any(pooled):
-            empty.append(names[row])
-        kept_ids.append(tuple(tokens))
-        kept_pooled.append(tuple(pooled))
-        own_counts.append(sum(own))
-        unknown = tokenizer.unk_token_id
-        unknown_counts.append(sum(mine and token == unknown for mine, token in zip(own, tokens, strict=True)))
+    tokens: list[tuple[int, ...]] = [tuple(line) for line in coded["input_ids"]]
+    offsets = coded["offset_mapping"] if has_offsets else [None] * len(tokens)
+    own = [_own(*line) for line in zip(coded["special_tokens_mask"], offsets, spans, strict=True)]
+    if own_only or (template is None and not pool_special_tokens):
+        pooled = own
+    else:
+        pooled = [(True,) * len(line) for line in tokens]
     where = f" in {language}" if language else ""
-    if too_long and not truncate:
-        shown = ", ".join(f"{name} ({length})" for name, length in too_long[:5])
-        raise ArgumentError(
-            f"{len(too_long)} sentence(s){where} have more tokens than the model's context of {context}: "
-            f"{shown}{' …' if len(too_long) > 5 else ''}; pass truncate=True to cut them, or leave them out"
-        )
+    if context is not None:
+        too_long = [
+            f"{name} ({len(line)})" for name, line in zip(names, tokens, strict=True) if len(line) > context
+        ]
+        if too_long and not truncate:
+            raise ArgumentError(
+                f"{len(too_long)} sentence(s){where} have more tokens than the model's context of {context}: "
+                f"{', '.join(too_long[:5])}{' …' if len(too_long) > 5 else ''}; pass truncate=True to cut "
+                "them, or leave them out"
+            )
+        tokens = [line[:context] for line in tokens]
+        pooled, own = ([line[:context] for line in masks] for masks in (pooled, own))
+    empty = [name for name, line in zip(names, pooled, strict=True) if not any(line)]
     if empty:
         raise ArgumentError(f"sentence(s) {', '.join(empty[:5])}{where} have no token to pool")
-    return Encoded(tuple(kept_ids), tuple(kept_pooled), tuple(own_counts), tuple(unknown_counts))
+    return Encoded(
+        ids=tuple(tokens),
+        pooled=tuple(pooled),
+        own_tokens=tuple(sum(line) for line in own),
+        unknown_tokens=tuple(
+            sum(mine and token == tokenizer.unk_token_id for mine, token in zip(mask, line, strict=True))
+            for mask, line in zip(own, tokens, strict=True)
+        ),
+    )
 
 
 def make_batches(encoded: Encoded, *, token_budget: int, pad_id: int) -> list[Batch]:
@@ -223,3 +223,15 @@ def _fill(template: Template | None, sentence: str, language: str) -> tuple[str,
             f"{sentence[:60]!r} it gave {text!r:.80}"
         )
     return text, (text.index(sentence), text.index(sentence) + len(sentence))
+
+
+def _own(
+    special: Sequence[int], offsets: Sequence[tuple[int, int]] | None, span: tuple[int, int]
+) -> tuple[bool, ...]:
+    """Which tokens are the sentence's own: not special, and where offsets are known within its span."""
+    if offsets is None:
+        return tuple(not is_special for is_special in special)
+    return tuple(
+        not is_special and start < span[1] and end > span[0]
+        for is_special, (start, end) in zip(special, offsets, strict=True)
+    )
