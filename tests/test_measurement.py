@@ -1,11 +1,16 @@
 """measure: from text to report, on tiny models."""
 
+import copy
 import gc
 import math
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import transformers
+from peft import PromptTuningConfig, get_peft_model
+from tokenizers.normalizers import Lowercase
 
 import xalign.measurement as measurement_module
 from tests.tiny import make_model, make_tokenizer
@@ -216,6 +221,10 @@ def test_a_dead_relu_network_is_warned_about(tokenizer, pairs):
         ({"tokenizer": None}, "tokenizer must be a transformers tokenizer, not NoneType"),
         ({"pairs": "nowhere"}, "does not exist"),
         ({"layout": "llama"}, "layout must be"),
+        ({"seed": -1}, "seed=-1 must be at least 0"),
+        ({"seed": "x"}, "seed='x' must be a whole number"),
+        ({"revision": 5}, "revision=5 must be text"),
+        ({"metrics": [["nasca"]]}, "unknown; choose from"),
     ],
 )
 def test_bad_input(model, tokenizer, pairs, change, message):
@@ -264,3 +273,71 @@ def test_nan_weights_name_their_layer(tokenizer, pairs, layer):
 def test_wrong_type_of_metrics():
     with pytest.raises(ArgumentTypeError):
         measure(make_model("llama"), make_tokenizer(), "bundled", metrics=None)
+
+
+def test_the_tokenizer_of_another_model(tokenizer, pairs):
+    model = make_model("llama")
+    model.resize_token_embeddings(20)
+    with pytest.raises(ArgumentError, match="and the model embeds 20 tokens: pass the tokenizer"):
+        Measurement(model, tokenizer, pairs)
+
+
+def test_a_pad_token_without_room_in_the_embedding(tokenizer, pairs):
+    model, tokenizer = make_model("llama"), copy.deepcopy(tokenizer)
+    model.resize_token_embeddings(len(tokenizer))
+    expected = measure(model, tokenizer, pairs, ["nasca"]).score()
+    tokenizer.add_special_tokens({"pad_token": "<new pad>"})
+    assert measure(model, tokenizer, pairs, ["nasca"]).score() == expected
+
+
+def test_weights_without_values(tokenizer, pairs):
+    with pytest.raises(ModelError, match="on the meta device"):
+        measure(make_model("llama").to("meta"), tokenizer, pairs)
+
+
+def test_a_model_that_adds_tokens(tokenizer, pairs):
+    prompts = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    model = get_peft_model(transformers.LlamaForCausalLM(make_model("llama").config), prompts)
+    with pytest.raises(ModelError, match="the model adds tokens of its own"):
+        measure(model, tokenizer, pairs, ["nasca"])
+
+
+def test_a_template_that_is_an_object(model, tokenizer, pairs):
+    report = measure(model, tokenizer, pairs, ["nasca"], template="query: {text}")
+
+    class Prefix:
+        def __call__(self, text, language):
+            return f"query: {text}"
+
+    again = measure(model, tokenizer, pairs, ["nasca"], template=Prefix())
+    assert again.provenance["template"].endswith("Prefix")
+    assert again.score() == report.score()
+
+
+def test_pivots_that_are_equal_as_tokens(model, tokenizer):
+    lower = copy.deepcopy(tokenizer)
+    lower.backend_tokenizer.normalizer = Lowercase()
+    pairs = ParallelPairs({"en": ["It rains.", "IT RAINS.", "Good day."], "de": list("abc")})
+    with pytest.warns(UserWarning, match="1 pivot sentence.* are the same tokens as an earlier one"):
+        assert not measure(model, lower, pairs, ["nasca"]).bits("nasca", "deu_Latn", 0)[:2].any()
+
+
+def test_threads_do_not_leave_the_model_in_evaluation_mode(tokenizer, pairs):
+    model = make_model("llama").train()
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(measure, model, tokenizer, pairs, ["nasca"]) for _ in range(4)]
+    assert len({run.result().score() for run in runs}) == 1
+    assert all(module.training for module in model.modules())
+
+
+def test_a_wrapper_that_keeps_the_model_inside(model, tokenizer, pairs):
+    wrapped = torch.nn.DataParallel(model)
+    assert measure(wrapped, tokenizer, pairs).to_rows() == measure(model, tokenizer, pairs).to_rows()
+
+
+def test_a_head_that_needs_a_pad_token_is_found_by_the_probe(tokenizer, pairs):
+    config = make_model("llama").config
+    model = transformers.LlamaForSequenceClassification(config)
+    model.config.pad_token_id = None
+    with pytest.raises(ValueError, match="no padding token"):
+        Measurement(model, tokenizer, pairs).probe()

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from xalign.errors import ArgumentTypeError, ModelError, PairsError
+from xalign.arguments import whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
 from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.lexical import lexical_similarity
 from xalign.model.encode import Batch, Encoded, Template, context_of, encode, make_batches, pad_id_of
@@ -150,6 +151,9 @@ class Measurement:
         progress: bool = False,
     ) -> None:
         self.metrics = checked_metrics(metrics)
+        seed, token_budget = whole_number("seed", seed), whole_number("token_budget", token_budget, least=1)
+        if revision is not None and not isinstance(revision, str):
+            raise ArgumentTypeError(f"revision={revision!r:.60} must be text, or None")
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise ArgumentTypeError(
                 f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}"
@@ -162,6 +166,7 @@ class Measurement:
             model_map, pool=pool, nas=nas, nav=nav, include_embedding=include_embedding
         )
         context = context_of(model, tokenizer)
+        pad_id = pad_id_of(tokenizer, below=_vocabulary_size(model))
 
         def side(language: str, sentences: Sequence[str], ids: Sequence[str]) -> _Side:
             encoded = encode(
@@ -175,7 +180,8 @@ class Measurement:
                 truncate=truncate,
                 ids=ids,
             )
-            batches = make_batches(encoded, token_budget=token_budget, pad_id=pad_id_of(tokenizer))
+            _refuse_unknown_ids(model, encoded)
+            batches = make_batches(encoded, token_budget=token_budget, pad_id=pad_id)
             return _Side(encoded, batches)
 
         shared = self.pairs.is_multiway
@@ -185,6 +191,7 @@ class Measurement:
             if pivot is None or not shared:
                 pivot = side(self.pairs.pivot, bitext.pivot_sentences, bitext.ids)
             self._sides[language] = (pivot, side(language, bitext.sentences, bitext.ids))
+        self._warn_about_equal_tokens()
         self._floors = self._lexical_floors()
         self._stats = self._language_stats()
         self._provenance = {
@@ -204,13 +211,30 @@ class Measurement:
         self.forwards = sum(len(side.batches) for side in runs)
         self.tokens = sum(batch.input_ids.numel() for side in runs for batch in side.batches)
 
+    def _warn_about_equal_tokens(self) -> None:
+        """Pivot sentences that differ as text and not as tokens: their states tie, and ties lose."""
+        equal = max(len(side.encoded) - len(set(side.encoded.ids)) for side, _ in self._sides.values())
+        if equal:
+            warnings.warn(
+                f"{equal} pivot sentence(s) in {self.pairs.pivot} are the same tokens as an earlier one: the "
+                "tokenizer or truncate=True makes them equal, and their rows score 0",
+                UserWarning,
+                stacklevel=3,
+            )
+
     def probe(self) -> None:
         """Runs one short sentence, to find out now whether every site is there and fires."""
         batch = min(
             (batch for side in self._runs() for batch in side.batches), key=lambda b: b.input_ids.shape[1]
         )
-        line = Batch(batch.input_ids[:1], batch.attention_mask[:1], batch.pooled[:1], rows=((0,),))
-        read_states(self.model, [line], self._users(), layout=self._layout)
+        # Two lines: some heads refuse more than one where they know no padding.
+        lines = Batch(
+            batch.input_ids[:1].repeat(2, 1),
+            batch.attention_mask[:1].repeat(2, 1),
+            batch.pooled[:1].repeat(2, 1),
+            rows=((0,), (1,)),
+        )
+        read_states(self.model, [lines], self._users(), layout=self._layout)
 
     def run(self, step: int | None = None) -> AlignmentReport:
         """Runs the model over the sentences and scores what is read.
@@ -218,6 +242,7 @@ class Measurement:
         Args:
             step: The training step to note in the report.
         """
+        step = None if step is None else whole_number("step", step)
         started, cpu_started = time.perf_counter(), time.process_time()
         users = self._users()
         values: dict[str, dict[str, Tensor]] = {row: {} for row in self._rows()}
@@ -331,7 +356,7 @@ def _refuse_pivot_duplicates(pairs: ParallelPairs) -> None:
 
 
 def _about_model(model: nn.Module, model_map: ModelMap, revision: str | None) -> dict[str, Any]:
-    config = getattr(model, "config", None)
+    config = getattr(getattr(model, "module", model), "config", None)
     return {
         "model": str(getattr(config, "_name_or_path", "")),
         "revision": revision or getattr(config, "_commit_hash", None),
@@ -343,7 +368,23 @@ def _about_model(model: nn.Module, model_map: ModelMap, revision: str | None) ->
     }
 
 
+def _vocabulary_size(model: nn.Module) -> int | None:
+    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+    return getattr(embedding, "num_embeddings", None)
+
+
+def _refuse_unknown_ids(model: nn.Module, encoded: Encoded) -> None:
+    size = _vocabulary_size(model)
+    largest = max(max(ids) for ids in encoded.ids)
+    if size is not None and largest >= size:
+        raise ArgumentError(
+            f"the tokenizer gave token id {largest}, and the model embeds {size} tokens: pass the tokenizer "
+            "that belongs to the model, or resize the model's embedding"
+        )
+
+
 def _name(template: Template | None) -> str | None:
     if template is None or isinstance(template, str):
         return template
-    return f"{template.__module__}.{template.__qualname__}"
+    named = template if hasattr(template, "__qualname__") else type(template)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -37,7 +37,7 @@ def checked_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
         raise ArgumentTypeError(f"metrics must be a list of names, like ['nasca'], not {metrics!r}")
     if not metrics:
         raise ArgumentError(f"metrics is empty; choose from {known}")
-    unknown = [metric for metric in metrics if metric not in METRICS]
+    unknown = [metric for metric in metrics if not isinstance(metric, str) or metric not in METRICS]
     if unknown:
         raise ArgumentError(f"metrics={unknown!r} unknown; choose from {known}")
     if len(set(metrics)) != len(metrics):

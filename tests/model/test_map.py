@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
@@ -57,8 +60,6 @@ def test_a_layout_that_does_not_fit():
         ({"fused": True}, "gate gives 40 values where the down projection takes 80"),
         ({"blocks": "decoder.blocks"}, "not an architecture xalign knows"),
     ):
-        from dataclasses import replace
-
         with pytest.raises(ModelError, match=message):
             map_model(model, replace(LLAMA, **changes))
     with pytest.raises(ArgumentTypeError, match=r"layout must be an xalign\.model\.Layout"):
@@ -73,6 +74,24 @@ def test_what_is_no_transformer():
     config = T5Config(d_model=16, d_ff=32, num_layers=1, num_heads=2, vocab_size=50)
     with pytest.raises(ModelError, match="model_type t5"):
         map_model(T5ForConditionalGeneration(config))
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+@pytest.mark.parametrize("wrap", ["lora", "compile"])
+def test_a_wrapped_base_model_is_one_stack(family, wrap):
+    """Wrappers pass attributes on to the model inside; its blocks must not be found twice."""
+    model = make_model(family)
+    if wrap == "lora":
+        model = get_peft_model(model, LoraConfig(target_modules="all-linear"))
+    else:
+        model = torch.compile(model, backend="eager")
+    assert map_model(model).n_layers == 3
+
+
+def test_what_does_not_say_how_wide_it_is():
+    model = make_model("llama")
+    with pytest.raises(ModelError, match="SiLUActivation does not say how wide it is"):
+        map_model(model, replace(LLAMA, gate="mlp.act_fn"))
 
 
 def test_two_stacks_are_ambiguous():

@@ -268,6 +268,29 @@ def test_a_call_around_the_visited_model_is_said():
         model.forward(**BATCH)
 
 
+def test_a_compiled_function_around_the_model_is_seen():
+    model, seen = make_model("llama"), []
+    step = torch.compile(lambda ids: model(input_ids=ids), backend="eager")
+    with torch.no_grad():
+        step(BATCH["input_ids"])
+        with visit(model, {Site("inner", 1): lambda x: seen.append(x.shape)}):
+            step(BATCH["input_ids"])
+    assert len(seen) == 1
+
+
+def test_functions_of_the_wrong_type():
+    model, site = make_model("llama"), Site("inner", 1)
+    for fns, message in (
+        ([site], "fns must map"),
+        (None, "fns must map"),
+        ({site: "x"}, "the function at site 1.inner must be callable"),
+        ({"1.inner": print}, "see Site.parse"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=message), visit(model, fns):
+            pass
+    assert count_hooks(model) == 0
+
+
 @pytest.mark.parametrize("how", ["function", "in place"])
 def test_a_compiled_model_is_seen(how):
     model, seen = make_model("llama"), []

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.tiny import WIDTH, make_model
-from xalign import Site, visit
+from xalign import Reading, Site, visit
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.model.capture import capture
 from xalign.model.write import Edit, write
@@ -88,3 +88,27 @@ def test_units_and_values_must_fit_the_site():
         pass
     with pytest.raises(ModelError, match="blocks 0 to 2"), capture(model, [Site("inner", 7)]):
         pass
+
+
+def test_edits_of_the_wrong_type():
+    model = make_model("llama")
+    for edits, message in (
+        ([SITE], "edits must map"),
+        ({SITE: "zero"}, "edits must map"),
+        ({"1.hidden": Edit("zero")}, "see Site.parse"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=message), write(model, edits):
+            pass
+    for units in (3, [True], ["a"], [0.5]):
+        with pytest.raises(ArgumentTypeError, match="units="):
+            Edit("zero", units=units)
+    assert Edit("zero", units=torch.tensor([2, 5])).units == [2, 5]
+    with pytest.raises(ArgumentError, match="operator="):
+        Edit(["zero"])
+    for sites in (SITE, "1.hidden", None):
+        with pytest.raises(ArgumentTypeError, match="sites must be a list of places"), capture(model, sites):
+            pass
+    with pytest.raises(ArgumentTypeError, match="site must be text"):
+        Site.parse(3)
+    with pytest.raises(ArgumentTypeError, match=r"site must be an xalign\.Site"):
+        Reading("1.hidden")

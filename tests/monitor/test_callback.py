@@ -380,6 +380,12 @@ def test_built_it_checks_the_trainer_too(pairs):
     trainer.eval_dataset = {"a": trainer.eval_dataset, "b": trainer.eval_dataset}
     with pytest.raises(ArgumentError, match="eval_dataset holds 2 sets"):
         AlignmentCallback(trainer, pairs, tokenizer=make_tokenizer())
+    trainer = make_trainer()
+    trainer.args.metric_for_best_model = "eval_nasca_deu_Latn"
+    assert AlignmentCallback(trainer, pairs)
+    for wrong in ({"metrics": ["mexa"]}, {"at_evaluate": False}):
+        with pytest.raises(ArgumentError, match="needs 'nasca' at evaluations"):
+            AlignmentCallback(trainer, pairs, **wrong)
     Path("taken").mkdir()
     Path("taken/alignment").write_text("a file")
     with pytest.raises(ReportError, match="cannot be written"):
@@ -410,3 +416,45 @@ def test_a_model_made_anew_is_the_one_measured(pairs):
     assert (
         callback.reports[-1].summary() == measure(trainer.model, make_tokenizer(), pairs, ["nasca"]).summary()
     )
+
+
+def test_after_a_run_that_broke_off_an_evaluation_measures_afresh(pairs):
+    class Break(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    trainer = make_trainer()
+    attach(trainer, pairs, every=1)
+    trainer.add_callback(Break())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    expected = measure(trainer.model, trainer.processing_class, pairs, ["nasca"]).score()
+    assert trainer.evaluate()["eval_nasca"] == expected
+
+
+def test_two_callbacks_on_one_trainer_are_refused(pairs):
+    trainer = make_trainer(evaluate=False)
+    first, second = AlignmentCallback(trainer, pairs), AlignmentCallback(trainer, pairs)
+    trainer.add_callback(first)
+    with pytest.raises(ArgumentError, match="has an AlignmentCallback already"):
+        AlignmentCallback(trainer, pairs)
+    trainer.add_callback(second)
+    with pytest.raises(ArgumentError, match="has an AlignmentCallback already"):
+        trainer.train()
+    trainer.remove_callback(AlignmentCallback)
+    trainer.remove_callback(AlignmentCallback)
+    trainer.add_callback(AlignmentCallback(make_trainer(folder="other"), pairs))
+    with pytest.raises(ArgumentError, match="made for another trainer"):
+        trainer.train()
+
+
+def test_reports_of_an_earlier_run_are_warned_about(pairs):
+    trainer = make_trainer(max_steps=1)
+    attach(trainer, pairs)
+    trainer.train()
+    with pytest.warns(UserWarning, match="holds reports of an earlier run"):
+        AlignmentCallback(make_trainer(), pairs)

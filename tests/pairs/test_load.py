@@ -20,6 +20,53 @@ def files(folder, contents):
 
 
 @pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (
+            ["n.eng-deu.eng", "n.eng-deu.deu", "b.eng-deu.eng", "b.eng-deu.deu"],
+            "move one bitext",
+        ),
+        (["eng-deu.eng", "eng-deu.deu", "deu-eng.eng", "deu-eng.deu"], "are both of"),
+        (["news.eng-deu.eng", "books.eng-deu.deu"], r"has no other side"),
+        (["eng.txt", "deu.txt", "eng-fra.eng", "eng-fra.fra"], "both files per language and bitexts"),
+    ],
+)
+def test_two_bitexts_of_one_pair_are_not_mixed(tmp_path, contents, message):
+    with pytest.raises(PairsError, match=message):
+        load_pairs(files(tmp_path / "text", dict.fromkeys(contents, ENGLISH)))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.tsv", "eng\tdeu\tdeu\na\tb\tc\nd\te\tf\n", "header names deu more than once"),
+        ("a.jsonl", '{"en": "a", "de": "b", "de": "c"}\n', "line 1 is no JSON: a key stands twice"),
+        ("a.jsonl", '{"translation": {"en": "a", "de": "b"}, "fr": "c"}', "fr beside 'translation'"),
+        ("a.jsonl", '{"en": "a", "de": "b", "id": null}', "'id' must be a string, not None"),
+        ("a.jsonl", '{"en": "a", "de": "\\ud800"}\n{"en": "b", "de": "c"}', "half a surrogate pair"),
+        ("a.jsonl", "[" * 100_000, "line 1 is no JSON"),
+        ("a.jsonl", '{"en": "a", "de": "b", "id": ' + "9" * 5000 + "}", "line 1 is no JSON"),
+        ("a.tsv", "e\0n\tde\na\tb\n", "holds NUL characters"),
+        ("a.tsv", "en\tde\na\t\u200b\nb\tc\n", "deu_Latn has 1 empty line"),
+    ],
+)
+def test_broken_tables(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(PairsError, match=message):
+        load_pairs(tmp_path / name)
+
+
+def test_paths_that_cannot_be_read(tmp_path):
+    for source in ("x" * 5000, "~no_such_user/text"):
+        with pytest.raises(PairsError, match="is no path that can be read"):
+            load_pairs(source)
+    folder = files(tmp_path / "text", {"eng.txt": ENGLISH, "deu.txt": GERMAN})
+    (folder / "fra.txt").symlink_to("/nonexistent")
+    with pytest.raises(PairsError, match=r"fra\.txt cannot be read: No such file"):
+        load_pairs(folder)
+
+
+@pytest.mark.parametrize(
     "names",
     [
         ("eng_Latn.devtest", "deu_Latn.devtest", "fra_Latn.devtest"),  # FLORES

@@ -181,6 +181,21 @@ def test_split_of_separate_bitexts_keeps_pivot_sentences_together():
     assert not pivots[0] & pivots[1]
 
 
+def test_arguments_of_the_wrong_type():
+    pairs = multiway()
+    for call, message in (
+        (lambda: pairs.split("half", seed=0), "share='half' must be a number"),
+        (lambda: pairs.sample(3, seed=[1]), r"seed=\[1\] must be a whole number"),
+        (lambda: pairs.overlap(None), "other must be ParallelPairs"),
+        (lambda: ParallelPairs.from_bitexts(None), "or hold Bitext objects, not None"),
+        (lambda: ParallelPairs.from_bitexts([("a", "b")]), "or hold Bitext objects"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=message):
+            call()
+    with pytest.raises(PairsError, match="half a surrogate pair"):
+        ParallelPairs({"en": ["a", "b"], "de": ["c", "\ud800"]})
+
+
 def test_fingerprint():
     pairs = multiway()
     assert pairs.fingerprint == multiway().fingerprint

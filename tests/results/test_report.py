@@ -189,6 +189,75 @@ def test_a_folder_that_cannot_be_written(report, tmp_path):
             report.save(tmp_path / "locked")
 
 
+def edited(folder, key, value):
+    edited_in(folder, [key], value)
+
+
+def edited_in(folder, path, value):
+    content = json.loads((folder / "report.json").read_text())
+    inside = content
+    for key in path[:-1]:
+        inside = inside[key]
+    inside[path[-1]] = value
+    (folder / "report.json").write_text(json.dumps(content))
+
+
+def test_a_save_removes_only_what_it_replaces(report, later, tmp_path):
+    """Two processes that save into one folder: whoever is last wins, and what it names is there."""
+    folder = report.save(tmp_path / "report")
+    of_another = folder / "values-0123456789ab.safetensors"
+    of_another.write_bytes(b"just written by another process")
+    later.save(folder, overwrite=True)
+    assert of_another.exists()
+    assert len(list(folder.glob("values-*"))) == 2
+    assert AlignmentReport.load(folder).step == 8
+
+
+def test_what_json_cannot_hold_leaves_nothing(report, tmp_path):
+    with pytest.raises(ReportError, match="what JSON cannot"):
+        replace(report, provenance=report.provenance | {"x": object()}).save(tmp_path / "report")
+    with pytest.raises(ReportError, match="what JSON cannot"):
+        replace(report, provenance=report.provenance | {"x": "caf\udce9"}).save(tmp_path / "report")
+    assert not list((tmp_path / "report").iterdir())
+
+
+def test_files_obey_the_umask(report, tmp_path):
+    before = os.umask(0o077)
+    try:
+        folder = report.save(tmp_path / "report")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_what_is_asked_wrongly(report, tmp_path):
+    with pytest.raises(ArgumentError, match="over='bogus' must be 'mean' or 'max'"):
+        report.score("nasca", "deu_Latn", over="bogus")
+    with pytest.raises(ArgumentError, match="over='bogus'"):
+        report.interval("nasca", "deu_Latn", over="bogus")
+    with pytest.raises(ArgumentTypeError, match="over must be a list"):
+        report.to_rows(over="mean")
+    with pytest.raises(ArgumentError, match="metric='bogus' is not in this report"):
+        report.chance("bogus", "deu_Latn")
+    with pytest.raises(ArgumentTypeError, match="must be the name of one metric"):
+        report.score(["nasca"])
+    assert report != replace(report)
+    with pytest.raises(ArgumentError, match="bits per direction; ask for retrieval_from_pivot or"):
+        report.bits("retrieval", "deu_Latn", 0)
+    for wrong in (None, 5):
+        with pytest.raises(ArgumentTypeError, match="folder must be a path"):
+            AlignmentReport.load(wrong)
+        with pytest.raises(ArgumentTypeError, match="folder must be a path"):
+            report.save(wrong)
+    with pytest.raises(ReportError, match="holds no report"):
+        AlignmentReport.load("x" * 5000)
+    with pytest.raises(ReportError, match="cannot be written: embedded null byte"):
+        report.save("a\0b")
+    (tmp_path / "odd" / "report.json").mkdir(parents=True)
+    with pytest.raises(ReportError, match="is a folder, where a report's file belongs"):
+        report.save(tmp_path / "odd", overwrite=True)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -200,6 +269,12 @@ def test_a_folder_that_cannot_be_written(report, tmp_path):
         ),
         (lambda d: next(d.glob("values-*")).unlink(), "is broken"),
         (lambda d: next(d.glob("values-*")).write_bytes(b"x" * 100), "sha256 differs"),
+        (lambda d: edited(d, "metrics", []), "is broken"),
+        (lambda d: edited(d, "seed", -1), "is broken"),
+        (lambda d: edited(d, "provenance", None), "is broken"),
+        (lambda d: edited_in(d, ["metrics", "nasca", "layers"], [0]), r"values/nasca/deu_Latn has shape"),
+        (lambda d: edited_in(d, ["pairs", "bitexts", 0, "sentences", 0], "Ganz anders."), "was edited"),
+        (lambda d: (d / "report.json").write_text("[" * 100_000), "is broken"),
     ],
 )
 def test_broken_reports(report, tmp_path, damage, message):

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from xalign.errors import ArgumentError
@@ -53,7 +54,7 @@ def load_model(
             name, dtype=dtype if dtype == "auto" else getattr(torch, dtype), **common
         )
         tokenizer = AutoTokenizer.from_pretrained(name, **common)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ArgumentError(f"model {name!r} cannot be loaded: {reason}") from error
     return model.to(place).eval(), tokenizer

@@ -72,9 +72,9 @@ def measure(
     from xalign.results.saved import check_folder
 
     shown = sys.stderr.isatty() if progress is None else progress
+    text = load_pairs(pairs, None if languages is None else languages.split(","), pivot, n)
     if out is not None:
         check_folder(out, overwrite=overwrite)
-    text = load_pairs(pairs, None if languages is None else languages.split(","), pivot, n)
     loaded, tokenizer = load_model(
         model,
         revision=revision,
@@ -99,4 +99,4 @@ def measure(
     console.print(report.table())
     if out is not None:
         for path in save_with_heatmaps(report, out, overwrite=overwrite):
-            console.print(f"wrote {path}")
+            console.print(f"wrote {path}", markup=False)

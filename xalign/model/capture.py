@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.layouts import Layout
 from xalign.model.sites import Site
 from xalign.model.visit import VisitFn, visit
@@ -38,6 +38,10 @@ def capture(model: nn.Module, sites: Iterable[Site], *, layout: Layout | None = 
         >>> torch.autograd.grad(loss, states[site])[0].shape
         torch.Size([2, 5, 64])
     """
+    if isinstance(sites, str | Site) or not isinstance(sites, Iterable):
+        raise ArgumentTypeError(
+            f"sites must be a list of places, like [Site('hidden', 3)], not {sites!r:.60}"
+        )
     sites = list(sites)
     if not sites:
         raise ArgumentError("sites is empty; name at least one place, like Site('hidden', 3)")

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 
 Template = str | Callable[[str, str], str]
@@ -153,8 +154,7 @@ def make_batches(encoded: Encoded, *, token_budget: int, pad_id: int) -> list[Ba
         token_budget: The most tokens of a batch, padding included; a longer sentence gets a batch of its own.
         pad_id: The id to pad with; padded positions are masked.
     """
-    if isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1:
-        raise ArgumentError(f"token_budget={token_budget!r} must be a whole number of tokens, at least 1")
+    token_budget = whole_number("token_budget", token_budget, least=1)
     rows_of: dict[tuple[tuple[int, ...], tuple[bool, ...]], list[int]] = {}
     for row, key in enumerate(zip(encoded.ids, encoded.pooled, strict=True)):
         rows_of.setdefault(key, []).append(row)
@@ -177,17 +177,21 @@ def make_batches(encoded: Encoded, *, token_budget: int, pad_id: int) -> list[Ba
     return batches
 
 
-def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """An id to pad with: the pad token's, else the end-of-sequence token's, else 0; all are masked."""
+def pad_id_of(tokenizer: PreTrainedTokenizerBase, below: int | None = None) -> int:
+    """An id to pad with: the pad token's, else the end-of-sequence token's, else 0; all are masked.
+
+    A pad token that was added without room in the model's embedding, which has ids `below` some number, is
+    passed over.
+    """
     for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token_id is not None:
+        if token_id is not None and (below is None or token_id < below):
             return int(token_id)
     return 0
 
 
 def context_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The most tokens that both model and tokenizer take; None where neither says."""
-    config = getattr(model, "config", None)
+    config = getattr(getattr(model, "module", model), "config", None)  # DDP keeps the model in `module`
     if config is None:
         raise ModelError(f"{type(model).__name__} has no config; pass a transformers model")
     text = config.get_text_config() if hasattr(config, "get_text_config") else config

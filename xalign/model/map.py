@@ -228,9 +228,12 @@ def map_model(model: nn.Module, layout: Layout | None = None) -> ModelMap:
 
 def _submodule_or_none(module: nn.Module, path: str) -> nn.Module | None:
     try:
-        return module.get_submodule(path)
-    except AttributeError:
+        for name in str(path).split("."):
+            # Not getattr, which wrappers such as PeftModel pass on to the model inside.
+            module = module._modules[name] if name else module  # type: ignore[assignment]
+    except KeyError:
         return None
+    return module
 
 
 def _is_linear(module: nn.Module) -> bool:
@@ -241,4 +244,10 @@ def _features(module: nn.Module) -> tuple[int, int]:
     """(in, out) of an nn.Linear, a Conv1D, or a wrapper of one by peft or bitsandbytes."""
     if hasattr(module, "nf"):
         return int(module.nx), int(module.nf)  # type: ignore[arg-type]
-    return int(module.in_features), int(module.out_features)  # type: ignore[arg-type]
+    features = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    if not all(isinstance(width, int) for width in features):
+        raise ModelError(
+            f"{type(module).__name__} does not say how wide it is (in_features, out_features), so it cannot "
+            "be read as a Linear; pass a layout whose gate and down are Linear"
+        )
+    return features  # type: ignore[return-value]

@@ -1,5 +1,6 @@
 """`read_states`: pooled states of sentences, taken without gradient and without a trace in the model."""
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,7 +52,9 @@ def read_states(
     model_map = map_model(model, layout)
     n = sum(len(rows) for batch in batches for rows in batch.rows)
     widths = {reading: model_map.place(reading.site).width for reading in readings}
-    states: States = {reading: torch.empty(n, width) for reading, width in widths.items()}
+    states: States = {
+        reading: torch.empty(n, width, dtype=torch.float32) for reading, width in widths.items()
+    }
     with observing(model):
         for batch in batches:
             pooled = _read_batch(model, model_map, batch, readings)
@@ -64,20 +67,25 @@ def read_states(
     return states
 
 
+# One measurement at a time: a second thread would take the first one's modes for the model's own.
+_OBSERVING = threading.RLock()
+
+
 @contextmanager
 def observing(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradient; afterwards modes and random number generators are as before."""
-    modes = [(module, module.training) for module in model.modules()]
-    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
-            # Not model.eval(), which some modules override to do more than this.
-            for module, _ in modes:
-                module.training = False
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    with _OBSERVING:
+        modes = [(module, module.training) for module in model.modules()]
+        devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+        try:
+            with torch.random.fork_rng(devices=devices), torch.no_grad():
+                # Not model.eval(), which some modules override to do more than this.
+                for module, _ in modes:
+                    module.training = False
+                yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 def run(model: nn.Module, batch: Batch) -> None:
@@ -98,7 +106,10 @@ def run(model: nn.Module, batch: Batch) -> None:
 
 def device_of(model: nn.Module) -> torch.device:
     """Where a model takes its input."""
-    return next(model.parameters()).device
+    device = next(model.parameters()).device
+    if device.type == "meta":
+        raise ModelError("the weights are on the meta device, where they have no values; load them first")
+    return device
 
 
 def _read_batch(
@@ -115,6 +126,11 @@ def _read_batch(
 
     def reader(wanted: Sequence[Reading]) -> VisitFn:
         def look(values: Float[Tensor, "batch token width"]) -> None:
+            if values.shape[:2] != batch.pooled.shape:
+                raise ModelError(
+                    f"the states have {values.shape[1]} tokens where {batch.pooled.shape[1]} were given: the "
+                    "model adds tokens of its own, as prompt tuning does; measure the model without them"
+                )
             # Under autocast the forward computes in half precision, and pooling would too.
             with torch.autocast(values.device.type, enabled=False):
                 for reading in wanted:

@@ -79,6 +79,8 @@ class Site:
     @classmethod
     def parse(cls, text: str) -> "Site":
         """Reads `3.inner`, `decoder.3.inner`, `final.hidden` or `linear:model.layers.3.mlp.down_proj`."""
+        if not isinstance(text, str):
+            raise ArgumentTypeError(f"site must be text like '3.inner', not {text!r:.60}")
         if text.startswith("linear:"):
             return cls("linear", name=text.removeprefix("linear:"))
         *stack, layer, kind = text.split(".") if text.count(".") in (1, 2) else ["", "", ""]
@@ -107,6 +109,8 @@ class Reading:
 
     def __post_init__(self) -> None:
         """Refuses unknown states and pools."""
+        if not isinstance(self.site, Site):
+            raise ArgumentTypeError(f"site must be an xalign.Site, not {self.site!r:.60}; see Site.parse")
         if self.state not in STATES:
             raise ArgumentError(f"state={self.state!r} must be one of {', '.join(STATES)}")
         if self.pool not in POOLS:

@@ -1,5 +1,6 @@
 """`visit`: the one door to a model's inside, and the only file that registers hooks."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -48,7 +49,11 @@ def visit(model: nn.Module, fns: Mapping[Site, VisitFn], *, layout: Layout | Non
         >>> seen
         [torch.Size([2, 5, 64])]
     """
-    for site in fns:
+    if not isinstance(fns, Mapping):
+        raise ArgumentTypeError(f"fns must map xalign.Site to functions, not be {fns!r:.60}")
+    for site, fn in fns.items():
+        if not callable(fn):
+            raise ArgumentTypeError(f"the function at site {site} must be callable, not {fn!r:.60}")
         if not isinstance(site, Site):
             raise ArgumentTypeError(
                 f"fns must map xalign.Site to functions, not {site!r:.60}; see Site.parse"
@@ -62,8 +67,8 @@ def visit(model: nn.Module, fns: Mapping[Site, VisitFn], *, layout: Layout | Non
         def keep(handle: RemovableHandle) -> None:
             stack.callback(handle.remove)
 
-        if any(_is_compiled(module) for module in model.modules()):
-            # A compiled graph does not see hooks added after it was made.
+        if "torch._dynamo" in sys.modules:
+            # A compiled graph, of the model or of a function around it, does not see hooks added later.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         keep(called.register_forward_pre_hook(door.open, prepend=True))
         keep(called.register_forward_hook(door.close))
@@ -185,7 +190,3 @@ def _check(site: Site, given: Tensor, new: Tensor) -> None:
 
 def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return args[0] if args else next(iter(kwargs.values()))  # type: ignore[no-any-return]
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None

@@ -1,6 +1,6 @@
 """`write`: changes the values at some sites while the model runs, and leaves no trace."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.layouts import Layout
 from xalign.model.map import map_model
@@ -42,7 +43,7 @@ class Edit:
 
     def __post_init__(self) -> None:
         """Refuses edits that mean nothing."""
-        if self.operator not in OPERATORS:
+        if not isinstance(self.operator, str) or self.operator not in OPERATORS:
             raise ArgumentError(f"operator={self.operator!r} must be one of {', '.join(OPERATORS)}")
         if (self.value is None) != (self.operator == "zero"):
             needed = "takes no value" if self.operator == "zero" else "needs a value"
@@ -51,6 +52,12 @@ class Edit:
             raise ArgumentTypeError(
                 f"value={self.value!r:.60} must be a number or a tensor of one value per unit"
             )
+        if self.units is not None:
+            if not isinstance(self.units, Iterable):
+                raise ArgumentTypeError(f"units={self.units!r:.60} must be a list of indices, or None")
+            plain = getattr(self.units, "tolist", None)  # of a tensor or an array
+            listed = self.units if plain is None else plain()
+            object.__setattr__(self, "units", [whole_number("units", unit, least=None) for unit in listed])
         if self.units is not None and (not len(self.units) or len(set(self.units)) != len(self.units)):
             raise ArgumentError(f"units={list(self.units)[:8]!r} must be different indices, at least one")
 
@@ -74,9 +81,13 @@ def write(model: nn.Module, edits: Mapping[Site, Edit], *, layout: Layout | None
         >>> with write(model, {Site("inner", 0): Edit("zero", units=[3, 7])}):
         ...     without_two_neurons = model(**batch)
     """
+    if not isinstance(edits, Mapping) or not all(isinstance(edit, Edit) for edit in edits.values()):
+        raise ArgumentTypeError(f"edits must map xalign.Site to Edit, not be {edits!r:.80}")
     model_map = map_model(model, layout)
     fns: dict[Site, VisitFn] = {}
     for site, edit in edits.items():
+        if not isinstance(site, Site):
+            raise ArgumentTypeError(f"edits must map xalign.Site to Edit, not {site!r:.60}; see Site.parse")
         width = model_map.place(site).width
         units = range(width) if edit.units is None else edit.units
         outside = [unit for unit in units if not 0 <= unit < width]

@@ -20,6 +20,7 @@ from xalign.measurement import MeasureOptions
 from xalign.monitor.monitor import AlignmentMonitor, checked_every
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
+from xalign.scores import METRICS
 
 
 class AlignmentCallback(TrainerCallback):
@@ -27,9 +28,8 @@ class AlignmentCallback(TrainerCallback):
 
     Its values stand under plain keys, `eval_nasca`, `eval_nasca_deu_Latn`, `eval_nasca_worst`, in the same
     row of `log_history` as the evaluation's, in every tracker of `report_to`, and before best-model selection
-    and early
-    stopping: `metric_for_best_model="nasca"` works. Losses and weights are equal to the bit with and without
-        it.
+    and early stopping: `metric_for_best_model="nasca"` works. Losses and weights are equal to the bit with
+    and without it.
 
     Built, it checks what can go wrong and prints what one measurement costs.
 
@@ -93,10 +93,12 @@ class AlignmentCallback(TrainerCallback):
             )
         if trainer.args.world_size > 1:
             raise ArgumentError(f"the run has {trainer.args.world_size} processes; one is supported")
+        self._check_selection(trainer.args, metrics, at_evaluate)
         processing = tokenizer if tokenizer is not None else trainer.processing_class
         if processing is None:
             raise ArgumentError("the trainer has no processing_class; pass tokenizer=")
         self._trainer = trainer
+        self._refuse_a_second()
         self._monitor = AlignmentMonitor(
             trainer.model,
             getattr(processing, "tokenizer", processing),
@@ -109,8 +111,19 @@ class AlignmentCallback(TrainerCallback):
         self.report: AlignmentReport | None = None
         self._training = False
         self._values: dict[str, float] = {}
-        self._measured_step: int | None = None
+        self._measured: tuple[int, int] | None = None
         print(self._monitor.cost_line)  # noqa: T201
+
+    @staticmethod
+    def _check_selection(args: TrainingArguments, metrics: Sequence[str], at_evaluate: bool) -> None:
+        """Refuses a best-model selection by a metric of alignment that no evaluation will have."""
+        name = (args.metric_for_best_model or "").removeprefix("eval_")
+        chosen = next((metric for metric in METRICS if name.split("_")[0] == metric), None)
+        if chosen is not None and (not at_evaluate or chosen not in metrics):
+            raise ArgumentError(
+                f"metric_for_best_model={args.metric_for_best_model!r} needs {chosen!r} at evaluations: put "
+                "it into metrics, and leave at_evaluate on"
+            )
 
     @property
     def reports(self) -> list[AlignmentReport]:
@@ -124,7 +137,8 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Goes in front of the callbacks that must see its values."""
         self._go_in_front()
-        self._training, self._measured_step = True, None
+        self._refuse_a_second()
+        self._training, self._measured = True, None
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -160,12 +174,28 @@ class AlignmentCallback(TrainerCallback):
             self._measure_and_log(state, control)
         self._training = False
 
+    def _moment(self, state: TrainerState) -> tuple[int, int]:
+        """The step and the weights' version: after a run that broke off, weights may change at its step."""
+        return state.global_step, sum(parameter._version for parameter in self._trainer.model.parameters())
+
+    def _refuse_a_second(self) -> None:
+        others = [
+            callback
+            for callback in self._trainer.callback_handler.callbacks
+            if isinstance(callback, AlignmentCallback) and callback is not self
+        ]
+        if others:
+            raise ArgumentError(
+                "the trainer has an AlignmentCallback already, whose keys and reports are the same: give one "
+                "all metrics, or trainer.remove_callback(AlignmentCallback) first"
+            )
+
     def _is_due(self, state: TrainerState) -> bool:
         at_cadence = self._every is not None and state.global_step % self._every == 0
         return at_cadence or (self._at_end and state.global_step >= state.max_steps)
 
     def _measure_and_log(self, state: TrainerState, control: TrainerControl) -> None:
-        if self._measured_step == state.global_step:
+        if self._measured == self._moment(state):
             return
         values = self._measure(state)
         # A trainer's own log method may average and clear its running metrics, and every log switches
@@ -194,7 +224,7 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Adds its values to an evaluation's row, before the trackers read it."""
         if logs is not None and self._is_evaluation(logs):
-            if not self._training or self._measured_step != state.global_step:
+            if not self._training or self._measured != self._moment(state):
                 self._measure(state)
             logs.update(self._values)
             state.log_history[-1].update(self._values)
@@ -222,7 +252,7 @@ class AlignmentCallback(TrainerCallback):
             self.report = self._monitor.reports[-1]
         else:  # the weights need not be those of the step, so this is no report of the run
             self.report = self._monitor.measurement.run(state.global_step)
-        self._measured_step = state.global_step
+        self._measured = self._moment(state)
         self._values = {f"eval_{key}": value for key, value in self.report.summary().items()}
         return self._values
 
@@ -233,5 +263,9 @@ class AlignmentCallback(TrainerCallback):
         if self not in ahead:
             # The handler is walking through this list: what moves is only this callback, from where the walk
             # stands.
+            if self not in callbacks:
+                raise ArgumentError(
+                    "this AlignmentCallback was made for another trainer; make one for this trainer"
+                )
             callbacks.remove(self)
             callbacks.insert(len(ahead), self)

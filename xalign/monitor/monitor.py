@@ -1,5 +1,6 @@
 """`AlignmentMonitor`: the same measurement again and again, in any training loop."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -7,7 +8,7 @@ from typing import Any, Unpack
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.arguments import whole_number
 from xalign.measurement import Measurement, MeasureOptions
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
@@ -58,6 +59,13 @@ class AlignmentMonitor:
         self.every = checked_every(every)
         self.measurement = Measurement(model, tokenizer, pairs, metrics, **options)
         self.save_dir = None if save_dir is None else check_folder(save_dir)
+        if self.save_dir is not None and any(self.save_dir.glob("step-*")):
+            warnings.warn(
+                f"{self.save_dir} holds reports of an earlier run: those of equal steps will be replaced, "
+                "the others stay",
+                UserWarning,
+                stacklevel=2,
+            )
         self.reports: list[AlignmentReport] = []
 
     def step(self, n: int) -> AlignmentReport | None:
@@ -66,8 +74,7 @@ class AlignmentMonitor:
         Args:
             n: The number of training steps done.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise ArgumentError(f"n={n!r} must be the number of training steps done, from 0")
+        n = whole_number("n", n)
         if self.every is not None and n % self.every:
             return None
         if self.reports and self.reports[-1].step == n:
@@ -76,7 +83,7 @@ class AlignmentMonitor:
 
     def measure(self, n: int) -> AlignmentReport:
         """Measures now, whatever the cadence, and keeps the report under step n."""
-        report = self.measurement.run(n)
+        report = self.measurement.run(whole_number("n", n))
         self.reports.append(report)
         if self.save_dir is not None:
             report.save(self.save_dir / f"step-{n:08d}", overwrite=True)
@@ -100,10 +107,4 @@ class AlignmentMonitor:
 
 def checked_every(every: int | None) -> int | None:
     """A cadence in steps, or an error."""
-    if every is None:
-        return None
-    if isinstance(every, bool) or not isinstance(every, int):
-        raise ArgumentTypeError(f"every={every!r} must be a whole number of steps, or None")
-    if every < 1:
-        raise ArgumentError(f"every={every} must be at least 1 step, or None")
-    return every
+    return None if every is None else whole_number("every", every, least=1)

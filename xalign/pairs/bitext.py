@@ -1,10 +1,12 @@
 """A bitext: the sentences of one language and the pivot sentences they translate."""
 
 import random
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xalign.arguments import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
 
 
@@ -31,7 +33,9 @@ class Bitext:
     def __post_init__(self) -> None:
         """Refuses what is no bitext."""
         for language, side in ((self.language, self.sentences), (self.pivot, self.pivot_sentences)):
-            empty = [row + 1 for row, sentence in enumerate(side) if not sentence.strip()]
+            checked_sentences(language, side)
+        for language, side in ((self.language, self.sentences), (self.pivot, self.pivot_sentences)):
+            empty = [row + 1 for row, sentence in enumerate(side) if not _is_seen(sentence)]
             if empty:
                 raise PairsError(
                     f"{language} has {len(empty)} empty line(s), the first at line {empty[0]}; fill or "
@@ -81,7 +85,7 @@ class Bitext:
     def sample(self, n: int, seed: int) -> "Bitext":
         """Some n pairs drawn without replacement, in their old order."""
         self._check_n(n)
-        return self.rows(sorted(random.Random(seed).sample(range(len(self)), n)))
+        return self.rows(sorted(random.Random(whole_number("seed", seed)).sample(range(len(self)), n)))
 
     def _check_n(self, n: int) -> None:
         if not isinstance(n, int) or isinstance(n, bool):
@@ -95,9 +99,16 @@ class Bitext:
     def shuffled(self, seed: int) -> "Bitext":
         """The same two sides, each sentence beside the pivot sentence of another row."""
         order = list(range(len(self)))
-        random.Random(seed).shuffle(order)
+        random.Random(whole_number("seed", seed)).shuffle(order)
         partner = dict(zip(order, order[1:] + order[:1], strict=True))
         return replace(self, sentences=tuple(self.sentences[partner[row]] for row in range(len(self))))
+
+
+def _is_seen(sentence: str) -> bool:
+    """Whether anything is left without spaces and invisible characters such as a zero-width space."""
+    return bool(sentence.strip()) and any(
+        unicodedata.category(letter)[0] not in "CZ" for letter in sentence.strip()
+    )
 
 
 def checked_sentences(name: str, side: Any) -> tuple[str, ...]:
@@ -108,6 +119,10 @@ def checked_sentences(name: str, side: Any) -> tuple[str, ...]:
     for row, sentence in enumerate(sentences):
         if not isinstance(sentence, str):
             raise ArgumentTypeError(f"{name}: entry {row} must be a string, not {sentence!r:.80}")
+        if any("\ud800" <= letter <= "\udfff" for letter in sentence):
+            raise PairsError(
+                f"{name}: entry {row} holds half a surrogate pair, which is no text: {sentence!r:.80}"
+            )
     return sentences
 
 

@@ -11,7 +11,7 @@ from xalign.pairs.languages import normalize_language
 from xalign.pairs.lines import read_lines
 
 _NTREX = re.compile(r"newstest2019-(?:src|ref(?:-\d+)?)\.(?P<code>[A-Za-z_-]+)\.txt")
-_BITEXT = re.compile(r"(?:\w+\.)?(?P<a>\w+)-(?P<b>\w+)\.(?P<side>\w+?)(?:\.txt)?")
+_BITEXT = re.compile(r"(?P<corpus>\w+\.)?(?P<a>\w+)-(?P<b>\w+)\.(?P<side>\w+?)(?:\.txt)?")
 _PLAIN = re.compile(r"(?P<code>[A-Za-z_-]+)\.(?:txt|dev|devtest|test)")
 _NOT_TEXT = re.compile(r"(?i)(readme|licen[cs]e|metadata|document_ids|sent_ids).*|.*\.(md|py|sh|json)")
 _PUD_ID = re.compile(r"[nw]\d{8}")
@@ -23,7 +23,17 @@ def read_folder(folder: Path, pivot: str) -> dict[str, Bitext]:
     Raises:
         PairsError: No file's name gives a language, the pivot has none, or line counts differ.
     """
-    sides = {frozenset((a, b)): {a: pa, b: pb} for a, pa, b, pb in _bitext_files(folder)}
+    sides: dict[frozenset[str], dict[str, Path]] = {}
+    for a, path_a, b, path_b in _bitext_files(folder):
+        if other := sides.get(frozenset((a, b))):
+            raise PairsError(
+                f"{folder}: {path_a.name} and {other[a].name} are both of {a} with {b}; move one bitext away"
+            )
+        sides[frozenset((a, b))] = {a: path_a, b: path_b}
+    if sides and len(_language_files(folder, warn=False)) > 1:
+        raise PairsError(
+            f"{folder} holds both files per language and bitexts; move one kind into a folder of its own"
+        )
     if sides:
         return _separate_bitexts(folder, pivot, sides)
     paths = _language_files(folder)
@@ -78,7 +88,7 @@ def _separate_bitexts(
 
 def _bitext_files(folder: Path) -> Iterator[tuple[str, Path, str, Path]]:
     """The two sides of each bitext: `eng-deu.eng` beside `eng-deu.deu`, or a folder of two files."""
-    halves: dict[tuple[str, str], dict[str, Path]] = {}
+    halves: dict[tuple[str, str, str], dict[str, Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name.count("-") == 1:
             a, b = (_language(part) for part in path.name.split("-"))
@@ -88,14 +98,14 @@ def _bitext_files(folder: Path) -> Iterator[tuple[str, Path, str, Path]]:
         elif match := _BITEXT.fullmatch(path.name):
             a, b, side = (_language(match[group]) for group in ("a", "b", "side"))
             if a and b and side in (a, b):
-                halves.setdefault((a, b), {})[side] = path
-    for (a, b), found in halves.items():
+                halves.setdefault((match["corpus"] or "", a, b), {})[side] = path
+    for (_, a, b), found in halves.items():
         if len(found) != 2:
             raise PairsError(f"{folder}: {next(iter(found.values())).name} has no other side")
         yield a, found[a], b, found[b]
 
 
-def _language_files(folder: Path) -> dict[str, Path]:
+def _language_files(folder: Path, *, warn: bool = True) -> dict[str, Path]:
     """Language -> its file. `por.txt` goes before `por-BR.txt`; two files with equal claim are refused."""
     found: dict[str, list[tuple[int, Path]]] = {}
     ignored = []
@@ -109,7 +119,7 @@ def _language_files(folder: Path) -> dict[str, Path]:
         else:
             details = len(re.split("[-_]", match["code"])) + ("ref-" in path.name)
             found.setdefault(code, []).append((details, path))
-    if found and ignored:
+    if warn and found and ignored:
         warnings.warn(
             f"{folder}: no language in the name of "
             f"{', '.join(ignored[:5])}{' …' if len(ignored) > 5 else ''}; not read",

@@ -37,6 +37,10 @@ def _table() -> tuple[dict[str, str], ...]:
     return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
+# What may follow a language: a script, a region, a variant; "deu-fra" is no language.
+_SUBTAG = re.compile(r"[a-z]{4}|[a-z]{2}|[0-9]{3}|[a-z0-9]{5,8}", re.ASCII)
+
+
 def normalize_language(code: str) -> str:
     """Brings a language code to the form `deu_Latn`.
 
@@ -59,7 +63,7 @@ def normalize_language(code: str) -> str:
         raise ArgumentTypeError(f"language code must be a string such as 'deu_Latn', not {code!r}")
     parts = re.split(r"[-_]", code.strip().lower())
     language, rest = parts[0], parts[1:]
-    if not re.fullmatch(r"[a-z]{2,3}", language) or any(not part.isalnum() for part in rest):
+    if not re.fullmatch(r"[a-z]{2,3}", language) or not all(map(_SUBTAG.fullmatch, rest)):
         raise ArgumentError(f"language code {code!r} is unknown; write it like 'deu_Latn', 'deu' or 'de'")
     candidates = _candidates().get(language, [])
     script = next((part.title() for part in rest if len(part) == 4 and part.isalpha()), None)

@@ -7,7 +7,10 @@ from xalign.errors import PairsError
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a file, split at newlines only: splitting at U+2028 would shift every later line."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PairsError(f"{path} cannot be read: {error.strerror}") from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -15,5 +18,9 @@ def read_lines(path: Path) -> list[str]:
         raise PairsError(
             f"{path} is not UTF-8: line {line}, byte {error.start}; convert it, e.g. with iconv"
         ) from None
+    if "\0" in text:
+        raise PairsError(
+            f"{path} holds NUL characters, as UTF-16 read as UTF-8 does; convert it, e.g. with iconv"
+        )
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines[:-1] if lines[-1] == "" else lines

@@ -53,7 +53,13 @@ def load_pairs(
     if source == "bundled":
         path, name = Path(str(files("xalign.pairs") / "bundled")), "bundled"
     else:
-        path = Path(source).expanduser()
+        try:
+            path = Path(source).expanduser()
+            path.exists()
+        except (OSError, RuntimeError) as error:
+            raise PairsError(
+                f"source={str(source)!r:.120} is no path that can be read: {error!s:.120}"
+            ) from None
         name = path.name
     bitexts = _read(path, pivot)
     if wanted is not None:

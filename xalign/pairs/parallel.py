@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
 from xalign.pairs.bitext import Bitext, checked_sentences, first_occurrences, repeats
 from xalign.pairs.languages import normalize_language, normalize_languages
@@ -71,7 +72,7 @@ class ParallelPairs(Mapping[str, Bitext]):
             for code, side in sides.items()
             if code != pivot
         }
-        self.source = source
+        self.source = None if source is None else str(source)
         self._warn_about_duplicates()
 
     @classmethod
@@ -105,7 +106,13 @@ class ParallelPairs(Mapping[str, Bitext]):
                 ids = tuple(str(row) for row in range(len(side)))
                 made.append(Bitext(normalize_language(code), pivot, side, pivot_side, ids))
         else:
-            made = list(bitexts)
+            made = list(bitexts) if isinstance(bitexts, Iterable) else [bitexts]
+            for bitext in made:
+                if not isinstance(bitext, Bitext):
+                    raise ArgumentTypeError(
+                        "bitexts must map codes to (pivot sentences, sentences), or hold Bitext objects, not "
+                        f"{bitext!r:.80}"
+                    )
         codes = normalize_languages("bitexts", [bitext.language for bitext in made])
         other = [bitext.language for bitext in made if bitext.pivot != pivot]
         if other:
@@ -201,6 +208,8 @@ class ParallelPairs(Mapping[str, Bitext]):
         The pivot is included. Empty where the two share nothing: what a training set and a measuring set must
         give.
         """
+        if not isinstance(other, ParallelPairs):
+            raise ArgumentTypeError(f"other must be ParallelPairs, not {type(other).__name__}")
         ours, theirs = self._normalised_sentences(), other._normalised_sentences()
         shared = {
             language: [text for text in texts if text in theirs[language]]
@@ -259,11 +268,13 @@ class ParallelPairs(Mapping[str, Bitext]):
         Rows of one document stay together, and so do rows of one pivot sentence where the source has no
         documents.
         """
+        if isinstance(share, bool) or not isinstance(share, int | float):
+            raise ArgumentTypeError(f"share={share!r} must be a number, not {type(share).__name__}")
         if not 0 < share < 1:
             raise ArgumentError(f"share={share!r} must lie strictly between 0 and 1")
         sizes = Counter(group for bitext in self._bitexts.values() for group in bitext.groups)
         order = sorted(sizes)
-        random.Random(seed).shuffle(order)
+        random.Random(whole_number("seed", seed)).shuffle(order)
         chosen: set[str] = set()
         rows, wanted = 0, share * sizes.total()
         for group in order:

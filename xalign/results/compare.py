@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
 
 # Settings that change what is pooled: scores under different ones are different quantities.
-_MUST_AGREE = ("template", "template_pooled", "pool_special_tokens")
+_MUST_AGREE = ("template", "template_pooled", "pool_special_tokens", "truncate")
 
 
 def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list[dict[str, Any]]:

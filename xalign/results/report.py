@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 from torch import Tensor
 
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.intervals import Interval, largest_layer_interval, layer_interval, score_interval
 from xalign.metrics.retrieval import retrieval_chance
 from xalign.metrics.weak_alignment import weak_alignment_chance
@@ -26,7 +26,7 @@ Over = Literal["mean", "max"]
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AlignmentReport:
     """Alignment per language, metric and layer. `measure` makes it.
 
@@ -60,6 +60,10 @@ class AlignmentReport:
 
     def bits(self, metric: str, language: str, layer: Layer) -> Shaped[Tensor, " pair"]:
         """The value of every pair at one layer: bits, or real numbers for the margin."""
+        if metric == "retrieval":
+            raise ArgumentError(
+                f"metric='retrieval' has bits per direction; ask for {' or '.join(RETRIEVAL)}"
+            )
         (result,) = self._results(metric)
         if layer not in result.layers:
             raise ArgumentError(f"layer={layer!r} was not measured by {metric}; it has {list(result.layers)}")
@@ -73,6 +77,7 @@ class AlignmentReport:
             language: A language; the mean over all of them where None.
             over: `"mean"` of the layers, or `"max"`, the largest layer's value.
         """
+        _check_over(over)
         return float(np.mean([_over_layers(values, over) for values in self._values(metric, language)]))
 
     def interval(self, metric: str = "nasca", language: str | None = None, over: Over = "mean") -> Interval:
@@ -82,6 +87,7 @@ class AlignmentReport:
             ArgumentError: No language is given, and the languages have different pivot sentences: their mean
                 then has no common sentences to resample.
         """
+        _check_over(over)
         if language is None and not self.pairs.is_multiway:
             raise ArgumentError(
                 "language=None: these languages have different pivot sentences, so their mean has no "
@@ -104,7 +110,8 @@ class AlignmentReport:
 
     def chance(self, metric: str, language: str) -> float | None:
         """The expected score without any information; None for the margin."""
-        n = len(self.pairs[language])
+        self._results(metric)
+        n = len(self.pairs[self._language(language)])
         if metric == "margin":
             return None
         return retrieval_chance(n) if metric in ("retrieval", *RETRIEVAL) else weak_alignment_chance(n)
@@ -128,6 +135,8 @@ class AlignmentReport:
 
         Keys: step, metric, language, stack, layer, value, low, high, n, chance, floor.
         """
+        if isinstance(over, str):
+            raise ArgumentTypeError(f"over must be a list, like ['mean'], not {over!r}")
         rows: list[Row] = []
         for metric, result in self.metrics.items():
             for language in self.languages:
@@ -202,6 +211,8 @@ class AlignmentReport:
     def _results(self, metric: str) -> list[MetricResult]:
         """The result of a metric, or both of retrieval."""
         parts = RETRIEVAL if metric == "retrieval" else (metric,)
+        if not isinstance(metric, str):
+            raise ArgumentTypeError(f"metric={metric!r:.60} must be the name of one metric")
         missing = [part for part in parts if part not in self.metrics]
         if missing:
             raise ArgumentError(f"metric={metric!r} is not in this report; it has {', '.join(self.measured)}")
@@ -217,6 +228,11 @@ class AlignmentReport:
     def _values(self, metric: str, language: str | None) -> list[Shaped[np.ndarray, "layer pair"]]:
         chosen = self.languages if language is None else [self._language(language)]
         return [result.values[code].double().numpy() for code in chosen for result in self._results(metric)]
+
+
+def _check_over(over: str) -> None:
+    if over not in ("mean", "max"):
+        raise ArgumentError(f"over={over!r} must be 'mean' or 'max'")
 
 
 def _over_layers(values: Shaped[np.ndarray, "layer pair"], over: Over) -> float:

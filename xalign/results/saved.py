@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 from torch import Tensor
 
-from xalign.errors import ReportError
+from xalign.arguments import whole_number
+from xalign.errors import ArgumentTypeError, ReportError
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import Cost, LanguageStats, MetricResult
 
@@ -29,15 +30,18 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     Raises:
         ReportError: It cannot be written, is no folder, or already holds a report and `overwrite` is off.
     """
+    if not isinstance(folder, str | Path):
+        raise ArgumentTypeError(f"folder must be a path, not {folder!r:.60}")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        raise ReportError(
-            f"folder={str(folder)!r} cannot be written: {error.strerror}; name another one"
-        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ReportError(f"folder={str(folder)!r} cannot be written: {reason}; name another one") from None
+    if (folder / _JSON).is_dir():
+        raise ReportError(f"{folder / _JSON} is a folder, where a report's file belongs; name another folder")
     if (folder / _JSON).exists() and not overwrite:
         raise ReportError(
             f"folder={str(folder)!r} already holds a report; name another one, or pass overwrite=True to "
@@ -76,19 +80,33 @@ def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: boo
         "values": {"file": f"values-{digest[:12]}.safetensors", "sha256": digest},
         "pairs": report.pairs.to_dict(),
     }
-    text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
+    try:
+        text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ReportError(f"the report holds what JSON cannot: {error}; nothing was written") from None
+    replaced = _values_file(folder)
     _replace(folder / f"values-{digest[:12]}.safetensors", data)
-    _replace(folder / _JSON, text.encode())
-    for old in folder.glob("values-*.safetensors"):
-        if digest[:12] not in old.name:
-            old.unlink()
+    _replace(folder / _JSON, text)
+    # Only what this report replaces: another process may be saving here too.
+    if replaced is not None and digest[:12] not in replaced.name:
+        replaced.unlink(missing_ok=True)
     return folder
+
+
+def _values_file(folder: Path) -> Path | None:
+    """The tensors of the report that a folder holds, if it holds one."""
+    try:
+        return folder / Path(json.loads((folder / _JSON).read_text("utf-8"))["values"]["file"]).name
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_parts(folder: str | Path) -> dict[str, Any]:
     """The fields of the report in a folder."""
+    if not isinstance(folder, str | Path):
+        raise ArgumentTypeError(f"folder must be a path, not {folder!r:.60}")
     path = Path(folder) / _JSON
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ReportError(
             f"{str(folder)!r} holds no report ({_JSON}); give the folder that report.save wrote"
         )
@@ -104,14 +122,17 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
             raise ReportError(f"{content['values']['file']} does not belong to {path}: its sha256 differs")
         tensors = safetensors.torch.load(data)
         pairs = ParallelPairs.from_dict(content["pairs"])
+        if pairs.fingerprint != content["provenance"]["fingerprint"]:
+            raise ReportError(f"{path}: its sentences are not those that were measured; the file was edited")
+        whole_number("seed", content["seed"])
         return {
             "pairs": pairs,
             "metrics": {
                 metric: MetricResult(
                     tuple(saved["layers"]),
                     tuple(saved["readings"]),
-                    _of_languages(tensors, f"values/{metric}", pairs),
-                    _of_languages(tensors, f"floors/{metric}", pairs),
+                    _of_languages(tensors, f"values/{metric}", pairs, len(saved["layers"])),
+                    _of_languages(tensors, f"floors/{metric}", pairs, len(saved["layers"])),
                 )
                 for metric, saved in content["metrics"].items()
             },
@@ -123,14 +144,31 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
         }
     except ReportError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+        safetensors.SafetensorError,
+    ) as error:
         raise ReportError(
             f"{path} is broken ({type(error).__name__}: {error}); save the report again"
         ) from None
 
 
-def _of_languages(tensors: dict[str, Tensor], name: str, pairs: ParallelPairs) -> dict[str, Tensor]:
-    return {language: tensors[f"{name}/{language}"] for language in pairs}
+def _of_languages(
+    tensors: dict[str, Tensor], name: str, pairs: ParallelPairs, n_layers: int
+) -> dict[str, Tensor]:
+    found = {language: tensors[f"{name}/{language}"] for language in pairs}
+    for language, values in found.items():
+        n = len(pairs[language])
+        expected = (n_layers, n) if name.startswith("values") else (n,)
+        if tuple(values.shape) != expected:
+            raise ValueError(f"{name}/{language} has shape {tuple(values.shape)}, not {expected}")
+    return found
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -141,7 +179,7 @@ def _replace(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
