@@ -164,8 +164,8 @@ def test_unexpected_errors_are_one_line_too(model_folder, monkeypatch):
 def test_interrupted(model_folder, tmp_path):
     """Ctrl-C in the middle of measuring: one line, code 130, nothing written."""
     interrupt = (
-        "import os, signal, xalign.measurement as m; "
-        "m.read_states = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)"
+        "import os, signal, time, xalign.measurement as m; "
+        "m.read_states = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
     )
     done = xalign_process("measure", model_folder, "--out", "out", "--n", "4", cwd=tmp_path, before=interrupt)
     assert done.returncode == 130
