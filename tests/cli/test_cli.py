@@ -165,6 +165,7 @@ def test_interrupted(model_folder, tmp_path):
     """Ctrl-C in the middle of measuring: one line, code 130, nothing written."""
     interrupt = (
         "import os, signal, time, xalign.measurement as m; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored in a background job
         "m.read_states = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
     )
     done = xalign_process("measure", model_folder, "--out", "out", "--n", "4", cwd=tmp_path, before=interrupt)
