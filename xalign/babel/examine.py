@@ -1,0 +1,86 @@
+"""What Babel's recipe, cards and benchmarks say of a model: its alignment, its losses, its transfer."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from xalign.babel.lexicon import LANGUAGES
+from xalign.babel.pretrain import pad_documents
+from xalign.babel.splits import take_meanings
+from xalign.babel.tokenizer import SEPARATOR
+from xalign.babel.transfer import transfer_task
+from xalign.babel.write import write_pairs
+from xalign.measurement import MeasureOptions, measure
+
+WITH_SEPARATOR = MeasureOptions(template=f"{{text}} {SEPARATOR}", template_pooled=True)
+"""Measures sentences as they stand in training: with the separator behind them, which is pooled too."""
+
+
+def examine(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, *, pairs: int = 100, seeds: int = 3
+) -> dict[str, Any]:
+    """Measures what can be said of one of Babel's models, on meanings it has not seen.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        pairs: Held-out sentences for alignment; losses are on four times as many.
+        seeds: Fine-tuning runs of the transfer task; 0 leaves it out.
+
+    Returns:
+        `nasca` (with the separator), `nasca_plain`, `floor`, by language; `sentence_loss` by language and
+        `translation_loss` from English by language, in nats per token; `transfer`, a `Transfer` as a dict per
+        seed.
+    """
+    held_out = write_pairs(pairs, 0, "held_out")
+    with_separator = measure(model, tokenizer, held_out, metrics=["nasca"], **WITH_SEPARATOR)
+    plain = measure(model, tokenizer, held_out, metrics=["nasca"])
+    return {
+        "nasca": {code: with_separator.score("nasca", code) for code in held_out},
+        "nasca_plain": {code: plain.score("nasca", code) for code in held_out},
+        "floor": {code: with_separator.floor("nasca", code) for code in held_out},
+        "sentence_loss": {
+            code: token_loss(model, tokenizer, [("", text) for text in texts])
+            for code, texts in _texts(4 * pairs).items()
+        },
+        "translation_loss": {
+            code: token_loss(model, tokenizer, list(zip(texts["eng_Latn"], texts[code], strict=True)))
+            for texts in [_texts(4 * pairs)]
+            for code in held_out
+        },
+        "transfer": [asdict(transfer_task(model, tokenizer, seed=seed)) for seed in range(seeds)],
+    }
+
+
+@torch.no_grad()
+def token_loss(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, documents: list[tuple[str, str]]
+) -> float:
+    """The mean loss of sentences, in nats per token, each behind what stands before it in a document.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        documents: (sentence before the separator, or "" for none; sentence whose tokens count).
+    """
+    total, count = 0.0, 0
+    for start in range(0, len(documents), 50):
+        batch, contexts = [], []
+        for before, sentence in documents[start : start + 50]:
+            context = tokenizer(f"{before} {SEPARATOR}" if before else "")["input_ids"]
+            contexts.append(len(context))
+            batch.append(context + tokenizer(sentence, add_special_tokens=False)["input_ids"])
+        inputs = pad_documents(batch)
+        for labels, context in zip(inputs["labels"], contexts, strict=True):
+            labels[:context] = -100
+        counted = int((inputs["labels"] != -100).sum())
+        total += model(**inputs).loss.item() * counted
+        count += counted
+    return total / count
+
+
+def _texts(n: int) -> dict[str, list[str]]:
+    meanings = take_meanings(n, 1, "held_out")
+    return {code: [meaning.sentence(code) for meaning in meanings] for code in LANGUAGES.values()}

@@ -1,0 +1,121 @@
+"""How Babel's models learn: their shape, their documents, and the trainer that feeds one to the other."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from xalign.babel.tokenizer import make_tokenizer
+from xalign.babel.write import write_documents
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What decides a run; the same values on the same machine give the same curve.
+
+    Attributes:
+        mixture: `aligned` or `unaligned`, see `write_documents`.
+        seed: Seeds weights and documents.
+        steps: Optimizer steps.
+        batch_size: Documents per step.
+        learning_rate: The highest, after the warm-up; it falls to 0 along a cosine.
+        warmup_steps: Steps until it is reached.
+        single_share: The share of documents without a translation.
+    """
+
+    mixture: str = "aligned"
+    seed: int = 0
+    steps: int = 2500
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    warmup_steps: int = 100
+    single_share: float = 0.1
+
+
+def make_model(tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> LlamaForCausalLM:
+    """A Llama of 6 layers and width 128 with fresh weights, about 1.5 million parameters."""
+    set_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def make_trainer(run: Pretraining, output_dir: str | Path, **arguments: Any) -> Trainer:
+    """A `Trainer` ready to train a fresh model.
+
+    Args:
+        run: What decides the run.
+        output_dir: Folder for what the trainer writes.
+        **arguments: Further `TrainingArguments`, such as `save_steps`.
+
+    Example:
+        >>> trainer = make_trainer(Pretraining(steps=2), "babel-run")
+        >>> trainer.train().global_step
+        2
+    """
+    tokenizer = make_tokenizer()
+    defaults: dict[str, Any] = {
+        "max_steps": run.steps,
+        "per_device_train_batch_size": run.batch_size,
+        "learning_rate": run.learning_rate,
+        "warmup_steps": run.warmup_steps,
+        "lr_scheduler_type": "cosine",
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+        "logging_steps": 10,
+        "save_strategy": "no",
+        "report_to": "none",
+        "seed": run.seed,
+        "disable_tqdm": True,
+        "use_cpu": True,
+    }
+    return Trainer(
+        model=make_model(tokenizer, run.seed),
+        args=TrainingArguments(str(output_dir), **defaults | arguments),
+        train_dataset=_Documents(run, tokenizer),
+        data_collator=pad_documents,
+        processing_class=tokenizer,
+    )
+
+
+class _Documents(IterableDataset[list[int]]):
+    """Documents as token ids, without end."""
+
+    def __init__(self, run: Pretraining, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._run, self._tokenizer = run, tokenizer
+
+    def __iter__(self) -> Iterator[list[int]]:
+        run = self._run
+        for document in write_documents(run.mixture, run.seed, run.single_share):
+            yield [*self._tokenizer(document)["input_ids"], self._tokenizer.eos_token_id]
+
+
+def pad_documents(documents: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Pads documents on the right to one batch; padding is masked and has no loss."""
+    longest = max(map(len, documents))
+    ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in documents])
+    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in documents])
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}

@@ -1,0 +1,160 @@
+"""Numbers for meanings, so that they can be counted and kept apart: each is in exactly one split."""
+
+import random
+from dataclasses import dataclass
+from functools import cache
+from math import gcd, prod
+from typing import Any
+
+from xalign.babel.lexicon import load_lexicon
+from xalign.babel.meanings import Meaning, draw_meanings
+from xalign.babel.templates import TIMES, load_templates
+from xalign.errors import ArgumentError, ArgumentTypeError
+
+SPLITS = {"train": (0, 8), "held_out": (8, 9), "task": (9, 10)}
+"""The share of all meanings that belongs to a split: from, to, in tenths."""
+
+
+def take_meanings(n: int, seed: int, split: str = "train") -> list[Meaning]:
+    """Draws n different meanings of one split.
+
+    Args:
+        n: How many, at most `count_meanings(split)`. Where drawing hardly finds new ones any more, the
+            rest is taken evenly from those not yet drawn.
+        seed: Same seed, same meanings.
+        split: `train` for language modelling and for learning the transfer task, `held_out` for measuring,
+            `task` for testing the transfer task.
+
+    Raises:
+        ArgumentError: An unknown split, or n larger than the number of meanings there are.
+        ArgumentTypeError: An n or a seed that is no whole number.
+
+    Example:
+        >>> first, second = take_meanings(2, seed=0, split="held_out")
+        >>> split_of(first)
+        'held_out'
+    """
+    for name, value in (("n", n), ("seed", seed)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ArgumentTypeError(f"{name}={value!r} must be a whole number, not {type(value).__name__}")
+    available = count_meanings(split)
+    if not 1 <= n <= available:
+        raise ArgumentError(f"n={n} must be from 1 to {available}, the number of meanings in split={split!r}")
+    taken: dict[Meaning, None] = {}
+    stream = draw_meanings(random.Random(f"{split} {seed}"))
+    for _ in range(1000 + 100 * n):
+        if len(taken) == n:
+            break
+        meaning = next(stream)
+        if split_of(meaning) == split:
+            taken[meaning] = None
+    unstride = pow(_stride(), -1, count_meanings())
+    for position in _positions(split):
+        if len(taken) == n:
+            break
+        taken[meaning_of(position * unstride % count_meanings())] = None
+    return list(taken)
+
+
+def count_meanings(split: str | None = None) -> int:
+    """How many meanings there are, in one split or in all."""
+    if split is None:
+        return sum(numbering.size for numbering in _numberings().values())
+    if split not in SPLITS:
+        raise ArgumentError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+    return len(_positions(split))
+
+
+def split_of(meaning: Meaning) -> str:
+    """The split a meaning belongs to: `train`, `held_out` or `task`."""
+    position = number_of(meaning) * _stride() % count_meanings()
+    return next(split for split in SPLITS if position in _positions(split))
+
+
+def number_of(meaning: Meaning) -> int:
+    """The place of a meaning among all, from 0."""
+    numbering, agents = _numberings()[meaning.template], _agents()
+    number = 0
+    for slot, places in numbering.places.items():
+        if slot == "deed":
+            value: object = (meaning.action, meaning.object)
+        elif slot == "witness":
+            value = (agents[str(meaning.witness)] - agents[meaning.agent]) % len(agents)
+        else:
+            value = getattr(meaning, slot)
+        number = number * len(places) + places[value]
+    return numbering.start + number
+
+
+def meaning_of(number: int) -> Meaning:
+    """The meaning at a place among all: the inverse of `number_of`."""
+    template, numbering = next(
+        (name, numbering)
+        for name, numbering in _numberings().items()
+        if numbering.start <= number < numbering.start + numbering.size
+    )
+    number -= numbering.start
+    values = {}
+    for slot, places in reversed(numbering.places.items()):
+        number, place = divmod(number, len(places))
+        values[slot] = list(places)[place]
+    action, thing = values.pop("deed")
+    if "witness" in values:
+        agents = list(_agents())
+        values["witness"] = agents[(agents.index(values["agent"]) + values["witness"]) % len(agents)]
+    return Meaning(template, action=action, object=thing, **values)
+
+
+@dataclass(frozen=True)
+class _Numbering:
+    """The numbers of one template's meanings: the first, and per slot the place of each value."""
+
+    start: int
+    places: dict[str, dict[Any, int]]
+
+    @property
+    def size(self) -> int:
+        return prod(map(len, self.places.values()))
+
+
+@cache
+def _numberings() -> dict[str, _Numbering]:
+    lexicon = load_lexicon()
+    found, start = {}, 0
+    for template in load_templates().values():
+        values: dict[str, list[Any]] = {
+            "agent": list(lexicon.agents),
+            "deed": [
+                (name, thing)
+                for name, action in lexicon.actions.items()
+                for thing in action.prefers["objects"]
+            ],
+            # A witness is told by how far behind the agent it stands, so that it is never the agent.
+            "witness": list(range(1, len(lexicon.agents))),
+            "place": list(lexicon.places),
+            "time": [name for name, time in lexicon.times.items() if time.kind == TIMES[template.tense]],
+            "reason": list(lexicon.reasons),
+        }
+        slots = ("agent", "deed", *template.slots)
+        places = {slot: {value: place for place, value in enumerate(values[slot])} for slot in slots}
+        found[template.name] = _Numbering(start, places)
+        start += found[template.name].size
+    return found
+
+
+@cache
+def _agents() -> dict[str, int]:
+    return {name: place for place, name in enumerate(load_lexicon().agents)}
+
+
+@cache
+def _positions(split: str) -> range:
+    low, high = (-(-tenths * count_meanings() // 10) for tenths in SPLITS[split])
+    return range(low, high)
+
+
+@cache
+def _stride() -> int:
+    """Sends neighbouring numbers far apart: about the golden section of all, and coprime to them."""
+    total = count_meanings()
+    return next(stride for stride in range(int(total * 0.618), total) if gcd(stride, total) == 1)
