@@ -31,11 +31,12 @@ A Llama of {parameters:,} parameters (6 layers, width 128) that learnt five lang
 - **Data**: {mixture_in_words}; {single_share:.0%} of the documents
   are single sentences. No language tags.
 - **Training**: {steps:,} steps of {batch_size} documents, AdamW, learning rate {learning_rate} with a cosine,
-  seed {seed}; {cpu_minutes:.1f} CPU-minutes on one thread; torch {torch}, transformers {transformers}. Made by
-  `python recipes/pretrain_babel.py configs/babel_{mixture}.yaml`. Stored in half precision.
+  seed {seed}; {cpu_minutes:.1f} CPU-minutes on one thread; torch {torch}, transformers {transformers}. Made
+  by `python recipes/pretrain_babel.py configs/babel_{mixture}.yaml`. Stored in half precision.
 
-On 100 unseen meanings (alignment) and 400 (losses, nats per token). Transfer is the accuracy on the intent task
-after fine-tuning on 1,000 English sentences, mean of 3 seeds; the commonest intent alone gives {chance:.3f}.
+On 100 unseen meanings (alignment) and 400 (losses, nats per token). Transfer is the accuracy on the intent
+task after fine-tuning on 1,000 English sentences, mean of 3 seeds; the commonest intent alone gives
+{chance:.3f}.
 
 | | {languages} |
 |---|{rules}|

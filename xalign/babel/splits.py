@@ -6,10 +6,11 @@ from functools import cache
 from math import gcd, prod
 from typing import Any
 
+from xalign.arguments import whole_number
 from xalign.babel.lexicon import load_lexicon
 from xalign.babel.meanings import Meaning, draw_meanings
 from xalign.babel.templates import TIMES, load_templates
-from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.errors import ArgumentError
 
 SPLITS = {"train": (0, 8), "held_out": (8, 9), "task": (9, 10)}
 """The share of all meanings that belongs to a split: from, to, in tenths."""
@@ -34,12 +35,10 @@ def take_meanings(n: int, seed: int, split: str = "train") -> list[Meaning]:
         >>> split_of(first)
         'held_out'
     """
-    for name, value in (("n", n), ("seed", seed)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ArgumentTypeError(f"{name}={value!r} must be a whole number, not {type(value).__name__}")
+    n, seed = whole_number("n", n, least=1), whole_number("seed", seed)
     available = count_meanings(split)
-    if not 1 <= n <= available:
-        raise ArgumentError(f"n={n} must be from 1 to {available}, the number of meanings in split={split!r}")
+    if n > available:
+        raise ArgumentError(f"n={n} is more than the {available} meanings of split={split!r}")
     taken: dict[Meaning, None] = {}
     stream = draw_meanings(random.Random(f"{split} {seed}"))
     for _ in range(1000 + 100 * n):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from xalign.arguments import whole_number
 from xalign.babel.lexicon import LANGUAGES, load_lexicon
 from xalign.babel.meanings import Meaning
 from xalign.babel.splits import take_meanings
 from xalign.babel.templates import load_templates
 from xalign.babel.tokenizer import SEPARATOR
-from xalign.errors import ArgumentError, ArgumentTypeError
 
 _BATCH = 32
 
@@ -86,10 +86,7 @@ def transfer_task(
         ['deu_Latn', 'eng_Latn', 'rus_Cyrl', 'spa_Latn', 'zho_Hans']
     """
     for name, value, least in (("examples", examples, _BATCH), ("test", test, 1), ("epochs", epochs, 1)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ArgumentTypeError(f"{name}={value!r} must be a whole number, not {type(value).__name__}")
-        if value < least:
-            raise ArgumentError(f"{name}={value} must be at least {least}")
+        whole_number(name, value, least)
     learnt, tested = take_meanings(examples, seed, "train"), take_meanings(test, 0, "task")
     label = {intent: number for number, intent in enumerate(intents())}
     generator = torch.Generator().manual_seed(seed)
