@@ -1,0 +1,92 @@
+"""The table that the demo keeps up to date while its model trains."""
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from transformers import TrainerCallback
+
+from xalign.monitor.callback import AlignmentCallback
+from xalign.results.report import AlignmentReport
+
+
+class LiveTable(TrainerCallback):
+    """Shows the last report of a run: a live table in a terminal, a line per report elsewhere.
+
+    Args:
+        console: Where to show it.
+        callback: The callback whose reports are shown.
+        steps: How many steps the run has.
+    """
+
+    def __init__(self, console: Console, callback: AlignmentCallback, steps: int) -> None:
+        self._console, self._callback, self._steps = console, callback, steps
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._shown = 0
+        self._loss = float("nan")
+
+    def __enter__(self) -> "LiveTable":
+        """Begins to show."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leaves the last table where it is."""
+        if self._live is not None:
+            self._live.stop()
+        elif self._callback.reports:
+            self._console.print(self._table(self._callback.reports[-1]))
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Shows what is new."""
+        self._loss = (logs or {}).get("loss", self._loss)
+        reports = self._callback.reports
+        if len(reports) == self._shown:
+            return
+        self._shown = len(reports)
+        if self._live is not None:
+            self._live.update(self._table(reports[-1]), refresh=True)
+        else:
+            last = reports[-1]
+            scores = ", ".join(f"{code} {last.score('nasca', code):.2f}" for code in last.languages)
+            self._console.print(
+                f"step {last.step} of {self._steps}: NASCA {last.score('nasca'):.3f} ({scores}), "
+                f"training loss {self._loss:.2f}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _table(self, report: AlignmentReport) -> Table:
+        table = Table(
+            box=SIMPLE_HEAD,
+            padding=0,
+            title=f"step {report.step} of {self._steps}, training loss {self._loss:.2f}",
+            title_justify="left",
+        )
+        for header, justify in (
+            ("language", "left"),
+            ("NASCA", "right"),
+            ("95 %", "left"),
+            ("floor", "right"),
+        ):
+            table.add_column(header, justify=justify)  # type: ignore[arg-type]
+        table.add_column("chance", justify="right")
+        table.add_column("")
+        for code in report.languages:
+            low, high = report.interval("nasca", code)
+            score = report.score("nasca", code)
+            table.add_row(
+                code,
+                f"{score:.3f}",
+                f"[{low:.2f}, {high:.2f}]",
+                f"{report.floor('nasca', code):.3f}",
+                f"{report.chance('nasca', code):.3f}",
+                "█" * round(30 * score),
+            )
+        table.add_row("mean", f"{report.score('nasca'):.3f}", "", f"{report.floor('nasca'):.3f}", "", "")
+        return table
