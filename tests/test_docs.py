@@ -15,9 +15,9 @@ import transformers
 import trl
 
 import xalign
+from tests.minilm import minilm_folder
 from tests.monitor.training import make_trainer
 from tests.tiny import ROOT, make_model, make_tokenizer
-from xalign.cli.minilm import minilm_folder
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

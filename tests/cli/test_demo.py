@@ -1,0 +1,110 @@
+"""`xalign demo`, on few steps: what it writes, what it says, and how it ends."""
+
+import json
+
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+import xalign.cli.demo as demo_module
+from xalign.babel.pretrain import make_trainer
+from xalign.cli.app import app
+from xalign.cli.live import LiveTable
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    monkeypatch.setattr(demo_module, "STEPS", 40)
+    monkeypatch.setattr(demo_module, "QUICK_STEPS", 20)
+
+
+def run(*arguments, **options):
+    return CliRunner().invoke(app, ["demo", *arguments], **options)
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def test_what_it_writes_and_says(few_steps, tmp_path):
+    done = run("emergence", "--out", "shown")
+    assert done.exit_code == 0, done.output
+    history = rows(tmp_path / "shown")
+    assert {row["schema_version"] for row in history} == {1}
+    assert sorted({row["step"] for row in history}) == list(range(0, 41, 2))
+    assert {row["layer"] for row in history} == {0, 1, 2, 3, 4, 5, "mean"}
+    with Image.open(tmp_path / "shown" / "emergence.png") as picture:
+        assert picture.width > 1500
+    said = " ".join(done.stdout.split())
+    last = [row["value"] for row in history if row["step"] == 40 and row["layer"] == "mean"]
+    assert f"From step 0 to step 40, NASCA with English rose from 0.000 to {sum(last) / 4:.3f}" in said
+    assert sum(line.startswith("- ") for line in done.stdout.splitlines()) == 4
+    assert "step 40 of 40" in said
+    again = run("--out", "shown")  # over its own output, and the same curve
+    assert again.exit_code == 0
+    assert rows(tmp_path / "shown") == history
+    run("--out", "other", "--seed", "1")
+    assert rows(tmp_path / "other") != history
+
+
+def test_quick_says_that_it_shows_less(few_steps):
+    done = run("--quick")
+    assert done.exit_code == 0, done.output
+    assert "This was --quick, 20 of 40 steps: it shows less" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(("at", "code"), [(5, 0), (0, 130)])
+def test_an_interruption_ends_it_with_what_it_has(few_steps, tmp_path, monkeypatch, at, code):
+    from transformers import TrainerCallback
+
+    class Interrupt(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == at:
+                raise KeyboardInterrupt
+
+    def interrupted(*arguments, **options):
+        trainer = make_trainer(*arguments, **options)
+        trainer.add_callback(Interrupt())
+        return trainer
+
+    monkeypatch.setattr("xalign.babel.pretrain.make_trainer", interrupted)
+    done = run("--out", "shown")
+    assert done.exit_code == code
+    if code == 0:
+        assert "interrupted at step 5; this is what there is" in done.stdout
+        assert sorted({row["step"] for row in rows(tmp_path / "shown")}) == [0, 2, 4]
+    else:
+        assert "xalign: interrupted" in done.stderr
+        assert not list((tmp_path / "shown").iterdir())
+
+
+def test_bad_input(tmp_path):
+    assert "demo='alignment' is not there; there is: emergence" in run("alignment").stderr
+    (tmp_path / "file").write_text("x")
+    done = run("--out", "file/below")
+    assert done.exit_code == 2
+    assert "cannot be written" in done.stderr
+    assert run("--seed", "one").exit_code == 2
+
+
+@pytest.mark.parametrize("width", [30, 80])
+def test_the_live_table_in_any_terminal(few_steps, width, monkeypatch):
+    """Without colour, and narrow: it still shows every language."""
+    monkeypatch.setattr(
+        "xalign.cli.demo.Console", lambda: Console(force_terminal=True, width=width, no_color=True)
+    )
+    done = run("--quick")
+    assert done.exit_code == 0, done.output
+    for start in ("spa", "deu", "rus", "zho"):
+        assert start in done.stdout
+
+
+def test_the_table_is_empty_before_anything_is_measured():
+    class Nothing:
+        reports = []
+
+    console = Console(record=True, force_terminal=False)
+    with LiveTable(console, Nothing(), 10):
+        pass
+    assert console.export_text() == ""
