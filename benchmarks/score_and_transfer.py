@@ -4,9 +4,9 @@
     python recipes/pretrain_babel.py configs/babel_unaligned.yaml
     python benchmarks/score_and_transfer.py runs/babel        # about 30 CPU-minutes
 
-Over the 8 checkpoints of each run × 4 languages: accuracy on the intent task, learnt in English only (mean of 3
-seeds). Correlations with 95 % intervals from a bootstrap over checkpoints. Writes score_and_transfer.json, which a
-second call goes on from, and score_and_transfer.png beside the runs.
+Over the 8 checkpoints of each run × 4 languages: accuracy on the intent task, learnt in English only (mean of
+3 seeds). Correlations with 95 % intervals from a bootstrap over checkpoints. Writes score_and_transfer.json,
+which a second call goes on from, and score_and_transfer.png beside the runs.
 """
 
 import argparse
