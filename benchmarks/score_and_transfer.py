@@ -69,7 +69,8 @@ print(
     f"\n{len(found)} checkpoints × {len(languages)} languages\n| against | Pearson | Spearman |\n|---|---|---|"
 )
 figure = Figure(figsize=(12, 4), layout="constrained", dpi=150)
-for axes, (key, values) in zip(figure.subplots(1, 3, sharey=True), measures.items(), strict=True):
+panels = figure.subplots(1, 3, sharey=True)
+for axes, (key, values) in zip(panels, measures.items(), strict=True):
     pearson, spearman = with_interval(stats.pearsonr, values), with_interval(stats.spearmanr, values)
     print(f"| {SHOWN[key]} | {pearson} | {spearman} |")
     for row, name in enumerate(found):
