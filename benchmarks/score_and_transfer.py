@@ -65,9 +65,8 @@ def with_interval(correlation, values):
     return f"{correlation(values.ravel(), accuracy.ravel()).statistic:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-print(
-    f"\n{len(found)} checkpoints × {len(languages)} languages\n| against | Pearson | Spearman |\n|---|---|---|"
-)
+print(f"\n{len(found)} checkpoints × {len(languages)} languages\n")
+print("| against | Pearson | Spearman |\n|---|---|---|")
 figure = Figure(figsize=(12, 4), layout="constrained", dpi=150)
 panels = figure.subplots(1, 3, sharey=True)
 for axes, (key, values) in zip(panels, measures.items(), strict=True):

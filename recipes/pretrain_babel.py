@@ -3,7 +3,7 @@
     python recipes/pretrain_babel.py configs/babel_aligned.yaml
     python recipes/pretrain_babel.py configs/babel_unaligned.yaml
 
-Each takes about 8 CPU-minutes on one thread, and 2 more for the examination. The models that ship with xalign
+Each takes about 9 CPU-minutes on one thread, and 2 more for the examination. The models that ship with xalign
 are those of seed 0: `--out xalign/babel/shipped --checkpoints 0` writes them in place.
 """
 

@@ -53,7 +53,7 @@ def test_they_are_small_and_ordinary():
 
 
 def test_one_is_aligned_and_its_twin_is_not():
-    """What the issue and the demo say, on the models as they ship; loss and transfer stand in their facts."""
+    """What the demo says, on the models as they ship; loss and transfer stand in their facts."""
     pairs = write_pairs(100, seed=0, split="held_out")
     reports = {name: measure(*load_babel(name), pairs, ["nasca"], **WITH_SEPARATOR) for name in NAMES}
     aligned, unaligned = reports["aligned"], reports["unaligned"]

@@ -45,7 +45,7 @@ class Pretraining:
 
 
 def make_model(tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> LlamaForCausalLM:
-    """A Llama of 6 layers and width 128 with fresh weights, about 1.5 million parameters."""
+    """A Llama of 6 layers and width 128 with fresh weights, 1.7 million parameters."""
     set_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -55,7 +55,7 @@ def make_model(tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> LlamaForCau
             num_hidden_layers=6,
             num_attention_heads=4,
             max_position_embeddings=1024,
-            tie_word_embeddings=True,
+            tie_word_embeddings=False,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,

@@ -14,7 +14,7 @@ from xalign.errors import ArgumentError, ReportError
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
 
-STEPS, QUICK_STEPS = 2000, 300
+STEPS, QUICK_STEPS = 2500, 300
 SCHEMA_VERSION = 1
 
 
@@ -27,7 +27,7 @@ def demo(
     """Train a small language model from nothing and watch alignment emerge.
 
     The model learns English, Spanish, German, Russian and Chinese from sentences and their translations, on
-    one core, in about 9 CPU-minutes (--quick: less than 2). It needs no network and no account. Ctrl-C ends
+    one core, in about 10 CPU-minutes (--quick: less than 2). It needs no network and no account. Ctrl-C ends
     it with what it has.
     """
     if what != "emergence":
