@@ -112,7 +112,7 @@ def test_emergence_draws_what_was_measured(report):
     drawn = layers.images[0].get_array()
     assert drawn.shape == (3, 3)  # layers × steps
     expected = np.mean([report.bits("nasca", code, 1).double().mean() for code in report.languages])
-    assert drawn[1] == pytest.approx(expected)
+    assert np.asarray(drawn)[1] == pytest.approx(np.full(3, expected))
     lines = {line.get_label(): line for line in curves.lines if not line.get_label().startswith("_")}
     assert list(lines) == [*report.languages, "twin"]
     assert list(lines["deu_Latn"].get_xdata()) == [0, 5, 20]

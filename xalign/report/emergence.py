@@ -82,7 +82,7 @@ def emergence_figure(
         axes[1].axhline(score, color="black", linestyle="--", linewidth=1, label=label)
     axes[1].set(xlabel="step", ylim=(0, 1))
     axes[1].set_title(f"{name} by language, mean of layers", loc="left", fontsize=9)
-    axes[1].legend(fontsize=7, title="95 % bands; dotted: lexical floors", title_fontsize=7)
+    axes[1].legend(loc="upper left", fontsize=7, title="95 % bands; dotted: lexical floors", title_fontsize=7)
 
     if losses is not None:
         axes[2].plot(list(losses), list(losses.values()), color="black", linewidth=1)
