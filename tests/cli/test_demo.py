@@ -79,7 +79,11 @@ def test_an_interruption_ends_it_with_what_it_has(few_steps, tmp_path, monkeypat
         assert not list((tmp_path / "shown").iterdir())
 
 
-def test_bad_input(tmp_path):
+def test_bad_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_module, "find_spec", lambda package: None)
+    assert "needs accelerate and matplotlib: pip install 'xalign[train,plot]'" in run().stderr
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     assert "demo='alignment' is not there; there is: emergence" in run("alignment").stderr
     (tmp_path / "file").write_text("x")
     done = run("--out", "file/below")

@@ -3,13 +3,14 @@
 import json
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
-from xalign.errors import ArgumentError, ReportError
+from xalign.errors import ArgumentError, MissingExtraError, ReportError
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -32,6 +33,9 @@ def demo(
     """
     if what != "emergence":
         raise ArgumentError(f"demo={what!r} is not there; there is: emergence")
+    missing = [package for package in ("accelerate", "matplotlib") if find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(f"the demo needs {' and '.join(missing)}: pip install 'xalign[train,plot]'")
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
