@@ -384,8 +384,13 @@ def test_built_it_checks_the_trainer_too(pairs):
     trainer.args.metric_for_best_model = "eval_nasca_deu_Latn"
     assert AlignmentCallback(trainer, pairs)
     for wrong in ({"metrics": ["mexa"]}, {"at_evaluate": False}):
-        with pytest.raises(ArgumentError, match="needs 'nasca' at evaluations"):
+        with pytest.raises(ArgumentError, match="'eval_nasca_deu_Latn' will be in no evaluation"):
             AlignmentCallback(trainer, pairs, **wrong)
+    trainer.args.metric_for_best_model = "nasca_wurst"
+    with pytest.raises(ArgumentError, match="there are: nasca, nasca_worst, nasca_deu_Latn"):
+        AlignmentCallback(trainer, pairs)
+    trainer.args.metric_for_best_model = "loss"
+    assert AlignmentCallback(trainer, pairs)
     Path("taken").mkdir()
     Path("taken/alignment").write_text("a file")
     with pytest.raises(ReportError, match="cannot be written"):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
@@ -81,11 +82,23 @@ def test_heatmap_draws_a_cell_per_value(report, metric, tmp_path):
         assert len(np.unique(np.asarray(image.convert("L")))) > 20
 
 
+def test_heatmap_is_bold_above_the_floor_in_the_mean_too(report):
+    """With floors of 0 every score above 0 is bold, and the floor itself never."""
+    low = replace(report.metrics["mexa"], floors={c: torch.zeros(40, dtype=bool) for c in report.languages})
+    axes = heatmap(replace(report, metrics={"mexa": low}), "mexa").axes[0]
+    columns = len(low.layers)
+    weights = {text.get_position(): text.get_fontweight() for text in axes.texts}
+    for row, code in enumerate(report.languages):
+        assert weights[columns + 1, row] == ("bold" if report.score("mexa", code) > 0 else "normal")
+        assert weights[columns + 2, row] == "normal"
+    assert "bold" in {weights[columns + 1, row] for row in range(3)}
+
+
 def test_heatmap_of_what_is_not_there(report, monkeypatch):
     with pytest.raises(ArgumentError, match="metric='bleu' is not in this report"):
         heatmap(report, "bleu")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"pip install xalign\[plot\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'xalign\[plot\]'"):
         heatmap(report)
 
 

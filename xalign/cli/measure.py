@@ -72,7 +72,7 @@ def measure(
     from xalign.results.saved import check_folder
 
     shown = sys.stderr.isatty() if progress is None else progress
-    text = load_pairs(pairs, None if languages is None else languages.split(","), pivot, n)
+    text = load_pairs(pairs, None if languages is None else _listed(languages), pivot, n)
     if out is not None:
         check_folder(out, overwrite=overwrite)
     loaded, tokenizer = load_model(
@@ -87,7 +87,7 @@ def measure(
         loaded,
         tokenizer,
         text,
-        metrics.split(","),
+        _listed(metrics),
         template=template,
         template_pooled=template_pooled,
         truncate=truncate,
@@ -100,3 +100,7 @@ def measure(
     if out is not None:
         for path in save_with_heatmaps(report, out, overwrite=overwrite):
             console.print(f"wrote {path}", markup=False)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]

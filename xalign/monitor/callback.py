@@ -93,7 +93,6 @@ class AlignmentCallback(TrainerCallback):
             )
         if trainer.args.world_size > 1:
             raise ArgumentError(f"the run has {trainer.args.world_size} processes; one is supported")
-        self._check_selection(trainer.args, metrics, at_evaluate)
         processing = tokenizer if tokenizer is not None else trainer.processing_class
         if processing is None:
             raise ArgumentError("the trainer has no processing_class; pass tokenizer=")
@@ -107,6 +106,7 @@ class AlignmentCallback(TrainerCallback):
             save_dir=Path(trainer.args.output_dir) / "alignment" if save_reports else None,
             **options,
         )
+        self._check_selection(trainer.args)
         self._monitor.measurement.probe()
         self.report: AlignmentReport | None = None
         self._training = False
@@ -114,15 +114,19 @@ class AlignmentCallback(TrainerCallback):
         self._measured: tuple[int, int] | None = None
         print(self._monitor.cost_line)  # noqa: T201
 
-    @staticmethod
-    def _check_selection(args: TrainingArguments, metrics: Sequence[str], at_evaluate: bool) -> None:
+    def _check_selection(self, args: TrainingArguments) -> None:
         """Refuses a best-model selection by a metric of alignment that no evaluation will have."""
         name = (args.metric_for_best_model or "").removeprefix("eval_")
-        chosen = next((metric for metric in METRICS if name.split("_")[0] == metric), None)
-        if chosen is not None and (not at_evaluate or chosen not in metrics):
+        measurement = self._monitor.measurement
+        keys = [
+            f"{metric}{part}"
+            for metric in (measurement.metrics if self._at_evaluate else ())
+            for part in ("", "_worst", *(f"_{code}" for code in measurement.pairs))
+        ]
+        if name.split("_")[0] in METRICS and name not in keys:
             raise ArgumentError(
-                f"metric_for_best_model={args.metric_for_best_model!r} needs {chosen!r} at evaluations: put "
-                "it into metrics, and leave at_evaluate on"
+                f"metric_for_best_model={args.metric_for_best_model!r} will be in no evaluation; with these "
+                f"metrics, pairs and at_evaluate={self._at_evaluate} there are: {', '.join(keys) or 'none'}"
             )
 
     @property

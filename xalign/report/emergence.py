@@ -43,7 +43,7 @@ def emergence_figure(
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("figures need matplotlib: pip install xalign[plot]") from None
+        raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'") from None
     if len(reports) < 2 or any(report.step is None for report in reports):
         raise ArgumentError(f"{len(reports)} report(s) given: a curve needs at least two, each with its step")
     steps = [int(report.step or 0) for report in reports]

@@ -34,7 +34,7 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("figures need matplotlib: pip install xalign[plot]") from None
+        raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'") from None
     parts = [name for name in report.metrics if name == metric or name.startswith(f"{metric}_")]
     report.score(metric)  # refuses a metric that is not there
     layers = report.metrics[parts[0]].layers
@@ -68,7 +68,7 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
             va="center",
             fontsize=8,
             style="normal" if above else "italic",
-            weight="bold" if above and column <= columns else "normal",
+            weight="bold" if above and column <= columns + 1 else "normal",
             color="black" if value > low + 0.55 * (high - low) else "white",
         )
     axes.set_xticks([*range(columns), columns + 1, columns + 2], [*map(str, layers), "mean", "floor"])

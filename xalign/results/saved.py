@@ -44,8 +44,8 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
         raise ReportError(f"{folder / _JSON} is a folder, where a report's file belongs; name another folder")
     if (folder / _JSON).exists() and not overwrite:
         raise ReportError(
-            f"folder={str(folder)!r} already holds a report; name another one, or pass overwrite=True to "
-            "replace it"
+            f"folder={str(folder)!r} already holds a report; name another one, or replace it "
+            "with overwrite=True (--overwrite)"
         )
     return folder
 
