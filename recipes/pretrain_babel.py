@@ -70,7 +70,7 @@ trainer = make_trainer(
     run,
     out / f"{run.mixture}-checkpoints",
     save_strategy="steps" if kept else "no",
-    save_steps=max(1, run.steps // max(1, kept)),
+    save_steps=-(-run.steps // max(1, kept)),
     save_only_model=True,
 )
 one_token, shared = tokenizer_shares(trainer.processing_class)
