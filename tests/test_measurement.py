@@ -295,6 +295,20 @@ def test_weights_without_values(tokenizer, pairs):
         measure(make_model("llama").to("meta"), tokenizer, pairs)
 
 
+def test_a_wrapper_with_another_forward(tokenizer, pairs):
+    class Sentences(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = make_model("bert")
+            self.config = self.inside.config
+
+        def forward(self, features):
+            return self.inside(**features)
+
+    with pytest.raises(ModelError, match="Sentences takes no input_ids; pass the transformers model inside"):
+        measure(Sentences(), tokenizer, pairs)
+
+
 def test_a_model_that_adds_tokens(tokenizer, pairs):
     prompts = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
     model = get_peft_model(transformers.LlamaForCausalLM(make_model("llama").config), prompts)

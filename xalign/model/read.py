@@ -96,6 +96,12 @@ def run(model: nn.Module, batch: Batch) -> None:
         inner = inner.get_base_model()
     # The class, because trainers put functions without a signature in the place of the instance's forward.
     accepted = signature(type(inner).forward).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    if "input_ids" not in accepted and not takes_any:
+        raise ModelError(
+            f"{type(inner).__name__} takes no input_ids; pass the transformers model inside it (of a "
+            "SentenceTransformer, model[0].auto_model)"
+        )
     extra = {"use_cache": False, "logits_to_keep": 1}
     model(
         input_ids=batch.input_ids.to(device),
