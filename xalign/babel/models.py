@@ -15,7 +15,7 @@ from xalign.babel.write import MIXTURES
 from xalign.errors import ArgumentError, ModelError
 
 _FACTS = "pretraining.json"
-_WEIGHTS = "model.safetensors"
+_SAVED = ("config.json", "model.safetensors", "tokenizer.json")
 _REMEDY = "reinstall xalign, or run recipes/pretrain_babel.py again"
 
 
@@ -41,12 +41,13 @@ def load_babel(
     """
     facts = babel_facts(name, folder)
     place = _place(name, folder)
-    digest = _digest(place / _WEIGHTS) if (place / _WEIGHTS).is_file() else "no file"
-    if digest != facts["sha256"]:
-        raise ModelError(
-            f"{place / _WEIGHTS} is not what was saved there: its sha256 is {digest}, not {facts['sha256']}; "
-            f"{_REMEDY}"
-        )
+    for name_of_file, digest in facts["sha256"].items():
+        path = place / name_of_file
+        found = _digest(path) if path.is_file() else "no file"
+        if found != digest:
+            raise ModelError(
+                f"{path} is not what was saved there: its sha256 is {found}, not {digest}; {_REMEDY}"
+            )
     try:
         model = LlamaForCausalLM.from_pretrained(place, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(place)
@@ -88,7 +89,7 @@ def save_babel(
         model: The model; it is left as it is.
         tokenizer: Its tokenizer.
         folder: Where Babel's models are kept; this one goes into the folder named after its mixture.
-        facts: How it was made, `run` among them; the digest of the weights is added.
+        facts: How it was made, `run` among them; digests of the files are added.
     """
     place = _place(facts["run"]["mixture"], folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -97,7 +98,7 @@ def save_babel(
     half.to(dtype=torch.float16)  # type: ignore[call-arg]
     half.save_pretrained(place)
     tokenizer.save_pretrained(place)
-    save_facts(place, facts | {"sha256": _digest(place / _WEIGHTS)})
+    save_facts(place, facts | {"sha256": {name: _digest(place / name) for name in _SAVED}})
     return place
 
 
