@@ -1,5 +1,6 @@
 """`xalign demo`, on few steps: what it writes, what it says, and how it ends."""
 
+import functools
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import xalign.cli.demo as demo_module
+from xalign.babel.examine import examine
 from xalign.babel.pretrain import make_trainer
 from xalign.cli.app import app
 from xalign.cli.live import LiveTable
@@ -17,6 +19,7 @@ from xalign.cli.live import LiveTable
 def few_steps(monkeypatch):
     monkeypatch.setattr(demo_module, "STEPS", 40)
     monkeypatch.setattr(demo_module, "QUICK_STEPS", 20)
+    monkeypatch.setattr("xalign.babel.examine.examine", functools.partial(examine, pairs=10))
 
 
 def run(*arguments, **options):

@@ -73,7 +73,7 @@ def make_trainer(run: Pretraining, output_dir: str | Path, **arguments: Any) -> 
 
     Example:
         >>> trainer = make_trainer(Pretraining(steps=2), "babel-run")
-        >>> trainer.train().global_step
+        >>> trainer.args.max_steps
         2
     """
     tokenizer = make_tokenizer()

@@ -91,7 +91,8 @@ def transfer_task(
     label = {intent: number for number, intent in enumerate(intents())}
     generator = torch.Generator().manual_seed(seed)
     body = copy.deepcopy(model.model).train()
-    head = nn.Linear(model.config.hidden_size, len(label))
+    with torch.random.fork_rng(devices=[]):
+        head = nn.Linear(model.config.hidden_size, len(label))
     nn.init.normal_(head.weight, std=0.02, generator=generator)
     nn.init.zeros_(head.bias)
 
