@@ -1,6 +1,7 @@
 """Checks of arguments that many functions share."""
 
-from numbers import Integral
+import math
+from numbers import Integral, Real
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 
@@ -17,3 +18,18 @@ def whole_number(name: str, value: object, least: int | None = 0) -> int:
     if least is not None and value < least:
         raise ArgumentError(f"{name}={value} must be at least {least}")
     return int(value)
+
+
+def positive(name: str, value: object, *, zero: bool = False) -> float:
+    """A finite number above 0, or from 0 on; else an error that names the argument.
+
+    Example:
+        >>> positive("temperature", 0.05)
+        0.05
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentTypeError(f"{name}={value!r:.60} must be a number, not {type(value).__name__}")
+    number = float(value)
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise ArgumentError(f"{name}={value!r} must be {'0 or ' if zero else ''}above 0, and finite")
+    return number

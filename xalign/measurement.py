@@ -181,7 +181,7 @@ class Measurement:
                 ids=ids,
             )
             _refuse_unknown_ids(model, encoded)
-            batches = make_batches(encoded, token_budget=token_budget, pad_id=pad_id)
+            batches = make_batches(encoded.lines, token_budget=token_budget, pad_id=pad_id)
             return _Side(encoded, batches)
 
         shared = self.pairs.is_multiway

@@ -91,7 +91,7 @@ def test_nothing_to_pool(tokenizer):
 
 def test_batches(tokenizer):
     encoded = encode(tokenizer, SENTENCES)
-    batches = make_batches(encoded, token_budget=10_000, pad_id=7)
+    batches = make_batches(encoded.lines, token_budget=10_000, pad_id=7)
     assert len(batches) == 1
     batch = batches[0]
     assert batch.input_ids.shape[0] == 3  # "No." is run once for both of its rows
@@ -107,12 +107,12 @@ def test_batches(tokenizer):
 @pytest.mark.parametrize("budget", [1, 20, 30])
 def test_the_budget_holds(tokenizer, budget):
     encoded = encode(tokenizer, SENTENCES)
-    batches = make_batches(encoded, token_budget=budget, pad_id=0)
+    batches = make_batches(encoded.lines, token_budget=budget, pad_id=0)
     assert sorted(row for batch in batches for rows in batch.rows for row in rows) == [0, 1, 2, 3]
     for batch in batches:
         assert batch.input_ids.numel() <= budget or len(batch.input_ids) == 1
     with pytest.raises(ArgumentError, match="token_budget=0 must be"):
-        make_batches(encoded, token_budget=0, pad_id=0)
+        make_batches(encoded.lines, token_budget=0, pad_id=0)
 
 
 def test_pad_id_and_context():

@@ -151,7 +151,7 @@ def test_scores_against_brute_force(family, padding_side):
     pivot = brute_force_states(family, model, tokenizer, bitext.pivot_sentences)
     other = brute_force_states(family, model, tokenizer, bitext.sentences)
     encoded = encode(tokenizer, bitext.sentences)
-    batches = make_batches(encoded, token_budget=10_000, pad_id=pad_id_of(tokenizer))
+    batches = make_batches(encoded.lines, token_budget=10_000, pad_id=pad_id_of(tokenizer))
     assert len(batches) == 1  # all sixteen are padded together
     nas_readings = [Reading(site, "active") for site in map_model(model).sites("gate")]
     nav_readings = [Reading(site, "abs") for site in map_model(model).sites("inner")]
@@ -170,7 +170,7 @@ def test_scores_against_brute_force(family, padding_side):
             # Given equal states, equal to the bit.
             same = read_states(
                 model,
-                make_batches(encode(tokenizer, bitext.pivot_sentences), token_budget=10_000, pad_id=0),
+                make_batches(encode(tokenizer, bitext.pivot_sentences).lines, token_budget=10_000, pad_id=0),
                 [readings[layer]],
             )[readings[layer]]
             fast = weak_alignment(cosine_matrix(same, states[readings[layer]]))
@@ -189,7 +189,7 @@ def test_batch_of_one_against_sixteen(family):
     ]
     encoded = encode(tokenizer, sentences)
     one, many = (
-        read_states(model, make_batches(encoded, token_budget=budget, pad_id=0), readings)
+        read_states(model, make_batches(encoded.lines, token_budget=budget, pad_id=0), readings)
         for budget in (1, 10_000)
     )
     for reading in readings:

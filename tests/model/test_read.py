@@ -15,7 +15,7 @@ SENTENCES = ["Have you fed the cat?", "No.", "Whose umbrella is this?", "Nobody 
 
 @pytest.fixture
 def batches(tokenizer):
-    return make_batches(encode(tokenizer, SENTENCES), token_budget=40, pad_id=0)
+    return make_batches(encode(tokenizer, SENTENCES).lines, token_budget=40, pad_id=0)
 
 
 def test_position_weights():
@@ -70,7 +70,7 @@ def test_every_row_gets_its_own_state_and_equal_sentences_equal_ones(batches, to
     states = read_states(model, batches, [reading])[reading]
     assert states.dtype == torch.float32
     for row, sentence in enumerate(SENTENCES):
-        single = make_batches(encode(tokenizer, [sentence]), token_budget=100, pad_id=0)
+        single = make_batches(encode(tokenizer, [sentence]).lines, token_budget=100, pad_id=0)
         alone = read_states(model, single, [reading])[reading][0]
         assert torch.allclose(states[row], alone, atol=1e-5)
     assert torch.equal(states[1], states[4])

@@ -109,7 +109,7 @@ def test_intervals_cover(real_text):
     readings = [Reading(site, "active") for site in map_model(model).sites("gate")]
 
     def states(sentences):
-        batches = make_batches(encode(tokenizer, sentences), token_budget=4096, pad_id=0)
+        batches = make_batches(encode(tokenizer, sentences).lines, token_budget=4096, pad_id=0)
         read = read_states(model, batches, readings)
         return [read[reading] for reading in readings]
 

@@ -15,7 +15,9 @@ Captured = dict[Site, Float[Tensor, "batch token width"]]
 
 
 @contextmanager
-def capture(model: nn.Module, sites: Iterable[Site], *, layout: Layout | None = None) -> Iterator[Captured]:
+def capture(
+    model: nn.Module, sites: Iterable[Site], *, layout: Layout | None = None, early_exit: bool = False
+) -> Iterator[Captured]:
     """Keeps the tensor of each site as it passes, in the graph of the forward.
 
     The tensors lie on the model's own path: a loss on them reaches the weights below, and the gradient of
@@ -26,6 +28,7 @@ def capture(model: nn.Module, sites: Iterable[Site], *, layout: Layout | None = 
         model: The model that is called inside the `with`.
         sites: The places.
         layout: Module paths, for an architecture that is not known.
+        early_exit: Leaves the forward, and with it the `with`, once every site has its tensor, as in `visit`.
 
     Yields:
         Site -> tensor [batch, token, width], filled by the forward.
@@ -54,5 +57,5 @@ def capture(model: nn.Module, sites: Iterable[Site], *, layout: Layout | None = 
 
         return keep
 
-    with visit(model, {site: keeper(site) for site in sites}, layout=layout):
+    with visit(model, {site: keeper(site) for site in sites}, layout=layout, early_exit=early_exit):
         yield captured

@@ -1,6 +1,6 @@
 """`encode`: sentences to right-padded, length-bucketed batches under a token budget."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 
 Template = str | Callable[[str, str], str]
+Line = tuple[tuple[int, ...], tuple[bool, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ class Encoded:
     def __len__(self) -> int:
         """The number of sentences."""
         return len(self.ids)
+
+    @property
+    def lines(self) -> list[Line]:
+        """Per sentence its token ids, and which of them are pooled."""
+        return list(zip(self.ids, self.pooled, strict=True))
 
     @property
     def pooled_ids(self) -> list[list[int]]:
@@ -146,24 +152,29 @@ def encode(
     )
 
 
-def make_batches(encoded: Encoded, *, token_budget: int, pad_id: int) -> list[Batch]:
+def make_batches(
+    lines: Iterable[Line], *, pad_id: int, token_budget: int | None = None, size: int | None = None
+) -> list[Batch]:
     """Groups sentences by length and pads each group on the right.
 
     Args:
-        encoded: The sentences.
-        token_budget: The most tokens of a batch, padding included; a longer sentence gets a batch of its own.
+        lines: Per sentence its token ids and which of them are pooled, as `Encoded.lines` gives them.
         pad_id: The id to pad with; padded positions are masked.
+        token_budget: The most tokens of a batch, padding included; a longer sentence gets a batch of its own.
+        size: The most sentences of a batch. Without either, all go into one.
     """
-    token_budget = whole_number("token_budget", token_budget, least=1)
-    rows_of: dict[tuple[tuple[int, ...], tuple[bool, ...]], list[int]] = {}
-    for row, key in enumerate(zip(encoded.ids, encoded.pooled, strict=True)):
-        rows_of.setdefault(key, []).append(row)
+    token_budget = None if token_budget is None else whole_number("token_budget", token_budget, least=1)
+    rows_of: dict[Line, list[int]] = {}
+    for row, line in enumerate(lines):
+        rows_of.setdefault(line, []).append(row)
     # The longest first, so that memory that does not suffice is found out at once.
-    lines = sorted(rows_of, key=lambda key: len(key[0]), reverse=True)
+    waiting = sorted(rows_of, key=lambda line: len(line[0]), reverse=True)
     batches = []
-    while lines:
-        longest = len(lines[0][0])
-        taken, lines = lines[: max(1, token_budget // longest)], lines[max(1, token_budget // longest) :]
+    while waiting:
+        longest = len(waiting[0][0])
+        count = len(waiting) if token_budget is None else max(1, token_budget // longest)
+        count = count if size is None else min(count, size)
+        taken, waiting = waiting[:count], waiting[count:]
         batches.append(
             Batch(
                 input_ids=torch.tensor([ids + (pad_id,) * (longest - len(ids)) for ids, _ in taken]),

@@ -88,7 +88,7 @@ def observing(model: nn.Module) -> Iterator[None]:
                 module.training = training
 
 
-def run(model: nn.Module, batch: Batch) -> None:
+def run(model: nn.Module, batch: Batch) -> Any:
     """One forward through the top-level model, without cache and with as little of the head as it allows."""
     device = device_of(model)
     inner: Any = getattr(model, "module", model)
@@ -103,7 +103,7 @@ def run(model: nn.Module, batch: Batch) -> None:
             "SentenceTransformer, model[0].auto_model)"
         )
     extra = {"use_cache": False, "logits_to_keep": 1}
-    model(
+    return model(
         input_ids=batch.input_ids.to(device),
         attention_mask=batch.attention_mask.to(device),
         **{name: value for name, value in extra.items() if name in accepted},

@@ -19,7 +19,9 @@ VisitFn = Callable[[Tensor], Tensor | None]
 
 
 @contextmanager
-def visit(model: nn.Module, fns: Mapping[Site, VisitFn], *, layout: Layout | None = None) -> Iterator[None]:
+def visit(
+    model: nn.Module, fns: Mapping[Site, VisitFn], *, layout: Layout | None = None, early_exit: bool = False
+) -> Iterator[None]:
     """Calls a function on the tensor of each site in every forward of the model.
 
     Each function gets a tensor of shape [batch, token, width], whatever the module's own shape is (flattened
@@ -37,6 +39,9 @@ def visit(model: nn.Module, fns: Mapping[Site, VisitFn], *, layout: Layout | Non
             called.
         fns: Site -> function.
         layout: Module paths, for an architecture that is not known.
+        early_exit: Leaves the forward, and with it the `with`, as soon as every site has fired: the blocks
+            above and the head are not run, and what stands below the call in the `with` is not reached. Not
+            for sharded models, whose blocks must finish what they began.
 
     Raises:
         ModelError: A site that the model does not have; or, during the forward, one that did not fire, fired
@@ -61,7 +66,7 @@ def visit(model: nn.Module, fns: Mapping[Site, VisitFn], *, layout: Layout | Non
     model_map = map_model(model, layout)
     places = {site: model_map.place(site) for site in fns}
     called = getattr(model, "_orig_mod", model)
-    door = _Door(fns)
+    door = _Door(fns, early_exit)
     with ExitStack() as stack:
 
         def keep(handle: RemovableHandle) -> None:
@@ -83,15 +88,26 @@ def visit(model: nn.Module, fns: Mapping[Site, VisitFn], *, layout: Layout | Non
                 keep(place.module.register_forward_pre_hook(door.on_input(site, place), with_kwargs=True))
             else:
                 keep(place.module.register_forward_hook(door.on_output(site, place)))
-        yield
+        try:
+            yield
+        except _ForwardLeft as left:
+            if left.door is not door:  # an outer visit's
+                raise
         door.leave()
+
+
+class _ForwardLeft(BaseException):
+    """Carries control out of a forward in which every site of a door has fired."""
+
+    def __init__(self, door: "_Door") -> None:
+        self.door = door
 
 
 class _Door:
     """Counts what fires in one forward, and hands each tensor to its function in the common shape."""
 
-    def __init__(self, fns: Mapping[Site, VisitFn]) -> None:
-        self._fns = fns
+    def __init__(self, fns: Mapping[Site, VisitFn], early_exit: bool) -> None:
+        self._fns, self._early_exit = fns, early_exit
         self._is_open = False
         self._forwards = 0
         self._fired: Counter[Site] = Counter()
@@ -163,6 +179,9 @@ class _Door:
         if place.half:
             given, rest = given[..., : place.width], given[..., place.width :]
         new = self._fns[site](given)
+        if self._early_exit and self._is_open and self._fired.keys() == self._fns.keys():
+            self._is_open = False
+            raise _ForwardLeft(self)
         if new is None:
             return None
         if new is not given:

@@ -134,6 +134,11 @@ class AlignmentCallback(TrainerCallback):
         """The reports of the run so far."""
         return self._monitor.reports
 
+    @property
+    def pairs(self) -> ParallelPairs:
+        """The pairs it measures on."""
+        return self._monitor.measurement.pairs
+
     # Where rows of its own are due.
 
     def on_train_begin(

@@ -1,0 +1,1 @@
+"""Forces: pure functions of tensors that pull translations together."""

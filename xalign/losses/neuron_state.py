@@ -1,0 +1,87 @@
+"""Neuron-state loss: the same feed-forward neurons fire for a sentence and its translation."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from xalign.errors import ArgumentError
+from xalign.losses.contrastive import Direction, contrastive
+
+SHARPNESS = 4.0
+
+
+def smooth_state(
+    gate: Float[Tensor, "*shape neuron"], *, sharpness: float = SHARPNESS
+) -> Float[Tensor, "*shape neuron"]:
+    """A smooth neuron activation state: σ(k · gate), which k → ∞ makes the 0 or 1 that NASCA counts.
+
+    Args:
+        gate: The gate's values before the activation function, per token.
+        sharpness: k > 0.
+
+    Raises:
+        ArgumentError: k ≤ 0.
+
+    Example:
+        >>> smooth_state(torch.tensor([-10.0, 0.0, 10.0])).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    if not sharpness > 0:
+        raise ArgumentError(f"sharpness={sharpness!r} must be above 0, like {SHARPNESS}")
+    return torch.sigmoid(sharpness * gate.to(torch.promote_types(gate.dtype, torch.float32)))
+
+
+def neuron_state(
+    language: Float[Tensor, "pair neuron"],
+    pivot: Float[Tensor, "pair neuron"],
+    *,
+    temperature: float = 0.1,
+    direction: Direction = "both",
+    languages: Int[Tensor, " pair"] | None = None,
+    same: Int[Tensor, " pair"] | None = None,
+    detach_pivot: bool = False,
+    gather: bool = False,
+) -> Float[Tensor, ""]:
+    """The contrastive loss of pooled smooth neuron states: what is trained is what NASCA measures.
+
+    Neuron states are shares in [0, 1] and far from 0 on average, so that uncentred cosines of any two
+    sentences are close to 1; give `languages`, as the objective does.
+
+    Collapse: as in `contrastive`, a point is no minimum. Gates can grow until σ is flat and passes no
+    gradient; the states are then as hard as those measured, and the loss has done what it can. Neurons that
+    say which language is spoken may fall silent, against which replayed text helps.
+
+    Args:
+        language: `smooth_state` pooled over the tokens of each sentence, one coordinate per neuron.
+        pivot: The same of each pivot sentence; row i translates row i.
+        temperature: As in `contrastive`, and so are the others.
+        direction: Whose candidates are whose.
+        languages: A number per pair, equal within a language, for centring.
+        same: A number per pair, equal for pairs of one meaning.
+        detach_pivot: No gradient reaches the pivot side.
+        gather: Candidates of all processes.
+
+    Raises:
+        ArgumentError: States outside [0, 1], or as in `contrastive`.
+
+    Reference:
+        Ours; the state is the one of Huang et al. (2025), NeuronXA, made smooth.
+
+    Example:
+        >>> states = smooth_state(torch.randn(8, 64))
+        >>> neuron_state(states, states, languages=torch.zeros(8, dtype=torch.long)).item() < 0.1
+        True
+    """
+    for name, states in (("language", language), ("pivot", pivot)):
+        if bool(((states < 0) | (states > 1 + 1e-5)).any()):
+            raise ArgumentError(f"{name} must hold pooled smooth states, between 0 and 1; see smooth_state")
+    return contrastive(
+        language,
+        pivot,
+        temperature=temperature,
+        direction=direction,
+        languages=languages,
+        same=same,
+        detach_pivot=detach_pivot,
+        gather=gather,
+    )

@@ -1,0 +1,107 @@
+"""What the losses share: checked sides, centring per language, cosines, and what is logged of a batch."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from xalign.errors import ArgumentError
+
+
+def checked_sides(
+    language: Float[Tensor, "pair width"], pivot: Float[Tensor, "pair width"]
+) -> tuple[Float[Tensor, "pair width"], Float[Tensor, "pair width"]]:
+    """Both sides, in float32 at least, or an error where they are no pairs."""
+    if language.dim() != 2 or language.shape != pivot.shape:
+        raise ArgumentError(
+            f"language and pivot must both be [pair, width]; they are {tuple(language.shape)} and "
+            f"{tuple(pivot.shape)}"
+        )
+    dtype = torch.promote_types(language.dtype, torch.float32)
+    return language.to(dtype), pivot.to(dtype)
+
+
+def centred(
+    vectors: Float[Tensor, "pair width"], groups: Int[Tensor, " pair"]
+) -> Float[Tensor, "pair width"]:
+    """The vectors without the mean of their group, which says what language a sentence is in.
+
+    Args:
+        vectors: One per sentence.
+        groups: A number per sentence, equal for sentences of one language.
+
+    Raises:
+        ArgumentError: A group of one sentence, of which nothing would be left.
+    """
+    numbers, of, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
+    if bool((sizes < 2).any()):
+        raise ArgumentError(
+            f"languages has one pair of language {int(numbers[sizes < 2][0])}; centring takes at least 2 "
+            "pairs of each language in a batch"
+        )
+    sums = vectors.new_zeros(len(numbers), vectors.shape[1]).index_add(0, of, vectors)
+    means: Tensor = sums / sizes.unsqueeze(1)
+    return vectors - means[of]
+
+
+def cosines(
+    rows: Float[Tensor, "row width"], columns: Float[Tensor, "column width"]
+) -> Float[Tensor, "row column"]:
+    """Cosines of all rows with all columns; 0 where a vector is zero."""
+    return normalize(rows, dim=1) @ normalize(columns, dim=1).T
+
+
+def rivals(same: Int[Tensor, " pair"]) -> Bool[Tensor, "pair pair"]:
+    """Which pairs are each other's negatives: those of another meaning."""
+    return same.unsqueeze(0) != same.unsqueeze(1)
+
+
+@dataclass(frozen=True, slots=True)
+class InBatch:
+    """How well a batch's pairs are told apart, for logs.
+
+    Attributes:
+        accuracy: Per pair, 1 where the sentence's nearest pivot sentence is its own, chance 1 / pairs.
+        positive: Per pair, the cosine of its two sides.
+        negative: Per pair, its mean cosine with its negatives; 0 without any.
+    """
+
+    accuracy: Float[Tensor, " pair"]
+    positive: Float[Tensor, " pair"]
+    negative: Float[Tensor, " pair"]
+
+
+@torch.no_grad()
+def in_batch(
+    language: Float[Tensor, "pair width"],
+    pivot: Float[Tensor, "pair width"],
+    *,
+    languages: Int[Tensor, " pair"] | None = None,
+    same: Int[Tensor, " pair"] | None = None,
+) -> InBatch:
+    """Accuracy and mean cosines of a batch, as the contrastive loss sees it.
+
+    Read them together: accuracy saturates early, and positive and negative cosines that rise side by side are
+    a collapse.
+
+    Args:
+        language: One vector per sentence.
+        pivot: One vector per pivot sentence.
+        languages: As in `contrastive`.
+        same: As in `contrastive`.
+    """
+    language, pivot = checked_sides(language, pivot)
+    if languages is not None:
+        language, pivot = centred(language, languages), centred(pivot, torch.zeros_like(languages))
+    similarity = cosines(language, pivot)
+    own = torch.arange(len(similarity), device=similarity.device)
+    negative = rivals(own if same is None else same)
+    others = similarity.masked_fill(~negative, -torch.inf).amax(dim=1)
+    count = negative.sum(dim=1).clamp(min=1)
+    return InBatch(
+        accuracy=(similarity.diagonal() > others).to(similarity.dtype),
+        positive=similarity.diagonal(),
+        negative=similarity.masked_fill(~negative, 0.0).sum(dim=1) / count,
+    )

@@ -1,0 +1,1 @@
+"""Improving: alignment losses in any training loop."""

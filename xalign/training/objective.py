@@ -1,0 +1,382 @@
+"""`AlignmentObjective`: an alignment loss for any training loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedTokenizerBase
+
+from xalign.arguments import whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
+from xalign.losses.contrastive import contrastive
+from xalign.losses.cosine import cosine
+from xalign.losses.neuron_state import neuron_state, smooth_state
+from xalign.losses.similarity import InBatch, in_batch
+from xalign.measurement import MeasureOptions
+from xalign.model.capture import capture
+from xalign.model.encode import Batch, context_of, make_batches, pad_id_of
+from xalign.model.layouts import Layout
+from xalign.model.map import map_model
+from xalign.model.read import device_of, observing, pool, run, token_weights
+from xalign.model.sites import Site
+from xalign.pairs.load import load_pairs
+from xalign.pairs.parallel import ParallelPairs
+from xalign.training.config import AlignmentConfig
+from xalign.training.layers import AUTO, blocks_of, choose_layer, parse_layers
+from xalign.training.pair_stream import PairBatch, PairStream
+from xalign.training.replay import Replay
+
+Sides = Float[Tensor, "line width"]
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentStep:
+    """What one call of an objective saw, for logs; detached, on the model's device.
+
+    Attributes:
+        loss: The alignment loss, without its weight.
+        in_batch: Accuracy and cosines per pair, mean over the layers.
+        codes: Per pair, its language.
+        replay_loss: The language-modelling loss of the replayed text, if any.
+    """
+
+    loss: Float[Tensor, ""]
+    in_batch: InBatch
+    codes: list[str]
+    replay_loss: Float[Tensor, ""] | None
+
+
+class AlignmentObjective:
+    """An alignment loss on parallel sentences, ready to be added to any loss.
+
+    A call draws pairs, runs both sides through the model in one forward that ends after the last block
+    needed, pools what it finds there and compares. Everything that can be wrong is found when it is built.
+
+    Args:
+        model: The model being trained; plain, PEFT, quantised, DDP, FSDP2 or compiled.
+        tokenizer: Its tokenizer.
+        pairs: Training pairs, or what `load_pairs` takes.
+        held_out: Pairs to measure on: refused where `pairs` share a sentence with them, and what
+            `layer="auto"` measures.
+        layout: Module paths, for an architecture that is not known.
+        **options: The fields of `AlignmentConfig`.
+
+    Attributes:
+        config: What was asked for.
+        layers: Block -> weight, summing to 1; empty until `"auto"` has been settled.
+        reason: Why `"auto"` took its layer.
+        last: What the last call saw.
+
+    Raises:
+        ArgumentError: A bad option, a layer that does not exist, `"auto"` without held-out pairs, a sentence
+            longer than the context.
+        PairsError: Too few pairs of a language, or pairs that are measured too.
+        ModelError: Nothing to train below the layer, reentrant checkpointing, an unknown architecture.
+
+    Reference:
+        Liu and Niehues (2025), Middle-Layer Representation Alignment.
+
+    Example:
+        >>> objective = AlignmentObjective(model, tokenizer, pairs, layer=0.5, batch_size=4)
+        >>> for step in range(2):
+        ...     loss = objective(step)  # + the task's own loss
+        ...     loss.backward()
+        >>> objective.layers
+        {0: 1.0}
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        pairs: ParallelPairs | str | Path,
+        *,
+        held_out: ParallelPairs | str | Path | None = None,
+        layout: Layout | None = None,
+        config: AlignmentConfig | None = None,
+        **options: Any,
+    ) -> None:
+        if config is not None and options:
+            raise ArgumentError(f"give config= or its fields ({', '.join(options)}), not both")
+        self.config = config = AlignmentConfig(**options) if config is None else config
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise ArgumentTypeError(
+                f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}"
+            )
+        self.model, self._tokenizer, self._layout = model, tokenizer, layout
+        n_layers = map_model(model, layout).n_layers
+        self._refuse_reentrant()
+        self.pairs = _loaded(pairs, config)
+        self.held_out: list[ParallelPairs] = []
+        context = context_of(model, tokenizer)
+        limits = [limit for limit in (context, config.max_length) if limit is not None]
+        self._stream = PairStream(
+            self.pairs,
+            tokenizer,
+            batch_size=config.batch_size,
+            languages_per_batch=config.languages_per_batch,
+            seed=config.seed,
+            template=config.template,
+            template_pooled=config.template_pooled,
+            context=min(limits, default=None),
+            truncate=config.max_length is not None,
+        )
+        self._refuse_too_small_groups()
+        self._pad_id = pad_id_of(tokenizer, below=_vocabulary_size(model))
+        self._replay = None
+        if config.replay is not None:
+            self._replay = Replay(
+                config.replay,
+                tokenizer,
+                batch_size=config.replay_batch_size,
+                pad_id=self._pad_id,
+                context=context,
+                seed=config.seed,
+            )
+        self.layers: dict[int, float] = {}
+        self.reason: str | None = None
+        self.last: AlignmentStep | None = None
+        held_out = config.held_out if held_out is None else held_out
+        if held_out is not None:
+            self.hold_out(_loaded(held_out, config))
+        layers = parse_layers(config.layer)
+        if layers == AUTO:
+            self.choose_layer()
+        else:
+            self.layers = blocks_of(layers, n_layers)
+        self.probe()
+
+    # What is not trained on, and what is chosen by it.
+
+    def hold_out(self, pairs: ParallelPairs) -> None:
+        """Notes pairs to measure on, and refuses them where training pairs share a sentence with them.
+
+        Args:
+            pairs: The pairs.
+
+        Raises:
+            PairsError: A sentence that is trained on too.
+        """
+        shared = self.pairs.overlap(pairs)
+        if shared:
+            counts = ", ".join(f"{language} {len(texts)}" for language, texts in shared.items())
+            examples = "; ".join(repr(text[:60]) for texts in shared.values() for text in texts[:2])
+            raise PairsError(
+                f"the training pairs hold sentences that are measured too ({counts}), like {examples}: a "
+                "score on them says nothing. Train on others, or measure on others"
+            )
+        self.held_out.append(pairs)
+
+    def choose_layer(self) -> None:
+        """Settles `layer="auto"` by measuring the held-out pairs noted so far.
+
+        Raises:
+            ArgumentError: No held-out pairs.
+        """
+        if not self.held_out:
+            raise ArgumentError(
+                f"layer={AUTO!r} is settled by measuring: give held_out=, pairs that are not trained on"
+            )
+        config = self.config
+        options = MeasureOptions(
+            template=config.template, template_pooled=config.template_pooled, layout=self._layout
+        )
+        metric = "mexa" if config.kind == "hidden" else "nasca"
+        block, self.reason = choose_layer(self.model, self._tokenizer, self.held_out[0], metric, options)
+        self.layers = {block: 1.0}
+
+    def probe(self) -> None:
+        """Runs one short pair, to find out now whether a gradient will reach the model.
+
+        Raises:
+            ModelError: A layer below which nothing is trained.
+        """
+        lines = self._stream.draw(0).pivot_lines
+        shortest = min(lines, key=lambda line: len(line[0]))
+        batch = make_batches([shortest], pad_id=self._pad_id)[0]
+        with observing(self.model), torch.enable_grad():
+            states, _ = self._read(self.model, batch)
+        dead = [block for block, values in zip(self.layers, states, strict=True) if not values.requires_grad]
+        if dead and (self.config.layer != "all" or len(dead) == len(self.layers)):
+            raise ModelError(
+                f"no trainable parameter lies below {dead[0]}.{self.config.kind}: the loss could move "
+                "nothing. Unfreeze blocks up to there, put adapters on them, or choose a higher layer"
+            )
+
+    # One micro-batch.
+
+    def __call__(
+        self, step: int, micro_step: int = 0, *, model: nn.Module | None = None
+    ) -> Float[Tensor, ""]:
+        """The weighted alignment loss of the pairs of one micro-batch, and of the replayed text.
+
+        The same arguments give the same pairs, whatever happened before. With weight 0 nothing is run.
+
+        Args:
+            step: Optimizer steps done.
+            micro_step: The micro-batch's place among those of its step.
+            model: The model as it is wrapped now, where that is not the one given at first.
+
+        Raises:
+            ModelError: A loss that is not finite; the pairs are named.
+        """
+        step, micro_step = whole_number("step", step), whole_number("micro_step", micro_step)
+        config, model = self.config, self.model if model is None else model
+        if not config.weight and not self._replay:
+            return torch.zeros((), device=device_of(model))
+        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        total = torch.zeros((), device=device_of(model))
+        replay_loss = None
+        if self._replay is not None and config.replay_weight:
+            replay_loss = self._replay.loss(_unwrapped(model), step, micro_step, rank)
+            total = total + config.replay_weight * replay_loss
+            replay_loss = replay_loss.detach()
+        if not config.weight:
+            return total
+        pairs = self._stream.draw(step, micro_step, rank)
+        loss, seen = self._compare(pairs, *self._states(model, pairs))
+        if not bool(loss.isfinite()):
+            names = ", ".join(f"{code} {name}" for code, name in pairs.names[:8])
+            raise ModelError(
+                f"the alignment loss is {loss.item()} at step {step}, micro-step {micro_step}, on the pairs "
+                f"{names}{' …' if len(pairs.names) > 8 else ''}; the states of block {min(self.layers)} or "
+                "above are not finite: lower the learning rate or the weight, or train in float32 or bfloat16"
+            )
+        if not loss.requires_grad:
+            raise ModelError(
+                "the alignment loss has no gradient: nothing trainable lies below its layers now"
+            )
+        self.last = AlignmentStep(loss.detach(), seen, [code for code, _ in pairs.names], replay_loss)
+        return total + config.weight * loss
+
+    def _states(self, model: nn.Module, pairs: PairBatch) -> tuple[list[Sides], Tensor]:
+        """The pooled states of both sides, languages first, one tensor per layer."""
+        lines = [*pairs.language_lines, *pairs.pivot_lines]
+        size = None if self.config.chunk_size is None else 2 * self.config.chunk_size
+        batches = make_batches(lines, pad_id=self._pad_id, size=size)
+        if len(batches) == 1:
+            parts = [self._read(model, batches[0])]
+        else:
+            # Each chunk is run again in backward, so that no more than one is in memory at a time.
+            if _is_sharded(model):
+                raise ModelError("chunk_size is not for sharded models; lower batch_size, or use gather=True")
+            parts = [checkpoint(partial(self._read, model), batch, use_reentrant=False) for batch in batches]
+        order = torch.tensor([row for batch in batches for group in batch.rows for row in group]).argsort()
+        states = [
+            torch.cat(
+                [
+                    values[[line for line, rows in enumerate(batch.rows) for _ in rows]]
+                    for values, batch in zip(of_layer, batches, strict=True)
+                ]
+            )[order.to(of_layer[0].device)]
+            for of_layer in zip(*(part[0] for part in parts), strict=True)
+        ]
+        return states, torch.stack([part[1] for part in parts]).sum()
+
+    def _read(self, model: nn.Module, batch: Batch) -> tuple[list[Sides], Tensor]:
+        """Runs one batch, and pools what is found at each layer; and a zero that holds the whole graph."""
+        config = self.config
+        sites = [Site(config.kind, block) for block in self.layers]  # type: ignore[arg-type]
+        whole = _is_sharded(model) or self._must_finish(model)
+        called = model if whole else _unwrapped(model)
+        zero = torch.zeros((), device=device_of(model))
+        with capture(called, sites, layout=self._layout, early_exit=not whole) as found:
+            output = run(called, batch)
+            zero = 0.0 * output[0].float().sum()
+        weights = token_weights(batch.pooled, config.pool).to(device_of(model))  # type: ignore[arg-type]
+        state: Callable[[Tensor], Tensor] = smooth_state if config.loss == "neuron_state" else Tensor.float
+        with torch.autocast(zero.device.type, enabled=False):
+            pooled = [pool(state(found[site]), weights, config.pool) for site in sites]  # type: ignore[arg-type]
+        return pooled, zero
+
+    def _must_finish(self, model: nn.Module) -> bool:
+        """Whether the forward must go through a wrapper that counts which parameters were used."""
+        return isinstance(model, DistributedDataParallel) and self.config.mode == "alternate"
+
+    def _compare(self, pairs: PairBatch, states: list[Sides], zero: Tensor) -> tuple[Tensor, InBatch]:
+        config, n = self.config, len(pairs.names)
+        languages, same = pairs.languages.to(zero.device), pairs.same.to(zero.device)
+        groups = languages if config.centre else None
+        loss, seen = zero, []
+        for weight, values in zip(self.layers.values(), states, strict=True):
+            language, pivot = values[:n], values[n:]
+            if config.loss == "cosine":
+                pull = cosine(language, pivot, detach_pivot=config.detach_pivot)
+            else:
+                compare = neuron_state if config.loss == "neuron_state" else contrastive
+                pull = compare(
+                    language,
+                    pivot,
+                    temperature=config.temperature,
+                    direction=config.direction,  # type: ignore[arg-type]
+                    languages=groups,
+                    same=same,
+                    detach_pivot=config.detach_pivot,
+                    gather=config.gather,
+                )
+            loss = loss + weight * pull
+            seen.append(in_batch(language, pivot, languages=groups, same=same))
+        return loss, InBatch(
+            *(
+                torch.stack([getattr(one, name) for one in seen]).mean(dim=0)
+                for name in ("accuracy", "positive", "negative")
+            )
+        )
+
+    # What cannot be trained with.
+
+    def _refuse_reentrant(self) -> None:
+        for module in self.model.modules():
+            run_again = getattr(module, "_gradient_checkpointing_func", None)
+            if getattr(module, "gradient_checkpointing", False) and getattr(run_again, "keywords", {}).get(
+                "use_reentrant"
+            ):
+                raise ModelError(
+                    "the model uses reentrant gradient checkpointing, inside which states have no gradient, "
+                    "so that the alignment loss would silently do nothing; pass "
+                    "gradient_checkpointing_kwargs={'use_reentrant': False}"
+                )
+
+    def _refuse_too_small_groups(self) -> None:
+        config = self.config
+        smallest = config.batch_size // self._stream.languages_per_batch
+        if config.centre and config.loss != "cosine" and smallest < 2:
+            raise ArgumentError(
+                f"batch_size={config.batch_size} over {self._stream.languages_per_batch} languages leaves "
+                "one pair of some, and centre=True takes their mean away: raise batch_size, lower "
+                "languages_per_batch, or pass centre=False"
+            )
+
+
+def _loaded(pairs: ParallelPairs | str | Path, config: AlignmentConfig) -> ParallelPairs:
+    if not isinstance(pairs, ParallelPairs):
+        return load_pairs(pairs, languages=config.languages, pivot=config.pivot)
+    return pairs if config.languages is None else pairs.only(config.languages)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model without DDP and torch.compile: a second forward needs neither."""
+    model = getattr(model, "_orig_mod", model)
+    if isinstance(model, DistributedDataParallel):
+        model = model.module
+    return getattr(model, "_orig_mod", model)
+
+
+def _is_sharded(model: nn.Module) -> bool:
+    """Whether blocks gather their weights before they run and let them go after: none may be left halfway."""
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def _vocabulary_size(model: nn.Module) -> int | None:
+    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+    return getattr(embedding, "num_embeddings", None)

@@ -1,0 +1,180 @@
+"""Which pairs a micro-batch trains on: drawn anew from step and rank, with nothing to save or to restore."""
+
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from xalign.arguments import whole_number
+from xalign.errors import ArgumentError, PairsError
+from xalign.model.encode import Encoded, Line, Template, encode
+from xalign.pairs.parallel import ParallelPairs
+
+FEWEST_PER_LANGUAGE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """The pairs of one micro-batch.
+
+    Attributes:
+        names: Per pair, its language and its id.
+        language_lines: Per pair, the sentence as token ids and which of them are pooled.
+        pivot_lines: Per pair, the same of the pivot sentence.
+        languages: Per pair, the number of its language.
+        same: Per pair, the number of its meaning: pairs that share a sentence on either side share it.
+    """
+
+    names: list[tuple[str, str]]
+    language_lines: list[Line]
+    pivot_lines: list[Line]
+    languages: Int[Tensor, " pair"]
+    same: Int[Tensor, " pair"]
+
+
+class PairStream:
+    """Draws the pairs of a micro-batch from (seed, step, micro-step, rank) alone.
+
+    So a resumed run draws what the unbroken one would have, and processes draw apart from one another. Pairs
+    of a micro-batch are drawn without replacement, as many of each language as of the others.
+
+    Args:
+        pairs: The sentences.
+        tokenizer: The model's tokenizer.
+        batch_size: Pairs of a micro-batch.
+        languages_per_batch: How many languages a micro-batch holds, drawn anew for each; where None, as many
+            as get 8 pairs each.
+        seed: Another seed, other batches.
+        template: As in `measure`.
+        template_pooled: As in `measure`.
+        context: The most tokens of a sentence.
+        truncate: Cuts longer sentences instead of refusing them.
+
+    Raises:
+        ArgumentError: More languages per batch than there are, or than pairs in it.
+        PairsError: A language with fewer pairs than a micro-batch may take of it.
+    """
+
+    def __init__(
+        self,
+        pairs: ParallelPairs,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        batch_size: int,
+        languages_per_batch: int | None = None,
+        seed: int = 0,
+        template: Template | None = None,
+        template_pooled: bool = False,
+        context: int | None = None,
+        truncate: bool = False,
+    ) -> None:
+        self.pairs, self.batch_size, self.seed = pairs, batch_size, whole_number("seed", seed)
+        if languages_per_batch is None:
+            self.languages_per_batch = min(len(pairs), max(1, batch_size // FEWEST_PER_LANGUAGE))
+        else:
+            self.languages_per_batch = whole_number("languages_per_batch", languages_per_batch, least=1)
+            most = min(len(pairs), batch_size)
+            if self.languages_per_batch > most:
+                raise ArgumentError(
+                    f"languages_per_batch={languages_per_batch} must be at most {most}: there are "
+                    f"{len(pairs)} languages, and {batch_size} pairs in a batch"
+                )
+        most_of_one = -(-batch_size // self.languages_per_batch)
+        few = {code: count for code, count in pairs.counts.items() if count < most_of_one}
+        if few:
+            raise PairsError(
+                f"too few pairs in {', '.join(f'{code} ({count})' for code, count in few.items())}: a batch "
+                f"takes up to {most_of_one} of a language; lower batch_size, raise languages_per_batch, or "
+                "leave the language out"
+            )
+        _warn_about_copies(pairs)
+
+        def sentences(language: str, side: Sequence[str], ids: Sequence[str]) -> Encoded:
+            return encode(
+                tokenizer,
+                side,
+                language=language,
+                template=template,
+                template_pooled=template_pooled,
+                context=context,
+                truncate=truncate,
+                ids=ids,
+            )
+
+        self._lines: dict[str, tuple[list[Line], list[Line]]] = {}
+        pivot: list[Line] = []
+        for language, bitext in pairs.items():
+            if not pivot or not pairs.is_multiway:
+                pivot = sentences(pairs.pivot, bitext.pivot_sentences, bitext.ids).lines
+            self._lines[language] = sentences(language, bitext.sentences, bitext.ids).lines, pivot
+        self._meanings = _meanings(pairs)
+
+    def draw(self, step: int, micro_step: int = 0, rank: int = 0) -> PairBatch:
+        """The pairs of a micro-batch.
+
+        Args:
+            step: Optimizer steps done.
+            micro_step: The micro-batch's place among those of its step.
+            rank: The process.
+        """
+        order = random.Random(f"{self.seed} {step} {micro_step} {rank}")
+        codes = list(self.pairs)
+        chosen = order.sample(codes, self.languages_per_batch)
+        few, more = divmod(self.batch_size, len(chosen))
+        rows = [
+            (code, row)
+            for place, code in enumerate(chosen)
+            for row in order.sample(range(len(self.pairs[code])), few + (place < more))
+        ]
+        return PairBatch(
+            names=[(code, self.pairs[code].ids[row]) for code, row in rows],
+            language_lines=[self._lines[code][0][row] for code, row in rows],
+            pivot_lines=[self._lines[code][1][row] for code, row in rows],
+            languages=torch.tensor([codes.index(code) for code, _ in rows]),
+            same=torch.tensor([self._meanings[code][row] for code, row in rows]),
+        )
+
+
+def _meanings(pairs: ParallelPairs) -> dict[str, list[int]]:
+    """A number per pair; pairs that share a sentence, or are linked by such pairs, have the same."""
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root(sentence: tuple[str, str]) -> tuple[str, str]:
+        parent.setdefault(sentence, sentence)
+        while parent[sentence] != sentence:
+            parent[sentence] = parent[parent[sentence]]
+            sentence = parent[sentence]
+        return sentence
+
+    for language, bitext in pairs.items():
+        for text, pivot_text in zip(bitext.sentences, bitext.pivot_sentences, strict=True):
+            parent[root((language, text))] = root((pairs.pivot, pivot_text))
+    numbers: dict[tuple[str, str], int] = {}
+    return {
+        language: [
+            numbers.setdefault(root((pairs.pivot, text)), len(numbers)) for text in bitext.pivot_sentences
+        ]
+        for language, bitext in pairs.items()
+    }
+
+
+def _warn_about_copies(pairs: ParallelPairs) -> None:
+    copies = {
+        language: sum(
+            one == other for one, other in zip(bitext.sentences, bitext.pivot_sentences, strict=True)
+        )
+        for language, bitext in pairs.items()
+    }
+    if any(copies.values()):
+        counts = ", ".join(f"{language} {count}" for language, count in copies.items() if count)
+        warnings.warn(
+            f"some sentences are the same on both sides ({counts}): they are aligned already and teach "
+            "nothing; drop them",
+            UserWarning,
+            stacklevel=4,
+        )

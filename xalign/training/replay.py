@@ -1,0 +1,76 @@
+"""Replay: text whose language-modelling loss keeps a model speaking while its languages are aligned."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.read import device_of
+
+
+class Replay:
+    """Draws documents from (seed, step, micro-step, rank), and gives their language-modelling loss.
+
+    Args:
+        texts: The documents, or a file with one per line.
+        tokenizer: The model's tokenizer; its end-of-sequence token, if any, ends each document.
+        batch_size: Documents per micro-batch.
+        pad_id: The id to pad with.
+        context: The most tokens of a document; the rest is not read.
+        seed: Another seed, other documents.
+
+    Raises:
+        ArgumentError: A file that cannot be read, fewer documents than a batch takes, an empty document.
+    """
+
+    def __init__(
+        self,
+        texts: str | Path | Sequence[str],
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        batch_size: int,
+        pad_id: int,
+        context: int | None,
+        seed: int,
+    ) -> None:
+        if isinstance(texts, str | Path):
+            try:
+                lines = Path(texts).read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ArgumentError(f"replay={str(texts)!r} cannot be read as UTF-8 text: {error}") from None
+            texts = [line for line in lines if line.strip()]
+        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+            raise ArgumentTypeError(f"replay must be a file or a list of texts, not {texts!r:.60}")
+        if len(texts) < batch_size:
+            raise ArgumentError(
+                f"replay holds {len(texts)} document(s), and replay_batch_size={batch_size} are drawn at "
+                "a time"
+            )
+        end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        coded = tokenizer(list(texts), padding=False, truncation=False, verbose=False)["input_ids"]
+        self._documents = [[*ids, *([] if ids[-1:] == end else end)][:context] for ids in coded]
+        if any(len(ids) < 2 for ids in self._documents):
+            raise ArgumentError("replay holds a document of fewer than 2 tokens, which has no loss")
+        self._batch_size, self._pad_id, self._seed = batch_size, pad_id, seed
+
+    def loss(self, model: nn.Module, step: int, micro_step: int, rank: int) -> Tensor:
+        """The mean loss per token of a batch of documents, in nats."""
+        order = random.Random(f"replay {self._seed} {step} {micro_step} {rank}")
+        drawn = order.sample(self._documents, self._batch_size)
+        longest = max(map(len, drawn))
+        ids = torch.tensor([line + [self._pad_id] * (longest - len(line)) for line in drawn])
+        mask = torch.tensor([[1] * len(line) + [0] * (longest - len(line)) for line in drawn])
+        inputs: dict[str, Any] = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "labels": ids.masked_fill(mask == 0, -100),
+        }
+        device = device_of(model)
+        output = model(**{name: values.to(device) for name, values in inputs.items()}, use_cache=False)
+        loss: Tensor = output.loss
+        return loss

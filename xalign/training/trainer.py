@@ -1,0 +1,212 @@
+"""`with_alignment`: any Hugging Face or TRL trainer, with an alignment loss added to its own."""
+
+from collections import defaultdict
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
+
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.monitor.callback import AlignmentCallback
+from xalign.training.config import AlignmentConfig
+from xalign.training.layers import AUTO
+from xalign.training.objective import AlignmentObjective, AlignmentStep
+
+LANGUAGES_EVERY = 10
+
+
+@cache
+def with_alignment(trainer_class: type[Trainer]) -> Any:
+    """A subclass of a trainer that trains on parallel sentences beside its task.
+
+    Nothing is patched. The subclass takes one argument more, `alignment=AlignmentConfig(...)`; its rows gain
+    `align_loss`, `align_accuracy` (chance is one in the batch), `align_positive` and `align_negative`
+    (cosines), and every tenth of them the accuracy per language. The evaluation loss stays the task's.
+
+    The gradient is the mean over the micro-batches of a step, however the trainer scales its own loss under
+    gradient accumulation.
+
+    Args:
+        trainer_class: `Trainer`, or one of TRL's.
+
+    Returns:
+        The subclass.
+
+    Raises:
+        ArgumentTypeError: What is no trainer class.
+
+    Example:
+        >>> from transformers import Trainer
+        >>> with_alignment(Trainer).__name__
+        'AlignedTrainer'
+    """
+    if not (isinstance(trainer_class, type) and issubclass(trainer_class, Trainer)):
+        raise ArgumentTypeError(
+            f"trainer_class must be a transformers Trainer class, not {trainer_class!r:.60}"
+        )
+    if _WithAlignment in trainer_class.__mro__:
+        raise ArgumentTypeError(f"{trainer_class.__name__} has an alignment loss already")
+    name = f"Aligned{trainer_class.__name__}"
+    bases: tuple[Any, ...] = (_WithAlignment, trainer_class)
+    return type(name, bases, {"__doc__": trainer_class.__doc__})
+
+
+class _WithAlignment:
+    """The part that `with_alignment` puts in front of a trainer class."""
+
+    def __init__(self, *args: Any, alignment: AlignmentConfig, **kwargs: Any) -> None:
+        if not isinstance(alignment, AlignmentConfig):
+            raise ArgumentTypeError(f"alignment must be an AlignmentConfig, not {type(alignment).__name__}")
+        if alignment.pairs is None:
+            raise ArgumentError(
+                "alignment has no pairs; give AlignmentConfig(pairs=...), a path or ParallelPairs"
+            )
+        super().__init__(*args, **kwargs)
+        trainer: Any = self
+        processing = trainer.processing_class
+        if processing is None:
+            raise ArgumentError("the trainer has no processing_class; pass the model's tokenizer there")
+        self.alignment = alignment
+        self._auto = alignment.layer == AUTO
+        self.objective = AlignmentObjective(
+            trainer.model,
+            getattr(processing, "tokenizer", processing),
+            alignment.pairs,
+            config=replace(alignment, layer="all") if self._auto else alignment,
+        )
+        self._log = _AlignmentLog()
+        self._place = (-1, 0)
+        trainer.add_callback(_AtTrainBegin(self))
+
+    def begin(self) -> None:
+        """Checks against what callbacks measure, and settles `layer="auto"`, before the first step."""
+        trainer: Any = self
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, AlignmentCallback) and callback.pairs not in self.objective.held_out:
+                self.objective.hold_out(callback.pairs)
+        if not self._auto:
+            return
+        chosen = [row["align_layer"] for row in trainer.state.log_history if "align_layer" in row]
+        if chosen:  # a resumed run keeps the layer it began with
+            self.objective.layers = {int(chosen[0]): 1.0}
+        else:
+            self.objective.choose_layer()
+            Trainer.log(trainer, {"align_layer": next(iter(self.objective.layers))})
+            if trainer.is_world_process_zero():
+                print(f"xalign: layer='auto' takes {self.objective.reason}")  # noqa: T201
+        self.objective.probe()
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The task's loss, and in training the alignment loss beside it or in its place."""
+        trainer: Any = self
+        parent: Any = super()
+        alignment = self.alignment
+
+        def task() -> Any:
+            return parent.compute_loss(
+                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+            )
+
+        if not model.training or not (alignment.weight or alignment.replay):
+            return task()
+        step, micro_step = trainer._next_place()
+        accumulated = trainer.current_gradient_accumulation_steps
+        scale = 1 / accumulated if trainer._is_scaled(num_items_in_batch) else 1.0
+        alternate = alignment.mode == "alternate" and not return_outputs
+        if alternate and (step * accumulated + micro_step) % alignment.alternate_every:
+            return scale * trainer._align(model, step, micro_step)
+        if alternate:
+            return task()
+        result = task()
+        pull = scale * trainer._align(model, step, micro_step)
+        if return_outputs:
+            return result[0] + pull, result[1]
+        return result + pull
+
+    def _align(self, model: Any, step: int, micro_step: int) -> Tensor:
+        loss = self.objective(step, micro_step, model=model)
+        if self.objective.last is not None:
+            self._log.add(self.objective.last)
+        return loss
+
+    def _next_place(self) -> tuple[int, int]:
+        """The step and the micro-batch's place in it, counted from 0."""
+        step = self.state.global_step  # type: ignore[attr-defined]
+        micro_step = self._place[1] + 1 if self._place[0] == step else 0
+        self._place = (step, micro_step)
+        return self._place
+
+    def _is_scaled(self, num_items_in_batch: Tensor | int | None) -> bool:
+        """Whether the trainer takes what `compute_loss` returns as already divided by the micro-batches."""
+        trainer: Any = self
+        if trainer.loss_is_scaled_for_ga is not None:
+            return bool(trainer.loss_is_scaled_for_ga)
+        by_items = trainer.model_accepts_loss_kwargs and num_items_in_batch is not None
+        return by_items or trainer.compute_loss_func is not None
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Adds what the alignment loss saw since the last row of training."""
+        if "loss" in logs:
+            logs = {**logs, **self._log.row()}
+        super().log(logs, *args, **kwargs)  # type: ignore[misc]
+
+
+class _AlignmentLog:
+    """Running means between two rows, over every micro-batch of this process."""
+
+    def __init__(self) -> None:
+        self._steps: list[dict[str, Tensor]] = []
+        self._accuracy: dict[str, list[Tensor]] = defaultdict(list)
+        self._rows = 0
+
+    def add(self, step: AlignmentStep) -> None:
+        values = {
+            "align_loss": step.loss,
+            "align_accuracy": step.in_batch.accuracy.mean(),
+            "align_positive": step.in_batch.positive.mean(),
+            "align_negative": step.in_batch.negative.mean(),
+        }
+        if step.replay_loss is not None:
+            values["replay_loss"] = step.replay_loss
+        self._steps.append(values)
+        for code, accuracy in zip(step.codes, step.in_batch.accuracy, strict=True):
+            self._accuracy[code].append(accuracy)
+
+    def row(self) -> dict[str, float]:
+        if not self._steps:
+            return {}
+        row = {
+            name: torch.stack([step[name] for step in self._steps]).mean().item() for name in self._steps[0]
+        }
+        self._steps.clear()
+        if self._rows % LANGUAGES_EVERY == 0:
+            row |= {
+                f"align_accuracy_{code}": torch.stack(seen).mean().item()
+                for code, seen in sorted(self._accuracy.items())
+            }
+            self._accuracy.clear()
+        self._rows += 1
+        return row
+
+
+class _AtTrainBegin(TrainerCallback):
+    """Calls the trainer when weights and callbacks are what they will be in training."""
+
+    def __init__(self, trainer: _WithAlignment) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trainer.begin()
