@@ -186,7 +186,10 @@ def test_what_is_seen_in_a_batch():
         (lambda: contrastive(LANGUAGE[:1], PIVOT[:1]), "one pair, which has nothing to be told from"),
         (lambda: contrastive(LANGUAGE, PIVOT[:3]), r"\(4, 6\) and \(3, 6\)"),
         (lambda: contrastive(LANGUAGE, PIVOT, direction="from_pivot", extra=PIVOT), "extra holds pivot"),
-        (lambda: contrastive(LANGUAGE, PIVOT, languages=torch.tensor([0, 0, 0, 7])), "one pair of language 7"),
+        (
+            lambda: contrastive(LANGUAGE, PIVOT, languages=torch.tensor([0, 0, 0, 7])),
+            "one pair of language 7",
+        ),
         (lambda: cosine(LANGUAGE[:0], PIVOT[:0]), "no pair"),
         (lambda: neuron_state(LANGUAGE, PIVOT), "between 0 and 1; see smooth_state"),
         (lambda: smooth_state(LANGUAGE, sharpness=0), "sharpness=0 must be above 0"),

@@ -113,7 +113,6 @@ class AlignmentObjective:
             )
         self.model, self._tokenizer, self._layout = model, tokenizer, layout
         n_layers = map_model(model, layout).n_layers
-        self._refuse_reentrant()
         self.pairs = _loaded(pairs, config)
         self.held_out: list[ParallelPairs] = []
         context = context_of(model, tokenizer)
@@ -194,11 +193,12 @@ class AlignmentObjective:
         self.layers = {block: 1.0}
 
     def probe(self) -> None:
-        """Runs one short pair, to find out now whether a gradient will reach the model.
+        """Runs one short sentence, to find out now whether a gradient will reach the model.
 
         Raises:
-            ModelError: A layer below which nothing is trained.
+            ModelError: A layer below which nothing is trained, or reentrant checkpointing.
         """
+        self._refuse_reentrant()
         lines = self._stream.draw(0).pivot_lines
         shortest = min(lines, key=lambda line: len(line[0]))
         batch = make_batches([shortest], pad_id=self._pad_id)[0]
@@ -212,6 +212,10 @@ class AlignmentObjective:
             )
 
     # One micro-batch.
+
+    def pairs_of(self, step: int, micro_step: int = 0, rank: int = 0) -> list[tuple[str, int]]:
+        """The language and the row of each pair that a call with these arguments compares."""
+        return self._stream.rows(step, micro_step, rank)
 
     def __call__(
         self, step: int, micro_step: int = 0, *, model: nn.Module | None = None

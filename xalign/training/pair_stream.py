@@ -114,8 +114,8 @@ class PairStream:
             self._lines[language] = sentences(language, bitext.sentences, bitext.ids).lines, pivot
         self._meanings = _meanings(pairs)
 
-    def draw(self, step: int, micro_step: int = 0, rank: int = 0) -> PairBatch:
-        """The pairs of a micro-batch.
+    def rows(self, step: int, micro_step: int = 0, rank: int = 0) -> list[tuple[str, int]]:
+        """The language and the row of each pair of a micro-batch.
 
         Args:
             step: Optimizer steps done.
@@ -123,14 +123,17 @@ class PairStream:
             rank: The process.
         """
         order = random.Random(f"{self.seed} {step} {micro_step} {rank}")
-        codes = list(self.pairs)
-        chosen = order.sample(codes, self.languages_per_batch)
+        chosen = order.sample(list(self.pairs), self.languages_per_batch)
         few, more = divmod(self.batch_size, len(chosen))
-        rows = [
+        return [
             (code, row)
             for place, code in enumerate(chosen)
             for row in order.sample(range(len(self.pairs[code])), few + (place < more))
         ]
+
+    def draw(self, step: int, micro_step: int = 0, rank: int = 0) -> PairBatch:
+        """The pairs of a micro-batch, ready to run; the arguments are those of `rows`."""
+        rows, codes = self.rows(step, micro_step, rank), list(self.pairs)
         return PairBatch(
             names=[(code, self.pairs[code].ids[row]) for code, row in rows],
             language_lines=[self._lines[code][0][row] for code, row in rows],

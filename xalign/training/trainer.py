@@ -89,8 +89,12 @@ class _WithAlignment:
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, AlignmentCallback) and callback.pairs not in self.objective.held_out:
                 self.objective.hold_out(callback.pairs)
-        if not self._auto:
-            return
+        if self._auto:
+            self._settle_layer()
+        self.objective.probe()
+
+    def _settle_layer(self) -> None:
+        trainer: Any = self
         chosen = [row["align_layer"] for row in trainer.state.log_history if "align_layer" in row]
         if chosen:  # a resumed run keeps the layer it began with
             self.objective.layers = {int(chosen[0]): 1.0}
@@ -99,7 +103,6 @@ class _WithAlignment:
             Trainer.log(trainer, {"align_layer": next(iter(self.objective.layers))})
             if trainer.is_world_process_zero():
                 print(f"xalign: layer='auto' takes {self.objective.reason}")  # noqa: T201
-        self.objective.probe()
 
     def compute_loss(
         self,
@@ -124,10 +127,10 @@ class _WithAlignment:
         accumulated = trainer.current_gradient_accumulation_steps
         scale = 1 / accumulated if trainer._is_scaled(num_items_in_batch) else 1.0
         alternate = alignment.mode == "alternate" and not return_outputs
-        if alternate and (step * accumulated + micro_step) % alignment.alternate_every:
-            return scale * trainer._align(model, step, micro_step)
-        if alternate:
+        if alternate and (step * accumulated + micro_step + 1) % alignment.alternate_every:
             return task()
+        if alternate:
+            return scale * trainer._align(model, step, micro_step)
         result = task()
         pull = scale * trainer._align(model, step, micro_step)
         if return_outputs:

@@ -1,0 +1,232 @@
+"""Does aligning a model help it where it was not taught? Babel's intent task in English, tested in four others.
+
+    python benchmarks/transfer.py runs/transfer                      # from the unaligned model, 8 seeds
+    python benchmarks/transfer.py runs/transfer --start aligned --seeds 4
+    python benchmarks/transfer.py runs/transfer --arms control hidden-middle hidden-all state-middle state-all --seeds 5
+
+Every arm learns the task from English sentences and replays the same documents, among them the pairs of the
+same step as translations; all but the control are also pulled by an alignment loss on those pairs. Arms are
+paired by seed. Writes transfer-START.json, which a second call goes on from, and transfer-START.png.
+"""
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from xalign import measure
+from xalign.babel import load_babel, write_pairs
+from xalign.babel.examine import WITH_SEPARATOR, token_loss
+from xalign.babel.pretrain import pad_documents
+from xalign.babel.splits import take_meanings
+from xalign.babel.tokenizer import SEPARATOR
+from xalign.babel.transfer import intents
+from xalign.metrics.intervals import bootstrap_interval
+from xalign.training.objective import AlignmentObjective
+
+ARMS = {
+    "control": None,
+    "contrastive": {"loss": "contrastive", "layer": 0.5},
+    "neuron_state": {"loss": "neuron_state", "layer": "all"},
+    # Which of the two makes the difference, the state or the depth?
+    "hidden-middle": {"loss": "contrastive", "layer": 0.5},
+    "hidden-all": {"loss": "contrastive", "layer": "all"},
+    "state-middle": {"loss": "neuron_state", "layer": 0.5},
+    "state-all": {"loss": "neuron_state", "layer": "all"},
+}
+import os
+
+STEPS, EXAMPLES, BATCH, PAIRS, LEARNING_RATE = (
+    250,
+    int(os.environ.get("EX", 400)),
+    32,
+    32,
+    float(os.environ.get("LR", 5e-4)),
+)
+COMMON = {
+    "batch_size": PAIRS,
+    "temperature": 0.1,
+    "pool": "weighted",
+    "template": f"{{text}} {SEPARATOR}",
+    "template_pooled": True,
+}
+LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("out", type=Path, help="folder for figures and picture")
+parser.add_argument("--start", default="unaligned", choices=["unaligned", "aligned"])
+parser.add_argument("--seeds", type=int, default=8)
+parser.add_argument("--arms", nargs="+", default=["control", "contrastive", "neuron_state"], choices=ARMS)
+parser.add_argument("--test", type=int, default=1000, help="test sentences per language")
+arguments = parser.parse_args()
+torch.set_num_threads(1)
+arguments.out.mkdir(parents=True, exist_ok=True)
+tested = take_meanings(arguments.test, 0, "task")
+held_out = write_pairs(100, 0, "held_out")
+unseen = take_meanings(400, 1, "held_out")
+number = {intent: place for place, intent in enumerate(intents())}
+
+
+def look(model, tokenizer):
+    """Alignment and losses of a model, on meanings it has not seen."""
+    scores = {
+        name: {code: report.score("nasca", code) for code in held_out}
+        for name, report in (
+            ("nasca", measure(model, tokenizer, held_out, ["nasca"], **WITH_SEPARATOR)),
+            ("nasca_plain", measure(model, tokenizer, held_out, ["nasca"])),
+        )
+    }
+    loss = {
+        code: token_loss(model, tokenizer, [("", meaning.sentence(code)) for meaning in unseen])
+        for code in LANGUAGES
+    }
+    return scores | {"sentence_loss": loss}
+
+
+def train(start, arm, seed):
+    """One arm with one seed: figures after `STEPS` steps."""
+    model, tokenizer = load_babel(start)
+    pairs = write_pairs(2000, seed, "train")
+    # The control is given the same objective and never asks it for a loss: it only says which pairs are due.
+    objective = AlignmentObjective(
+        model, tokenizer, pairs, held_out=held_out, **COMMON | (ARMS[arm] or {}), seed=seed
+    )
+    learnt = take_meanings(EXAMPLES, seed, "train")
+    order = random.Random(seed)
+    torch.manual_seed(seed)
+    head = nn.Linear(model.config.hidden_size, len(number))
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+
+    def logits(sentences):
+        batch = tokenizer(
+            [f"{sentence} {SEPARATOR}" for sentence in sentences], padding=True, return_tensors="pt"
+        )
+        states = model.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        last = batch["attention_mask"].sum(1) - 1
+        return head(states.last_hidden_state[torch.arange(len(last)), last])
+
+    def documents(step):
+        """The step's pairs, each as a translation one way or the other, and two sentences alone."""
+        end = tokenizer.eos_token_id
+        due = objective.pairs_of(step)
+        texts = []
+        for code, row in due:
+            sides = [pairs[code].pivot_sentences[row], pairs[code].sentences[row]]
+            order.shuffle(sides)
+            texts.append(f"{sides[0]} {SEPARATOR} {sides[1]}")
+        for code, row in order.sample(due, 2):
+            texts.append(pairs[code].sentences[row])
+        return pad_documents([[*tokenizer(text)["input_ids"], end] for text in texts])
+
+    weights = [*model.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
+    model.train()
+    started = time.process_time()
+    for step in range(STEPS):
+        batch = order.sample(learnt, BATCH)
+        truth = torch.tensor([number[meaning.intent] for meaning in batch])
+        loss = nn.functional.cross_entropy(logits([m.sentence("eng_Latn") for m in batch]), truth)
+        loss = loss + model(**documents(step)).loss
+        if ARMS[arm]:
+            loss = loss + objective(step)
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    seconds = time.process_time() - started
+    model.eval()
+    truth = torch.tensor([number[meaning.intent] for meaning in tested])
+    with torch.no_grad():
+        accuracy = {
+            code: (logits([m.sentence(code) for m in tested]).argmax(1) == truth).double().mean().item()
+            for code in LANGUAGES
+        }
+    return {"accuracy": accuracy, "cpu_seconds": seconds} | look(model, tokenizer)
+
+
+# Run what has not been run.
+kept = arguments.out / f"transfer-{arguments.start}.json"
+found = json.loads(kept.read_text()) if kept.exists() else {}
+if "before" not in found:
+    found["before"] = look(*load_babel(arguments.start))
+for seed in range(arguments.seeds):
+    for arm in arguments.arms:
+        if f"{arm} {seed}" not in found:
+            found[f"{arm} {seed}"] = train(arguments.start, arm, seed)
+            kept.write_text(json.dumps(found, indent=1))
+            print(
+                arm, seed, {k: round(v, 3) for k, v in found[f"{arm} {seed}"]["accuracy"].items()}, flush=True
+            )
+
+
+def each(arm, value):
+    """Per seed, the value of an arm."""
+    return np.array([value(found[f"{arm} {seed}"]) for seed in range(arguments.seeds)])
+
+
+def others(by_language):
+    return np.mean([value for code, value in by_language.items() if code != "eng_Latn"])
+
+
+def with_interval(differences):
+    low, high = bootstrap_interval(differences)
+    return f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+before = found["before"]
+print(f"\nfrom the {arguments.start} model, {arguments.seeds} seeds, {arguments.test} sentences a language")
+print(
+    "before: NASCA with separator {:.3f}, plain {:.3f}".format(
+        others(before["nasca"]), others(before["nasca_plain"])
+    )
+)
+print(
+    "| arm | zero-shot | gain over control | lowest gain of a language | English | English gain | LM loss, ratio"
+)
+print(" | NASCA with separator | plain | CPU s |")
+for arm in arguments.arms:
+    zero_shot = each(arm, lambda run: others(run["accuracy"]))
+    english = each(arm, lambda run: run["accuracy"]["eng_Latn"])
+    loss = each(arm, lambda run: np.mean(list(run["sentence_loss"].values())))
+    row = [f"{zero_shot.mean():.3f} ({' '.join(f'{value:.3f}' for value in zero_shot)})"]
+    if arm != "control":
+        gains = {
+            code: each(arm, lambda run, code=code: run["accuracy"][code])
+            - each("control", lambda run, code=code: run["accuracy"][code])
+            for code in LANGUAGES
+        }
+        lowest = min(gains[code].mean() for code in LANGUAGES[1:])
+        row += [
+            with_interval(zero_shot - each("control", lambda run: others(run["accuracy"]))),
+            f"{lowest:+.3f}",
+        ]
+        row += [f"{english.mean():.3f}", with_interval(gains["eng_Latn"])]
+        control = each("control", lambda run: np.mean(list(run["sentence_loss"].values())))
+        row += [f"{(loss / control).mean():.4f}"]
+    else:
+        row += ["", "", f"{english.mean():.3f}", "", f"({loss.mean():.3f})"]
+    for name in ("nasca", "nasca_plain"):
+        row.append(f"{each(arm, lambda run, name=name: others(run[name])).mean():.3f}")
+    row.append(f"{np.median(each(arm, lambda run: run['cpu_seconds'])):.0f}")
+    print("| " + " | ".join([arm, *row]) + " |")
+
+figure = Figure(figsize=(10, 3.6), layout="constrained", dpi=150)
+for axes, code in zip(figure.subplots(1, len(LANGUAGES), sharey=True), LANGUAGES, strict=True):
+    for place, arm in enumerate(arguments.arms):
+        values = each(arm, lambda run, code=code: run["accuracy"][code])
+        axes.scatter([place] * len(values), values, s=14, color=f"C{place}")
+        axes.hlines(values.mean(), place - 0.3, place + 0.3, color=f"C{place}")
+    axes.set_xticks(range(len(arguments.arms)), arguments.arms, rotation=45, ha="right", fontsize=7)
+    axes.set_title(code, fontsize=9)
+    axes.set_ylim(0, 1)
+figure.savefig(arguments.out / f"transfer-{arguments.start}.png")
+print(f"\nwrote {arguments.out / f'transfer-{arguments.start}.png'}")

@@ -1,0 +1,213 @@
+"""`with_alignment`: the gradient that each trainer takes, what it logs, what it refuses."""
+
+import pytest
+import torch
+from transformers import EvalPrediction, Trainer
+
+from tests.monitor.training import equal_to_the_bit, result_of
+from tests.tiny import make_model
+from tests.training.runs import (
+    BUNDLED,
+    first_gradients,
+    gradients_by_hand,
+    make_trainer,
+    minus,
+    relative_difference,
+    rows_of,
+    training_pairs,
+)
+from xalign import AlignmentCallback
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
+from xalign.training.config import AlignmentConfig
+from xalign.training.pair_stream import PairStream
+from xalign.training.trainer import with_alignment
+
+HELD_OUT = rows_of(BUNDLED, 100, 150)
+ACCUMULATED = {"gradient_accumulation_steps": 4}
+CELLS = [
+    ("trainer", {}, {}),
+    ("trainer", {}, ACCUMULATED),
+    ("trainer", {"lora": True}, ACCUMULATED),
+    ("trainer", {}, ACCUMULATED | {"gradient_checkpointing": True}),
+    ("sft", {}, ACCUMULATED),
+    ("sft", {"lora": True}, ACCUMULATED | {"gradient_checkpointing": True}),
+    ("sft", {}, {"packing": True}),
+    ("sft", {}, {"padding_free": True, "max_length": None} | ACCUMULATED),
+    ("dpo", {}, ACCUMULATED),
+    ("dpo", {"lora": True}, {}),
+    ("grpo", {}, ACCUMULATED),
+    ("grpo", {"lora": True}, {}),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("loss", ["contrastive", "neuron_state"])
+@pytest.mark.parametrize(("kind", "made", "changes"), CELLS)
+def test_the_gradient_is_the_tasks_plus_the_mean_of_the_micro_batches(kind, made, changes, loss):
+    layer = 1 if loss == "contrastive" else "all"
+    trainer = make_trainer(kind, {"loss": loss, "layer": layer, "weight": 0.5}, **made, **changes)
+    pull = gradients_by_hand(trainer, changes.get("gradient_accumulation_steps", 1))
+    aligned = first_gradients(trainer)
+    plain = first_gradients(make_trainer(kind, **made, **changes))
+    assert relative_difference(aligned, plain) > 0.1  # not vacuous
+    assert relative_difference(minus(aligned, plain), pull) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["trainer", "sft", "dpo"])
+@pytest.mark.parametrize("lora", [False, True])
+def test_accumulation_of_four_small_batches_equals_one_large(kind, lora, monkeypatch):
+    """With the same pairs in both, for a loss of single pairs: 4 × 2 against 1 × 8."""
+    rows = PairStream.rows
+    large = first_gradients(
+        make_trainer(kind, {"loss": "cosine", "batch_size": 8}, lora=lora, per_device_train_batch_size=8)
+    )
+    stream = PairStream(
+        training_pairs(), make_trainer().processing_class, batch_size=8, languages_per_batch=1, seed=0
+    )
+
+    def quarter(self, step, micro_step=0, rank=0):
+        return rows(stream, step, 0, rank)[2 * micro_step : 2 * micro_step + 2]
+
+    monkeypatch.setattr(PairStream, "rows", quarter)
+    aligned = {"loss": "cosine", "batch_size": 2}
+    small = first_gradients(make_trainer(kind, aligned, lora=lora, **ACCUMULATED))
+    assert relative_difference(small, large) < 1e-6
+    monkeypatch.undo()
+    other = first_gradients(make_trainer(kind, aligned | {"weight": 4.0}, lora=lora, **ACCUMULATED))
+    assert relative_difference(other, large) > 1e-3  # what a loss that is not divided would give is far
+
+
+def test_weight_zero_changes_nothing():
+    runs = {"attention_dropout": 0.2}
+    results = []
+    for alignment in (None, {"weight": 0.0}):
+        trainer = make_trainer("trainer", alignment, model=make_model("llama", **runs), max_steps=4)
+        trainer.train()
+        results.append(result_of(trainer))
+    assert equal_to_the_bit(*results)
+
+
+def test_what_is_logged_and_that_evaluation_stays_the_tasks():
+    trainer = make_trainer(
+        alignment={"batch_size": 16, "weight": 1.0}, max_steps=12, eval_strategy="steps", eval_steps=6
+    )
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    for row in rows:
+        assert row["align_loss"] > 0
+        assert 0 <= row["align_accuracy"] <= 1
+        assert -1 <= row["align_negative"] <= 1
+        assert -1 <= row["align_positive"] <= 1
+    with_languages = [
+        number for number, row in enumerate(rows) if any("align_accuracy_" in key for key in row)
+    ]
+    assert with_languages == [0, 10]
+    evaluated = [row for row in trainer.state.log_history if "eval_loss" in row]
+    assert evaluated
+    assert not any(key.startswith("align") for row in evaluated for key in row)
+    plain = Trainer(
+        model=trainer.model,
+        args=trainer.args,
+        eval_dataset=trainer.eval_dataset,
+        data_collator=trainer.data_collator,
+    )
+    assert plain.evaluate()["eval_loss"] == evaluated[-1]["eval_loss"]
+
+
+def test_training_brings_translations_together():
+    trainer = make_trainer(alignment={"batch_size": 16, "temperature": 0.1}, max_steps=30, learning_rate=3e-3)
+    trainer.train()
+    rows = [row["align_loss"] for row in trainer.state.log_history if "align_loss" in row]
+    assert sum(rows[-5:]) < 0.8 * sum(rows[:5])
+
+
+@pytest.mark.parametrize("every", [2, 4])
+def test_alternation_takes_turns(every):
+    aligned = {"mode": "alternate", "alternate_every": every, "loss": "cosine"}
+    trainer = make_trainer("trainer", aligned, gradient_accumulation_steps=4)
+    objective, model = trainer.objective, trainer.model
+    turns = [micro_step for micro_step in range(4) if micro_step % every == every - 1]
+    expected = {}
+    model.train()
+    for micro_step in turns:
+        (objective(0, micro_step) / 4).backward()
+    pull = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    found = first_gradients(trainer)
+    # What is left is the task's, of the other micro-batches.
+    plain = make_trainer("trainer", gradient_accumulation_steps=4)
+    parent = type(plain).compute_loss
+    count = iter(range(4))
+
+    def skipping(model, inputs, **kwargs):
+        loss = parent(plain, model, inputs, **kwargs)
+        return loss * 0 if next(count) in turns else loss
+
+    plain.compute_loss = skipping
+    expected = first_gradients(plain)
+    assert relative_difference(minus(found, expected), pull) < 1e-5
+
+
+def test_resumed_runs_are_equal_to_unbroken_ones():
+    kept = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3}
+    aligned = {"batch_size": 8, "layer": "auto", "held_out": HELD_OUT}
+    whole = make_trainer(alignment=aligned, **kept)
+    whole.train()
+    resumed = make_trainer(alignment=aligned, **kept)
+    resumed.train(resume_from_checkpoint="run/checkpoint-3")
+    assert resumed.objective.layers == whole.objective.layers
+    for name, parameter in whole.model.named_parameters():
+        assert torch.equal(parameter, dict(resumed.model.named_parameters())[name]), name
+
+
+def test_auto_measures_what_the_callback_measures(capsys):
+    trainer = make_trainer(alignment={"layer": "auto"}, max_steps=2)
+    trainer.add_callback(AlignmentCallback(trainer, HELD_OUT, metrics=["mexa"], save_reports=False))
+    trainer.train()
+    (block,) = trainer.objective.layers
+    assert f"layer='auto' takes block {block}: mexa" in capsys.readouterr().out
+    assert {"align_layer": block} in [
+        {key: row[key] for key in row if key == "align_layer"} for row in trainer.state.log_history
+    ]
+
+
+def test_auto_without_anything_to_measure_is_an_error():
+    with pytest.raises(ArgumentError, match="layer='auto' is settled by measuring: give held_out="):
+        make_trainer(alignment={"layer": "auto"}).train()
+
+
+def test_training_on_what_a_callback_measures_is_refused():
+    trainer = make_trainer(alignment={})
+    trainer.add_callback(AlignmentCallback(trainer, training_pairs().first(10), save_reports=False))
+    with pytest.raises(PairsError, match="training pairs hold sentences that are measured too .*eng_Latn 10"):
+        trainer.train()
+
+
+def test_bf16_autocast_trains_the_same_pairs():
+    trainer = make_trainer(alignment={"weight": 1.0}, bf16=True)
+    pull = gradients_by_hand(make_trainer(alignment={"weight": 1.0}), 1)
+    found = minus(first_gradients(trainer), first_gradients(make_trainer(bf16=True)))
+    assert relative_difference(found, pull) < 0.1
+
+
+def test_a_wrapper_of_a_wrapper_and_of_no_trainer():
+    with pytest.raises(ArgumentTypeError, match="AlignedTrainer has an alignment loss already"):
+        with_alignment(with_alignment(Trainer))
+    for wrong in (EvalPrediction, "Trainer", None):
+        with pytest.raises(ArgumentTypeError, match="trainer_class must be a transformers Trainer class"):
+            with_alignment(wrong)
+    assert with_alignment(Trainer) is with_alignment(Trainer)
+    with pytest.raises(ArgumentTypeError, match="alignment must be an AlignmentConfig, not dict"):
+        with_alignment(Trainer)(alignment={"layer": 1})
+    with pytest.raises(ArgumentError, match="alignment has no pairs"):
+        with_alignment(Trainer)(alignment=AlignmentConfig())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_reentrant_checkpointing_is_refused():
+    reentrant = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
+    with pytest.raises(
+        ModelError, match="reentrant gradient checkpointing, inside which states have no gradient"
+    ):
+        make_trainer(alignment={}, **reentrant).train()
