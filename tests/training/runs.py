@@ -139,8 +139,8 @@ def first_gradients(trainer):
     return keeper.steps[0]
 
 
-def gradients_by_hand(trainer, micro_steps, rank=0):
-    """The mean over a step's micro-batches of the objective's own gradients, at the trainer's present weights."""
+def gradients_by_hand(trainer, micro_steps):
+    """The mean over a step's micro-batches of the objective's own gradients, at the trainer's weights."""
     objective, model = trainer.objective, trainer.model
     model.train()
     model.zero_grad()

@@ -1,5 +1,6 @@
 """`AlignmentObjective`: an alignment loss for any training loop."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -143,6 +144,7 @@ class AlignmentObjective:
         self.layers: dict[int, float] = {}
         self.reason: str | None = None
         self.last: AlignmentStep | None = None
+        self._has_said = False
         held_out = config.held_out if held_out is None else held_out
         if held_out is not None:
             self.hold_out(_loaded(held_out, config))
@@ -291,6 +293,7 @@ class AlignmentObjective:
         sites = [Site(config.kind, block) for block in self.layers]  # type: ignore[arg-type]
         whole = _is_sharded(model) or self._must_finish(model)
         called = model if whole else _unwrapped(model)
+        self._say_what_costs_more(model, called, whole)
         zero = torch.zeros((), device=device_of(model))
         with capture(called, sites, layout=self._layout, early_exit=not whole) as found:
             output = run(called, batch)
@@ -300,6 +303,24 @@ class AlignmentObjective:
         with torch.autocast(zero.device.type, enabled=False):
             pooled = [pool(state(found[site]), weights, config.pool) for site in sites]  # type: ignore[arg-type]
         return pooled, zero
+
+    def _say_what_costs_more(self, model: nn.Module, called: nn.Module, whole: bool) -> None:
+        if self._has_said:
+            return
+        self._has_said = True
+        if whole:
+            warnings.warn(
+                "the forward of the pairs runs whole, head included: blocks of a sharded model, and DDP in "
+                "mode='alternate', must finish what they begin. It costs more, and gives the same gradient",
+                UserWarning,
+                stacklevel=4,
+            )
+        elif hasattr(getattr(model, "module", model), "_orig_mod") or hasattr(model, "_orig_mod"):
+            warnings.warn(
+                "the forward of the pairs runs uncompiled, and ends after the last block needed",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _must_finish(self, model: nn.Module) -> bool:
         """Whether the forward must go through a wrapper that counts which parameters were used."""

@@ -1,0 +1,87 @@
+"""Two processes against one: the gradient of DDP and of FSDP2 is that of all pairs together."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import ROOT, make_model
+from tests.training.runs import (
+    first_gradients,
+    gradients_of,
+    make_trainer,
+    minus,
+    relative_difference,
+)
+from xalign.losses.contrastive import contrastive
+
+pytestmark = pytest.mark.distributed
+ACCUMULATED = {"gradient_accumulation_steps": 2}
+
+
+def launch(mode, fields, changes, folder):
+    """The gradients of the first step of two processes, and what they printed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(Path(__file__).parent / "worker.py"), mode]
+    command += [json.dumps(fields | {"changes": changes}), str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return torch.load(folder / "gradients.pt"), ran.stdout + ran.stderr
+
+
+def in_one_process(fields, micro_steps, **changes):
+    """The task's gradient of the same four sentences a micro-batch, and the mean pull of both ranks' pairs."""
+    trainer = make_trainer("trainer", fields, per_device_train_batch_size=4, **changes)
+    objective, model = trainer.objective, trainer.model
+    draw = objective._stream.draw
+    pulls = []
+    for rank in (0, 1):
+        objective._stream.draw = lambda step, micro_step, _, rank=rank: draw(step, micro_step, rank)
+        for micro_step in range(micro_steps):
+            model.train()
+            model.zero_grad()
+            (objective(0, micro_step) / micro_steps / 2).backward()
+            pulls.append(gradients_of(model))
+    pull = {name: sum(one[name] for one in pulls) for name in pulls[0]}
+    plain = first_gradients(make_trainer("trainer", per_device_train_batch_size=4, **changes))
+    return plain, pull
+
+
+CELLS = [
+    ("ddp", {}, ACCUMULATED),
+    ("ddp", {"loss": "neuron_state", "layer": "all"}, {"gradient_checkpointing": True}),
+    ("fsdp", {}, ACCUMULATED),
+    ("fsdp", {"loss": "neuron_state", "layer": "all"}, {}),
+]
+
+
+@pytest.mark.parametrize(("mode", "fields", "changes"), CELLS)
+def test_two_processes_take_the_gradient_of_one(mode, fields, changes, tmp_path):
+    make_model("llama").save_pretrained(tmp_path / "model")
+    found, printed = launch(mode, fields, changes, tmp_path)
+    plain, pull = in_one_process(fields, changes.get("gradient_accumulation_steps", 1), **changes)
+    assert relative_difference(pull, plain) > 0.1  # not vacuous
+    assert relative_difference(minus(found, plain), pull) < 1e-5
+    assert ("runs whole" in printed) == (mode == "fsdp")
+    assert printed.count("runs whole, head included") <= 2  # once per process
+
+
+def test_negatives_of_all_processes(tmp_path):
+    fields = {"gather": True, "languages_per_batch": 1, "centre": False}
+    found, _ = launch("ddp", fields, {}, tmp_path)
+    trainer = make_trainer("trainer", fields | {"gather": False}, per_device_train_batch_size=4)
+    objective, model = trainer.objective, trainer.model
+    model.train()
+    draws = [objective._stream.draw(0, 0, rank) for rank in (0, 1)]
+    sides = [objective._states(model, drawn)[0][0] for drawn in draws]
+    language, pivot = (torch.cat([side[part] for side in sides]) for part in (slice(0, 8), slice(8, 16)))
+    same = torch.cat([drawn.same for drawn in draws])
+    contrastive(language, pivot, same=same).backward()
+    pull = gradients_of(model)
+    plain = first_gradients(make_trainer("trainer", per_device_train_batch_size=4))
+    assert relative_difference(minus(found, plain), pull) < 1e-5
