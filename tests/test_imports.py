@@ -103,8 +103,11 @@ def test_no_assert_for_users():
 
 def test_the_public_api():
     assert xalign.__all__ == [
+        "AlignmentArguments",
         "AlignmentCallback",
+        "AlignmentConfig",
         "AlignmentMonitor",
+        "AlignmentObjective",
         "AlignmentReport",
         "Layout",
         "ModelMap",
@@ -116,6 +119,7 @@ def test_the_public_api():
         "map_model",
         "measure",
         "visit",
+        "with_alignment",
     ]
     assert set(xalign.__all__) == set(xalign._HOME)
     for name in xalign.__all__:
@@ -146,7 +150,8 @@ def test_importing_xalign_stays_light():
     extras = heavy[2:]  # transformers itself loads some of them with its callbacks, where they are installed
     code = (
         "import xalign, sys; "
-        "[getattr(xalign, name) for name in xalign.__all__ if name != 'AlignmentCallback']; "
+        "[getattr(xalign, name) for name in xalign.__all__ "
+        "if name not in ('AlignmentCallback', 'with_alignment')]; "
         f"print([m for m in {extras} if m in sys.modules])"
     )
     found = subprocess.run(

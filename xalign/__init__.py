@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from xalign.pairs.load import load_pairs
     from xalign.pairs.parallel import ParallelPairs
     from xalign.results.report import AlignmentReport
+    from xalign.training.config import AlignmentArguments, AlignmentConfig
+    from xalign.training.objective import AlignmentObjective
+    from xalign.training.trainer import with_alignment
 
 __all__ = [
+    "AlignmentArguments",
     "AlignmentCallback",
+    "AlignmentConfig",
     "AlignmentMonitor",
+    "AlignmentObjective",
     "AlignmentReport",
     "Layout",
     "ModelMap",
@@ -33,11 +39,15 @@ __all__ = [
     "map_model",
     "measure",
     "visit",
+    "with_alignment",
 ]
 
 _HOME = {
+    "AlignmentArguments": "xalign.training.config",
     "AlignmentCallback": "xalign.monitor.callback",
+    "AlignmentConfig": "xalign.training.config",
     "AlignmentMonitor": "xalign.monitor.monitor",
+    "AlignmentObjective": "xalign.training.objective",
     "AlignmentReport": "xalign.results.report",
     "Layout": "xalign.model.layouts",
     "ModelMap": "xalign.model.map",
@@ -49,6 +59,7 @@ _HOME = {
     "map_model": "xalign.model.map",
     "measure": "xalign.measurement",
     "visit": "xalign.model.visit",
+    "with_alignment": "xalign.training.trainer",
 }
 
 

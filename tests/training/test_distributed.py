@@ -35,7 +35,7 @@ def launch(mode, fields, changes, folder):
 
 
 def in_one_process(fields, micro_steps, **changes):
-    """The task's gradient of the same four sentences a micro-batch, and the mean pull of both ranks' pairs."""
+    """The task's gradient of the same four sentences, and the mean pull of both processes' pairs."""
     trainer = make_trainer("trainer", fields, per_device_train_batch_size=4, **changes)
     objective, model = trainer.objective, trainer.model
     draw = objective._stream.draw

@@ -14,7 +14,6 @@ import torch.distributed as dist
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
-from tests.tiny import make_model
 from tests.training.runs import KeepGradients, make_trainer
 
 mode, fields, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])

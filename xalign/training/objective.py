@@ -293,7 +293,7 @@ class AlignmentObjective:
         sites = [Site(config.kind, block) for block in self.layers]  # type: ignore[arg-type]
         whole = _is_sharded(model) or self._must_finish(model)
         called = model if whole else _unwrapped(model)
-        self._say_what_costs_more(model, called, whole)
+        self._say_what_costs_more(model, whole)
         zero = torch.zeros((), device=device_of(model))
         with capture(called, sites, layout=self._layout, early_exit=not whole) as found:
             output = run(called, batch)
@@ -304,7 +304,7 @@ class AlignmentObjective:
             pooled = [pool(state(found[site]), weights, config.pool) for site in sites]  # type: ignore[arg-type]
         return pooled, zero
 
-    def _say_what_costs_more(self, model: nn.Module, called: nn.Module, whole: bool) -> None:
+    def _say_what_costs_more(self, model: nn.Module, whole: bool) -> None:
         if self._has_said:
             return
         self._has_said = True

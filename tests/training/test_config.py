@@ -1,0 +1,97 @@
+"""`AlignmentConfig`: every field from Python, YAML and the command line."""
+
+from dataclasses import fields
+
+import pytest
+import yaml
+from trl import DPOConfig, GRPOConfig, ModelConfig, SFTConfig, TrlParser
+
+from xalign import AlignmentArguments, AlignmentConfig, load_pairs
+from xalign.errors import ArgumentError
+
+OTHER = {
+    "pairs": "bundled",
+    "loss": "neuron_state",
+    "layer": "4:.5,8:.5",
+    "weight": 0.3,
+    "batch_size": 16,
+    "chunk_size": 4,
+    "temperature": 0.1,
+    "direction": "to_pivot",
+    "kind": "gate",
+    "pool": "last",
+    "centre": False,
+    "gather": True,
+    "detach_pivot": True,
+    "mode": "alternate",
+    "alternate_every": 3,
+    "replay": "text.txt",
+    "replay_weight": 0.2,
+    "replay_batch_size": 4,
+    "held_out": "held_out.tsv",
+    "languages": ["deu_Latn", "swh_Latn"],
+    "languages_per_batch": 2,
+    "pivot": "spa_Latn",
+    "template": "query: {text}",
+    "template_pooled": True,
+    "max_length": 64,
+    "seed": 7,
+}
+
+
+def test_every_field_has_another_value_here_and_a_help_text():
+    assert OTHER.keys() == {option.name for option in fields(AlignmentConfig)}
+    default = AlignmentConfig()
+    for option in fields(AlignmentConfig):
+        assert len(option.metadata["help"]) > 15
+        assert getattr(default, option.name) != OTHER[option.name]
+
+
+def as_arguments(values, prefix=""):
+    for name, value in values.items():
+        yield f"--{prefix}{name}"
+        yield from map(str, value if isinstance(value, list) else [value])
+
+
+def test_from_the_command_line():
+    (config,) = TrlParser((AlignmentConfig,)).parse_args_and_config(list(as_arguments(OTHER)))
+    assert config == AlignmentConfig(**OTHER)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"layer": 8}, {"layer": 0.25}, {"layer": [4, 8]}, {"layer": {4: 0.5}}]
+)
+def test_from_yaml(changes, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(OTHER | changes), encoding="utf-8")
+    (config,) = TrlParser((AlignmentConfig,)).parse_args_and_config(["--config", str(file)])
+    assert config == AlignmentConfig(**OTHER | changes)
+
+
+@pytest.mark.parametrize("trainer_config", [SFTConfig, DPOConfig, GRPOConfig])
+def test_beside_a_trainers_own_arguments(trainer_config, tmp_path):
+    file = tmp_path / "config.yaml"
+    prefixed = {f"align_{name}": value for name, value in OTHER.items()}
+    text = {"output_dir": "run", "seed": 3, "use_cpu": True, "bf16": False} | prefixed
+    file.write_text(yaml.safe_dump(text), encoding="utf-8")
+    parser = TrlParser((trainer_config, ModelConfig, AlignmentArguments))
+    args, _, alignment = parser.parse_args_and_config(["--config", str(file), "--align_weight", "0.7"])
+    assert args.seed == 3
+    assert alignment.config() == AlignmentConfig(**OTHER | {"weight": 0.7})
+
+
+def test_a_typo_is_an_error(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("align_layers: 8\noutput_dir: run\nuse_cpu: true\nbf16: false\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="align_layers"):
+        TrlParser((SFTConfig, AlignmentArguments)).parse_args_and_config(["--config", str(file)])
+
+
+def test_objects_and_what_the_loss_decides():
+    pairs = load_pairs("bundled")
+    assert AlignmentConfig(pairs=pairs).pairs is pairs
+    assert (AlignmentConfig().kind, AlignmentConfig().pool) == ("hidden", "mean")
+    states = AlignmentConfig(loss="neuron_state")
+    assert (states.kind, states.pool) == ("gate", "weighted")
+    with pytest.raises(ArgumentError, match="temperature=-1.0"):
+        AlignmentArguments(align_temperature=-1.0).config()
