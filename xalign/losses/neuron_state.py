@@ -23,7 +23,7 @@ def smooth_state(
         ArgumentError: k ≤ 0.
 
     Example:
-        >>> smooth_state(torch.tensor([-10.0, 0.0, 10.0])).tolist()
+        >>> smooth_state(torch.tensor([-100.0, 0.0, 100.0])).tolist()
         [0.0, 0.5, 1.0]
     """
     if not sharpness > 0:

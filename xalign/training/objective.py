@@ -91,7 +91,7 @@ class AlignmentObjective:
         ...     loss = objective(step)  # + the task's own loss
         ...     loss.backward()
         >>> objective.layers
-        {0: 1.0}
+        {1: 1.0}
     """
 
     def __init__(
