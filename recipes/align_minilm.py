@@ -51,7 +51,7 @@ if data.is_dir():
     pairs = load_pairs(data / "ntrex", trained)
     held_out = load_pairs(data / "flores200", [*trained, *left_out], n=n)
     lines = (data / "pawsx/eng_Latn.jsonl").read_text(encoding="utf-8").splitlines()
-    paraphrases = [json.loads(line) for line in lines]
+    paraphrases = [json.loads(line) for line in lines[: config["paraphrases"]]]
 else:
     print(
         f"{data} is no folder: training on Babel, measuring on the bundled sentences. Expect nothing of it."
@@ -153,9 +153,8 @@ table = {
     for code in held_out
 }
 print(f"\n{n} held-out pairs, chance {1 / (2 * n - 1):.3f}; {cpu_minutes:.1f} CPU-minutes of training\n")
-print(
-    "| | NASCA | gain [95 %] | best block | floor | MEXA | retrieval, both ways |\n|---|---|---|---|---|---|---|"
-)
+print("| | NASCA | gain [95 %] | best block | floor | MEXA | retrieval, both ways |")
+print("|---|---|---|---|---|---|---|")
 for code, row in table.items():
     print(
         f"| {code}{'' if row['trained'] else ' (not trained)'} "

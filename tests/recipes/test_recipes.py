@@ -1,0 +1,136 @@
+"""Recipes: every YAML builds its trainer on a model of its architecture, every smoke twin runs."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import transformers
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
+from trl import ModelConfig, SFTConfig, TrlParser
+
+from tests.tiny import ROOT, SIZES, make_tokenizer
+from xalign import AlignmentArguments
+from xalign.training.layers import blocks_of, parse_layers
+
+# What each real model is, in the width of a toy: its depth decides which layer a share of it means.
+MODELS = {
+    "Qwen/Qwen3-0.6B": ("qwen3", {"num_hidden_layers": 28, "num_key_value_heads": 2, "head_dim": 8}),
+    "HuggingFaceTB/SmolLM2-360M": ("llama", {"num_hidden_layers": 32, "num_key_value_heads": 2}),
+    "meta-llama/Llama-3.2-1B": ("llama", {"num_hidden_layers": 16, "num_key_value_heads": 2}),
+}
+RECIPES = {
+    "sft_mid_align": ("sft_mid_align", (SFTConfig, ModelConfig)),
+    "continued_pretraining": ("continued_pretraining_with_alignment", (TrainingArguments,)),
+}
+SMOKE = ROOT / "configs" / "smoke"
+REAL = sorted(
+    path
+    for name in RECIPES
+    for path in (ROOT / "configs").glob(f"{name}_*.yaml")
+    if not path.stem.endswith("smoke")
+)
+HERE = {
+    "use_cpu": "true",
+    "bf16": "false",
+    "output_dir": "run",
+    "report_to": "none",
+    "align_pairs": SMOKE / "pairs.tsv",
+    "measure_pairs": SMOKE / "held_out.tsv",
+    "measure_n": 24,
+}
+
+
+def load(recipe):
+    spec = importlib.util.spec_from_file_location(recipe, ROOT / "recipes" / f"{recipe}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[recipe] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_model_has_a_file_for_every_recipe():
+    named = {yaml.safe_load(path.read_text(encoding="utf-8"))["model_name_or_path"] for path in REAL}
+    assert named == set(MODELS)
+    assert len(REAL) == len(MODELS) * len(RECIPES)
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_a_file_builds_its_trainer(path):
+    name = next(name for name in RECIPES if path.stem.startswith(name))
+    recipe, configs = load(RECIPES[name][0]), RECIPES[name][1]
+    here = HERE | (
+        {"task_data": SMOKE / "task.jsonl"} if name == "sft_mid_align" else {"text": SMOKE / "text.txt"}
+    )
+    given = [part for key, value in here.items() for part in (f"--{key}", str(value))]
+    parsed = TrlParser((recipe.Data, *configs, AlignmentArguments)).parse_args_and_config(
+        ["--config", str(path), *given]
+    )
+    family, sizes = MODELS[yaml.safe_load(path.read_text(encoding="utf-8"))["model_name_or_path"]]
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **SIZES | sizes))
+    trainer = recipe.make_trainer(*parsed, model=model, tokenizer=make_tokenizer())
+    assert trainer.objective.layers == blocks_of(parse_layers(0.5), sizes["num_hidden_layers"])
+    assert trainer.objective.config.batch_size == 32
+    assert any(
+        type(callback).__name__ == "AlignmentCallback" for callback in trainer.callback_handler.callbacks
+    )
+    assert (name == "sft_mid_align") == any("lora" in key for key, _ in trainer.model.named_parameters())
+
+
+def run(recipe, *arguments, **environment):
+    command = [sys.executable, str(ROOT / "recipes" / f"{recipe}.py"), *map(str, arguments)]
+    ran = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran.stdout
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_smoke_twins_run(name, tmp_path):
+    config = ROOT / "configs" / f"{name}_smoke.yaml"
+    printed = run(RECIPES[name][0], "--config", config, "--output_dir", tmp_path / "out")
+    assert "eval_nasca_worst: " in printed
+    assert "'align_loss'" in printed
+    assert (tmp_path / "out" / "tokenizer.json").exists()
+
+
+@pytest.mark.parametrize("where", ["real", "absent"])
+def test_the_minilm_recipe_runs(where, tmp_path, request):
+    data = request.getfixturevalue("real_text") if where == "real" else tmp_path / "nowhere"
+    config = ROOT / "configs" / "align_minilm_smoke.yaml"
+    printed = run(
+        "align_minilm",
+        "--output_dir",
+        tmp_path / "out",
+        "--seed",
+        1,
+        "--config",
+        config,
+        XALIGN_DATA=str(data),
+    )
+    assert ("training on Babel" in printed) == (where == "absent")
+    model = transformers.AutoModel.from_pretrained(tmp_path / "out")
+    assert model.config.num_hidden_layers == 6
+    found = json.loads((tmp_path / "out" / "align_minilm.json").read_text(encoding="utf-8"))
+    assert (tmp_path / "out" / "align_minilm.png").exists()
+    trained = (
+        ["deu_Latn", "rus_Cyrl"] if where == "real" else ["spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
+    )
+    assert [code for code, row in found["languages"].items() if row["trained"]] == trained
+    assert 0.9 < found["english"]["drift"] < 1
+    for row in found["languages"].values():
+        assert row["gain"] == pytest.approx(row["nasca_after"] - row["nasca_before"])
+        assert row["low"] <= row["gain"] <= row["high"]
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)
+def test_recipes_are_short(recipe):
+    assert len(recipe.read_text(encoding="utf-8").splitlines()) <= 200
