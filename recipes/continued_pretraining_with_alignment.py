@@ -5,8 +5,8 @@
     python $recipe --config configs/continued_pretraining_qwen3_0.6b.yaml     # one GPU
 
 Needs `pip install 'xalign[train,wandb]'`. Text: UTF-8 files with a document per line. All weights are
-trained, by the plain `Trainer`; the text itself is what keeps the model speaking. Every option stands in the YAML and
-can be given on the command line.
+trained, by the plain `Trainer`; the text itself is what keeps the model speaking. Every option stands in the
+YAML and can be given on the command line.
 """
 
 from dataclasses import dataclass, field
