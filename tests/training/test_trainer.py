@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import EvalPrediction, Trainer
+from transformers import BitsAndBytesConfig, EvalPrediction, LlamaForCausalLM, Trainer
 
 from tests.monitor.training import equal_to_the_bit, result_of
 from tests.tiny import make_model
@@ -211,3 +211,34 @@ def test_reentrant_checkpointing_is_refused():
         ModelError, match="reentrant gradient checkpointing, inside which states have no gradient"
     ):
         make_trainer(alignment={}, **reentrant).train()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_over_four_bit_weights(tmp_path):
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    make_model("llama", hidden_size=64, intermediate_size=128, head_dim=16).save_pretrained(tmp_path)
+    four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
+
+    def made(alignment=None):
+        model = LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=four_bit, device_map="cpu")
+        assert isinstance(model.model.layers[0].mlp.gate_proj, bitsandbytes.nn.Linear4bit)
+        return make_trainer("trainer", alignment, lora=True, model=model, **ACCUMULATED)
+
+    aligned = made({"loss": "neuron_state", "layer": "all"})
+    pull = gradients_by_hand(aligned, 4)
+    assert pull
+    assert all("lora_" in name for name in pull)
+    assert relative_difference(minus(first_gradients(aligned), first_gradients(made())), pull) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_models_are_pulled_uncompiled():
+    compiled = {"torch_compile": True, "torch_compile_backend": "aot_eager"}
+    trainer = make_trainer(alignment={"layer": 1})
+    pull = gradients_by_hand(trainer, 1)
+    trainer = make_trainer(alignment={"layer": 1}, **compiled)
+    with pytest.warns(UserWarning, match="the forward of the pairs runs uncompiled") as warned:
+        found = first_gradients(trainer)
+    assert type(trainer.model_wrapped).__name__ == "OptimizedModule"
+    assert sum("uncompiled" in str(one.message) for one in warned) == 1
+    assert relative_difference(minus(found, first_gradients(make_trainer(**compiled))), pull) < 1e-5

@@ -305,22 +305,17 @@ class AlignmentObjective:
         return pooled, zero
 
     def _say_what_costs_more(self, model: nn.Module, whole: bool) -> None:
-        if self._has_said:
+        if self._has_said or not (whole or _is_compiled(model)):
             return
         self._has_said = True
-        if whole:
-            warnings.warn(
-                "the forward of the pairs runs whole, head included: blocks of a sharded model, and DDP in "
-                "mode='alternate', must finish what they begin. It costs more, and gives the same gradient",
-                UserWarning,
-                stacklevel=4,
-            )
-        elif hasattr(getattr(model, "module", model), "_orig_mod") or hasattr(model, "_orig_mod"):
-            warnings.warn(
-                "the forward of the pairs runs uncompiled, and ends after the last block needed",
-                UserWarning,
-                stacklevel=4,
-            )
+        warnings.warn(
+            "the forward of the pairs runs whole, head included: blocks of a sharded model, and DDP in "
+            "mode='alternate', must finish what they begin. It costs more, and gives the same gradient"
+            if whole
+            else "the forward of the pairs runs uncompiled, and ends after the last block needed",
+            UserWarning,
+            stacklevel=4,
+        )
 
     def _must_finish(self, model: nn.Module) -> bool:
         """Whether the forward must go through a wrapper that counts which parameters were used."""
@@ -393,6 +388,10 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     if isinstance(model, DistributedDataParallel):
         model = model.module
     return getattr(model, "_orig_mod", model)
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    return any(hasattr(one, "_orig_mod") for one in (model, getattr(model, "module", model)))
 
 
 def _is_sharded(model: nn.Module) -> bool:
