@@ -16,10 +16,20 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from xalign.arguments import whole_number
-from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
+from xalign.errors import ArgumentTypeError, ModelError, PairsError
 from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.lexical import lexical_similarity
-from xalign.model.encode import Batch, Encoded, Template, context_of, encode, make_batches, pad_id_of
+from xalign.model.encode import (
+    Batch,
+    Encoded,
+    Template,
+    context_of,
+    encode,
+    make_batches,
+    pad_id_of,
+    refuse_unknown_ids,
+    vocabulary_of,
+)
 from xalign.model.layouts import Layout
 from xalign.model.map import ModelMap, map_model
 from xalign.model.read import States, device_of, read_states
@@ -166,7 +176,8 @@ class Measurement:
             model_map, pool=pool, nas=nas, nav=nav, include_embedding=include_embedding
         )
         context = context_of(model, tokenizer)
-        pad_id = pad_id_of(tokenizer, below=_vocabulary_size(model))
+        vocabulary = vocabulary_of(model)
+        pad_id = pad_id_of(tokenizer, below=vocabulary)
 
         def side(language: str, sentences: Sequence[str], ids: Sequence[str]) -> _Side:
             encoded = encode(
@@ -180,7 +191,7 @@ class Measurement:
                 truncate=truncate,
                 ids=ids,
             )
-            _refuse_unknown_ids(model, encoded)
+            refuse_unknown_ids(encoded, vocabulary)
             batches = make_batches(encoded.lines, token_budget=token_budget, pad_id=pad_id)
             return _Side(encoded, batches)
 
@@ -366,21 +377,6 @@ def _about_model(model: nn.Module, model_map: ModelMap, revision: str | None) ->
         "dtype": str(model_map.dtype).removeprefix("torch."),
         "device": str(device_of(model)),
     }
-
-
-def _vocabulary_size(model: nn.Module) -> int | None:
-    embedding = getattr(model, "get_input_embeddings", lambda: None)()
-    return getattr(embedding, "num_embeddings", None)
-
-
-def _refuse_unknown_ids(model: nn.Module, encoded: Encoded) -> None:
-    size = _vocabulary_size(model)
-    largest = max(max(ids) for ids in encoded.ids)
-    if size is not None and largest >= size:
-        raise ArgumentError(
-            f"the tokenizer gave token id {largest}, and the model embeds {size} tokens: pass the tokenizer "
-            "that belongs to the model, or resize the model's embedding"
-        )
 
 
 def _name(template: Template | None) -> str | None:

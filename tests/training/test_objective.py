@@ -94,7 +94,8 @@ def test_leaving_early_changes_neither_loss_nor_gradient(family, options, monkey
     ran = []
     blocks = [module for name, module in objective.model.named_modules() if name.split(".")[-1] == "2"]
     handles = [block.register_forward_hook(lambda *_: ran.append(1)) for block in blocks]
-    whole = gradients(objective)
+    with pytest.warns(UserWarning, match="the forward of the pairs runs whole"):
+        whole = gradients(objective)
     assert ran  # the top block ran
     assert early[0] == whole[0]
     assert relative_difference(early[1], whole[1]) < 1e-6
@@ -323,7 +324,8 @@ FROZEN = make_model("llama").requires_grad_(False)
         ({"replay": ["a b c"]}, ArgumentError, r"replay holds 1 document\(s\)"),
         ({"replay": 5}, ArgumentTypeError, "replay must be a file or a list of texts"),
         ({"model": FROZEN}, ModelError, "no trainable parameter lies below 1.hidden"),
-        ({"pairs": "nowhere"}, Exception, "nowhere"),
+        ({"pairs": "nowhere"}, PairsError, "nowhere"),
+        ({"model": make_model("llama", vocab_size=300)}, ArgumentError, "the model embeds 300 tokens: pass"),
     ],
 )
 def test_bad_input(options, error, message):

@@ -216,6 +216,22 @@ def context_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
     return min(known, default=None)
 
 
+def vocabulary_of(model: Any) -> int | None:
+    """How many tokens the model embeds; None where it does not say."""
+    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+    return getattr(embedding, "num_embeddings", None)
+
+
+def refuse_unknown_ids(encoded: Encoded, vocabulary: int | None) -> None:
+    """An error where sentences hold ids that the model does not embed: the tokenizer is another model's."""
+    largest = max(max(ids) for ids in encoded.ids)
+    if vocabulary is not None and largest >= vocabulary:
+        raise ArgumentError(
+            f"the tokenizer gave token id {largest}, and the model embeds {vocabulary} tokens: pass the "
+            "tokenizer that belongs to the model, or resize the model's embedding"
+        )
+
+
 def _fill(template: Template | None, sentence: str, language: str) -> tuple[str, tuple[int, int]]:
     """The text to tokenize, and where the sentence stands in it."""
     if template is None:

@@ -23,7 +23,7 @@ from xalign.losses.neuron_state import neuron_state, smooth_state
 from xalign.losses.similarity import InBatch, in_batch
 from xalign.measurement import MeasureOptions
 from xalign.model.capture import capture
-from xalign.model.encode import Batch, context_of, make_batches, pad_id_of
+from xalign.model.encode import Batch, context_of, make_batches, pad_id_of, vocabulary_of
 from xalign.model.layouts import Layout
 from xalign.model.map import map_model
 from xalign.model.read import device_of, observing, pool, run, token_weights
@@ -68,6 +68,7 @@ class AlignmentObjective:
         held_out: Pairs to measure on: refused where `pairs` share a sentence with them, and what
             `layer="auto"` measures.
         layout: Module paths, for an architecture that is not known.
+        config: What is asked for, whole; or give its fields.
         **options: The fields of `AlignmentConfig`.
 
     Attributes:
@@ -128,9 +129,10 @@ class AlignmentObjective:
             template_pooled=config.template_pooled,
             context=min(limits, default=None),
             truncate=config.max_length is not None,
+            vocabulary=vocabulary_of(model),
         )
         self._refuse_too_small_groups()
-        self._pad_id = pad_id_of(tokenizer, below=_vocabulary_size(model))
+        self._pad_id = pad_id_of(tokenizer, below=vocabulary_of(model))
         self._replay = None
         if config.replay is not None:
             self._replay = Replay(
@@ -399,8 +401,3 @@ def _is_sharded(model: nn.Module) -> bool:
     from torch.distributed.tensor import DTensor
 
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
-
-
-def _vocabulary_size(model: nn.Module) -> int | None:
-    embedding = getattr(model, "get_input_embeddings", lambda: None)()
-    return getattr(embedding, "num_embeddings", None)

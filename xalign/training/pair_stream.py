@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, PairsError
-from xalign.model.encode import Encoded, Line, Template, encode
+from xalign.model.encode import Encoded, Line, Template, encode, refuse_unknown_ids
 from xalign.pairs.parallel import ParallelPairs
 
 FEWEST_PER_LANGUAGE = 8
@@ -54,6 +54,7 @@ class PairStream:
         template_pooled: As in `measure`.
         context: The most tokens of a sentence.
         truncate: Cuts longer sentences instead of refusing them.
+        vocabulary: How many tokens the model embeds.
 
     Raises:
         ArgumentError: More languages per batch than there are, or than pairs in it.
@@ -72,6 +73,7 @@ class PairStream:
         template_pooled: bool = False,
         context: int | None = None,
         truncate: bool = False,
+        vocabulary: int | None = None,
     ) -> None:
         self.pairs, self.batch_size, self.seed = pairs, batch_size, whole_number("seed", seed)
         if languages_per_batch is None:
@@ -95,7 +97,7 @@ class PairStream:
         _warn_about_copies(pairs)
 
         def sentences(language: str, side: Sequence[str], ids: Sequence[str]) -> Encoded:
-            return encode(
+            encoded = encode(
                 tokenizer,
                 side,
                 language=language,
@@ -105,6 +107,8 @@ class PairStream:
                 truncate=truncate,
                 ids=ids,
             )
+            refuse_unknown_ids(encoded, vocabulary)
+            return encoded
 
         self._lines: dict[str, tuple[list[Line], list[Line]]] = {}
         pivot: list[Line] = []
