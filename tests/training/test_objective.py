@@ -9,7 +9,7 @@ from tests.tiny import FAMILIES, make_model, make_tokenizer
 from tests.training.runs import BUNDLED, gradients_of, relative_difference, rows_of, training_pairs
 from xalign import ParallelPairs
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
-from xalign.training import objective as objective_module
+from xalign.training import pair_forward
 from xalign.training.objective import AlignmentObjective
 
 HELD_OUT = rows_of(BUNDLED, 100, 150)
@@ -90,7 +90,7 @@ def test_the_losses_are_those_written_by_hand(languages_per_batch):
 def test_leaving_early_changes_neither_loss_nor_gradient(family, options, monkeypatch):
     objective = make_objective(make_model(family), **options)
     early = gradients(objective)
-    monkeypatch.setattr(objective_module, "_is_sharded", lambda model: True)
+    monkeypatch.setattr(pair_forward, "is_sharded", lambda model: True)
     ran = []
     blocks = [module for name, module in objective.model.named_modules() if name.split(".")[-1] == "2"]
     handles = [block.register_forward_hook(lambda *_: ran.append(1)) for block in blocks]

@@ -1,9 +1,6 @@
 """`AlignmentObjective`: an alignment loss for any training loop."""
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +8,6 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedTokenizerBase
 
 from xalign.arguments import whole_number
@@ -22,20 +17,17 @@ from xalign.losses.cosine import cosine
 from xalign.losses.neuron_state import neuron_state, smooth_state
 from xalign.losses.similarity import InBatch, in_batch
 from xalign.measurement import MeasureOptions
-from xalign.model.capture import capture
-from xalign.model.encode import Batch, context_of, make_batches, pad_id_of, vocabulary_of
+from xalign.model.encode import context_of, pad_id_of, vocabulary_of
 from xalign.model.layouts import Layout
 from xalign.model.map import map_model
-from xalign.model.read import device_of, observing, pool, run, token_weights
-from xalign.model.sites import Site
+from xalign.model.read import device_of, observing
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.training.config import AlignmentConfig
 from xalign.training.layers import AUTO, blocks_of, choose_layer, parse_layers
+from xalign.training.pair_forward import PairForward, States, unwrapped
 from xalign.training.pair_stream import PairBatch, PairStream
 from xalign.training.replay import Replay
-
-Sides = Float[Tensor, "line width"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +108,8 @@ class AlignmentObjective:
         self.model, self._tokenizer, self._layout = model, tokenizer, layout
         n_layers = map_model(model, layout).n_layers
         self.pairs = _loaded(pairs, config)
+        if config.languages is not None:
+            self.pairs = self.pairs.only(config.languages)
         self.held_out: list[ParallelPairs] = []
         context = context_of(model, tokenizer)
         limits = [limit for limit in (context, config.max_length) if limit is not None]
@@ -132,21 +126,29 @@ class AlignmentObjective:
             vocabulary=vocabulary_of(model),
         )
         self._refuse_too_small_groups()
-        self._pad_id = pad_id_of(tokenizer, below=vocabulary_of(model))
+        pad_id = pad_id_of(tokenizer, below=vocabulary_of(model))
+        self._forward = PairForward(
+            kind=config.kind,  # type: ignore[arg-type]
+            state=smooth_state if config.loss == "neuron_state" else Tensor.float,
+            pool=config.pool,  # type: ignore[arg-type]
+            pad_id=pad_id,
+            size=None if config.chunk_size is None else 2 * config.chunk_size,
+            alternate=config.mode == "alternate",
+            layout=layout,
+        )
         self._replay = None
         if config.replay is not None:
             self._replay = Replay(
                 config.replay,
                 tokenizer,
                 batch_size=config.replay_batch_size,
-                pad_id=self._pad_id,
+                pad_id=pad_id,
                 context=context,
                 seed=config.seed,
             )
         self.layers: dict[int, float] = {}
         self.reason: str | None = None
         self.last: AlignmentStep | None = None
-        self._has_said = False
         held_out = config.held_out if held_out is None else held_out
         if held_out is not None:
             self.hold_out(_loaded(held_out, config))
@@ -203,11 +205,9 @@ class AlignmentObjective:
             ModelError: A layer below which nothing is trained, or reentrant checkpointing.
         """
         self._refuse_reentrant()
-        lines = self._stream.draw(0).pivot_lines
-        shortest = min(lines, key=lambda line: len(line[0]))
-        batch = make_batches([shortest], pad_id=self._pad_id)[0]
+        shortest = min(self._stream.draw(0).pivot_lines, key=lambda line: len(line[0]))
         with observing(self.model), torch.enable_grad():
-            states, _ = self._read(self.model, batch)
+            states, _ = self._forward(self.model, [shortest], list(self.layers))
         dead = [block for block, values in zip(self.layers, states, strict=True) if not values.requires_grad]
         if dead and (self.config.layer != "all" or len(dead) == len(self.layers)):
             raise ModelError(
@@ -244,13 +244,14 @@ class AlignmentObjective:
         total = torch.zeros((), device=device_of(model))
         replay_loss = None
         if self._replay is not None and config.replay_weight:
-            replay_loss = self._replay.loss(_unwrapped(model), step, micro_step, rank)
+            replay_loss = self._replay.loss(unwrapped(model), step, micro_step, rank)
             total = total + config.replay_weight * replay_loss
             replay_loss = replay_loss.detach()
         if not config.weight:
             return total
         pairs = self._stream.draw(step, micro_step, rank)
-        loss, seen = self._compare(pairs, *self._states(model, pairs))
+        lines = [*pairs.language_lines, *pairs.pivot_lines]
+        loss, seen = self._compare(pairs, *self._forward(model, lines, list(self.layers)))
         if not bool(loss.isfinite()):
             names = ", ".join(f"{code} {name}" for code, name in pairs.names[:8])
             raise ModelError(
@@ -265,65 +266,7 @@ class AlignmentObjective:
         self.last = AlignmentStep(loss.detach(), seen, [code for code, _ in pairs.names], replay_loss)
         return total + config.weight * loss
 
-    def _states(self, model: nn.Module, pairs: PairBatch) -> tuple[list[Sides], Tensor]:
-        """The pooled states of both sides, languages first, one tensor per layer."""
-        lines = [*pairs.language_lines, *pairs.pivot_lines]
-        size = None if self.config.chunk_size is None else 2 * self.config.chunk_size
-        batches = make_batches(lines, pad_id=self._pad_id, size=size)
-        if len(batches) == 1:
-            parts = [self._read(model, batches[0])]
-        else:
-            # Each chunk is run again in backward, so that no more than one is in memory at a time.
-            if _is_sharded(model):
-                raise ModelError("chunk_size is not for sharded models; lower batch_size, or use gather=True")
-            parts = [checkpoint(partial(self._read, model), batch, use_reentrant=False) for batch in batches]
-        order = torch.tensor([row for batch in batches for group in batch.rows for row in group]).argsort()
-        states = [
-            torch.cat(
-                [
-                    values[[line for line, rows in enumerate(batch.rows) for _ in rows]]
-                    for values, batch in zip(of_layer, batches, strict=True)
-                ]
-            )[order.to(of_layer[0].device)]
-            for of_layer in zip(*(part[0] for part in parts), strict=True)
-        ]
-        return states, torch.stack([part[1] for part in parts]).sum()
-
-    def _read(self, model: nn.Module, batch: Batch) -> tuple[list[Sides], Tensor]:
-        """Runs one batch, and pools what is found at each layer; and a zero that holds the whole graph."""
-        config = self.config
-        sites = [Site(config.kind, block) for block in self.layers]  # type: ignore[arg-type]
-        whole = _is_sharded(model) or self._must_finish(model)
-        called = model if whole else _unwrapped(model)
-        self._say_what_costs_more(model, whole)
-        zero = torch.zeros((), device=device_of(model))
-        with capture(called, sites, layout=self._layout, early_exit=not whole) as found:
-            output = run(called, batch)
-            zero = 0.0 * output[0].float().sum()
-        weights = token_weights(batch.pooled, config.pool).to(device_of(model))  # type: ignore[arg-type]
-        state: Callable[[Tensor], Tensor] = smooth_state if config.loss == "neuron_state" else Tensor.float
-        with torch.autocast(zero.device.type, enabled=False):
-            pooled = [pool(state(found[site]), weights, config.pool) for site in sites]  # type: ignore[arg-type]
-        return pooled, zero
-
-    def _say_what_costs_more(self, model: nn.Module, whole: bool) -> None:
-        if self._has_said or not (whole or _is_compiled(model)):
-            return
-        self._has_said = True
-        warnings.warn(
-            "the forward of the pairs runs whole, head included: blocks of a sharded model, and DDP in "
-            "mode='alternate', must finish what they begin. It costs more, and gives the same gradient"
-            if whole
-            else "the forward of the pairs runs uncompiled, and ends after the last block needed",
-            UserWarning,
-            stacklevel=4,
-        )
-
-    def _must_finish(self, model: nn.Module) -> bool:
-        """Whether the forward must go through a wrapper that counts which parameters were used."""
-        return isinstance(model, DistributedDataParallel) and self.config.mode == "alternate"
-
-    def _compare(self, pairs: PairBatch, states: list[Sides], zero: Tensor) -> tuple[Tensor, InBatch]:
+    def _compare(self, pairs: PairBatch, states: States, zero: Tensor) -> tuple[Tensor, InBatch]:
         config, n = self.config, len(pairs.names)
         languages, same = pairs.languages.to(zero.device), pairs.same.to(zero.device)
         groups = languages if config.centre else None
@@ -379,25 +322,6 @@ class AlignmentObjective:
 
 
 def _loaded(pairs: ParallelPairs | str | Path, config: AlignmentConfig) -> ParallelPairs:
-    if not isinstance(pairs, ParallelPairs):
-        return load_pairs(pairs, languages=config.languages, pivot=config.pivot)
-    return pairs if config.languages is None else pairs.only(config.languages)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model without DDP and torch.compile: a second forward needs neither."""
-    model = getattr(model, "_orig_mod", model)
-    if isinstance(model, DistributedDataParallel):
-        model = model.module
-    return getattr(model, "_orig_mod", model)
-
-
-def _is_compiled(model: nn.Module) -> bool:
-    return any(hasattr(one, "_orig_mod") for one in (model, getattr(model, "module", model)))
-
-
-def _is_sharded(model: nn.Module) -> bool:
-    """Whether blocks gather their weights before they run and let them go after: none may be left halfway."""
-    from torch.distributed.tensor import DTensor
-
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    if isinstance(pairs, ParallelPairs):
+        return pairs
+    return load_pairs(pairs, languages=config.languages, pivot=config.pivot)
