@@ -1,5 +1,7 @@
 """Tiny trainers with and without an alignment loss, and the gradients of their steps."""
 
+import itertools
+
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
@@ -149,6 +151,19 @@ def gradients_by_hand(trainer, micro_steps):
     found = gradients_of(model)
     model.zero_grad()
     return found
+
+
+def task_gradients_without(turns, **changes):
+    """The gradients of a plain trainer's first step that leaves out some of its micro-batches."""
+    trainer = make_trainer("trainer", **changes)
+    parent, count = type(trainer).compute_loss, itertools.count()
+
+    def skipping(model, inputs, **kwargs):
+        loss = parent(trainer, model, inputs, **kwargs)
+        return loss * 0 if next(count) in turns else loss
+
+    trainer.compute_loss = skipping
+    return first_gradients(trainer)
 
 
 def rows_of(pairs, start, end):

@@ -16,6 +16,7 @@ from tests.training.runs import (
     make_trainer,
     minus,
     relative_difference,
+    task_gradients_without,
 )
 from xalign.losses.contrastive import contrastive
 
@@ -34,27 +35,30 @@ def launch(mode, fields, changes, folder):
     return torch.load(folder / "gradients.pt"), ran.stdout + ran.stderr
 
 
-def in_one_process(fields, micro_steps, **changes):
+def in_one_process(fields, **changes):
     """The task's gradient of the same four sentences, and the mean pull of both processes' pairs."""
+    micro_steps = range(changes.get("gradient_accumulation_steps", 1))
+    turns = [one for one in micro_steps if one % 2] if fields.get("mode") == "alternate" else micro_steps
     trainer = make_trainer("trainer", fields, per_device_train_batch_size=4, **changes)
     objective, model = trainer.objective, trainer.model
     draw = objective._stream.draw
     pulls = []
     for rank in (0, 1):
         objective._stream.draw = lambda step, micro_step, _, rank=rank: draw(step, micro_step, rank)
-        for micro_step in range(micro_steps):
+        for micro_step in turns:
             model.train()
             model.zero_grad()
-            (objective(0, micro_step) / micro_steps / 2).backward()
+            (objective(0, micro_step) / len(micro_steps) / 2).backward()
             pulls.append(gradients_of(model))
     pull = {name: sum(one[name] for one in pulls) for name in pulls[0]}
-    plain = first_gradients(make_trainer("trainer", per_device_train_batch_size=4, **changes))
-    return plain, pull
+    left_out = turns if fields.get("mode") == "alternate" else []
+    return task_gradients_without(left_out, per_device_train_batch_size=4, **changes), pull
 
 
 CELLS = [
     ("ddp", {}, ACCUMULATED),
     ("ddp", {"loss": "neuron_state", "layer": "all"}, {"gradient_checkpointing": True}),
+    ("ddp", {"mode": "alternate"}, ACCUMULATED),
     ("fsdp", {}, ACCUMULATED),
     ("fsdp", {"loss": "neuron_state", "layer": "all"}, {}),
 ]
@@ -64,10 +68,10 @@ CELLS = [
 def test_two_processes_take_the_gradient_of_one(mode, fields, changes, tmp_path):
     make_model("llama").save_pretrained(tmp_path / "model")
     found, printed = launch(mode, fields, changes, tmp_path)
-    plain, pull = in_one_process(fields, changes.get("gradient_accumulation_steps", 1), **changes)
+    plain, pull = in_one_process(fields, **changes)
     assert relative_difference(pull, plain) > 0.1  # not vacuous
     assert relative_difference(minus(found, plain), pull) < 1e-5
-    assert ("runs whole" in printed) == (mode == "fsdp")
+    assert ("runs whole" in printed) == (mode == "fsdp" or "mode" in fields)
     assert printed.count("runs whole, head included") <= 2  # once per process
 
 
