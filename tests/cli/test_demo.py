@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import xalign.cli.demo as demo_module
 from xalign.babel.examine import examine
 from xalign.babel.pretrain import make_trainer
+from xalign.babel.write import write_pairs
 from xalign.cli.app import app
 from xalign.cli.live import LiveTable
 
@@ -20,6 +21,7 @@ def few_steps(monkeypatch):
     monkeypatch.setattr(demo_module, "STEPS", 40)
     monkeypatch.setattr(demo_module, "QUICK_STEPS", 20)
     monkeypatch.setattr("xalign.babel.examine.examine", functools.partial(examine, pairs=10))
+    monkeypatch.setattr("xalign.babel.write.write_pairs", lambda n, **options: write_pairs(20, **options))
 
 
 def run(*arguments, **options):
@@ -40,8 +42,11 @@ def test_what_it_writes_and_says(few_steps, tmp_path):
     with Image.open(tmp_path / "shown" / "emergence.png") as picture:
         assert picture.width > 1500
     said = " ".join(done.stdout.split())
-    last = [row["value"] for row in history if row["step"] == 40 and row["layer"] == "mean"]
-    assert f"From step 0 to step 40, NASCA with English rose from 0.000 to {sum(last) / 4:.3f}" in said
+    first, last = (
+        sum(row["value"] for row in history if row["step"] == step and row["layer"] == "mean") / 4
+        for step in (0, 40)
+    )
+    assert f"From step 0 to step 40, NASCA with English rose from {first:.3f} to {last:.3f}" in said
     assert sum(line.startswith("- ") for line in done.stdout.splitlines()) == 4
     assert "step 40 of 40" in said
     again = run("--out", "shown")  # over its own output, and the same curve

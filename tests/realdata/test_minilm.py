@@ -80,6 +80,7 @@ def test_other_floors(real_text):
     assert report.floor("nasca", "fin_Latn") == pytest.approx(0.18, abs=1e-9)
 
 
+@pytest.mark.slow  # bfloat16 is slow on a CPU without it
 def test_bfloat16_is_near(report, real_text):
     half = measure(*load(torch.bfloat16), report.pairs)
     assert half.provenance["dtype"] == "bfloat16"

@@ -121,10 +121,8 @@ def test_the_minilm_recipe_runs(where, tmp_path, request):
     assert model.config.num_hidden_layers == 6
     found = json.loads((tmp_path / "out" / "align_minilm.json").read_text(encoding="utf-8"))
     assert (tmp_path / "out" / "align_minilm.png").exists()
-    trained = (
-        ["deu_Latn", "rus_Cyrl"] if where == "real" else ["spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
-    )
-    assert [code for code, row in found["languages"].items() if row["trained"]] == trained
+    trained = {"deu_Latn", "rus_Cyrl"} | (set() if where == "real" else {"spa_Latn", "zho_Hans"})
+    assert {code for code, row in found["languages"].items() if row["trained"]} == trained
     assert 0.9 < found["english"]["drift"] < 1
     for row in found["languages"].values():
         assert row["gain"] == pytest.approx(row["nasca_after"] - row["nasca_before"])
