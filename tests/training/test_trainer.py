@@ -116,6 +116,16 @@ def test_what_is_logged_and_that_evaluation_stays_the_tasks():
     assert plain.evaluate()["eval_loss"] == evaluated[-1]["eval_loss"]
 
 
+def test_a_second_run_draws_from_the_beginning():
+    trainer = make_trainer(alignment={})
+    places = []
+    draw = trainer.objective._stream.draw
+    trainer.objective._stream.draw = lambda *place: places.append(place) or draw(*place)
+    trainer.train()
+    trainer.train()
+    assert [place for place in places if len(place) == 3] == [(0, 0, 0), (0, 0, 0)]
+
+
 def test_training_brings_translations_together():
     trainer = make_trainer(alignment={"batch_size": 16, "temperature": 0.1}, max_steps=30, learning_rate=3e-3)
     trainer.train()

@@ -72,28 +72,30 @@ class _WithAlignment:
         if processing is None:
             raise ArgumentError("the trainer has no processing_class; pass the model's tokenizer there")
         self.alignment = alignment
-        self._auto = alignment.layer == AUTO
+        self._align_auto = alignment.layer == AUTO
         self.objective = AlignmentObjective(
             trainer.model,
             getattr(processing, "tokenizer", processing),
             alignment.pairs,
-            config=replace(alignment, layer="all") if self._auto else alignment,
+            config=replace(alignment, layer="all") if self._align_auto else alignment,
         )
-        self._log = _AlignmentLog()
-        self._place = (-1, 0)
+        self._align_log = _AlignmentLog()
+        self._align_place = (-1, 0)
         trainer.add_callback(_AtTrainBegin(self))
 
-    def begin(self) -> None:
+    def _begin_alignment(self) -> None:
         """Checks against what callbacks measure, and settles `layer="auto"`, before the first step."""
         trainer: Any = self
+        self.objective.model = trainer.model
+        self._align_log, self._align_place = _AlignmentLog(), (-1, 0)
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, AlignmentCallback) and callback.pairs not in self.objective.held_out:
                 self.objective.hold_out(callback.pairs)
-        if self._auto:
-            self._settle_layer()
+        if self._align_auto:
+            self._settle_align_layer()
         self.objective.probe()
 
-    def _settle_layer(self) -> None:
+    def _settle_align_layer(self) -> None:
         trainer: Any = self
         chosen = [row["align_layer"] for row in trainer.state.log_history if "align_layer" in row]
         if chosen:  # a resumed run keeps the layer it began with
@@ -123,9 +125,9 @@ class _WithAlignment:
 
         if not model.training or not (alignment.weight or alignment.replay):
             return task()
-        step, micro_step = trainer._next_place()
+        step, micro_step = trainer._next_align_place()
         accumulated = trainer.current_gradient_accumulation_steps
-        scale = 1 / accumulated if trainer._is_scaled(num_items_in_batch) else 1.0
+        scale = 1 / accumulated if trainer._is_loss_scaled(num_items_in_batch) else 1.0
         alternate = alignment.mode == "alternate" and not return_outputs
         if alternate and (step * accumulated + micro_step + 1) % alignment.alternate_every:
             return task()
@@ -140,17 +142,17 @@ class _WithAlignment:
     def _align(self, model: Any, step: int, micro_step: int) -> Tensor:
         loss = self.objective(step, micro_step, model=model)
         if self.objective.last is not None:
-            self._log.add(self.objective.last)
+            self._align_log.add(self.objective.last)
         return loss
 
-    def _next_place(self) -> tuple[int, int]:
+    def _next_align_place(self) -> tuple[int, int]:
         """The step and the micro-batch's place in it, counted from 0."""
         step = self.state.global_step  # type: ignore[attr-defined]
-        micro_step = self._place[1] + 1 if self._place[0] == step else 0
-        self._place = (step, micro_step)
-        return self._place
+        micro_step = self._align_place[1] + 1 if self._align_place[0] == step else 0
+        self._align_place = (step, micro_step)
+        return self._align_place
 
-    def _is_scaled(self, num_items_in_batch: Tensor | int | None) -> bool:
+    def _is_loss_scaled(self, num_items_in_batch: Tensor | int | None) -> bool:
         """Whether the trainer takes what `compute_loss` returns as already divided by the micro-batches."""
         trainer: Any = self
         if trainer.loss_is_scaled_for_ga is not None:
@@ -161,7 +163,7 @@ class _WithAlignment:
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds what the alignment loss saw since the last row of training."""
         if "loss" in logs:
-            logs = {**logs, **self._log.row()}
+            logs = {**logs, **self._align_log.row()}
         super().log(logs, *args, **kwargs)  # type: ignore[misc]
 
 
@@ -212,4 +214,4 @@ class _AtTrainBegin(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._trainer.begin()
+        self._trainer._begin_alignment()
