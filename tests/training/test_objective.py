@@ -258,6 +258,11 @@ def test_adapters_above_the_layer_train_nothing():
     make_objective(get_peft_model(make_model("llama"), config), layer="all")
 
 
+def test_cosine_works_on_one_pair_of_a_language():
+    assert make_objective(loss="cosine", batch_size=1)(0) > 0
+    assert make_objective(loss="cosine", batch_size=4, languages_per_batch=4)(0) > 0
+
+
 def test_a_model_frozen_or_broken_on_the_way():
     objective = make_objective()
     objective.model.requires_grad_(False)

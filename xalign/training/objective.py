@@ -269,7 +269,7 @@ class AlignmentObjective:
     def _compare(self, pairs: PairBatch, states: States, zero: Tensor) -> tuple[Tensor, InBatch]:
         config, n = self.config, len(pairs.names)
         languages, same = pairs.languages.to(zero.device), pairs.same.to(zero.device)
-        groups = languages if config.centre else None
+        groups = languages if config.centre and config.loss != "cosine" else None
         loss, seen = zero, []
         for weight, values in zip(self.layers.values(), states, strict=True):
             language, pivot = values[:n], values[n:]
