@@ -16,9 +16,9 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    DataCollatorForLanguageModeling,
     Trainer,
     TrainingArguments,
+    default_data_collator,
 )
 from trl import TrlParser
 
@@ -46,7 +46,8 @@ def blocks_of(files, tokenizer, size):
     for file in files:
         for line in Path(file).read_text(encoding="utf-8").splitlines():
             ids += [*tokenizer(line)["input_ids"], tokenizer.eos_token_id]
-    return [{"input_ids": ids[start : start + size]} for start in range(0, len(ids) - size + 1, size)]
+    blocks = [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
+    return [{"input_ids": block, "labels": block} for block in blocks]
 
 
 def make_trainer(data, training, alignment, model=None, tokenizer=None):
@@ -56,13 +57,12 @@ def make_trainer(data, training, alignment, model=None, tokenizer=None):
     if model is None:
         # Full precision for the optimizer, whatever the checkpoint is stored in.
         model = AutoModelForCausalLM.from_pretrained(data.model_name_or_path, dtype=torch.float32)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     trainer = with_alignment(Trainer)(
         model=model,
         args=training,
         train_dataset=blocks_of(data.text, tokenizer, data.block),
         processing_class=tokenizer,
-        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+        data_collator=default_data_collator,  # blocks are full: nothing is padded, and every end is learnt
         alignment=alignment.config(),
     )
     if data.measure_every:

@@ -172,6 +172,9 @@ def test_what_is_seen_in_a_batch():
     off = (cosine_of.sum(1) - cosine_of.diagonal()) / 3
     assert seen.negative.tolist() == pytest.approx(off.tolist(), abs=1e-6)
     assert seen.accuracy.tolist() == (cosine_of.argmax(1) == torch.arange(4)).double().tolist()
+    shifted = in_batch(LANGUAGE + 9, PIVOT + 9, languages=GROUPS)
+    assert shifted.negative.min() > 0.9  # a collapse is seen, though centring takes it out of accuracy
+    assert torch.equal(shifted.accuracy, in_batch(LANGUAGE, PIVOT, languages=GROUPS).accuracy)
     same = in_batch(LANGUAGE, PIVOT, same=torch.zeros(4, dtype=torch.long))
     assert same.negative.tolist() == [0.0] * 4
 

@@ -256,6 +256,10 @@ def test_adapters_above_the_layer_train_nothing():
     with pytest.raises(ModelError, match="no trainable parameter lies below 1.hidden"):
         make_objective(get_peft_model(make_model("llama"), config))
     make_objective(get_peft_model(make_model("llama"), config), layer="all")
+    model = get_peft_model(make_model("llama"), config)
+    model.enable_input_require_grads()  # as trainers do for checkpointing
+    with pytest.raises(ModelError, match="no trainable parameter lies below 1.hidden"):
+        make_objective(model)
 
 
 def test_cosine_works_on_one_pair_of_a_language():

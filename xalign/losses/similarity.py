@@ -81,7 +81,7 @@ def in_batch(
     languages: Int[Tensor, " pair"] | None = None,
     same: Int[Tensor, " pair"] | None = None,
 ) -> InBatch:
-    """Accuracy and mean cosines of a batch, as the contrastive loss sees it.
+    """Accuracy of a batch as the contrastive loss sees it, and mean cosines as they are, not centred.
 
     Read them together: accuracy saturates early, and positive and negative cosines that rise side by side are
     a collapse.
@@ -93,15 +93,15 @@ def in_batch(
         same: As in `contrastive`.
     """
     language, pivot = checked_sides(language, pivot)
+    plain = similarity = cosines(language, pivot)
     if languages is not None:
-        language, pivot = centred(language, languages), centred(pivot, torch.zeros_like(languages))
-    similarity = cosines(language, pivot)
+        similarity = cosines(centred(language, languages), centred(pivot, torch.zeros_like(languages)))
     own = torch.arange(len(similarity), device=similarity.device)
     negative = rivals(own if same is None else same)
     others = similarity.masked_fill(~negative, -torch.inf).amax(dim=1)
     count = negative.sum(dim=1).clamp(min=1)
     return InBatch(
         accuracy=(similarity.diagonal() > others).to(similarity.dtype),
-        positive=similarity.diagonal(),
-        negative=similarity.masked_fill(~negative, 0.0).sum(dim=1) / count,
+        positive=plain.diagonal(),
+        negative=plain.masked_fill(~negative, 0.0).sum(dim=1) / count,
     )

@@ -25,7 +25,7 @@ from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.training.config import AlignmentConfig
 from xalign.training.layers import AUTO, blocks_of, choose_layer, parse_layers
-from xalign.training.pair_forward import PairForward, States, unwrapped
+from xalign.training.pair_forward import PairForward, States, is_sharded, unwrapped
 from xalign.training.pair_stream import PairBatch, PairStream
 from xalign.training.replay import Replay
 
@@ -206,10 +206,17 @@ class AlignmentObjective:
         """
         self._refuse_reentrant()
         shortest = min(self._stream.draw(0).pivot_lines, key=lambda line: len(line[0]))
+        # A gradient that enters in the middle of a sharded model finds weights let go: there, only the flag.
+        sharded = is_sharded(self.model)
+        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         with observing(self.model), torch.enable_grad():
             states, _ = self._forward(self.model, [shortest], list(self.layers))
-        dead = [block for block, values in zip(self.layers, states, strict=True) if not values.requires_grad]
-        if dead and (self.config.layer != "all" or len(dead) == len(self.layers)):
+            dead = [
+                block
+                for block, values in zip(self.layers, states, strict=True)
+                if not (values.requires_grad if sharded else _reaches(values, trainable))
+            ]
+        if dead and (parse_layers(self.config.layer) != "all" or len(dead) == len(self.layers)):
             raise ModelError(
                 f"no trainable parameter lies below {dead[0]}.{self.config.kind}: the loss could move "
                 "nothing. Unfreeze blocks up to there, put adapters on them, or choose a higher layer"
@@ -319,6 +326,14 @@ class AlignmentObjective:
                 "one pair of some, and centre=True takes their mean away: raise batch_size, lower "
                 "languages_per_batch, or pass centre=False"
             )
+
+
+def _reaches(values: Tensor, parameters: list[nn.Parameter]) -> bool:
+    """Whether a gradient gets from some values to a parameter; inputs made to require grad are none."""
+    if not values.requires_grad or not parameters:
+        return False
+    found = torch.autograd.grad(values.sum(), parameters, allow_unused=True, retain_graph=True)
+    return any(gradient is not None for gradient in found)
 
 
 def _loaded(pairs: ParallelPairs | str | Path, config: AlignmentConfig) -> ParallelPairs:

@@ -14,7 +14,7 @@ from transformers.training_args import TrainingArguments
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.monitor.callback import AlignmentCallback
 from xalign.training.config import AlignmentConfig
-from xalign.training.layers import AUTO
+from xalign.training.layers import AUTO, parse_layers
 from xalign.training.objective import AlignmentObjective, AlignmentStep
 
 LANGUAGES_EVERY = 10
@@ -72,7 +72,7 @@ class _WithAlignment:
         if processing is None:
             raise ArgumentError("the trainer has no processing_class; pass the model's tokenizer there")
         self.alignment = alignment
-        self._align_auto = alignment.layer == AUTO
+        self._align_auto = parse_layers(alignment.layer) == AUTO
         self.objective = AlignmentObjective(
             trainer.model,
             getattr(processing, "tokenizer", processing),
@@ -129,7 +129,10 @@ class _WithAlignment:
         accumulated = trainer.current_gradient_accumulation_steps
         scale = 1 / accumulated if trainer._is_loss_scaled(num_items_in_batch) else 1.0
         alternate = alignment.mode == "alternate" and not return_outputs
-        if alternate and (step * accumulated + micro_step + 1) % alignment.alternate_every:
+        if (
+            alternate
+            and (step * trainer.args.gradient_accumulation_steps + micro_step + 1) % alignment.alternate_every
+        ):
             return task()
         if alternate:
             return scale * trainer._align(model, step, micro_step)
