@@ -25,11 +25,11 @@ from torch import nn
 from xalign import measure
 from xalign.babel import load_babel, write_pairs
 from xalign.babel.examine import WITH_SEPARATOR, token_loss
-from xalign.babel.pretrain import pad_documents
 from xalign.babel.splits import take_meanings
 from xalign.babel.tokenizer import SEPARATOR
-from xalign.babel.transfer import intents
+from xalign.babel.transfer import intent_logits, intents
 from xalign.metrics.intervals import bootstrap_interval
+from xalign.model.encode import pad_documents
 from xalign.training.objective import AlignmentObjective
 
 ARMS = {
@@ -97,13 +97,8 @@ def train(start, arm, seed):
     nn.init.normal_(head.weight, std=0.02)
     nn.init.zeros_(head.bias)
 
-    def logits(sentences):
-        batch = tokenizer(
-            [f"{sentence} {SEPARATOR}" for sentence in sentences], padding=True, return_tensors="pt"
-        )
-        states = model.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-        last = batch["attention_mask"].sum(1) - 1
-        return head(states.last_hidden_state[torch.arange(len(last)), last])
+    def logits(meanings, code):
+        return intent_logits(model.model, head, tokenizer, [meaning.sentence(code) for meaning in meanings])
 
     def documents(step):
         """The step's pairs, each as a translation one way or the other, and two sentences alone."""
@@ -126,7 +121,7 @@ def train(start, arm, seed):
     for step in range(STEPS):
         batch = order.sample(learnt, BATCH)
         truth = torch.tensor([number[meaning.intent] for meaning in batch])
-        loss = nn.functional.cross_entropy(logits([m.sentence("eng_Latn") for m in batch]), truth)
+        loss = nn.functional.cross_entropy(logits(batch, "eng_Latn"), truth)
         loss = loss + model(**documents(step)).loss
         if ARMS[arm]:
             loss = loss + objective(step)
@@ -140,8 +135,7 @@ def train(start, arm, seed):
     truth = torch.tensor([number[meaning.intent] for meaning in tested])
     with torch.no_grad():
         accuracy = {
-            code: (logits([m.sentence(code) for m in tested]).argmax(1) == truth).double().mean().item()
-            for code in LANGUAGES
+            code: (logits(tested, code).argmax(1) == truth).double().mean().item() for code in LANGUAGES
         }
     return {"accuracy": accuracy, "cpu_seconds": seconds} | look(model, tokenizer)
 

@@ -27,7 +27,6 @@ from xalign.model.encode import (
     encode,
     make_batches,
     pad_id_of,
-    refuse_unknown_ids,
     vocabulary_of,
 )
 from xalign.model.layouts import Layout
@@ -189,9 +188,9 @@ class Measurement:
                 pool_special_tokens=pool_special_tokens,
                 context=context,
                 truncate=truncate,
+                vocabulary=vocabulary,
                 ids=ids,
             )
-            refuse_unknown_ids(encoded, vocabulary)
             batches = make_batches(encoded.lines, token_budget=token_budget, pad_id=pad_id)
             return _Side(encoded, batches)
 

@@ -14,6 +14,8 @@ from transformers import (
 )
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
+from tests.monitor.training import COMMON as MONITORED
+from tests.monitor.training import SENTENCES
 from tests.tiny import make_model, make_tokenizer
 from xalign import ParallelPairs, load_pairs
 from xalign.training.config import AlignmentConfig
@@ -21,17 +23,10 @@ from xalign.training.trainer import with_alignment
 
 BUNDLED = load_pairs("bundled")
 ENGLISH = BUNDLED["deu_Latn"].pivot_sentences
-SENTENCES = BUNDLED["deu_Latn"].sentences[100:164]
-COMMON = {
+COMMON = MONITORED | {
     "max_steps": 1,
     "per_device_train_batch_size": 2,
     "learning_rate": 1e-3,
-    "logging_steps": 1,
-    "report_to": "none",
-    "use_cpu": True,
-    "disable_tqdm": True,
-    "seed": 3,
-    "save_strategy": "no",
     "max_grad_norm": 0.0,
 }
 

@@ -7,12 +7,12 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from xalign.babel.lexicon import LANGUAGES
-from xalign.babel.pretrain import pad_documents
 from xalign.babel.splits import take_meanings
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.transfer import transfer_task
 from xalign.babel.write import write_pairs
 from xalign.measurement import MeasureOptions, measure
+from xalign.model.encode import pad_documents
 
 WITH_SEPARATOR = MeasureOptions(template=f"{{text}} {SEPARATOR}", template_pooled=True)
 """Measures sentences as they stand in training: with the separator behind them, which is pooled too."""
@@ -37,17 +37,18 @@ def examine(
     held_out = write_pairs(pairs, 0, "held_out")
     with_separator = measure(model, tokenizer, held_out, metrics=["nasca"], **WITH_SEPARATOR)
     plain = measure(model, tokenizer, held_out, metrics=["nasca"])
+    unseen = take_meanings(4 * pairs, 1, "held_out")
+    texts = {code: [meaning.sentence(code) for meaning in unseen] for code in LANGUAGES.values()}
     return {
         "nasca": {code: with_separator.score("nasca", code) for code in held_out},
         "nasca_plain": {code: plain.score("nasca", code) for code in held_out},
         "floor": {code: with_separator.floor("nasca", code) for code in held_out},
         "sentence_loss": {
-            code: token_loss(model, tokenizer, [("", text) for text in texts])
-            for code, texts in _texts(4 * pairs).items()
+            code: token_loss(model, tokenizer, [("", text) for text in sentences])
+            for code, sentences in texts.items()
         },
         "translation_loss": {
             code: token_loss(model, tokenizer, list(zip(texts["eng_Latn"], texts[code], strict=True)))
-            for texts in [_texts(4 * pairs)]
             for code in held_out
         },
         "transfer": [asdict(transfer_task(model, tokenizer, seed=seed)) for seed in range(seeds)],
@@ -79,8 +80,3 @@ def token_loss(
         total += model(**inputs).loss.item() * counted
         count += counted
     return total / count
-
-
-def _texts(n: int) -> dict[str, list[str]]:
-    meanings = take_meanings(n, 1, "held_out")
-    return {code: [meaning.sentence(code) for meaning in meanings] for code in LANGUAGES.values()}

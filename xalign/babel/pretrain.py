@@ -1,12 +1,10 @@
 """How Babel's models learn: their shape, their documents, and the trainer that feeds one to the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from torch.utils.data import IterableDataset
 from transformers import (
     LlamaConfig,
@@ -19,6 +17,7 @@ from transformers import (
 
 from xalign.babel.tokenizer import make_tokenizer
 from xalign.babel.write import write_documents
+from xalign.model.encode import pad_documents
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,3 @@ class _Documents(IterableDataset[list[int]]):
         run = self._run
         for document in write_documents(run.mixture, run.seed, run.single_share):
             yield [*self._tokenizer(document)["input_ids"], self._tokenizer.eos_token_id]
-
-
-def pad_documents(documents: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    """Pads documents on the right to one batch; padding is masked and has no loss."""
-    longest = max(map(len, documents))
-    ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in documents])
-    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in documents])
-    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}

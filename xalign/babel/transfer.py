@@ -97,12 +97,7 @@ def transfer_task(
     nn.init.zeros_(head.bias)
 
     def logits(meanings: Sequence[Meaning], language: str) -> Tensor:
-        texts = [f"{meaning.sentence(language)} {SEPARATOR}" for meaning in meanings]
-        batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
-        states = body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-        last = batch["attention_mask"].sum(1) - 1
-        found: Tensor = head(states[torch.arange(len(texts)), last])
-        return found
+        return intent_logits(body, head, tokenizer, [meaning.sentence(language) for meaning in meanings])
 
     def labels(meanings: Sequence[Meaning]) -> Tensor:
         return torch.tensor([label[meaning.intent] for meaning in meanings])
@@ -131,3 +126,15 @@ def transfer_task(
             for language in LANGUAGES.values()
         }
     return Transfer(accuracy, truth.bincount().max().item() / len(truth), examples, seed)
+
+
+def intent_logits(
+    body: nn.Module, head: nn.Module, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]
+) -> Tensor:
+    """What a linear head makes of the separator behind each sentence; [sentence, intent]."""
+    texts = [f"{sentence} {SEPARATOR}" for sentence in sentences]
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    states = body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    last = batch["attention_mask"].sum(1) - 1
+    found: Tensor = head(states[torch.arange(len(texts)), last])
+    return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.console import Console
 
-from xalign.errors import ArgumentError, MissingExtraError, ReportError
+from xalign.errors import ArgumentError, MissingExtraError
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -36,11 +36,9 @@ def demo(
     missing = [package for package in ("accelerate", "matplotlib") if find_spec(package) is None]
     if missing:
         raise MissingExtraError(f"the demo needs {' and '.join(missing)}: pip install 'xalign[train,plot]'")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise ReportError(f"out={str(out)!r} cannot be written: {error.strerror}; name another one") from None
+    from xalign.results.saved import check_folder
+
+    check_folder(out, overwrite=True)
     import torch
     import transformers
     from transformers.trainer_callback import PrinterCallback

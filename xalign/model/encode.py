@@ -78,6 +78,7 @@ def encode(
     pool_special_tokens: bool = True,
     context: int | None = None,
     truncate: bool = False,
+    vocabulary: int | None = None,
     ids: Sequence[str] | None = None,
 ) -> Encoded:
     """Tokenizes sentences, one by one and without padding, whatever the tokenizer's own settings are.
@@ -93,11 +94,12 @@ def encode(
             pooled.
         context: The most tokens the model takes.
         truncate: Cuts longer sentences to `context` instead of refusing them.
+        vocabulary: How many tokens the model embeds.
         ids: Names of the sentences for error messages; row numbers where absent.
 
     Raises:
         ArgumentError: A template without `{text}` or that changes the sentence, a sentence longer than the
-            context, or one without any token to pool.
+            context, one without any token to pool, or ids that the model does not embed.
     """
     names = ids if ids is not None else [str(row) for row in range(len(sentences))]
     texts, spans = zip(*(_fill(template, sentence, language) for sentence in sentences), strict=True)
@@ -141,6 +143,7 @@ def encode(
     empty = [name for name, line in zip(names, pooled, strict=True) if not any(line)]
     if empty:
         raise ArgumentError(f"sentence(s) {', '.join(empty[:5])}{where} have no token to pool")
+    refuse_unknown_ids(tokens, vocabulary)
     return Encoded(
         ids=tuple(tokens),
         pooled=tuple(pooled),
@@ -171,21 +174,34 @@ def make_batches(
     waiting = sorted(rows_of, key=lambda line: len(line[0]), reverse=True)
     batches = []
     while waiting:
-        longest = len(waiting[0][0])
-        count = len(waiting) if token_budget is None else max(1, token_budget // longest)
+        count = len(waiting) if token_budget is None else max(1, token_budget // len(waiting[0][0]))
         count = count if size is None else min(count, size)
         taken, waiting = waiting[:count], waiting[count:]
+        ids, masks = zip(*taken, strict=True)
         batches.append(
             Batch(
-                input_ids=torch.tensor([ids + (pad_id,) * (longest - len(ids)) for ids, _ in taken]),
-                attention_mask=torch.tensor(
-                    [(1,) * len(ids) + (0,) * (longest - len(ids)) for ids, _ in taken]
-                ),
-                pooled=torch.tensor([mask + (False,) * (longest - len(mask)) for _, mask in taken]),
+                input_ids=_padded(ids, pad_id),
+                attention_mask=_padded([(1,) * len(line) for line in ids], 0),
+                pooled=_padded(masks, False),
                 rows=tuple(tuple(rows_of[line]) for line in taken),
             )
         )
     return batches
+
+
+def pad_documents(documents: Sequence[Sequence[int]], pad_id: int = 0) -> dict[str, Tensor]:
+    """One batch to learn from, padded on the right: ids, mask, and labels; padding has no loss."""
+    return {
+        "input_ids": _padded(documents, pad_id),
+        "attention_mask": _padded([[1] * len(ids) for ids in documents], 0),
+        "labels": _padded(documents, -100),
+    }
+
+
+def _padded(lines: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Lines of different lengths as one tensor, filled up on the right."""
+    longest = max(map(len, lines))
+    return torch.tensor([[*line, *[value] * (longest - len(line))] for line in lines])
 
 
 def pad_id_of(tokenizer: PreTrainedTokenizerBase, below: int | None = None) -> int:
@@ -222,9 +238,9 @@ def vocabulary_of(model: Any) -> int | None:
     return getattr(embedding, "num_embeddings", None)
 
 
-def refuse_unknown_ids(encoded: Encoded, vocabulary: int | None) -> None:
-    """An error where sentences hold ids that the model does not embed: the tokenizer is another model's."""
-    largest = max(max(ids) for ids in encoded.ids)
+def refuse_unknown_ids(lines: Iterable[Sequence[int]], vocabulary: int | None) -> None:
+    """An error where lines hold ids that the model does not embed: the tokenizer is another model's."""
+    largest = max(map(max, lines))
     if vocabulary is not None and largest >= vocabulary:
         raise ArgumentError(
             f"the tokenizer gave token id {largest}, and the model embeds {vocabulary} tokens: pass the "

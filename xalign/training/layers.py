@@ -121,9 +121,9 @@ def choose_layer(
     report = measure(model, tokenizer, held_out, [metric], **options)
     margins: dict[int, float] = {}
     scores: dict[int, float] = {}
+    share = 1 / len(held_out)
     for row in report.to_rows():
         if isinstance(row["layer"], int):
-            share = 1 / len(held_out)
             scores[row["layer"]] = scores.get(row["layer"], 0.0) + share * row["value"]
             margins[row["layer"]] = margins.get(row["layer"], 0.0) + share * (row["value"] - row["floor"])
     with_headroom = [block for block in scores if scores[block] <= HEADROOM] or list(scores)

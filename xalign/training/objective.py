@@ -245,8 +245,6 @@ class AlignmentObjective:
         """
         step, micro_step = whole_number("step", step), whole_number("micro_step", micro_step)
         config, model = self.config, self.model if model is None else model
-        if not config.weight and not self._replay:
-            return torch.zeros((), device=device_of(model))
         rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         total = torch.zeros((), device=device_of(model))
         replay_loss = None

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, PairsError
-from xalign.model.encode import Encoded, Line, Template, encode, refuse_unknown_ids
+from xalign.model.encode import Line, Template, encode
 from xalign.pairs.parallel import ParallelPairs
 
 FEWEST_PER_LANGUAGE = 8
@@ -96,8 +96,8 @@ class PairStream:
             )
         _warn_about_copies(pairs)
 
-        def sentences(language: str, side: Sequence[str], ids: Sequence[str]) -> Encoded:
-            encoded = encode(
+        def lines(language: str, side: Sequence[str], ids: Sequence[str]) -> list[Line]:
+            return encode(
                 tokenizer,
                 side,
                 language=language,
@@ -105,17 +105,17 @@ class PairStream:
                 template_pooled=template_pooled,
                 context=context,
                 truncate=truncate,
+                vocabulary=vocabulary,
                 ids=ids,
-            )
-            refuse_unknown_ids(encoded, vocabulary)
-            return encoded
+            ).lines
 
         self._lines: dict[str, tuple[list[Line], list[Line]]] = {}
         pivot: list[Line] = []
+        is_multiway = pairs.is_multiway
         for language, bitext in pairs.items():
-            if not pivot or not pairs.is_multiway:
-                pivot = sentences(pairs.pivot, bitext.pivot_sentences, bitext.ids).lines
-            self._lines[language] = sentences(language, bitext.sentences, bitext.ids).lines, pivot
+            if not (pivot and is_multiway):
+                pivot = lines(pairs.pivot, bitext.pivot_sentences, bitext.ids)
+            self._lines[language] = lines(language, bitext.sentences, bitext.ids), pivot
         self._meanings = _meanings(pairs)
 
     def rows(self, step: int, micro_step: int = 0, rank: int = 0) -> list[tuple[str, int]]:

@@ -3,13 +3,12 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.encode import pad_documents
 from xalign.model.read import device_of
 
 
@@ -62,15 +61,8 @@ class Replay:
         """The mean loss per token of a batch of documents, in nats."""
         order = random.Random(f"replay {self._seed} {step} {micro_step} {rank}")
         drawn = order.sample(self._documents, self._batch_size)
-        longest = max(map(len, drawn))
-        ids = torch.tensor([line + [self._pad_id] * (longest - len(line)) for line in drawn])
-        mask = torch.tensor([[1] * len(line) + [0] * (longest - len(line)) for line in drawn])
-        inputs: dict[str, Any] = {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "labels": ids.masked_fill(mask == 0, -100),
-        }
         device = device_of(model)
-        output = model(**{name: values.to(device) for name, values in inputs.items()}, use_cache=False)
+        inputs = {name: values.to(device) for name, values in pad_documents(drawn, self._pad_id).items()}
+        output = model(**inputs, use_cache=False)
         loss: Tensor = output.loss
         return loss

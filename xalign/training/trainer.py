@@ -129,12 +129,10 @@ class _WithAlignment:
         accumulated = trainer.current_gradient_accumulation_steps
         scale = 1 / accumulated if trainer._is_loss_scaled(num_items_in_batch) else 1.0
         alternate = alignment.mode == "alternate" and not return_outputs
-        if (
-            alternate
-            and (step * trainer.args.gradient_accumulation_steps + micro_step + 1) % alignment.alternate_every
-        ):
-            return task()
         if alternate:
+            turn = step * trainer.args.gradient_accumulation_steps + micro_step + 1
+            if turn % alignment.alternate_every:
+                return task()
             return scale * trainer._align(model, step, micro_step)
         result = task()
         pull = scale * trainer._align(model, step, micro_step)
