@@ -40,7 +40,7 @@ ARMS = {
     "contrastive-all": {"loss": "contrastive", "layer": "all"},
     "neuron_state-middle": {"loss": "neuron_state", "layer": 3},
 }
-STEPS, EXAMPLES, BATCH, PAIRS, LEARNING_RATE = 250, 1000, 32, 32, 5e-4
+STEPS, EXAMPLES, BATCH, PAIRS, LEARNING_RATE = 250, 2000, 32, 32, 5e-4
 COMMON = {
     "batch_size": PAIRS,
     "temperature": 0.1,

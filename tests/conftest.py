@@ -9,6 +9,7 @@ os.environ |= {
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
     "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",  # tiny models are slower on two threads, and far slower on a busy machine
 }
 
 import pytest

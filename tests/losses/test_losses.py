@@ -5,11 +5,11 @@ import pytest
 import torch
 from numpy.random import RandomState
 
-from xalign.errors import ArgumentError
+from xalign.errors import XAlignError
 from xalign.losses.contrastive import contrastive
 from xalign.losses.cosine import cosine
 from xalign.losses.neuron_state import neuron_state, smooth_state
-from xalign.losses.similarity import in_batch
+from xalign.losses.similarity import in_batch, is_same
 
 # The anchors and candidates of the reference figures (Liu and Niehues' own loss statements, executed).
 LANGUAGE = torch.from_numpy(RandomState(0).randn(4, 6))
@@ -177,6 +177,27 @@ def test_what_is_seen_in_a_batch():
     assert torch.equal(shifted.accuracy, in_batch(LANGUAGE, PIVOT, languages=GROUPS).accuracy)
     same = in_batch(LANGUAGE, PIVOT, same=torch.zeros(4, dtype=torch.long))
     assert same.negative.tolist() == [0.0] * 4
+    assert same.accuracy.tolist() == [0.0] * 4
+
+
+def test_pairs_with_one_mark_in_common_are_no_negatives():
+    marks = torch.tensor([[0, 4], [1, 5], [1, 6], [3, 6]])  # 1 and 2 share the first, 2 and 3 the second
+    assert is_same(marks, marks).nonzero().tolist() == [
+        *([0, 0], [1, 1], [1, 2], [2, 1], [2, 2], [2, 3], [3, 2], [3, 3])
+    ]
+    found = contrastive(LANGUAGE, PIVOT, temperature=0.2, direction="to_pivot", same=marks)
+    scores = torch.nn.functional.cosine_similarity(LANGUAGE[:, None], PIVOT[None], dim=2) / 0.2
+    kept = [[0, 1, 2, 3], [0, 1, 3], [0, 2], [0, 1, 3]]
+    terms = [scores[i, kept[i]].logsumexp(0) - scores[i, i] for i in range(4)]
+    assert found.item() == pytest.approx((sum(terms) / 4).item(), rel=1e-12)
+
+
+def test_autocast_takes_no_precision_away():
+    one, other = LANGUAGE.float(), PIVOT.float()
+    plain = contrastive(one, other)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (one @ other.T).dtype == torch.bfloat16
+        assert contrastive(one, other) == plain
 
 
 @pytest.mark.parametrize(
@@ -196,8 +217,14 @@ def test_what_is_seen_in_a_batch():
         (lambda: cosine(LANGUAGE[:0], PIVOT[:0]), "no pair"),
         (lambda: neuron_state(LANGUAGE, PIVOT), "between 0 and 1; see smooth_state"),
         (lambda: smooth_state(LANGUAGE, sharpness=0), "sharpness=0 must be above 0"),
+        (lambda: contrastive([[1.0]], PIVOT), "language must be a tensor of floating-point numbers"),
+        (lambda: cosine(LANGUAGE, PIVOT.long()), "pivot must be a tensor of floating-point numbers"),
+        (lambda: contrastive(LANGUAGE, PIVOT, same=torch.arange(3)), r"same has shape \(3,\).* per pair, 4"),
+        (lambda: contrastive(LANGUAGE, PIVOT, languages=GROUPS[:2]), "languages has shape"),
+        (lambda: contrastive(LANGUAGE, PIVOT, languages=PIVOT), "languages must be a tensor of whole"),
+        (lambda: contrastive(LANGUAGE, PIVOT, extra=PIVOT[:, :3]), r"extra must be \[sentence, 6\]"),
     ],
 )
 def test_bad_input(call, message):
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(XAlignError, match=message):
         call()

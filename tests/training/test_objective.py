@@ -9,7 +9,9 @@ from tests.tiny import FAMILIES, make_model, make_tokenizer
 from tests.training.runs import BUNDLED, gradients_of, relative_difference, rows_of, training_pairs
 from xalign import ParallelPairs
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
+from xalign.losses.similarity import is_same
 from xalign.training import pair_forward
+from xalign.training.config import AlignmentConfig
 from xalign.training.objective import AlignmentObjective
 
 HELD_OUT = rows_of(BUNDLED, 100, 150)
@@ -71,7 +73,7 @@ def by_hand(objective, block, state, weighted, temperature=0.05):
 @pytest.mark.parametrize("languages_per_batch", [1, 2, 4])
 def test_the_losses_are_those_written_by_hand(languages_per_batch):
     objective = make_objective(languages_per_batch=languages_per_batch, weight=2.0, seed=2)
-    assert len({objective._stream._meanings[code][row] for code, row in objective.pairs_of(0)}) == 8
+    assert len({mark for pair in objective._stream.draw(0).same.tolist() for mark in pair}) == 16
     expected = 2 * by_hand(objective, 1, "hidden", weighted=False)
     assert objective(0).item() == pytest.approx(expected.item(), rel=1e-5)
     objective = make_objective(
@@ -184,9 +186,16 @@ def test_pairs_of_one_meaning_are_no_negatives():
         pairs = ParallelPairs(texts)
     objective = make_objective(pairs=pairs, batch_size=8, languages_per_batch=2)
     drawn = objective._stream.draw(0)
-    meaning = dict(zip(drawn.names, drawn.same.tolist(), strict=True))
-    assert meaning["deu_Latn", "0"] == meaning["deu_Latn", "1"] == meaning["spa_Latn", "1"]
-    assert len(set(meaning.values())) == 3
+    same = is_same(drawn.same, drawn.same)
+    masked = {
+        frozenset((one, other))
+        for one, row in zip(drawn.names, same, strict=True)
+        for other, shared in zip(drawn.names, row, strict=True)
+        if shared and one != other
+    }
+    one_pivot = {frozenset((("deu_Latn", row), ("spa_Latn", row))) for row in "0123"}
+    # Not the second "Danke." and the first "Gracias.": no sentence is in both pairs.
+    assert masked == one_pivot | {frozenset((("deu_Latn", "0"), ("deu_Latn", "1")))}
 
 
 def test_weight_zero_runs_nothing():
@@ -222,6 +231,17 @@ def test_replay_adds_the_loss_of_its_documents(tmp_path):
     assert objective._replay.loss(model, 0, 0, 0) == objective._replay.loss(model, 0, 0, 0)
 
 
+def test_replay_without_the_alignment_loss():
+    texts = list(HELD_OUT["deu_Latn"].sentences[:16])
+    objective = make_objective(weight=0.0, replay=texts)
+    assert objective.is_active
+    loss = objective(0)
+    assert objective.last.replay_loss == loss.detach()
+    assert objective.last.loss is None
+    assert not make_objective(weight=0.0, replay=texts, replay_weight=0.0).is_active
+    assert not make_objective(weight=0.0).is_active
+
+
 def test_what_the_last_call_saw():
     objective = make_objective(weight=3.0)
     loss = objective(0)
@@ -238,6 +258,27 @@ def test_auto_takes_the_layer_with_the_highest_margin_and_headroom():
     assert objective.reason.startswith(f"block {block}: mexa ")
     states = make_objective(layer="auto", held_out=HELD_OUT, loss="neuron_state")
     assert ": nasca " in states.reason
+
+
+def test_auto_measures_every_held_out_set_in_the_languages_trained():
+    both = [HELD_OUT.only(["deu_Latn"]), HELD_OUT.only(["spa_Latn", "zho_Hans"])]
+    options = {"layer": "auto", "languages": ["deu_Latn", "spa_Latn"]}
+    together = make_objective(held_out=HELD_OUT, **options)
+    config = AlignmentConfig(batch_size=8, held_out=both[1], **options)
+    apart = AlignmentObjective(
+        make_model("llama"), make_tokenizer(), training_pairs(), held_out=both[0], config=config
+    )
+    assert apart.held_out == both
+    assert apart.reason == together.reason
+    with pytest.raises(ArgumentError, match="held_out has none of the languages trained on, deu_Latn"):
+        make_objective(layer="auto", held_out=HELD_OUT.only(["rus_Cyrl"]), languages=["deu_Latn"])
+
+
+def test_auto_cuts_what_is_trained_cut():
+    long = {"eng_Latn": ["It rains. " * 300] + ["a b"], "deu_Latn": ["Es regnet. " * 300] + ["c d"]}
+    with pytest.raises(ArgumentError, match=r"an alignment loss: max_length="):
+        make_objective(layer="auto", held_out=ParallelPairs(long))
+    assert make_objective(layer="auto", held_out=ParallelPairs(long), max_length=20).layers
 
 
 def test_adapters_and_half_precision():
@@ -272,6 +313,8 @@ def test_a_model_frozen_or_broken_on_the_way():
     objective.model.requires_grad_(False)
     with pytest.raises(ModelError, match="has no gradient: nothing trainable lies below its layers now"):
         objective(0)
+    with torch.no_grad(), pytest.raises(ModelError, match=r"asked for under torch.no_grad\(\)"):
+        make_objective()(0)
     objective = make_objective()
     with torch.no_grad():
         objective.model.model.layers[0].mlp.down_proj.weight.fill_(float("nan"))
@@ -287,6 +330,7 @@ def test_identical_sentences_are_counted():
 
 
 FROZEN = make_model("llama").requires_grad_(False)
+SMALL = make_model("llama", vocab_size=499)
 
 
 @pytest.mark.parametrize(
@@ -324,6 +368,7 @@ FROZEN = make_model("llama").requires_grad_(False)
         ({"chunk_size": 0}, ArgumentError, "chunk_size=0 must be at least 1"),
         ({"gather": True, "loss": "cosine"}, ArgumentError, "gather=True has no meaning"),
         ({"centre": 1}, ArgumentTypeError, "centre=1 must be true or false"),
+        ({"max_length": 1}, ArgumentError, "max_length=1 must be at least 2"),
         ({"languages_per_batch": 5}, ArgumentError, "languages_per_batch=5 must be at most 4"),
         ({"batch_size": 6, "languages_per_batch": 4}, ArgumentError, "leaves one pair of some"),
         ({"batch_size": 101, "languages_per_batch": 1}, PairsError, r"too few pairs in .*deu_Latn \(100\)"),
@@ -335,6 +380,8 @@ FROZEN = make_model("llama").requires_grad_(False)
         ({"model": FROZEN}, ModelError, "no trainable parameter lies below 1.hidden"),
         ({"pairs": "nowhere"}, PairsError, "nowhere"),
         ({"model": make_model("llama", vocab_size=300)}, ArgumentError, "the model embeds 300 tokens: pass"),
+        ({"model": make_model("bert"), "replay": ["a b c"] * 8}, ModelError, "and BertModel is none; leave"),
+        ({"replay": ["a b"] * 7 + ["\U0001f600"], "model": SMALL}, ArgumentError, "embeds 499 tokens"),
     ],
 )
 def test_bad_input(options, error, message):
@@ -346,11 +393,17 @@ def test_bad_input(options, error, message):
 
 
 def test_config_or_fields():
-    from xalign.training.config import AlignmentConfig
-
     config = AlignmentConfig(batch_size=4, layer=0)
     built = AlignmentObjective(make_model("llama"), make_tokenizer(), training_pairs(), config=config)
     assert built.layers == {0: 1.0}
+    carried = AlignmentConfig(pairs=training_pairs(), batch_size=4, layer=0)
+    assert AlignmentObjective(make_model("llama"), make_tokenizer(), config=carried).pairs is carried.pairs
+    with pytest.raises(ArgumentError, match=r"pairs= and config.pairs are both given and differ"):
+        AlignmentObjective(make_model("llama"), make_tokenizer(), HELD_OUT, config=carried)
+    with pytest.raises(ArgumentError, match="no pairs to train on: give pairs="):
+        AlignmentObjective(make_model("llama"), make_tokenizer())
+    with pytest.raises(ArgumentTypeError, match="config must be an AlignmentConfig, not dict"):
+        AlignmentObjective(make_model("llama"), make_tokenizer(), training_pairs(), config={"layer": 1})
     with pytest.raises(ArgumentError, match=r"give config= or its fields \(layer\), not both"):
         AlignmentObjective(make_model("llama"), make_tokenizer(), training_pairs(), config=config, layer=1)
     with pytest.raises(ArgumentTypeError, match="tokenizer must be a transformers tokenizer, not str"):

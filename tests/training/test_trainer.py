@@ -5,7 +5,7 @@ import torch
 from transformers import BitsAndBytesConfig, EvalPrediction, LlamaForCausalLM, Trainer
 
 from tests.monitor.training import equal_to_the_bit, result_of
-from tests.tiny import make_model
+from tests.tiny import make_model, make_tokenizer
 from tests.training.runs import (
     BUNDLED,
     first_gradients,
@@ -114,6 +114,34 @@ def test_what_is_logged_and_that_evaluation_stays_the_tasks():
         data_collator=trainer.data_collator,
     )
     assert plain.evaluate()["eval_loss"] == evaluated[-1]["eval_loss"]
+
+
+def test_replay_alone_is_logged():
+    texts = list(BUNDLED["deu_Latn"].sentences[150:170])
+    trainer = make_trainer(alignment={"weight": 0.0, "replay": texts}, max_steps=2)
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    assert all(row["replay_loss"] > 0 and "align_loss" not in row for row in rows)
+
+
+def test_a_trainer_that_does_without_compute_loss_is_told():
+    class OwnLoss(Trainer):
+        def training_step(self, model, inputs, num_items_in_batch=None):
+            loss = model(**self._prepare_inputs(inputs)).loss
+            self.accelerator.backward(loss)
+            return loss.detach()
+
+    plain = make_trainer()
+    trainer = with_alignment(OwnLoss)(
+        model=plain.model,
+        args=plain.args,
+        train_dataset=plain.train_dataset,
+        data_collator=plain.data_collator,
+        processing_class=make_tokenizer(),
+        alignment=AlignmentConfig(pairs=training_pairs(), batch_size=8),
+    )
+    with pytest.raises(ArgumentError, match="OwnLoss computes its loss without compute_loss"):
+        trainer.train()
 
 
 def test_a_second_run_draws_from_the_beginning():

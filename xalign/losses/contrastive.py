@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from xalign.errors import ArgumentError
 from xalign.losses.gather import gathered
-from xalign.losses.similarity import centred, checked_sides, cosines
+from xalign.losses.similarity import centred, check_marks, checked_sides, cosines, is_same
 
 Direction = Literal["to_pivot", "from_pivot", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("to_pivot", "from_pivot", "both")
@@ -22,7 +22,7 @@ def contrastive(
     temperature: float = 0.05,
     direction: Direction = "both",
     languages: Int[Tensor, " pair"] | None = None,
-    same: Int[Tensor, " pair"] | None = None,
+    same: Int[Tensor, "pair *mark"] | None = None,
     extra: Float[Tensor, "extra width"] | None = None,
     detach_pivot: bool = False,
     gather: bool = False,
@@ -45,7 +45,8 @@ def contrastive(
         direction: Whose candidates are whose.
         languages: A number per pair, equal within a language. If given, each language's vectors and the
             pivot's lose their mean over the batch first, so that a sentence is not told by its language.
-        same: A number per pair, equal for pairs of one meaning: those are not each other's negatives.
+        same: A number per pair, equal for pairs of one meaning: those are not each other's negatives. Or
+            several per pair, of which one must be equal.
         extra: Further pivot sentences, negatives for every sentence in direction `to_pivot`.
         detach_pivot: No gradient reaches the pivot side: the languages move, and the pivot stays.
         gather: Candidates of all processes; each process's loss is over its own sentences, and the mean
@@ -71,6 +72,12 @@ def contrastive(
         raise ArgumentError(f"direction={direction!r} must be one of {', '.join(DIRECTIONS)}")
     if extra is not None and direction == "from_pivot":
         raise ArgumentError("extra holds pivot sentences; direction='from_pivot' has none to tell apart")
+    check_marks("languages", languages, len(pivot))
+    check_marks("same", same, len(pivot))
+    if extra is not None and (extra.dim() != 2 or extra.shape[1] != pivot.shape[1]):
+        raise ArgumentError(
+            f"extra must be [sentence, {pivot.shape[1]}] like pivot; it is {tuple(extra.shape)}"
+        )
     if detach_pivot:
         pivot = pivot.detach()
         extra = None if extra is None else extra.detach()
@@ -92,7 +99,7 @@ def contrastive(
     own = slice(first, first + n)
     targets = torch.arange(first, first + n, device=language.device)
     # A pair of the same meaning is no negative; the pair itself stays.
-    hidden = (same[own].unsqueeze(1) == same.unsqueeze(0)).scatter(1, targets.unsqueeze(1), False)
+    hidden = is_same(same[own], same).scatter(1, targets.unsqueeze(1), False)
 
     def towards(anchors: Tensor, candidates: Tensor, hidden: Tensor) -> Tensor:
         scores = (cosines(anchors[own], candidates) / temperature).masked_fill(hidden, -torch.inf)

@@ -38,7 +38,7 @@ def neuron_state(
     temperature: float = 0.1,
     direction: Direction = "both",
     languages: Int[Tensor, " pair"] | None = None,
-    same: Int[Tensor, " pair"] | None = None,
+    same: Int[Tensor, "pair *mark"] | None = None,
     detach_pivot: bool = False,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
@@ -57,7 +57,7 @@ def neuron_state(
         temperature: As in `contrastive`, and so are the others.
         direction: Whose candidates are whose.
         languages: A number per pair, equal within a language, for centring.
-        same: A number per pair, equal for pairs of one meaning.
+        same: As in `contrastive`.
         detach_pivot: No gradient reaches the pivot side.
         gather: Candidates of all processes.
 

@@ -7,13 +7,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 
 
 def checked_sides(
     language: Float[Tensor, "pair width"], pivot: Float[Tensor, "pair width"]
 ) -> tuple[Float[Tensor, "pair width"], Float[Tensor, "pair width"]]:
     """Both sides, in float32 at least, or an error where they are no pairs."""
+    for name, side in (("language", language), ("pivot", pivot)):
+        if not isinstance(side, Tensor) or not side.is_floating_point():
+            raise ArgumentTypeError(f"{name} must be a tensor of floating-point numbers, not {side!r:.60}")
     if language.dim() != 2 or language.shape != pivot.shape:
         raise ArgumentError(
             f"language and pivot must both be [pair, width]; they are {tuple(language.shape)} and "
@@ -49,13 +52,27 @@ def centred(
 def cosines(
     rows: Float[Tensor, "row width"], columns: Float[Tensor, "column width"]
 ) -> Float[Tensor, "row column"]:
-    """Cosines of all rows with all columns; 0 where a vector is zero."""
-    return normalize(rows, dim=1) @ normalize(columns, dim=1).T
+    """Cosines of all rows with all columns, as precise under autocast; 0 where a vector is zero."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return normalize(rows, dim=1) @ normalize(columns, dim=1).T
 
 
-def rivals(same: Int[Tensor, " pair"]) -> Bool[Tensor, "pair pair"]:
-    """Which pairs are each other's negatives: those of another meaning."""
-    return same.unsqueeze(0) != same.unsqueeze(1)
+def is_same(
+    rows: Int[Tensor, "row *mark"], columns: Int[Tensor, "column *mark"]
+) -> Bool[Tensor, "row column"]:
+    """Which pairs are of one meaning, and so no negatives: those with a mark in common."""
+    equal = rows.unsqueeze(1) == columns.unsqueeze(0)
+    return equal if equal.dim() == 2 else equal.flatten(2).any(dim=2)
+
+
+def check_marks(name: str, marks: Int[Tensor, "pair *mark"] | None, pairs: int) -> None:
+    """An error where what is told of each pair is not whole numbers, one row per pair."""
+    if marks is None:
+        return
+    if not isinstance(marks, Tensor) or marks.is_floating_point():
+        raise ArgumentTypeError(f"{name} must be a tensor of whole numbers, not {marks!r:.60}")
+    if not marks.dim() or len(marks) != pairs:
+        raise ArgumentError(f"{name} has shape {tuple(marks.shape)}; it takes a row per pair, {pairs}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +80,8 @@ class InBatch:
     """How well a batch's pairs are told apart, for logs.
 
     Attributes:
-        accuracy: Per pair, 1 where the sentence's nearest pivot sentence is its own, chance 1 / pairs.
+        accuracy: Per pair, 1 where the sentence's nearest pivot sentence is its own, chance 1 / pairs; 0
+            without any negative.
         positive: Per pair, the cosine of its two sides.
         negative: Per pair, its mean cosine with its negatives; 0 without any.
     """
@@ -79,7 +97,7 @@ def in_batch(
     pivot: Float[Tensor, "pair width"],
     *,
     languages: Int[Tensor, " pair"] | None = None,
-    same: Int[Tensor, " pair"] | None = None,
+    same: Int[Tensor, "pair *mark"] | None = None,
 ) -> InBatch:
     """Accuracy of a batch as the contrastive loss sees it, and mean cosines as they are, not centred.
 
@@ -97,11 +115,11 @@ def in_batch(
     if languages is not None:
         similarity = cosines(centred(language, languages), centred(pivot, torch.zeros_like(languages)))
     own = torch.arange(len(similarity), device=similarity.device)
-    negative = rivals(own if same is None else same)
+    negative = ~is_same(*2 * [own if same is None else same])
     others = similarity.masked_fill(~negative, -torch.inf).amax(dim=1)
     count = negative.sum(dim=1).clamp(min=1)
     return InBatch(
-        accuracy=(similarity.diagonal() > others).to(similarity.dtype),
+        accuracy=((similarity.diagonal() > others) & negative.any(dim=1)).to(similarity.dtype),
         positive=plain.diagonal(),
         negative=plain.masked_fill(~negative, 0.0).sum(dim=1) / count,
     )

@@ -135,8 +135,8 @@ def encode(
         if too_long and not truncate:
             raise ArgumentError(
                 f"{len(too_long)} sentence(s){where} have more tokens than the model's context of {context}: "
-                f"{', '.join(too_long[:5])}{' …' if len(too_long) > 5 else ''}; pass truncate=True to cut "
-                "them, or leave them out"
+                f"{', '.join(too_long[:5])}{' …' if len(too_long) > 5 else ''}; cut them with "
+                "truncate=True (an alignment loss: max_length=), or leave them out"
             )
         tokens = [line[:context] for line in tokens]
         pooled, own = ([line[:context] for line in masks] for masks in (pooled, own))

@@ -132,11 +132,7 @@ def _read_batch(
 
     def reader(wanted: Sequence[Reading]) -> VisitFn:
         def look(values: Float[Tensor, "batch token width"]) -> None:
-            if values.shape[:2] != batch.pooled.shape:
-                raise ModelError(
-                    f"the states have {values.shape[1]} tokens where {batch.pooled.shape[1]} were given: the "
-                    "model adds tokens of its own, as prompt tuning does; measure the model without them"
-                )
+            check_tokens(values, batch)
             # Under autocast the forward computes in half precision, and pooling would too.
             with torch.autocast(values.device.type, enabled=False):
                 for reading in wanted:
@@ -157,6 +153,15 @@ def _read_batch(
     if not finite[0]:
         raise ModelError(_first_not_finite(model, model_map, batch))
     return pooled
+
+
+def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> None:
+    """An error where the states are of other tokens than those that were given."""
+    if values.shape[:2] != batch.pooled.shape:
+        raise ModelError(
+            f"the states have {values.shape[1]} tokens where {batch.pooled.shape[1]} were given: the model "
+            "adds tokens of its own, as prompt tuning does; use the model without them"
+        )
 
 
 def state_of(

@@ -1,6 +1,7 @@
 """`visit`: the one door to a model's inside, and the only file that registers hooks."""
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -67,7 +68,9 @@ def visit(
     places = {site: model_map.place(site) for site in fns}
     called = getattr(model, "_orig_mod", model)
     door = _Door(fns, early_exit)
+    outside = len(_OPEN.doors)
     with ExitStack() as stack:
+        stack.callback(door.shut)
 
         def keep(handle: RemovableHandle) -> None:
             stack.callback(handle.remove)
@@ -93,6 +96,8 @@ def visit(
         except _ForwardLeft as left:
             if left.door is not door:  # an outer visit's
                 raise
+            for left_too in _OPEN.doors[outside:]:
+                left_too.shut()
         door.leave()
 
 
@@ -103,12 +108,21 @@ class _ForwardLeft(BaseException):
         self.door = door
 
 
+class _OpenDoors(threading.local):
+    """The doors whose forward is under way, in the order in which they opened."""
+
+    def __init__(self) -> None:
+        self.doors: list[_Door] = []
+
+
+_OPEN = _OpenDoors()
+
+
 class _Door:
     """Counts what fires in one forward, and hands each tensor to its function in the common shape."""
 
     def __init__(self, fns: Mapping[Site, VisitFn], early_exit: bool) -> None:
         self._fns, self._early_exit = fns, early_exit
-        self._is_open = False
         self._forwards = 0
         self._fired: Counter[Site] = Counter()
         self._fired_outside = False
@@ -116,12 +130,13 @@ class _Door:
         self._tokens = torch.Size()
 
     def open(self, module: nn.Module, args: Any) -> None:  # noqa: ARG002
-        self._is_open = True
+        self.shut()
+        _OPEN.doors.append(self)
         self._forwards += 1
         self._fired.clear()
 
     def close(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
-        self._is_open = False
+        self.shut()
         silent = [str(site) for site in self._fns if not self._fired[site]]
         if silent:
             raise ModelError(
@@ -129,6 +144,10 @@ class _Door:
                 "something bypasses their modules; print(map_model(model)) shows which they are, layout= "
                 "overrides them"
             )
+
+    def shut(self) -> None:
+        if self in _OPEN.doors:
+            _OPEN.doors.remove(self)
 
     def leave(self) -> None:
         if self._fired_outside and not self._forwards:
@@ -161,7 +180,8 @@ class _Door:
         return hook
 
     def _pass(self, site: Site, place: Place, raw: Tensor) -> Tensor | None:
-        if self._is_open:
+        is_open = self in _OPEN.doors
+        if is_open:
             self._fired[site] += 1
             if self._fired[site] > 1:
                 raise ModelError(
@@ -179,8 +199,7 @@ class _Door:
         if place.half:
             given, rest = given[..., : place.width], given[..., place.width :]
         new = self._fns[site](given)
-        if self._early_exit and self._is_open and self._fired.keys() == self._fns.keys():
-            self._is_open = False
+        if self._early_exit and is_open and self._fired.keys() == self._fns.keys():
             raise _ForwardLeft(self)
         if new is None:
             return None

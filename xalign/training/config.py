@@ -12,6 +12,7 @@ from xalign.training.layers import parse_layers
 KINDS = {"contrastive": "hidden", "cosine": "hidden", "neuron_state": "gate"}
 """Loss -> the kind of site it reads where none is named."""
 DEFAULT_POOLS = {"contrastive": "mean", "cosine": "mean", "neuron_state": "weighted"}
+DEFAULT_TEMPERATURES = {"contrastive": 0.05, "cosine": 0.05, "neuron_state": 0.1}
 
 
 def _option(default: Any, text: str) -> Any:
@@ -43,7 +44,9 @@ class AlignmentConfig:
     chunk_size: int | None = _option(
         None, "Runs the pairs so many at a time, with the gradient of the whole batch, to save memory."
     )
-    temperature: float = _option(0.05, "Temperature of the contrastive losses, above 0.")
+    temperature: float | None = _option(
+        None, "Temperature of the contrastive losses, above 0; the loss's own where empty."
+    )
     direction: str = _option("both", "Who picks whom: 'to_pivot', 'from_pivot' or 'both'.")
     kind: str | None = _option(
         None, "Kind of site: 'hidden', 'inner', 'attn_out', 'mlp_out' or 'gate'; the loss's own where empty."
@@ -87,12 +90,14 @@ class AlignmentConfig:
         parse_layers(self.layer)
         for name in ("weight", "replay_weight"):
             setattr(self, name, positive(name, getattr(self, name), zero=True))
-        self.temperature = positive("temperature", self.temperature)
+        temperature = DEFAULT_TEMPERATURES[self.loss] if self.temperature is None else self.temperature
+        self.temperature = positive("temperature", temperature)
         for name, least in (("batch_size", 1), ("alternate_every", 2), ("replay_batch_size", 1), ("seed", 0)):
             setattr(self, name, whole_number(name, getattr(self, name), least))
-        for name in ("chunk_size", "languages_per_batch", "max_length"):
+        # A sentence cut to one token is the beginning of any.
+        for name, least in (("chunk_size", 1), ("languages_per_batch", 1), ("max_length", 2)):
             value = getattr(self, name)
-            setattr(self, name, None if value is None else whole_number(name, value, least=1))
+            setattr(self, name, None if value is None else whole_number(name, value, least))
         if self.batch_size < 2 and self.loss != "cosine":
             raise ArgumentError(
                 f"batch_size={self.batch_size}: {self.loss} tells each pair from the others of its batch, so "

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from torch import nn
@@ -43,7 +44,7 @@ def parse_layers(choice: LayerChoice) -> dict[int | float, float] | str:
         pairs = [(_number(layer, choice), _number(weight or "1", choice)) for layer, _, weight in items]
     elif isinstance(choice, Mapping):
         pairs = list(choice.items())
-    elif isinstance(choice, int | float):
+    elif isinstance(choice, Real):
         pairs = [(choice, 1.0)]
     elif isinstance(choice, Sequence):
         pairs = [(layer, 1.0) for layer in choice]
@@ -53,20 +54,22 @@ def parse_layers(choice: LayerChoice) -> dict[int | float, float] | str:
         raise ArgumentError(f"layer={choice!r} names no layer")
     for layer, weight in pairs:
         for value in (layer, weight):
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(value, Real):
                 raise ArgumentTypeError(f"layer={choice!r}: {value!r:.60} is no number")
         if not weight > 0 or math.isinf(weight):
             raise ArgumentError(f"layer={choice!r}: weight {weight} must be above 0")
         if layer < 0:
             raise ArgumentError(f"layer={choice!r}: {layer} is negative; blocks are counted from 0")
-        if isinstance(layer, float) and not 0 < layer <= 1:
+        if not isinstance(layer, Integral) and not 0 < layer <= 1:
             raise ArgumentError(
                 f"layer={choice!r}: {layer} is a share of the depth and must lie in (0, 1]; blocks are "
                 "whole numbers"
             )
     if len({layer for layer, _ in pairs}) < len(pairs):
         raise ArgumentError(f"layer={choice!r} names a layer twice")
-    return {layer: float(weight) for layer, weight in pairs}
+    return {
+        int(layer) if isinstance(layer, Integral) else float(layer): float(weight) for layer, weight in pairs
+    }
 
 
 def blocks_of(layers: Mapping[int | float, float] | str, n_layers: int) -> dict[int, float]:
@@ -100,7 +103,7 @@ def blocks_of(layers: Mapping[int | float, float] | str, n_layers: int) -> dict[
 def choose_layer(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    held_out: ParallelPairs,
+    held_out: Sequence[ParallelPairs],
     metric: str,
     options: MeasureOptions,
 ) -> tuple[int, str]:
@@ -111,21 +114,24 @@ def choose_layer(
     Args:
         model: The model.
         tokenizer: Its tokenizer.
-        held_out: Pairs that are not trained on.
+        held_out: Sets of pairs that are not trained on; each language of each counts the same.
         metric: `nasca` for losses on gates, `mexa` for losses on hidden states.
         options: Of `measure`.
 
     Returns:
         The block, and why it was taken, in words.
     """
-    report = measure(model, tokenizer, held_out, [metric], **options)
     margins: dict[int, float] = {}
     scores: dict[int, float] = {}
-    share = 1 / len(held_out)
-    for row in report.to_rows():
-        if isinstance(row["layer"], int):
-            scores[row["layer"]] = scores.get(row["layer"], 0.0) + share * row["value"]
-            margins[row["layer"]] = margins.get(row["layer"], 0.0) + share * (row["value"] - row["floor"])
+    share = 1 / sum(map(len, held_out))
+    for row in (
+        row
+        for pairs in held_out
+        for row in measure(model, tokenizer, pairs, [metric], **options).to_rows()
+        if isinstance(row["layer"], int)
+    ):
+        scores[row["layer"]] = scores.get(row["layer"], 0.0) + share * row["value"]
+        margins[row["layer"]] = margins.get(row["layer"], 0.0) + share * (row["value"] - row["floor"])
     with_headroom = [block for block in scores if scores[block] <= HEADROOM] or list(scores)
     best = max(with_headroom, key=lambda block: margins[block])
     return best, (

@@ -25,7 +25,7 @@ from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.training.config import AlignmentConfig
 from xalign.training.layers import AUTO, blocks_of, choose_layer, parse_layers
-from xalign.training.pair_forward import PairForward, States, is_sharded, unwrapped
+from xalign.training.pair_forward import PairForward, States, is_sharded, refuse_unsupported, unwrapped
 from xalign.training.pair_stream import PairBatch, PairStream
 from xalign.training.replay import Replay
 
@@ -35,14 +35,14 @@ class AlignmentStep:
     """What one call of an objective saw, for logs; detached, on the model's device.
 
     Attributes:
-        loss: The alignment loss, without its weight.
-        in_batch: Accuracy and cosines per pair, mean over the layers.
+        loss: The alignment loss, without its weight; None with weight 0.
+        in_batch: Accuracy and cosines per pair, mean over the layers; None with weight 0.
         codes: Per pair, its language.
         replay_loss: The language-modelling loss of the replayed text, if any.
     """
 
-    loss: Float[Tensor, ""]
-    in_batch: InBatch
+    loss: Float[Tensor, ""] | None
+    in_batch: InBatch | None
     codes: list[str]
     replay_loss: Float[Tensor, ""] | None
 
@@ -56,9 +56,9 @@ class AlignmentObjective:
     Args:
         model: The model being trained; plain, PEFT, quantised, DDP, FSDP2 or compiled.
         tokenizer: Its tokenizer.
-        pairs: Training pairs, or what `load_pairs` takes.
-        held_out: Pairs to measure on: refused where `pairs` share a sentence with them, and what
-            `layer="auto"` measures.
+        pairs: Training pairs, or what `load_pairs` takes; those of `config` where absent.
+        held_out: Pairs to measure on, beside those of `config`: refused where `pairs` share a sentence with
+            them, and what `layer="auto"` measures.
         layout: Module paths, for an architecture that is not known.
         config: What is asked for, whole; or give its fields.
         **options: The fields of `AlignmentConfig`.
@@ -67,13 +67,15 @@ class AlignmentObjective:
         config: What was asked for.
         layers: Block -> weight, summing to 1; empty until `"auto"` has been settled.
         reason: Why `"auto"` took its layer.
+        is_active: Whether a call has a loss at all; with weight 0 and without replay it has none.
         last: What the last call saw.
 
     Raises:
         ArgumentError: A bad option, a layer that does not exist, `"auto"` without held-out pairs, a sentence
             longer than the context.
         PairsError: Too few pairs of a language, or pairs that are measured too.
-        ModelError: Nothing to train below the layer, reentrant checkpointing, an unknown architecture.
+        ModelError: Nothing to train below the layer, reentrant checkpointing, FSDP1, DataParallel, ZeRO-3, an
+            unknown architecture, or replay on a model that is no causal language model.
 
     Reference:
         Liu and Niehues (2025), Middle-Layer Representation Alignment.
@@ -91,7 +93,7 @@ class AlignmentObjective:
         self,
         model: nn.Module,
         tokenizer: PreTrainedTokenizerBase,
-        pairs: ParallelPairs | str | Path,
+        pairs: ParallelPairs | str | Path | None = None,
         *,
         held_out: ParallelPairs | str | Path | None = None,
         layout: Layout | None = None,
@@ -100,18 +102,25 @@ class AlignmentObjective:
     ) -> None:
         if config is not None and options:
             raise ArgumentError(f"give config= or its fields ({', '.join(options)}), not both")
+        if not isinstance(config, AlignmentConfig | None):
+            raise ArgumentTypeError(f"config must be an AlignmentConfig, not {type(config).__name__}")
         self.config = config = AlignmentConfig(**options) if config is None else config
+        if pairs is not None and config.pairs is not None and pairs is not config.pairs:
+            raise ArgumentError("pairs= and config.pairs are both given and differ; give one of them")
+        pairs = config.pairs if pairs is None else pairs
+        if pairs is None:
+            raise ArgumentError("no pairs to train on: give pairs=, a path or ParallelPairs")
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise ArgumentTypeError(
                 f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}"
             )
         self.model, self._tokenizer, self._layout = model, tokenizer, layout
         n_layers = map_model(model, layout).n_layers
-        self.pairs = _loaded(pairs, config)
+        self.pairs = _loaded(pairs, config.pivot)
         if config.languages is not None:
             self.pairs = self.pairs.only(config.languages)
         self.held_out: list[ParallelPairs] = []
-        context = context_of(model, tokenizer)
+        context, vocabulary = context_of(model, tokenizer), vocabulary_of(model)
         limits = [limit for limit in (context, config.max_length) if limit is not None]
         self._stream = PairStream(
             self.pairs,
@@ -123,10 +132,10 @@ class AlignmentObjective:
             template_pooled=config.template_pooled,
             context=min(limits, default=None),
             truncate=config.max_length is not None,
-            vocabulary=vocabulary_of(model),
+            vocabulary=vocabulary,
         )
         self._refuse_too_small_groups()
-        pad_id = pad_id_of(tokenizer, below=vocabulary_of(model))
+        pad_id = pad_id_of(tokenizer, below=vocabulary)
         self._forward = PairForward(
             kind=config.kind,  # type: ignore[arg-type]
             state=smooth_state if config.loss == "neuron_state" else Tensor.float,
@@ -137,21 +146,27 @@ class AlignmentObjective:
             layout=layout,
         )
         self._replay = None
-        if config.replay is not None:
+        if config.replay is not None and config.replay_weight:
+            if not getattr(unwrapped(model), "can_generate", lambda: False)():
+                raise ModelError(
+                    f"replay is the loss of a causal language model, and {type(unwrapped(model)).__name__} "
+                    "is none; leave replay out"
+                )
             self._replay = Replay(
                 config.replay,
                 tokenizer,
                 batch_size=config.replay_batch_size,
                 pad_id=pad_id,
                 context=context,
+                vocabulary=vocabulary,
                 seed=config.seed,
             )
         self.layers: dict[int, float] = {}
         self.reason: str | None = None
         self.last: AlignmentStep | None = None
-        held_out = config.held_out if held_out is None else held_out
-        if held_out is not None:
-            self.hold_out(_loaded(held_out, config))
+        for source in (held_out, config.held_out):
+            if source is not None:
+                self.hold_out(_loaded(source, config.pivot))
         layers = parse_layers(config.layer)
         if layers == AUTO:
             self.choose_layer()
@@ -192,18 +207,31 @@ class AlignmentObjective:
             )
         config = self.config
         options = MeasureOptions(
-            template=config.template, template_pooled=config.template_pooled, layout=self._layout
+            template=config.template,
+            template_pooled=config.template_pooled,
+            truncate=config.max_length is not None,
+            layout=self._layout,
         )
         metric = "mexa" if config.kind == "hidden" else "nasca"
-        block, self.reason = choose_layer(self.model, self._tokenizer, self.held_out[0], metric, options)
+        held_out = [
+            pairs.only([code for code in pairs if code in self.pairs])
+            for pairs in self.held_out
+            if set(pairs) & set(self.pairs)
+        ]
+        if not held_out:
+            raise ArgumentError(
+                f"layer={AUTO!r}: held_out has none of the languages trained on, {', '.join(self.pairs)}"
+            )
+        block, self.reason = choose_layer(self.model, self._tokenizer, held_out, metric, options)
         self.layers = {block: 1.0}
 
     def probe(self) -> None:
         """Runs one short sentence, to find out now whether a gradient will reach the model.
 
         Raises:
-            ModelError: A layer below which nothing is trained, or reentrant checkpointing.
+            ModelError: A layer below which nothing is trained, or a set-up that is not supported.
         """
+        refuse_unsupported(self.model)
         self._refuse_reentrant()
         shortest = min(self._stream.draw(0).pivot_lines, key=lambda line: len(line[0]))
         # A gradient that enters in the middle of a sharded model finds weights let go: there, only the flag.
@@ -223,6 +251,11 @@ class AlignmentObjective:
             )
 
     # One micro-batch.
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a call has a loss at all."""
+        return bool(self.config.weight) or self._replay is not None
 
     def pairs_of(self, step: int, micro_step: int = 0, rank: int = 0) -> list[tuple[str, int]]:
         """The language and the row of each pair that a call with these arguments compares."""
@@ -248,11 +281,12 @@ class AlignmentObjective:
         rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         total = torch.zeros((), device=device_of(model))
         replay_loss = None
-        if self._replay is not None and config.replay_weight:
+        if self._replay is not None:
             replay_loss = self._replay.loss(unwrapped(model), step, micro_step, rank)
             total = total + config.replay_weight * replay_loss
             replay_loss = replay_loss.detach()
         if not config.weight:
+            self.last = AlignmentStep(None, None, [], replay_loss)
             return total
         pairs = self._stream.draw(step, micro_step, rank)
         lines = [*pairs.language_lines, *pairs.pivot_lines]
@@ -266,18 +300,20 @@ class AlignmentObjective:
             )
         if not loss.requires_grad:
             raise ModelError(
-                "the alignment loss has no gradient: nothing trainable lies below its layers now"
+                "the alignment loss has no gradient: nothing trainable lies below its layers now, or it was "
+                "asked for under torch.no_grad()"
             )
         self.last = AlignmentStep(loss.detach(), seen, [code for code, _ in pairs.names], replay_loss)
         return total + config.weight * loss
 
     def _compare(self, pairs: PairBatch, states: States, zero: Tensor) -> tuple[Tensor, InBatch]:
         config, n = self.config, len(pairs.names)
-        languages, same = pairs.languages.to(zero.device), pairs.same.to(zero.device)
-        groups = languages if config.centre and config.loss != "cosine" else None
         loss, seen = zero, []
         for weight, values in zip(self.layers.values(), states, strict=True):
             language, pivot = values[:n], values[n:]
+            same = pairs.same.to(values.device)
+            is_centred = config.centre and config.loss != "cosine"
+            groups = pairs.languages.to(values.device) if is_centred else None
             if config.loss == "cosine":
                 pull = cosine(language, pivot, detach_pivot=config.detach_pivot)
             else:
@@ -285,18 +321,18 @@ class AlignmentObjective:
                 pull = compare(
                     language,
                     pivot,
-                    temperature=config.temperature,
+                    temperature=config.temperature,  # type: ignore[arg-type]
                     direction=config.direction,  # type: ignore[arg-type]
                     languages=groups,
                     same=same,
                     detach_pivot=config.detach_pivot,
                     gather=config.gather,
                 )
-            loss = loss + weight * pull
+            loss = loss + weight * pull.to(zero.device)
             seen.append(in_batch(language, pivot, languages=groups, same=same))
         return loss, InBatch(
             *(
-                torch.stack([getattr(one, name) for one in seen]).mean(dim=0)
+                torch.stack([getattr(one, name).to(zero.device) for one in seen]).mean(dim=0)
                 for name in ("accuracy", "positive", "negative")
             )
         )
@@ -334,7 +370,5 @@ def _reaches(values: Tensor, parameters: list[nn.Parameter]) -> bool:
     return any(gradient is not None for gradient in found)
 
 
-def _loaded(pairs: ParallelPairs | str | Path, config: AlignmentConfig) -> ParallelPairs:
-    if isinstance(pairs, ParallelPairs):
-        return pairs
-    return load_pairs(pairs, languages=config.languages, pivot=config.pivot)
+def _loaded(pairs: ParallelPairs | str | Path, pivot: str) -> ParallelPairs:
+    return pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs, pivot=pivot)

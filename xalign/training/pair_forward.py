@@ -15,7 +15,7 @@ from xalign.errors import ModelError
 from xalign.model.capture import capture
 from xalign.model.encode import Batch, Line, make_batches
 from xalign.model.layouts import Layout
-from xalign.model.read import device_of, pool, run, token_weights
+from xalign.model.read import check_tokens, device_of, pool, run, token_weights
 from xalign.model.sites import Kind, Pool, Site
 
 States = list[Float[Tensor, "line width"]]
@@ -88,6 +88,7 @@ class PairForward:
         sites = [Site(self.kind, block) for block in blocks]
         # DDP counts which parameters took part: beside a task's forward the pairs may go past it, alone not.
         whole = is_sharded(model) or (isinstance(model, DistributedDataParallel) and self.alternate)
+        whole = whole or _hooks_its_forward(model)
         called = model if whole else unwrapped(model)
         self._say_what_costs_more(model, whole)
         zero = torch.zeros((), device=device_of(model))
@@ -96,17 +97,22 @@ class PairForward:
             # Reached by a whole forward only. A gradient that entered in the middle of a sharded block would
             # find its weights not gathered.
             zero = 0.0 * output[0].float().sum()
-        weights = token_weights(batch.pooled, self.pool).to(zero.device)
-        with torch.autocast(zero.device.type, enabled=False):
-            return [pool(self.state(found[site]), weights, self.pool) for site in sites], zero
+        weights = token_weights(batch.pooled, self.pool)
+        states = []
+        for values in (found[site] for site in sites):
+            check_tokens(values, batch)
+            with torch.autocast(values.device.type, enabled=False):
+                states.append(pool(self.state(values), weights.to(values.device), self.pool))
+        return states, zero
 
     def _say_what_costs_more(self, model: nn.Module, whole: bool) -> None:
         if self._has_said or not (whole or _is_compiled(model)):
             return
         self._has_said = True
         warnings.warn(
-            "the forward of the pairs runs whole, head included: blocks of a sharded model, and DDP in "
-            "mode='alternate', must finish what they begin. It costs more, and gives the same gradient"
+            "the forward of the pairs runs whole, head included: blocks of a sharded model, DDP in "
+            "mode='alternate', and aLoRA adapters must finish what they begin. It costs more, and gives the "
+            "same gradient"
             if whole
             else "the forward of the pairs runs uncompiled, and ends after the last block needed",
             UserWarning,
@@ -127,6 +133,29 @@ def is_sharded(model: nn.Module) -> bool:
     from torch.distributed.tensor import DTensor
 
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def refuse_unsupported(model: nn.Module) -> None:
+    """An error for what splits a model in a way in which a second forward finds no weights, or no gradient.
+
+    Raises:
+        ModelError: FSDP1, `nn.DataParallel` or DeepSpeed ZeRO-3.
+    """
+    if isinstance(model, nn.DataParallel):
+        raise ModelError(
+            "nn.DataParallel copies the model for each forward, and an alignment loss beside it sees none; "
+            "start a process per GPU with torchrun (DDP), or show one GPU with CUDA_VISIBLE_DEVICES=0"
+        )
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise ModelError("FSDP1 is not supported; FSDP2 is: pass fsdp_version=2 in fsdp_config")
+    if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
+        raise ModelError("DeepSpeed ZeRO-3 is not supported; use ZeRO-1 or 2, DDP, or FSDP2")
+
+
+def _hooks_its_forward(model: nn.Module) -> bool:
+    """Whether the model's own forward registers hooks, which would stay if it were left (PEFT's aLoRA)."""
+    adapters = getattr(unwrapped(model), "peft_config", {})
+    return any(getattr(adapter, "alora_invocation_tokens", None) for adapter in adapters.values())
 
 
 def _is_compiled(model: nn.Module) -> bool:

@@ -27,14 +27,15 @@ class PairBatch:
         language_lines: Per pair, the sentence as token ids and which of them are pooled.
         pivot_lines: Per pair, the same of the pivot sentence.
         languages: Per pair, the number of its language.
-        same: Per pair, the number of its meaning: pairs that share a sentence on either side share it.
+        same: Per pair, a number of its sentence and one of its pivot sentence: pairs that share either are no
+            negatives of each other.
     """
 
     names: list[tuple[str, str]]
     language_lines: list[Line]
     pivot_lines: list[Line]
     languages: Int[Tensor, " pair"]
-    same: Int[Tensor, " pair"]
+    same: Int[Tensor, "pair 2"]
 
 
 class PairStream:
@@ -116,7 +117,7 @@ class PairStream:
             if not (pivot and is_multiway):
                 pivot = lines(pairs.pivot, bitext.pivot_sentences, bitext.ids)
             self._lines[language] = lines(language, bitext.sentences, bitext.ids), pivot
-        self._meanings = _meanings(pairs)
+        self._numbers = _numbers(pairs)
 
     def rows(self, step: int, micro_step: int = 0, rank: int = 0) -> list[tuple[str, int]]:
         """The language and the row of each pair of a micro-batch.
@@ -143,28 +144,21 @@ class PairStream:
             language_lines=[self._lines[code][0][row] for code, row in rows],
             pivot_lines=[self._lines[code][1][row] for code, row in rows],
             languages=torch.tensor([codes.index(code) for code, _ in rows]),
-            same=torch.tensor([self._meanings[code][row] for code, row in rows]),
+            same=torch.tensor([self._numbers[code][row] for code, row in rows]),
         )
 
 
-def _meanings(pairs: ParallelPairs) -> dict[str, list[int]]:
-    """A number per pair; pairs that share a sentence, or are linked by such pairs, have the same."""
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
+def _numbers(pairs: ParallelPairs) -> dict[str, list[tuple[int, int]]]:
+    """Per pair, a number of its sentence in its language and one of its pivot sentence."""
+    seen: dict[tuple[str, str], int] = {}
 
-    def root(sentence: tuple[str, str]) -> tuple[str, str]:
-        parent.setdefault(sentence, sentence)
-        while parent[sentence] != sentence:
-            parent[sentence] = parent[parent[sentence]]
-            sentence = parent[sentence]
-        return sentence
+    def number(language: str, text: str) -> int:
+        return seen.setdefault((language, text), len(seen))
 
-    for language, bitext in pairs.items():
-        for text, pivot_text in zip(bitext.sentences, bitext.pivot_sentences, strict=True):
-            parent[root((language, text))] = root((pairs.pivot, pivot_text))
-    numbers: dict[tuple[str, str], int] = {}
     return {
         language: [
-            numbers.setdefault(root((pairs.pivot, text)), len(numbers)) for text in bitext.pivot_sentences
+            (number(language, text), number(pairs.pivot, pivot_text))
+            for text, pivot_text in zip(bitext.sentences, bitext.pivot_sentences, strict=True)
         ]
         for language, bitext in pairs.items()
     }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.model.encode import pad_documents
+from xalign.model.encode import pad_documents, refuse_unknown_ids
 from xalign.model.read import device_of
 
 
@@ -21,10 +21,12 @@ class Replay:
         batch_size: Documents per micro-batch.
         pad_id: The id to pad with.
         context: The most tokens of a document; the rest is not read.
+        vocabulary: How many tokens the model embeds.
         seed: Another seed, other documents.
 
     Raises:
-        ArgumentError: A file that cannot be read, fewer documents than a batch takes, an empty document.
+        ArgumentError: A file that cannot be read, fewer documents than a batch takes, an empty document, or
+            ids that the model does not embed.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Replay:
         batch_size: int,
         pad_id: int,
         context: int | None,
+        vocabulary: int | None,
         seed: int,
     ) -> None:
         if isinstance(texts, str | Path):
@@ -55,6 +58,7 @@ class Replay:
         self._documents = [[*ids, *([] if ids[-1:] == end else end)][:context] for ids in coded]
         if any(len(ids) < 2 for ids in self._documents):
             raise ArgumentError("replay holds a document of fewer than 2 tokens, which has no loss")
+        refuse_unknown_ids(self._documents, vocabulary)
         self._batch_size, self._pad_id, self._seed = batch_size, pad_id, seed
 
     def loss(self, model: nn.Module, step: int, micro_step: int, rank: int) -> Tensor:

@@ -1,6 +1,5 @@
 """`with_alignment`: any Hugging Face or TRL trainer, with an alignment loss added to its own."""
 
-from collections import defaultdict
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -16,6 +15,7 @@ from xalign.monitor.callback import AlignmentCallback
 from xalign.training.config import AlignmentConfig
 from xalign.training.layers import AUTO, parse_layers
 from xalign.training.objective import AlignmentObjective, AlignmentStep
+from xalign.training.pair_forward import refuse_unsupported
 
 LANGUAGES_EVERY = 10
 
@@ -62,7 +62,7 @@ class _WithAlignment:
     def __init__(self, *args: Any, alignment: AlignmentConfig, **kwargs: Any) -> None:
         if not isinstance(alignment, AlignmentConfig):
             raise ArgumentTypeError(f"alignment must be an AlignmentConfig, not {type(alignment).__name__}")
-        if alignment.pairs is None:
+        if alignment.pairs is None:  # before the trainer prepares its data
             raise ArgumentError(
                 "alignment has no pairs; give AlignmentConfig(pairs=...), a path or ParallelPairs"
             )
@@ -76,17 +76,18 @@ class _WithAlignment:
         self.objective = AlignmentObjective(
             trainer.model,
             getattr(processing, "tokenizer", processing),
-            alignment.pairs,
             config=replace(alignment, layer="all") if self._align_auto else alignment,
         )
+        self.objective.config = alignment
         self._align_log = _AlignmentLog()
         self._align_place = (-1, 0)
-        trainer.add_callback(_AtTrainBegin(self))
+        trainer.add_callback(_InTraining(self))
 
     def _begin_alignment(self) -> None:
         """Checks against what callbacks measure, and settles `layer="auto"`, before the first step."""
         trainer: Any = self
         self.objective.model = trainer.model
+        refuse_unsupported(trainer.model_wrapped)
         self._align_log, self._align_place = _AlignmentLog(), (-1, 0)
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, AlignmentCallback) and callback.pairs not in self.objective.held_out:
@@ -123,7 +124,7 @@ class _WithAlignment:
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
             )
 
-        if not model.training or not (alignment.weight or alignment.replay):
+        if not model.training or not self.objective.is_active:
             return task()
         step, micro_step = trainer._next_align_place()
         accumulated = trainer.current_gradient_accumulation_steps
@@ -153,6 +154,14 @@ class _WithAlignment:
         self._align_place = (step, micro_step)
         return self._align_place
 
+    def _refuse_without_loss(self) -> None:
+        """An error after a step in which the trainer never asked for a loss."""
+        if self.objective.is_active and self._align_place[0] < 0:
+            raise ArgumentError(
+                f"{type(self).__mro__[2].__name__} computes its loss without compute_loss, to which the "
+                "alignment loss is added: call AlignmentObjective in its training step"
+            )
+
     def _is_loss_scaled(self, num_items_in_batch: Tensor | int | None) -> bool:
         """Whether the trainer takes what `compute_loss` returns as already divided by the micro-batches."""
         trainer: Any = self
@@ -172,42 +181,47 @@ class _AlignmentLog:
     """Running means between two rows, over every micro-batch of this process."""
 
     def __init__(self) -> None:
-        self._steps: list[dict[str, Tensor]] = []
-        self._accuracy: dict[str, list[Tensor]] = defaultdict(list)
+        self._means, self._accuracy = _Means(), _Means()
         self._rows = 0
 
     def add(self, step: AlignmentStep) -> None:
-        values = {
-            "align_loss": step.loss,
-            "align_accuracy": step.in_batch.accuracy.mean(),
-            "align_positive": step.in_batch.positive.mean(),
-            "align_negative": step.in_batch.negative.mean(),
-        }
+        if step.loss is not None:
+            self._means.add("align_loss", step.loss)
+        if step.in_batch is not None:
+            for name in ("accuracy", "positive", "negative"):
+                self._means.add(f"align_{name}", getattr(step.in_batch, name).mean())
+            for code, accuracy in zip(step.codes, step.in_batch.accuracy, strict=True):
+                self._accuracy.add(f"align_accuracy_{code}", accuracy)
         if step.replay_loss is not None:
-            values["replay_loss"] = step.replay_loss
-        self._steps.append(values)
-        for code, accuracy in zip(step.codes, step.in_batch.accuracy, strict=True):
-            self._accuracy[code].append(accuracy)
+            self._means.add("replay_loss", step.replay_loss)
 
     def row(self) -> dict[str, float]:
-        if not self._steps:
-            return {}
-        row = {
-            name: torch.stack([step[name] for step in self._steps]).mean().item() for name in self._steps[0]
-        }
-        self._steps.clear()
-        if self._rows % LANGUAGES_EVERY == 0:
-            row |= {
-                f"align_accuracy_{code}": torch.stack(seen).mean().item()
-                for code, seen in sorted(self._accuracy.items())
-            }
-            self._accuracy.clear()
-        self._rows += 1
+        row = self._means.take()
+        if row:
+            if self._rows % LANGUAGES_EVERY == 0:
+                row |= self._accuracy.take()
+            self._rows += 1
         return row
 
 
-class _AtTrainBegin(TrainerCallback):
-    """Calls the trainer when weights and callbacks are what they will be in training."""
+class _Means:
+    """Means of what was added under each name; they wait on the device until they are taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+
+    def add(self, name: str, value: Tensor) -> None:
+        total, count = self._sums.get(name, (torch.zeros_like(value), 0))
+        self._sums[name] = total + value, count + 1
+
+    def take(self) -> dict[str, float]:
+        means = {name: (total / count).item() for name, (total, count) in sorted(self._sums.items())}
+        self._sums.clear()
+        return means
+
+
+class _InTraining(TrainerCallback):
+    """Calls the trainer when weights and callbacks are what they will be in training, and after a step."""
 
     def __init__(self, trainer: _WithAlignment) -> None:
         self._trainer = trainer
@@ -216,3 +230,8 @@ class _AtTrainBegin(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._trainer._begin_alignment()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trainer._refuse_without_loss()
