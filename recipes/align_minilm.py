@@ -96,7 +96,7 @@ before, english_before, auc_before = (
 objective = AlignmentObjective(
     model, tokenizer, pairs, held_out=held_out, seed=arguments.seed, **config["alignment"]
 )
-optimizer = torch.optim.AdamW(model.parameters(), lr=config["learning_rate"])
+optimizer = torch.optim.AdamW(model.parameters(), lr=float(config["learning_rate"]))
 model.eval()  # no dropout: so few steps overfit nothing, and noise blurs what is compared
 started = time.process_time()
 for step in range(config["steps"]):

@@ -23,6 +23,7 @@ from transformers import (
 from trl import TrlParser
 
 from xalign import AlignmentArguments, AlignmentCallback, load_pairs, with_alignment
+from xalign.errors import ArgumentError
 
 
 @dataclass
@@ -42,11 +43,20 @@ class Data:
 
 def blocks_of(files, tokenizer, size):
     """All documents one after the other, cut into blocks; a last one that is not full is left out."""
+    if tokenizer.eos_token_id is None:
+        raise ArgumentError(
+            "the tokenizer has no end-of-sequence token, which parts documents; set its eos_token"
+        )
     ids = []
-    for file in files:
+    for file in [files] if isinstance(files, str) else files:  # YAML may name one file without brackets
         for line in Path(file).read_text(encoding="utf-8").splitlines():
-            ids += [*tokenizer(line)["input_ids"], tokenizer.eos_token_id]
+            if line.strip():
+                ids += [*tokenizer(line)["input_ids"], tokenizer.eos_token_id]
     blocks = [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
+    if not blocks:
+        raise ArgumentError(
+            f"text holds {len(ids)} tokens, fewer than one block={size}; give more, or lower block"
+        )
     return [{"input_ids": block, "labels": block} for block in blocks]
 
 
@@ -57,6 +67,11 @@ def make_trainer(data, training, alignment, model=None, tokenizer=None):
     if model is None:
         # Full precision for the optimizer, whatever the checkpoint is stored in.
         model = AutoModelForCausalLM.from_pretrained(data.model_name_or_path, dtype=torch.float32)
+    context = model.config.max_position_embeddings
+    if not 2 <= data.block <= context:
+        raise ArgumentError(
+            f"block={data.block} must lie between 2 and the model's context of {context} tokens"
+        )
     trainer = with_alignment(Trainer)(
         model=model,
         args=training,
@@ -74,7 +89,7 @@ def make_trainer(data, training, alignment, model=None, tokenizer=None):
 if __name__ == "__main__":
     arguments = TrlParser((Data, TrainingArguments, AlignmentArguments)).parse_args_and_config()
     trainer = make_trainer(*arguments)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     trainer.save_model()
     first, *_, last = [row for row in trainer.state.log_history if "eval_nasca" in row] or [{}, {}]
     for key in (key for key in first if key.startswith("eval_nasca")):

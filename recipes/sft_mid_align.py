@@ -34,12 +34,15 @@ class Data:
 
 def make_trainer(data, training, model_arguments, alignment, model=None, tokenizer=None):
     """Puts it together; `model` and `tokenizer` are loaded unless they are given."""
+    name = model_arguments.model_name_or_path
     if tokenizer is None:
-        tokenizer = AutoTokenizer.from_pretrained(model_arguments.model_name_or_path)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=model_arguments.model_revision)
     if model is None:
         model = AutoModelForCausalLM.from_pretrained(
-            model_arguments.model_name_or_path,
+            name,
+            revision=model_arguments.model_revision,
             dtype=model_arguments.dtype or "auto",
+            attn_implementation=model_arguments.attn_implementation,
             quantization_config=get_quantization_config(model_arguments),
         )
     is_file = data.task_data.endswith((".jsonl", ".json"))
@@ -63,7 +66,7 @@ def make_trainer(data, training, model_arguments, alignment, model=None, tokeniz
 if __name__ == "__main__":
     arguments = TrlParser((Data, SFTConfig, ModelConfig, AlignmentArguments)).parse_args_and_config()
     trainer = make_trainer(*arguments)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     trainer.save_model()
     first, *_, last = [row for row in trainer.state.log_history if "eval_nasca" in row] or [{}, {}]
     for key in (key for key in first if key.startswith(("eval_nasca", "eval_mexa"))):

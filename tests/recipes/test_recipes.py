@@ -1,5 +1,6 @@
 """Recipes: every YAML builds its trainer on a model of its architecture, every smoke twin runs."""
 
+import copy
 import importlib.util
 import json
 import os
@@ -12,8 +13,9 @@ import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 from trl import ModelConfig, SFTConfig, TrlParser
 
-from tests.tiny import ROOT, SIZES, make_tokenizer
+from tests.tiny import ROOT, SIZES, make_model, make_tokenizer
 from xalign import AlignmentArguments
+from xalign.errors import ArgumentError
 from xalign.training.layers import blocks_of, parse_layers
 
 # What each real model is, in the width of a toy: its depth decides which layer a share of it means.
@@ -70,7 +72,9 @@ def test_a_file_builds_its_trainer(path):
         ["--config", str(path), *given]
     )
     family, sizes = MODELS[yaml.safe_load(path.read_text(encoding="utf-8"))["model_name_or_path"]]
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **SIZES | sizes))
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(family, **SIZES | {"max_position_embeddings": 2048} | sizes)
+    )
     trainer = recipe.make_trainer(*parsed, model=model, tokenizer=make_tokenizer())
     assert trainer.objective.layers == blocks_of(parse_layers(0.5), sizes["num_hidden_layers"])
     assert trainer.objective.config.batch_size == 32
@@ -100,6 +104,33 @@ def test_the_smoke_twins_run(name, tmp_path):
     assert "eval_nasca_worst: " in printed
     assert "'align_loss'" in printed
     assert (tmp_path / "out" / "tokenizer.json").exists()
+
+
+def test_text_is_cut_into_full_blocks(tmp_path):
+    recipe, tokenizer = load("continued_pretraining_with_alignment"), make_tokenizer()
+    (tmp_path / "text.txt").write_text("It rains.\n\n  \nGood morning.\n", encoding="utf-8")
+    end = tokenizer.eos_token_id
+    ids = [*tokenizer("It rains.")["input_ids"], end, *tokenizer("Good morning.")["input_ids"], end]
+    blocks = recipe.blocks_of(str(tmp_path / "text.txt"), tokenizer, 4)
+    assert [token for block in blocks for token in block["input_ids"]] == ids[: len(ids) // 4 * 4]
+    assert all(len(block["input_ids"]) == 4 for block in blocks)
+    assert blocks == recipe.blocks_of([tmp_path / "text.txt"], tokenizer, 4)
+    with pytest.raises(ArgumentError, match="text holds .* fewer than one block=500"):
+        recipe.blocks_of([tmp_path / "text.txt"], tokenizer, 500)
+    without = copy.deepcopy(tokenizer)
+    without.eos_token = None
+    with pytest.raises(ArgumentError, match="no end-of-sequence token"):
+        recipe.blocks_of([tmp_path / "text.txt"], without, 4)
+
+
+@pytest.mark.parametrize("block", [1, -5, 513])
+def test_a_block_out_of_range_is_refused(block, tmp_path):
+    recipe = load("continued_pretraining_with_alignment")
+    data = recipe.Data("", [str(SMOKE / "text.txt")], block=block)
+    with pytest.raises(
+        ArgumentError, match=f"block={block} must lie between 2 and the model's context of 512"
+    ):
+        recipe.make_trainer(data, None, None, model=make_model("llama"), tokenizer=make_tokenizer())
 
 
 @pytest.mark.parametrize("where", ["real", "absent"])
