@@ -5,7 +5,7 @@ r"""What makes the neuron-state loss differ from the contrast of hidden states: 
 Aligns all-MiniLM-L6-v2 on NTREX with either state at block 3 or at all blocks, all else equal, and measures
 on FLORES what was trained (NASCA) and what was not (MEXA, retrieval on the final state). Five seeds, paired.
 The same on Babel, with transfer, is benchmarks/transfer.py. Writes state_and_depth.json, from which a second
-call goes on. Needs XALIGN_DATA and the extra that carries the encoder.
+call goes on; with --centre, state_and_depth-centred.json. Needs XALIGN_DATA and the extra that carries the encoder.
 """
 
 import argparse
@@ -32,7 +32,6 @@ COMMON = {
     "temperature": 0.05,
     "batch_size": 32,
     "languages_per_batch": 1,
-    "centre": False,
     "pool": "mean",
     "max_length": 48,
 }
@@ -44,6 +43,7 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("out", type=Path, help="folder for the figures")
 parser.add_argument("--seeds", type=int, default=5)
 parser.add_argument("--steps", type=int, default=60)
+parser.add_argument("--centre", action="store_true", help="take each batch's mean away on either side")
 arguments = parser.parse_args()
 torch.set_num_threads(1)
 arguments.out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,9 @@ def align(arm, seed):
     """One arm with one seed: figures after the steps."""
     model, tokenizer = AutoModel.from_pretrained(MODEL_DIR), AutoTokenizer.from_pretrained(MODEL_DIR)
     torch.manual_seed(seed)
-    objective = AlignmentObjective(model, tokenizer, pairs, held_out=held_out, seed=seed, **COMMON | arm)
+    objective = AlignmentObjective(
+        model, tokenizer, pairs, held_out=held_out, seed=seed, centre=arguments.centre, **COMMON | arm
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     model.eval()  # no dropout, as in recipes/align_minilm.py
     started = time.process_time()
@@ -79,7 +81,7 @@ def align(arm, seed):
     return look(model, tokenizer) | {"cpu_seconds": seconds}
 
 
-kept = arguments.out / "state_and_depth.json"
+kept = arguments.out / f"state_and_depth{'-centred' if arguments.centre else ''}.json"
 found = json.loads(kept.read_text()) if kept.exists() else {}
 if "before" not in found:
     found["before"] = look(AutoModel.from_pretrained(MODEL_DIR), AutoTokenizer.from_pretrained(MODEL_DIR))

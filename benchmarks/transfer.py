@@ -4,11 +4,13 @@ r"""Does aligning a model help it where it was not taught? Babel's intent task i
     python benchmarks/transfer.py runs/transfer --start aligned --seeds 4
     python benchmarks/transfer.py runs/transfer --seeds 5 --arms control contrastive contrastive-all \
         neuron_state-middle neuron_state
+    python benchmarks/transfer.py runs/transfer --seeds 3 --arms control neuron_state neuron_state-detached \
+        control-bare neuron_state-bare neuron_state-bare-detached
 
-Every arm learns the task from English sentences and replays the same documents, among them the pairs of the
-same step as translations; all but the control are also pulled by an alignment loss on those pairs. Arms are
-paired by seed; an arm and seed takes about two CPU-minutes. Writes transfer-START.json, which a second call
-goes on from, and transfer-START.png.
+Every arm learns the task from English sentences; all but the bare ones replay the same documents, among them
+the pairs of the same step as translations; all but the controls are also pulled by an alignment loss on those
+pairs. Arms are paired by seed; an arm and seed takes about two CPU-minutes. Writes transfer-START.json, which a
+second call goes on from, and transfer-START.png.
 """
 
 import argparse
@@ -39,7 +41,13 @@ ARMS = {
     # Which of the two makes the difference, the state or the depth?
     "contrastive-all": {"loss": "contrastive", "layer": "all"},
     "neuron_state-middle": {"loss": "neuron_state", "layer": 3},
+    # What do the guards against forgetting cost and save?
+    "neuron_state-detached": {"loss": "neuron_state", "layer": "all", "detach_pivot": True},
+    "control-bare": None,
+    "neuron_state-bare": {"loss": "neuron_state", "layer": "all"},
+    "neuron_state-bare-detached": {"loss": "neuron_state", "layer": "all", "detach_pivot": True},
 }
+"""Arm -> its alignment loss, if any; those called bare replay no documents."""
 STEPS, EXAMPLES, BATCH, PAIRS, LEARNING_RATE = 250, 2000, 32, 32, 5e-4
 COMMON = {
     "batch_size": PAIRS,
@@ -122,7 +130,8 @@ def train(start, arm, seed):
         batch = order.sample(learnt, BATCH)
         truth = torch.tensor([number[meaning.intent] for meaning in batch])
         loss = nn.functional.cross_entropy(logits(batch, "eng_Latn"), truth)
-        loss = loss + model(**documents(step)).loss
+        if "bare" not in arm:
+            loss = loss + model(**documents(step)).loss
         if ARMS[arm]:
             loss = loss + objective(step)
         loss.backward()
