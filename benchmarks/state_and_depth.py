@@ -4,8 +4,9 @@ r"""What makes the neuron-state loss differ from the contrast of hidden states: 
 
 Aligns all-MiniLM-L6-v2 on NTREX with either state at block 3 or at all blocks, all else equal, and measures
 on FLORES what was trained (NASCA) and what was not (MEXA, retrieval on the final state). Five seeds, paired.
-The same on Babel, with transfer, is benchmarks/transfer.py. Writes state_and_depth.json, from which a second
-call goes on; with --centre, state_and_depth-centred.json. Needs XALIGN_DATA and the extra that carries the encoder.
+The same on Babel, with transfer, is benchmarks/transfer.py. Writes state_and_depth.json (with --centre,
+state_and_depth-centred.json), from which a second call goes on. Needs XALIGN_DATA and the extra that carries
+the encoder.
 """
 
 import argparse

@@ -9,8 +9,8 @@ r"""Does aligning a model help it where it was not taught? Babel's intent task i
 
 Every arm learns the task from English sentences; all but the bare ones replay the same documents, among them
 the pairs of the same step as translations; all but the controls are also pulled by an alignment loss on those
-pairs. Arms are paired by seed; an arm and seed takes about two CPU-minutes. Writes transfer-START.json, which a
-second call goes on from, and transfer-START.png.
+pairs. Arms are paired by seed; an arm and seed takes about two CPU-minutes. Writes transfer-START.json, from
+which a second call goes on, and transfer-START.png.
 """
 
 import argparse
