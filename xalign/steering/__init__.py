@@ -1,0 +1,1 @@
+"""Finding the units that carry a language, and changing exactly them."""
