@@ -1,0 +1,1 @@
+"""Units and vectors: places that carry a language, to keep, combine and share."""

@@ -1,0 +1,186 @@
+"""`UnitSet`: chosen coordinates of a model's sites, per label, with their scores and values."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
+
+from xalign.arguments import whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.sites import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One coordinate of a site, chosen for a label.
+
+    Attributes:
+        label: What it was chosen for, most often a language.
+        site: Where it is.
+        index: Which coordinate of the site.
+        score: How good it is, the higher the better; what that means is the method's.
+        value: The value it takes when its label is there, to set it to.
+    """
+
+    label: str
+    site: Site
+    index: int
+    score: float
+    value: float
+
+    @property
+    def key(self) -> tuple[str, Site, int]:
+        """What makes two rows the same: label and place."""
+        return self.label, self.site, self.index
+
+    @property
+    def place(self) -> tuple[Site, int]:
+        """Where it is: site and index."""
+        return self.site, self.index
+
+
+@dataclass(frozen=True)
+class UnitSet:
+    """Units of one model, for one label or several; a unit may be chosen for several.
+
+    `units["deu_Latn"]` are those of a label, `len(units)` counts rows, iterating gives them. Of two sets,
+    `a | b` has what either has, `a & b` what both have, `a - b` what a has and b has not; a unit is the same
+    if site and index are, whatever it was chosen for.
+
+    Attributes:
+        rows: The units, in the order given.
+        provenance: Where they come from: model, revision, its shape, method, settings, fingerprint of the
+            data.
+
+    Example:
+        >>> rows = [("deu_Latn", "1.inner", 7, 0.9, 2.5), ("spa_Latn", "1.inner", 7, 0.8, -1)]
+        >>> units = UnitSet.from_rows(rows)
+        >>> units
+        UnitSet(deu_Latn 1, spa_Latn 1)
+        >>> len(units["deu_Latn"] - units["spa_Latn"])
+        0
+    """
+
+    rows: tuple[Unit, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Iterable[tuple[str, Site | str, int, float, float]],
+        provenance: Mapping[str, Any] | None = None,
+    ) -> "UnitSet":
+        """A set from (label, site, index, score, value); a site may be text like `"3.inner"`.
+
+        Raises:
+            ArgumentError: A negative index, a score or value that is not finite, a row twice.
+            ArgumentTypeError: A row that is no such tuple.
+        """
+        checked = tuple(_checked(row) for row in rows)
+        twice = [key for key, count in Counter(row.key for row in checked).items() if count > 1]
+        if twice:
+            label, site, index = twice[0]
+            raise ArgumentError(f"rows hold unit {index} of site {site} twice for {label!r}")
+        return cls(checked, dict(provenance or {}))
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels, in the order in which they come up."""
+        return list(dict.fromkeys(row.label for row in self.rows))
+
+    @property
+    def places(self) -> set[tuple[Site, int]]:
+        """The site and index of each unit, whatever its label."""
+        return {row.place for row in self.rows}
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Unit]:
+        """The rows."""
+        return iter(self.rows)
+
+    def __getitem__(self, label: str) -> "UnitSet":
+        """The units of a label."""
+        if label not in self.labels:
+            raise ArgumentError(f"label={label!r} is not among {', '.join(self.labels) or 'none'}")
+        return self._keep(row for row in self.rows if row.label == label)
+
+    def __or__(self, other: "UnitSet") -> "UnitSet":
+        """What either has; where both have a row of one label and place, the left one's is taken."""
+        mine = {row.key for row in self.rows}
+        rows = (*self.rows, *(row for row in _units(other).rows if row.key not in mine))
+        return UnitSet(rows, _common(self.provenance, other.provenance))
+
+    def __and__(self, other: "UnitSet") -> "UnitSet":
+        """The rows of the left set whose place the right one has too."""
+        theirs = _units(other).places
+        return self._keep(row for row in self.rows if row.place in theirs)
+
+    def __sub__(self, other: "UnitSet") -> "UnitSet":
+        """The rows of the left set whose place the right one has not."""
+        theirs = _units(other).places
+        return self._keep(row for row in self.rows if row.place not in theirs)
+
+    def top(self, k: int, *, per_layer: bool = False) -> "UnitSet":
+        """The k units of each label with the highest scores, or of each label and site.
+
+        Args:
+            k: How many; fewer where there are fewer. Of equal scores the earlier row is taken.
+            per_layer: Counts at each site by itself.
+        """
+        k = whole_number("k", k, least=1)
+        groups: dict[Any, list[Unit]] = defaultdict(list)
+        for row in self.rows:
+            groups[(row.label, row.site) if per_layer else row.label].append(row)
+        best = {row.key for group in groups.values() for row in sorted(group, key=lambda row: -row.score)[:k]}
+        return self._keep(row for row in self.rows if row.key in best)
+
+    def by_site(self) -> dict[Site, list[Unit]]:
+        """The rows of each site."""
+        groups: dict[Site, list[Unit]] = defaultdict(list)
+        for row in self.rows:
+            groups[row.site].append(row)
+        return dict(groups)
+
+    def __repr__(self) -> str:
+        """Labels and how many units each has."""
+        counts = Counter(row.label for row in self.rows)
+        return f"UnitSet({', '.join(f'{label} {count}' for label, count in counts.items()) or 'empty'})"
+
+    def _keep(self, rows: Iterable[Unit]) -> "UnitSet":
+        return UnitSet(tuple(rows), self.provenance)
+
+
+def _checked(row: Sequence[Any]) -> Unit:
+    if not isinstance(row, tuple | list) or len(row) != 5:
+        raise ArgumentTypeError(f"a row must be (label, site, index, score, value), not {row!r:.80}")
+    label, site, index, score, value = row
+    if not isinstance(label, str) or not label:
+        raise ArgumentTypeError(f"label={label!r:.60} must be text, like 'deu_Latn'")
+    for name, number in (("score", score), ("value", value)):
+        if isinstance(number, bool) or not isinstance(number, Real):
+            raise ArgumentTypeError(f"{name}={number!r:.60} must be a number")
+        if not math.isfinite(number):
+            raise ArgumentError(f"{name}={number} of unit {index} of site {site} is not finite")
+    where = site if isinstance(site, Site) else Site.parse(site)
+    return Unit(label, where, whole_number("index", index), float(score), float(value))
+
+
+def _units(other: object) -> UnitSet:
+    if not isinstance(other, UnitSet):
+        raise ArgumentTypeError(f"a UnitSet combines with a UnitSet, not with {type(other).__name__}")
+    return other
+
+
+def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What two origins agree on; nothing that only one says is said of both."""
+    shapes = [origin["shape"] for origin in (one, other) if "shape" in origin]
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        raise ArgumentError(f"the sets are of different models: {shapes[0]} and {shapes[1]}")
+    if not one or not other:
+        return dict(one or other)
+    return {name: value for name, value in one.items() if name in other and other[name] == value}
