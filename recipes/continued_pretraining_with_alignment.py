@@ -4,9 +4,9 @@
     python $recipe --config configs/continued_pretraining_smoke.yaml          # CPU, half a minute
     python $recipe --config configs/continued_pretraining_qwen3_0.6b.yaml     # one GPU
 
-Needs `pip install 'xalign[train,wandb]'`. Text: UTF-8 files with a document per line. All weights are
-trained, by the plain `Trainer`; the text itself is what keeps the model speaking. Every option stands in the
-YAML and can be given on the command line.
+Needs `pip install 'xalign[train,wandb]'`. Text: UTF-8 files with a document per line, no JSON. All weights
+are trained, by the plain `Trainer`; the text itself is what keeps the model speaking. Every option stands in
+the YAML and can be given on the command line.
 """
 
 from dataclasses import dataclass, field
@@ -91,6 +91,6 @@ if __name__ == "__main__":
     trainer = make_trainer(*arguments)
     trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     trainer.save_model()
-    first, *_, last = [row for row in trainer.state.log_history if "eval_nasca" in row] or [{}, {}]
-    for key in (key for key in first if key.startswith("eval_nasca")):
-        print(f"{key}: {first[key]:.3f} → {last[key]:.3f}")
+    measured = [row for row in trainer.state.log_history if "eval_nasca" in row]
+    for key in (key for row in measured[:1] for key in row if key.startswith("eval_nasca")):
+        print(f"{key}: {measured[0][key]:.3f} → {measured[-1][key]:.3f}")

@@ -68,6 +68,6 @@ if __name__ == "__main__":
     trainer = make_trainer(*arguments)
     trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     trainer.save_model()
-    first, *_, last = [row for row in trainer.state.log_history if "eval_nasca" in row] or [{}, {}]
-    for key in (key for key in first if key.startswith(("eval_nasca", "eval_mexa"))):
-        print(f"{key}: {first[key]:.3f} → {last[key]:.3f}")
+    measured = [row for row in trainer.state.log_history if "eval_nasca" in row]
+    for key in (key for row in measured[:1] for key in row if key.startswith(("eval_nasca", "eval_mexa"))):
+        print(f"{key}: {measured[0][key]:.3f} → {measured[-1][key]:.3f}")

@@ -2,7 +2,6 @@
 
 import ast
 import doctest
-import functools
 import importlib
 import pkgutil
 import re
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-import trl
 
 import xalign
 from tests.minilm import minilm_folder
@@ -43,7 +41,6 @@ def offline(monkeypatch):
             return make_model("llama") if name == "AutoModel" else make_tokenizer()
 
         monkeypatch.setattr(getattr(transformers, name), "from_pretrained", from_pretrained)
-    monkeypatch.setattr(trl, "SFTConfig", functools.partial(trl.SFTConfig, use_cpu=True, bf16=False))
     causal = transformers.AutoModelForCausalLM
     monkeypatch.setattr(causal, "from_pretrained", lambda hub_id, **options: make_model("llama"))
 

@@ -252,6 +252,7 @@ def test_what_the_last_call_saw():
         assert not values.requires_grad
 
 
+@pytest.mark.filterwarnings("ignore:no block is above its lexical floor")
 def test_auto_takes_the_layer_with_the_highest_margin_and_headroom():
     objective = make_objective(layer="auto", held_out=HELD_OUT)
     (block,) = objective.layers
@@ -260,6 +261,7 @@ def test_auto_takes_the_layer_with_the_highest_margin_and_headroom():
     assert ": nasca " in states.reason
 
 
+@pytest.mark.filterwarnings("ignore:no block is above its lexical floor")
 def test_auto_measures_every_held_out_set_in_the_languages_trained():
     both = [HELD_OUT.only(["deu_Latn"]), HELD_OUT.only(["spa_Latn", "zho_Hans"])]
     options = {"layer": "auto", "languages": ["deu_Latn", "spa_Latn"]}
@@ -278,7 +280,8 @@ def test_auto_cuts_what_is_trained_cut():
     long = {"eng_Latn": ["It rains. " * 300] + ["a b"], "deu_Latn": ["Es regnet. " * 300] + ["c d"]}
     with pytest.raises(ArgumentError, match=r"an alignment loss: max_length="):
         make_objective(layer="auto", held_out=ParallelPairs(long))
-    assert make_objective(layer="auto", held_out=ParallelPairs(long), max_length=20).layers
+    with pytest.warns(UserWarning, match="no block is above its lexical floor .* name a layer"):
+        assert make_objective(layer="auto", held_out=ParallelPairs(long), max_length=20).layers
 
 
 def test_adapters_and_half_precision():
@@ -377,6 +380,9 @@ SMALL = make_model("llama", vocab_size=499)
         ({"replay": "nowhere.txt"}, ArgumentError, "replay='nowhere.txt' cannot be read"),
         ({"replay": ["a b c"]}, ArgumentError, r"replay holds 1 document\(s\)"),
         ({"replay": 5}, ArgumentTypeError, "replay must be a file or a list of texts"),
+        ({"replay": "text.jsonl"}, ArgumentError, "replay='text.jsonl' is JSON; give a text file"),
+        ({"replay": [__file__] * 8}, ArgumentError, "replay holds the names of files, like '.*would learn"),
+        ({"pivot": "spa_Latn"}, ArgumentError, "pivot='spa_Latn', and the pairs given have the pivot eng"),
         ({"model": FROZEN}, ModelError, "no trainable parameter lies below 1.hidden"),
         ({"pairs": "nowhere"}, PairsError, "nowhere"),
         ({"model": make_model("llama", vocab_size=300)}, ArgumentError, "the model embeds 300 tokens: pass"),

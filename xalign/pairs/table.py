@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xalign.errors import PairsError
+from xalign.errors import ArgumentError, PairsError
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.languages import normalize_languages
 from xalign.pairs.lines import read_lines
@@ -67,7 +67,14 @@ def _object(items: list[tuple[str, Any]]) -> dict[str, Any]:
 def _bitexts(path: Path, pivot: str, columns: dict[str, list[Any]]) -> dict[str, Bitext]:
     ids = columns.pop("id", None)
     documents = columns.pop("document", None)
-    texts = dict(zip(normalize_languages(str(path), columns), columns.values(), strict=True))
+    try:
+        codes = normalize_languages(str(path), columns)
+    except ArgumentError as error:
+        raise PairsError(
+            f"{path}: {error}. Its columns are {', '.join(map(repr, columns))}: each takes the code of its "
+            "language, beside perhaps 'id' and 'document'"
+        ) from None
+    texts = dict(zip(codes, columns.values(), strict=True))
     if pivot not in texts:
         raise PairsError(f"{path} has no column for the pivot {pivot}; it has {', '.join(texts) or 'none'}")
     n = len(texts[pivot])

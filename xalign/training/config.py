@@ -59,7 +59,9 @@ class AlignmentConfig:
     detach_pivot: bool = _option(False, "Leaves the pivot where it is: no gradient on its side.")
     mode: str = _option("joint", "'joint' adds the loss to the task's; 'alternate' takes turns with it.")
     alternate_every: int = _option(
-        2, "In 'alternate' mode, every so many-th micro-batch is alignment alone; 2 is every other one."
+        2,
+        "In 'alternate' mode, every so many-th micro-batch is alignment alone, and what the task would have "
+        "learnt from it is left out; 2 is every other one.",
     )
     replay: str | None = _option(
         None,
@@ -81,7 +83,7 @@ class AlignmentConfig:
     max_length: int | None = _option(
         None, "Cuts sentences to so many tokens; longer than the context is an error."
     )
-    seed: int = _option(0, "Which pairs are drawn when.")
+    seed: int = _option(0, "Which pairs are drawn when; the trainer's own seed has no part in it.")
 
     def __post_init__(self) -> None:
         """Checks every field, and fills in what the loss decides."""

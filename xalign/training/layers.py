@@ -1,6 +1,7 @@
 """Which layers an alignment loss pulls at: named outright, or chosen by measuring."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -119,7 +120,7 @@ def choose_layer(
         options: Of `measure`.
 
     Returns:
-        The block, and why it was taken, in words.
+        The block, and why it was taken, in words. Where no block is above its floor, a warning says so.
     """
     margins: dict[int, float] = {}
     scores: dict[int, float] = {}
@@ -134,10 +135,18 @@ def choose_layer(
         margins[row["layer"]] = margins.get(row["layer"], 0.0) + share * (row["value"] - row["floor"])
     with_headroom = [block for block in scores if scores[block] <= HEADROOM] or list(scores)
     best = max(with_headroom, key=lambda block: margins[block])
+    if margins[best] <= 0:
+        warnings.warn(
+            f"no block is above its lexical floor on the held-out pairs (the best, {best}, by "
+            f"{margins[best]:+.3f}), so that layer='auto' has nothing to go by; name a layer",
+            UserWarning,
+            stacklevel=4,
+        )
+    languages = ", ".join(dict.fromkeys(code for pairs in held_out for code in pairs))
     return best, (
-        f"block {best}: {metric} {scores[best]:.3f} on held-out pairs, {margins[best]:+.3f} over its lexical "
-        f"floor, the highest margin of the {len(with_headroom)} blocks at or below {HEADROOM} (of "
-        f"{len(scores)} measured)"
+        f"block {best}: {metric} {scores[best]:.3f} on held-out pairs ({languages}), {margins[best]:+.3f} "
+        f"over its lexical floor, the highest margin of the {len(with_headroom)} blocks at or below "
+        f"{HEADROOM} (of {len(scores)} measured)"
     )
 
 

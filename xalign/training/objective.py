@@ -116,6 +116,8 @@ class AlignmentObjective:
             )
         self.model, self._tokenizer, self._layout = model, tokenizer, layout
         n_layers = map_model(model, layout).n_layers
+        if isinstance(pairs, ParallelPairs) and config.pivot not in (AlignmentConfig.pivot, pairs.pivot):
+            raise ArgumentError(f"pivot={config.pivot!r}, and the pairs given have the pivot {pairs.pivot}")
         self.pairs = _loaded(pairs, config.pivot)
         if config.languages is not None:
             self.pairs = self.pairs.only(config.languages)

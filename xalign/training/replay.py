@@ -41,6 +41,10 @@ class Replay:
         seed: int,
     ) -> None:
         if isinstance(texts, str | Path):
+            if Path(texts).suffix in (".json", ".jsonl"):
+                raise ArgumentError(
+                    f"replay={str(texts)!r} is JSON; give a text file with a document per line"
+                )
             try:
                 lines = Path(texts).read_text(encoding="utf-8").splitlines()
             except (OSError, UnicodeDecodeError) as error:
@@ -48,6 +52,12 @@ class Replay:
             texts = [line for line in lines if line.strip()]
         if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
             raise ArgumentTypeError(f"replay must be a file or a list of texts, not {texts!r:.60}")
+        files = [text for text in texts[:8] if len(text) < 256 and Path(text).is_file()]
+        if files:
+            raise ArgumentError(
+                f"replay holds the names of files, like {files[0]!r}, and would learn these names; give one "
+                "file, or the texts themselves"
+            )
         if len(texts) < batch_size:
             raise ArgumentError(
                 f"replay holds {len(texts)} document(s), and replay_batch_size={batch_size} are drawn at "

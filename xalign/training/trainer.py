@@ -26,7 +26,8 @@ def with_alignment(trainer_class: type[Trainer]) -> Any:
 
     Nothing is patched. The subclass takes one argument more, `alignment=AlignmentConfig(...)`; its rows gain
     `align_loss`, `align_accuracy` (chance is one in the batch), `align_positive` and `align_negative`
-    (cosines), and every tenth of them the accuracy per language. The evaluation loss stays the task's.
+    (cosines), every tenth of them the accuracy per language, and `task_loss`, what `loss` would be alone. The
+    evaluation loss stays the task's.
 
     The gradient is the mean over the micro-batches of a step, however the trainer scales its own loss under
     gradient accumulation.
@@ -133,9 +134,12 @@ class _WithAlignment:
         if alternate:
             turn = step * trainer.args.gradient_accumulation_steps + micro_step + 1
             if turn % alignment.alternate_every:
-                return task()
+                result = task()
+                self._align_log.add_task(result.detach() / scale)
+                return result
             return scale * trainer._align(model, step, micro_step)
         result = task()
+        self._align_log.add_task((result[0] if return_outputs else result).detach() / scale)
         pull = scale * trainer._align(model, step, micro_step)
         if return_outputs:
             return result[0] + pull, result[1]
@@ -194,6 +198,9 @@ class _AlignmentLog:
                 self._accuracy.add(f"align_accuracy_{code}", accuracy)
         if step.replay_loss is not None:
             self._means.add("replay_loss", step.replay_loss)
+
+    def add_task(self, loss: Tensor) -> None:
+        self._means.add("task_loss", loss)
 
     def row(self) -> dict[str, float]:
         row = self._means.take()
