@@ -6,6 +6,7 @@ import pytest
 import yaml
 from trl import DPOConfig, GRPOConfig, ModelConfig, SFTConfig, TrlParser
 
+from tests.tiny import ROOT
 from xalign import AlignmentArguments, AlignmentConfig, load_pairs
 from xalign.errors import ArgumentError
 
@@ -42,7 +43,9 @@ OTHER = {
 def test_every_field_has_another_value_here_and_a_help_text():
     assert OTHER.keys() == {option.name for option in fields(AlignmentConfig)}
     default = AlignmentConfig()
+    page = (ROOT / "docs" / "align.md").read_text(encoding="utf-8")
     for option in fields(AlignmentConfig):
+        assert f"`{option.name}`" in page
         assert len(option.metadata["help"]) > 15
         assert getattr(default, option.name) != OTHER[option.name]
 
