@@ -29,5 +29,9 @@ class ReportError(XAlignError, ValueError):
     """A saved result that cannot be read, written or compared."""
 
 
+class UnitsError(XAlignError, ValueError):
+    """Saved units or vectors that cannot be read, written, or used on a model."""
+
+
 class MissingExtraError(XAlignError, ImportError):
     """An optional package is needed and not installed; the message gives the `pip install`."""

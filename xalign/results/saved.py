@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from xalign.arguments import whole_number
+from xalign.disk import writable_folder, write_whole
 from xalign.errors import ArgumentTypeError, ReportError
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import Cost, LanguageStats, MetricResult
@@ -30,16 +30,7 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     Raises:
         ReportError: It cannot be written, is no folder, or already holds a report and `overwrite` is off.
     """
-    if not isinstance(folder, str | Path):
-        raise ArgumentTypeError(f"folder must be a path, not {folder!r:.60}")
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ReportError(f"folder={str(folder)!r} cannot be written: {reason}; name another one") from None
+    folder = writable_folder(folder, ReportError)
     if (folder / _JSON).is_dir():
         raise ReportError(f"{folder / _JSON} is a folder, where a report's file belongs; name another folder")
     if (folder / _JSON).exists() and not overwrite:
@@ -85,8 +76,8 @@ def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: boo
     except (TypeError, ValueError) as error:
         raise ReportError(f"the report holds what JSON cannot: {error}; nothing was written") from None
     replaced = _values_file(folder)
-    _replace(folder / f"values-{digest[:12]}.safetensors", data)
-    _replace(folder / _JSON, text)
+    write_whole(folder / f"values-{digest[:12]}.safetensors", data)
+    write_whole(folder / _JSON, text)
     # Only what this report replaces: another process may be saving here too.
     if replaced is not None and digest[:12] not in replaced.name:
         replaced.unlink(missing_ok=True)
@@ -163,24 +154,3 @@ def _of_languages(
         if tuple(values.shape) != expected:
             raise ValueError(f"{name}/{language} has shape {tuple(values.shape)}, not {expected}")
     return found
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Writes a file beside its place and moves it there in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
