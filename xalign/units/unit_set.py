@@ -5,11 +5,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from xalign.arguments import whole_number
-from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError, XAlignError
 from xalign.model.sites import Site
+from xalign.units.artefact import load_artefact, push_artefact, save_artefact
+
+_KIND = "xalign.UnitSet"
+_COLUMNS = ("label", "site", "index", "score", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,65 @@ class UnitSet:
         for row in self.rows:
             groups[row.site].append(row)
         return dict(groups)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes the set, its origin and a card into a folder, whole or not at all.
+
+        Raises:
+            UnitsError: A folder that cannot be written, or an origin that JSON cannot hold.
+        """
+        labels = {label: number for number, label in enumerate(self.labels)}
+        sites = {site: number for number, site in enumerate(self.by_site())}
+        columns = {
+            "label": torch.tensor([labels[row.label] for row in self.rows], dtype=torch.int64),
+            "site": torch.tensor([sites[row.site] for row in self.rows], dtype=torch.int64),
+            "index": torch.tensor([row.index for row in self.rows], dtype=torch.int64),
+            "score": torch.tensor([row.score for row in self.rows], dtype=torch.float64),
+            "value": torch.tensor([row.value for row in self.rows], dtype=torch.float64),
+        }
+        content = {
+            "labels": list(labels),
+            "sites": list(map(str, sites)),
+            "provenance": dict(self.provenance),
+        }
+        return save_artefact(folder, _KIND, content, columns, self._card())
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> "UnitSet":
+        """Reads a set from a folder, or from the Hub where there is no such folder.
+
+        Raises:
+            UnitsError: Nothing there, or files that are not what was saved.
+        """
+        content, columns = load_artefact(source, _KIND, revision)
+        try:
+            labels, sites = content["labels"], [Site.parse(site) for site in content["sites"]]
+            numbers = zip(*(columns[name].tolist() for name in _COLUMNS), strict=True)
+            return cls.from_rows(
+                [(labels[label], sites[site], *rest) for label, site, *rest in numbers],
+                content["provenance"],
+            )
+        except (XAlignError, LookupError, TypeError, ValueError) as error:
+            raise UnitsError(f"{source} holds no units ({type(error).__name__}: {error!s:.200})") from None
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Uploads the set with its card; options are `private`, `token` and `commit_message`.
+
+        Returns:
+            The address of the commit.
+        """
+        return push_artefact(self, repo_id, **options)
+
+    def _card(self) -> str:
+        counts = Counter((row.label, str(row.site)) for row in self.rows)
+        table = "\n".join(f"| {label} | {site} | {count} |" for (label, site), count in counts.items())
+        origin = "\n".join(f"- {name}: `{value}`" for name, value in self.provenance.items())
+        return (
+            "---\nlibrary_name: xalign\ntags: [xalign, steering]\n---\n\n# Units\n\n"
+            f"{origin or '- made by hand'}\n\n| label | site | units |\n|---|---|---|\n{table}\n\n"
+            "```python\nfrom xalign.units.unit_set import UnitSet\n\n"
+            'units = UnitSet.from_pretrained("this repository or folder")\n```\n'
+        )
 
     def __repr__(self) -> str:
         """Labels and how many units each has."""
