@@ -35,7 +35,7 @@ class AlignmentConfig:
     pairs: str | None = _option(None, "Training pairs: a path, or 'bundled'. Takes ParallelPairs too.")
     loss: str = _option("contrastive", "'contrastive', 'cosine' or 'neuron_state'.")
     layer: str = _option(
-        "0.5",
+        "all",
         "Where it pulls: a block ('8'), a share of the depth ('0.5'), several ('4,8'), several with relative "
         "weights ('4:.5,8:.5'), 'all', or 'auto' to measure on held-out pairs which is best.",
     )
