@@ -17,11 +17,17 @@ from xalign.model.map import Place, map_model
 from xalign.model.sites import Site
 
 VisitFn = Callable[[Tensor], Tensor | None]
+ForwardFn = Callable[[tuple[Any, ...], dict[str, Any]], None]
 
 
 @contextmanager
 def visit(
-    model: nn.Module, fns: Mapping[Site, VisitFn], *, layout: Layout | None = None, early_exit: bool = False
+    model: nn.Module,
+    fns: Mapping[Site, VisitFn],
+    *,
+    layout: Layout | None = None,
+    early_exit: bool = False,
+    on_forward: ForwardFn | None = None,
 ) -> Iterator[None]:
     """Calls a function on the tensor of each site in every forward of the model.
 
@@ -43,6 +49,7 @@ def visit(
         early_exit: Leaves the forward, and with it the `with`, as soon as every site has fired: the blocks
             above and the head are not run, and what stands below the call in the `with` is not reached. Not
             for sharded models, whose blocks must finish what they began.
+        on_forward: Called before each forward of the model with its positional and its named arguments.
 
     Raises:
         ModelError: A site that the model does not have; or, during the forward, one that did not fire, fired
@@ -67,7 +74,7 @@ def visit(
     model_map = map_model(model, layout)
     places = {site: model_map.place(site) for site in fns}
     called = getattr(model, "_orig_mod", model)
-    door = _Door(fns, early_exit)
+    door = _Door(fns, early_exit, on_forward)
     outside = len(_OPEN.doors)
     with ExitStack() as stack:
         stack.callback(door.shut)
@@ -78,7 +85,7 @@ def visit(
         if "torch._dynamo" in sys.modules:
             # A compiled graph, of the model or of a function around it, does not see hooks added later.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        keep(called.register_forward_pre_hook(door.open, prepend=True))
+        keep(called.register_forward_pre_hook(door.open, prepend=True, with_kwargs=True))
         keep(called.register_forward_hook(door.close))
         if model_map.layout.flattened or any(site.kind == "linear" for site in fns):
             keep(
@@ -121,15 +128,17 @@ _OPEN = _OpenDoors()
 class _Door:
     """Counts what fires in one forward, and hands each tensor to its function in the common shape."""
 
-    def __init__(self, fns: Mapping[Site, VisitFn], early_exit: bool) -> None:
-        self._fns, self._early_exit = fns, early_exit
+    def __init__(self, fns: Mapping[Site, VisitFn], early_exit: bool, on_forward: ForwardFn | None) -> None:
+        self._fns, self._early_exit, self._on_forward = fns, early_exit, on_forward
         self._forwards = 0
         self._fired: Counter[Site] = Counter()
         self._fired_outside = False
         self._writes: set[Site] = set()
         self._tokens = torch.Size()
 
-    def open(self, module: nn.Module, args: Any) -> None:  # noqa: ARG002
+    def open(self, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+        if self._on_forward is not None:
+            self._on_forward(args, kwargs)
         self.shut()
         _OPEN.doors.append(self)
         self._forwards += 1
