@@ -92,7 +92,7 @@ def make_trainer(kind="trainer", alignment=None, lora=False, model=None, folder=
         made = with_alignment(made)
         config = alignment if isinstance(alignment, AlignmentConfig) else None
         extra["alignment"] = config or AlignmentConfig(
-            **{"pairs": training_pairs(), "batch_size": 8, "layer": 1} | alignment
+            **{"pairs": training_pairs(), "loss": "contrastive", "batch_size": 8, "layer": 1} | alignment
         )
     if kind == "trainer":
         if lora:

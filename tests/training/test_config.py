@@ -12,14 +12,14 @@ from xalign.errors import ArgumentError
 
 OTHER = {
     "pairs": "bundled",
-    "loss": "neuron_state",
+    "loss": "contrastive",
     "layer": "4:.5,8:.5",
     "weight": 0.3,
     "batch_size": 16,
     "chunk_size": 4,
-    "temperature": 0.1,
+    "temperature": 0.07,
     "direction": "to_pivot",
-    "kind": "gate",
+    "kind": "inner",
     "pool": "last",
     "centre": False,
     "gather": True,
@@ -93,8 +93,9 @@ def test_a_typo_is_an_error(tmp_path):
 def test_objects_and_what_the_loss_decides():
     pairs = load_pairs("bundled")
     assert AlignmentConfig(pairs=pairs).pairs is pairs
-    assert (AlignmentConfig().kind, AlignmentConfig().pool) == ("hidden", "mean")
-    states = AlignmentConfig(loss="neuron_state")
-    assert (states.kind, states.pool) == ("gate", "weighted")
+    assert (AlignmentConfig().kind, AlignmentConfig().pool) == ("gate", "weighted")
+    assert AlignmentConfig().temperature == 0.1
+    states = AlignmentConfig(loss="contrastive")
+    assert (states.kind, states.pool, states.temperature) == ("hidden", "mean", 0.05)
     with pytest.raises(ArgumentError, match="temperature=-1.0"):
         AlignmentArguments(align_temperature=-1.0).config()

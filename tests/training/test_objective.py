@@ -23,7 +23,7 @@ def make_objective(model=None, pairs=None, **options):
         make_model("llama") if model is None else model,
         make_tokenizer(),
         training_pairs() if pairs is None else pairs,
-        **{"batch_size": 8, "layer": 1} | options,
+        **{"loss": "contrastive", "batch_size": 8, "layer": 1} | options,
     )
 
 
@@ -266,7 +266,7 @@ def test_auto_measures_every_held_out_set_in_the_languages_trained():
     both = [HELD_OUT.only(["deu_Latn"]), HELD_OUT.only(["spa_Latn", "zho_Hans"])]
     options = {"layer": "auto", "languages": ["deu_Latn", "spa_Latn"]}
     together = make_objective(held_out=HELD_OUT, **options)
-    config = AlignmentConfig(batch_size=8, held_out=both[1], **options)
+    config = AlignmentConfig(loss="contrastive", batch_size=8, held_out=both[1], **options)
     apart = AlignmentObjective(
         make_model("llama"), make_tokenizer(), training_pairs(), held_out=both[0], config=config
     )

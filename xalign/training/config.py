@@ -33,7 +33,7 @@ class AlignmentConfig:
     """
 
     pairs: str | None = _option(None, "Training pairs: a path, or 'bundled'. Takes ParallelPairs too.")
-    loss: str = _option("contrastive", "'contrastive', 'cosine' or 'neuron_state'.")
+    loss: str = _option("neuron_state", "'neuron_state', 'contrastive' or 'cosine'.")
     layer: str = _option(
         "all",
         "Where it pulls: a block ('8'), a share of the depth ('0.5'), several ('4,8'), several with relative "
