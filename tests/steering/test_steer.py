@@ -1,0 +1,128 @@
+"""Steering with a unit set: what is written, where, and what is refused; and in another process."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.tiny import ROOT, make_model, make_tokenizer
+from xalign import Site, visit
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, UnitsError
+from xalign.steering.expert_ap import expert_ap
+from xalign.steering.steer import steer
+from xalign.units.unit_set import UnitSet
+
+BATCH = {"input_ids": torch.tensor([[1, 20, 30], [1, 40, 50]])}
+UNITS = UnitSet.from_rows([("deu_Latn", "1.inner", 7, 0.9, 2.5), ("deu_Latn", "2.inner", 3, 0.8, -1.0)])
+TEXTS = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
+
+
+def neurons(model, **options):
+    """The neurons of blocks 1 and 2, steered and not."""
+    seen = []
+    look = {Site("inner", layer): (lambda values: seen.append(values.detach().clone())) for layer in (1, 2)}
+    with torch.no_grad():
+        with steer(model, UNITS, **options), visit(model, look):
+            model(**BATCH)
+        with visit(model, look):
+            model(**BATCH)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, lambda x: torch.full_like(x, 2.5)),
+        ({"strength": 2}, lambda x: torch.full_like(x, 5.0)),
+        ({"operator": "add", "strength": -1.0}, lambda x: x - 2.5),
+        ({"operator": "scale", "strength": 0.5}, lambda x: x * 0.5),
+        ({"operator": "zero"}, torch.zeros_like),
+    ],
+)
+def test_exactly_the_units_are_changed(options, expected):
+    steered, _, plain, _ = neurons(make_model("llama"), **options)
+    assert torch.allclose(steered[..., 7], expected(plain[..., 7]))
+    others = [index for index in range(plain.shape[-1]) if index != 7]
+    assert torch.equal(steered[..., others], plain[..., others])
+
+
+def test_positions_and_trace():
+    model = make_model("llama")
+    with torch.no_grad(), steer(model, UNITS, positions="last_prompt", trace=True) as done:
+        model(**BATCH)
+    assert [(one.sentence, one.column, one.token) for one in done.trace] == [(0, 2, 30), (1, 2, 50)]
+
+
+def test_the_model_is_what_it_was():
+    model = make_model("llama")
+    with torch.no_grad():
+        before = model(**BATCH).logits
+        with pytest.raises(ZeroDivisionError), steer(model, UNITS):
+            assert not torch.equal(model(**BATCH).logits, before)
+            raise ZeroDivisionError
+        assert torch.equal(model(**BATCH).logits, before)
+
+
+def test_the_inner_one_wins():
+    model = make_model("llama")
+    with torch.no_grad():
+        with steer(model, UNITS, operator="zero"):
+            zeroed = model(**BATCH).logits
+        with steer(model, UNITS), steer(model, UNITS, operator="zero"):
+            assert torch.equal(model(**BATCH).logits, zeroed)
+        with steer(model, UNITS, operator="zero"), steer(model, UNITS):
+            assert not torch.equal(model(**BATCH).logits, zeroed)
+
+
+ELSEWHERE = """
+import sys, torch
+from tests.tiny import make_model
+from xalign.steering.steer import steer
+from xalign.units.unit_set import UnitSet
+with torch.no_grad(), steer(make_model("llama"), UnitSet.from_pretrained(sys.argv[1])["deu_Latn"]) as done:
+    pass
+model = make_model("llama")
+with torch.no_grad(), steer(model, UnitSet.from_pretrained(sys.argv[1])["deu_Latn"]):
+    torch.save(model(input_ids=torch.tensor([[1, 20, 30], [1, 40, 50]])).logits, sys.argv[2])
+"""
+
+
+def test_found_here_steers_elsewhere_with_equal_logits(tmp_path):
+    model = make_model("llama")
+    units = expert_ap(model, make_tokenizer(), TEXTS, k=9)
+    units.save_pretrained(tmp_path / "units")
+    with torch.no_grad(), steer(model, units["deu_Latn"]):
+        here = model(**BATCH).logits
+        assert not torch.equal(here, make_model("llama")(**BATCH).logits)
+    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "units"), str(tmp_path / "logits.pt")]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), here)
+
+
+def test_what_does_not_fit():
+    model = make_model("llama")
+    units = expert_ap(model, make_tokenizer(), TEXTS, k=2)["deu_Latn"]
+    for other, message in (
+        (make_model("llama", num_hidden_layers=2), "n_layers 3 there, 2 here"),
+        (make_model("qwen2"), "model_type llama there, qwen2 here"),
+    ):
+        with pytest.raises(UnitsError, match=message), steer(other, units):
+            pass
+    for rows, error, message in (
+        ([("x", "7.inner", 0, 1, 1)], ModelError, "blocks 0 to 2"),
+        ([("x", "1.inner", 80, 1, 1)], ArgumentError, r"units \[80\] are outside site 1.inner"),
+        ([], ArgumentError, "units is empty"),
+        ([("x", "1.inner", 8, 1, 1), ("y", "1.inner", 8, 1, 2)], ArgumentError, "labels x, y share units"),
+    ):
+        with pytest.raises(error, match=message), steer(model, UnitSet.from_rows(rows)):
+            pass
+    for options, error, message in (
+        ({"operator": "clamp"}, ArgumentError, "operator='clamp' must be one of set, add, scale, zero"),
+        ({"strength": "much"}, ArgumentTypeError, "strength='much' must be a number"),
+        ({"positions": "nowhere"}, ArgumentError, "positions='nowhere' must be one of"),
+    ):
+        with pytest.raises(error, match=message), steer(model, UNITS, **options):
+            pass
+    with pytest.raises(ArgumentTypeError, match="units must be a UnitSet, not dict"), steer(model, {}):
+        pass
