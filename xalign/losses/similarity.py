@@ -115,7 +115,8 @@ def in_batch(
     if languages is not None:
         similarity = cosines(centred(language, languages), centred(pivot, torch.zeros_like(languages)))
     own = torch.arange(len(similarity), device=similarity.device)
-    negative = ~is_same(*2 * [own if same is None else same])
+    marks = own if same is None else same
+    negative = ~is_same(marks, marks)
     others = similarity.masked_fill(~negative, -torch.inf).amax(dim=1)
     count = negative.sum(dim=1).clamp(min=1)
     return InBatch(
