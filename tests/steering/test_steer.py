@@ -124,5 +124,8 @@ def test_what_does_not_fit():
     ):
         with pytest.raises(error, match=message), steer(model, UNITS, **options):
             pass
-    with pytest.raises(ArgumentTypeError, match="units must be a UnitSet, not dict"), steer(model, {}):
+    with (
+        pytest.raises(ArgumentTypeError, match="what must be a UnitSet or a LanguageVector, not dict"),
+        steer(model, {}),
+    ):
         pass

@@ -13,31 +13,34 @@ from xalign.model.positions import Positions
 from xalign.model.sites import Site
 from xalign.model.write import Edit, Operator, Written, write
 from xalign.steering.origin import refuse_unfit
+from xalign.units.language_vector import LanguageVector
 from xalign.units.unit_set import UnitSet
 
-_OPERATORS: tuple[Operator, ...] = ("set", "add", "scale", "zero")
+_OF_UNITS: tuple[Operator, ...] = ("set", "add", "scale", "zero")
+_OF_VECTORS: tuple[Operator, ...] = ("add", "project")
 
 
 @contextmanager
 def steer(
     model: nn.Module,
-    units: UnitSet,
+    what: UnitSet | LanguageVector,
     *,
-    operator: Operator = "set",
+    operator: Operator | None = None,
     strength: float = 1.0,
     positions: Positions = "all",
     trace: bool = False,
     layout: Layout | None = None,
 ) -> Iterator[Written]:
-    """Changes a set's units in every forward inside the `with`.
+    """Changes a set's units, or adds a language's vectors, in every forward inside the `with`.
 
     The weights are not touched, and after the `with` the model is what it was, to the bit. Nested: the inner
     one sees what the outer one put, so that of two that set a unit the inner one wins.
 
     Args:
         model: The model that is called inside the `with`, also by `generate`.
-        units: The units, of one label, or of several that share no unit.
-        operator: `set` to strength · value, `add` strength · value, `scale` by the strength, or `zero`.
+        what: Units, of one label, or of several that share no unit; or a language's vectors.
+        operator: For units `set` (the default) to strength · value, `add` strength · value, `scale` by the
+            strength, or `zero`; for vectors `add` (the default) strength · vector, or `project` it away.
         strength: How much.
         positions: At which tokens, as in `write`.
         trace: Notes every token changed.
@@ -47,7 +50,7 @@ def steer(
         What has been done so far.
 
     Raises:
-        UnitsError: Units found in a model of another shape.
+        UnitsError: Units or vectors found in a model of another shape.
         ArgumentError: No unit, a unit twice, or one that the model does not have.
         ModelError: A site that the model does not have.
 
@@ -58,12 +61,29 @@ def steer(
         >>> done.tokens
         10
     """
-    if not isinstance(units, UnitSet):
-        raise ArgumentTypeError(f"units must be a UnitSet, not {type(units).__name__}")
-    if operator not in _OPERATORS:
-        raise ArgumentError(f"operator={operator!r} must be one of {', '.join(_OPERATORS)}")
+    if not isinstance(what, UnitSet | LanguageVector):
+        raise ArgumentTypeError(f"what must be a UnitSet or a LanguageVector, not {type(what).__name__}")
+    allowed = _OF_UNITS if isinstance(what, UnitSet) else _OF_VECTORS
+    operator = allowed[0] if operator is None else operator
+    if operator not in allowed:
+        raise ArgumentError(f"operator={operator!r} must be one of {', '.join(allowed)}")
     if isinstance(strength, bool) or not isinstance(strength, int | float):
         raise ArgumentTypeError(f"strength={strength!r:.60} must be a number")
+    refuse_unfit(what.provenance, map_model(model, layout))
+    edits = (
+        _of_units(what, operator, float(strength))
+        if isinstance(what, UnitSet)
+        else {
+            site: Edit(operator, vector if operator == "project" else strength * vector)
+            for site, vector in what.vectors.items()
+        }
+    )
+    with write(model, edits, positions=positions, trace=trace, layout=layout) as written:
+        yield written
+
+
+def _of_units(units: UnitSet, operator: Operator, strength: float) -> dict[Site, Edit]:
+    """The edit of each site."""
     if not len(units):
         raise ArgumentError("units is empty; there is nothing to steer with")
     if len(units.places) < len(units):
@@ -71,14 +91,12 @@ def steer(
             f"the labels {', '.join(units.labels)} share units, which cannot be given two values at once; "
             "take one label, units['deu_Latn'], or nest two"
         )
-    refuse_unfit(units.provenance, map_model(model, layout))
-    edits: dict[Site, Edit] = {}
+    edits = {}
     for site, rows in units.by_site().items():
-        values = strength * torch.tensor([row.value for row in rows])
         indices = [row.index for row in rows]
+        values = strength * torch.tensor([row.value for row in rows])
         if operator == "zero":
-            edits[site] = Edit("zero", units=indices)
+            edits[site] = Edit(operator, units=indices)
         else:
-            edits[site] = Edit(operator, float(strength) if operator == "scale" else values, indices)
-    with write(model, edits, positions=positions, trace=trace, layout=layout) as written:
-        yield written
+            edits[site] = Edit(operator, strength if operator == "scale" else values, indices)
+    return edits

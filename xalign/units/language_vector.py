@@ -1,0 +1,105 @@
+"""`LanguageVector`: a direction per site that says which language is spoken."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xalign.arguments import whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError, XAlignError
+from xalign.model.sites import Site
+from xalign.units.artefact import load_artefact, push_artefact, save_artefact
+
+_KIND = "xalign.LanguageVector"
+
+
+@dataclass(frozen=True)
+class LanguageVector:
+    """One vector per site for a language.
+
+    Attributes:
+        label: What it stands for, most often a language.
+        vectors: Site -> vector of the site's width, float32.
+        provenance: Where it comes from: model, revision, its shape, method, settings, fingerprint of the
+            data.
+
+    Raises:
+        ArgumentError: No site, or a vector that is not finite.
+        ArgumentTypeError: What is no mapping from sites to vectors.
+
+    Example:
+        >>> vector = LanguageVector("deu_Latn", {Site("hidden", 1): torch.ones(8)})
+        >>> vector
+        LanguageVector(deu_Latn at 1.hidden)
+    """
+
+    label: str
+    vectors: Mapping[Site, Tensor]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks the vectors."""
+        if not isinstance(self.label, str) or not self.label:
+            raise ArgumentTypeError(f"label={self.label!r:.60} must be text, like 'deu_Latn'")
+        if not isinstance(self.vectors, Mapping):
+            raise ArgumentTypeError(f"vectors must map sites to tensors, not be {self.vectors!r:.60}")
+        if not self.vectors:
+            raise ArgumentError("vectors is empty; give at least one site")
+        for site, vector in self.vectors.items():
+            if not isinstance(site, Site) or not isinstance(vector, Tensor) or vector.dim() != 1:
+                raise ArgumentTypeError(f"vectors must map sites to tensors [width], not {site!r:.60}")
+            if not bool(vector.isfinite().all()):
+                raise ArgumentError(f"the vector of site {site} is not finite")
+
+    def random(self, seed: int = 0) -> "LanguageVector":
+        """A control: random directions of the same norms at the same sites."""
+        generator = torch.Generator().manual_seed(whole_number("seed", seed))
+        drawn = {}
+        for site, vector in self.vectors.items():
+            noise = torch.randn(len(vector), generator=generator)
+            drawn[site] = noise * (vector.norm() / noise.norm())
+        return LanguageVector(f"{self.label} random {seed}", drawn, self.provenance)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes the vectors, their origin and a card into a folder, whole or not at all.
+
+        Raises:
+            UnitsError: A folder that cannot be written, or an origin that JSON cannot hold.
+        """
+        tensors = {str(site): vector.float() for site, vector in self.vectors.items()}
+        content = {"label": self.label, "sites": list(tensors), "provenance": dict(self.provenance)}
+        origin = "\n".join(f"- {name}: `{value}`" for name, value in self.provenance.items())
+        card = (
+            "---\nlibrary_name: xalign\ntags: [xalign, steering]\n---\n\n"
+            f"# A vector for {self.label}\n\n{origin or '- made by hand'}\n- sites: {', '.join(tensors)}\n"
+        )
+        return save_artefact(folder, _KIND, content, tensors, card)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> "LanguageVector":
+        """Reads vectors from a folder, or from the Hub where there is no such folder.
+
+        Raises:
+            UnitsError: Nothing there, or files that are not what was saved.
+        """
+        content, tensors = load_artefact(source, _KIND, revision)
+        try:
+            vectors = {Site.parse(site): tensors[site] for site in content["sites"]}
+            return cls(content["label"], vectors, dict(content["provenance"]))
+        except (XAlignError, LookupError, TypeError, ValueError) as error:
+            raise UnitsError(f"{source} holds no vectors ({type(error).__name__}: {error!s:.200})") from None
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Uploads the vectors with their card; options are `private`, `token` and `commit_message`.
+
+        Returns:
+            The address of the commit.
+        """
+        return push_artefact(self, repo_id, **options)
+
+    def __repr__(self) -> str:
+        """Label and sites."""
+        return f"LanguageVector({self.label} at {', '.join(map(str, self.vectors))})"
