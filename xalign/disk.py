@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -40,6 +41,14 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def values_file(path: Path) -> Path | None:
+    """The file of tensors that a saved JSON names, in its folder; None where it names none."""
+    try:
+        return path.parent / Path(json.loads(path.read_text("utf-8"))["values"]["file"]).name
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _umask() -> int:

@@ -11,7 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from xalign.arguments import whole_number
-from xalign.disk import writable_folder, write_whole
+from xalign.disk import values_file, writable_folder, write_whole
 from xalign.errors import ArgumentTypeError, ReportError
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import Cost, LanguageStats, MetricResult
@@ -75,21 +75,13 @@ def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: boo
         text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise ReportError(f"the report holds what JSON cannot: {error}; nothing was written") from None
-    replaced = _values_file(folder)
+    replaced = values_file(folder / _JSON)
     write_whole(folder / f"values-{digest[:12]}.safetensors", data)
     write_whole(folder / _JSON, text)
     # Only what this report replaces: another process may be saving here too.
     if replaced is not None and digest[:12] not in replaced.name:
         replaced.unlink(missing_ok=True)
     return folder
-
-
-def _values_file(folder: Path) -> Path | None:
-    """The tensors of the report that a folder holds, if it holds one."""
-    try:
-        return folder / Path(json.loads((folder / _JSON).read_text("utf-8"))["values"]["file"]).name
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def load_parts(folder: str | Path) -> dict[str, Any]:

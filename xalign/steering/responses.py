@@ -14,7 +14,7 @@ from xalign.model.encode import context_of, encode, make_batches, pad_id_of, voc
 from xalign.model.layouts import Layout
 from xalign.model.map import ModelMap, map_model
 from xalign.model.read import read_states
-from xalign.model.sites import Pool, Reading, Site, State
+from xalign.model.sites import KINDS, Pool, Reading, Site, State
 
 SITE_BYTES = 2**30
 
@@ -57,9 +57,9 @@ def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites) -> list[Site]:
     for site in given:
         if isinstance(site, Site):
             found.append(site)
-        elif site in ("hidden", "gate", "inner", "attn_out", "mlp_out", "linear"):
+        elif site in KINDS:
             head = getattr(model, "get_output_embeddings", lambda: None)()
-            of_kind = model_map.sites(site)  # type: ignore[arg-type]
+            of_kind = model_map.sites(site)
             found += [one for one in of_kind if head is None or model_map.place(one).module is not head]
         else:
             found.append(Site.parse(site))

@@ -10,7 +10,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from xalign.disk import writable_folder, write_whole
+from xalign.disk import values_file, writable_folder, write_whole
 from xalign.errors import ArgumentTypeError, UnitsError
 
 SCHEMA_VERSION = 1
@@ -36,7 +36,7 @@ def save_artefact(
         text = json.dumps(body | {"sha256": _digest(body)}, ensure_ascii=False, indent=1, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UnitsError(f"provenance holds what JSON cannot: {error}; nothing was written") from None
-    replaced = _values_file(folder)
+    replaced = values_file(folder / _JSON)
     write_whole(folder / values["file"], data)
     write_whole(folder / _JSON, text.encode())
     write_whole(folder / "README.md", card.encode())
@@ -127,11 +127,3 @@ def _downloaded(repo_id: str, revision: str | None) -> Path:
 
 def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _values_file(folder: Path) -> Path | None:
-    """The tensors of the artefact that a folder holds, if it holds one."""
-    try:
-        return folder / Path(json.loads((folder / _JSON).read_text("utf-8"))["values"]["file"]).name
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
