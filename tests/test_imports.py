@@ -16,6 +16,7 @@ LEVELS = [
     ["pairs", "model", "metrics", "losses"],
     ["results", "units"],
     ["scores"],
+    ["readout"],
     ["measurement"],
     ["report", "monitor", "steering"],
     ["training", "babel"],

@@ -4,7 +4,8 @@ import platform
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -35,9 +36,12 @@ from xalign.model.read import States, device_of, read_states
 from xalign.model.sites import Pool, Reading
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
+from xalign.readout import Subtract, checked_offsets, take_off
 from xalign.results.report import AlignmentReport
 from xalign.results.values import Cost, LanguageStats, MetricResult
 from xalign.scores import DEFAULT_METRICS, METRICS, Kernel, NeuronSite, Source, checked_metrics, readings_of
+
+Steered = Callable[[str], AbstractContextManager[Any]]
 
 
 class MeasureOptions(TypedDict, total=False):
@@ -56,6 +60,8 @@ class MeasureOptions(TypedDict, total=False):
     revision: str | None
     layout: Layout | None
     progress: bool
+    subtract: Subtract | None
+    steered: Steered | None
 
 
 def measure(
@@ -91,7 +97,10 @@ def measure(
             (`"inner"`), the site that neuron states and values are read at; `include_embedding` (True),
             whether MEXA, retrieval and margin take the embedding; `token_budget` (4096), the most tokens of a
             forward, padding included; `seed` (0) of the intervals; `revision` of the model, for provenance;
-            `layout` for an unknown architecture; `progress` (False) shows a bar.
+            `layout` for an unknown architecture; `progress` (False) shows a bar; `subtract`, language -> the
+            `LanguageVector`s to take off what is read of it, the pivot's too (see `language_means`);
+            `steered`, a function from a language, the pivot too, to the context in which its sentences run,
+            like `lambda code: steer(model, units[code])`.
 
     Returns:
         The report: scores in [0, 1] beside chance and lexical floor, with intervals and the bit of every
@@ -158,6 +167,8 @@ class Measurement:
         revision: str | None = None,
         layout: Layout | None = None,
         progress: bool = False,
+        subtract: Subtract | None = None,
+        steered: Steered | None = None,
     ) -> None:
         self.metrics = checked_metrics(metrics)
         seed, token_budget = whole_number("seed", seed), whole_number("token_budget", token_budget, least=1)
@@ -174,6 +185,10 @@ class Measurement:
         self._readings = readings_of(
             model_map, pool=pool, nas=nas, nav=nav, include_embedding=include_embedding
         )
+        self._offsets = checked_offsets(subtract, (self.pairs.pivot, *self.pairs), self._users())
+        if steered is not None and not callable(steered):
+            raise ArgumentTypeError(f"steered={steered!r:.60} must be a function from a language to a context")
+        self._steered = steered
         context = context_of(model, tokenizer)
         vocabulary = vocabulary_of(model)
         pad_id = pad_id_of(tokenizer, below=vocabulary)
@@ -214,6 +229,8 @@ class Measurement:
             "pool_special_tokens": pool_special_tokens,
             "truncate": truncate,
             "token_budget": token_budget,
+            "subtract": sorted(self._offsets),
+            "steered": _name(steered),
             "versions": {name: version(name) for name in ("xalign", "torch", "transformers", "numpy")}
             | {"python": platform.python_version()},
         }
@@ -307,13 +324,16 @@ class Measurement:
         for language, (pivot, side) in self._sides.items():
             if pivot is not read_side:
                 pivot_states.clear()
-                read_side, pivot_states = pivot, self._read(pivot, readings, bar)
-            states = self._read(side, readings, bar)
+                read_side, pivot_states = pivot, self._read(self.pairs.pivot, pivot, readings, bar)
+            states = self._read(language, side, readings, bar)
             yield language, pivot_states, states
             states.clear()
 
-    def _read(self, side: _Side, readings: Sequence[Reading], bar: "tqdm[Any]") -> States:
-        return read_states(self.model, side.batches, readings, layout=self._layout, on_batch=bar.update)
+    def _read(self, language: str, side: _Side, readings: Sequence[Reading], bar: "tqdm[Any]") -> States:
+        with nullcontext() if self._steered is None else self._steered(language):
+            states = read_states(self.model, side.batches, readings, layout=self._layout, on_batch=bar.update)
+        take_off(states, self._offsets.get(language, {}))
+        return states
 
     def _rows(self) -> dict[str, Source]:
         """Row of the report -> where it reads."""
@@ -378,8 +398,9 @@ def _about_model(model: nn.Module, model_map: ModelMap, revision: str | None) ->
     }
 
 
-def _name(template: Template | None) -> str | None:
-    if template is None or isinstance(template, str):
-        return template
-    named = template if hasattr(template, "__qualname__") else type(template)
+def _name(option: Template | Steered | None) -> str | None:
+    """A function or text given as an option, as it is kept in a report."""
+    if option is None or isinstance(option, str):
+        return option
+    named = option if hasattr(option, "__qualname__") else type(option)
     return f"{named.__module__}.{named.__qualname__}"

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from xalign.errors import ArgumentError
 
@@ -115,6 +115,23 @@ def largest_layer_interval(
         largest.append(means.max(axis=0))
     low, high = np.quantile(np.mean(largest, axis=0), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def seed_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
+    """Student's interval of a mean over seeds: of runs that differ in nothing else.
+
+    Args:
+        values: One number per seed, at least 2.
+        level: Coverage aimed at.
+
+    Example:
+        >>> [round(bound, 3) for bound in seed_interval([0.4, 0.5, 0.6])]
+        [0.252, 0.748]
+    """
+    if len(values) < 2:
+        raise ArgumentError(f"values has {len(values)} entry; at least 2 are needed for an interval")
+    half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
 def paired_p_value(

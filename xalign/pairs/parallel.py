@@ -179,6 +179,16 @@ class ParallelPairs(Mapping[str, Bitext]):
         return list(self._bitexts)
 
     @property
+    def texts(self) -> dict[str, list[str]]:
+        """Language -> its sentences, the pivot first; of pivot sentences that several bitexts share one."""
+        pivot = [sentence for bitext in self._bitexts.values() for sentence in bitext.pivot_sentences]
+        alone = list(next(iter(self._bitexts.values())).pivot_sentences)
+        return {
+            self.pivot: alone if self.is_multiway else list(dict.fromkeys(pivot)),
+            **{language: list(bitext.sentences) for language, bitext in self._bitexts.items()},
+        }
+
+    @property
     def counts(self) -> dict[str, int]:
         """Language -> number of pairs."""
         return {language: len(bitext) for language, bitext in self._bitexts.items()}

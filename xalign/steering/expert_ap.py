@@ -13,7 +13,7 @@ from xalign.errors import ArgumentError
 from xalign.model.sites import Site
 from xalign.steering.average_precision import average_precision
 from xalign.steering.origin import origin_of, warn_about_shared_texts
-from xalign.steering.responses import Sites, check_texts, responses
+from xalign.steering.responses import Sites, check_texts, named, responses
 from xalign.units.unit_set import Unit, UnitSet
 
 Ends = Literal["high", "low", "both"]
@@ -72,9 +72,7 @@ def expert_ap(
         >>> units
         UnitSet(eng_Latn 5, deu_Latn 5)
     """
-    check_texts(texts)
-    if len(texts) < 2:
-        raise ArgumentError(f"texts has one label, {next(iter(texts))}; it is told from the texts of others")
+    check_texts(texts, least=2)
     ways = {"share": share, "k": k, "threshold": threshold}
     given = {name: way for name, way in ways.items() if way is not None}
     if len(given) > 1:
@@ -114,7 +112,7 @@ def expert_ap(
         for at in best.tolist():
             site, index = places[at]
             rows.append(Unit(label, site, index, score[at].item(), values[at].item()))
-    settings = {"sites": str(sites), way: amount, "ends": ends, "value": value} | options
+    settings = {"sites": named(sites), way: amount, "ends": ends, "value": value} | options
     return UnitSet(tuple(rows), origin_of(model, texts, "expert_ap", settings))
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.errors import ArgumentError
 from xalign.model.sites import Site
 from xalign.steering.lape import lape
 from xalign.steering.origin import origin_of, warn_about_shared_texts
@@ -55,9 +54,7 @@ def language_neurons(
         >>> {str(row.site) for row in units} <= {"0.gate", "1.gate", "2.gate", "3.gate"}
         True
     """
-    check_texts(texts)
-    if len(texts) < 2:
-        raise ArgumentError(f"texts has one label, {next(iter(texts))}; it is told from the texts of others")
+    check_texts(texts, least=2)
     warn_about_shared_texts(texts)
     labels = list(texts)
     places: list[tuple[Site, int]] = []

@@ -1,6 +1,7 @@
 """Language vectors: by how much a language's states differ from those of the others, on average."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,9 +9,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError
+from xalign.model.map import map_model
 from xalign.model.sites import Site
 from xalign.steering.origin import origin_of
-from xalign.steering.responses import Sites, check_texts, responses
+from xalign.steering.responses import Sites, check_texts, named, responses, sites_of
+from xalign.steering.steer import steer
 from xalign.units.language_vector import LanguageVector
 
 
@@ -21,6 +24,7 @@ def mean_difference(
     sites: Sites = "hidden",
     *,
     from_others: bool = True,
+    block_by_block: bool = False,
     **options: Any,
 ) -> dict[str, LanguageVector]:
     """Per language a vector at each site: the mean of its sentences' states less that of the others'.
@@ -34,14 +38,18 @@ def mean_difference(
         texts: Label -> sentences, at least two labels; best the same meanings in each.
         sites: Where: a kind (`"hidden"`: every state of the residual stream), a site, or a list of these.
         from_others: Off, the vector is the language's own mean, which subtracted centres the language.
-        **options: `pool` (`"weighted"` by default, as in `measure`), `pool_special_tokens`, `token_budget`,
-            `site_bytes` and `layout` of `responses`.
+        block_by_block: With `from_others` off, takes each site's mean while the vectors of the sites before
+            it are subtracted: the ones to subtract all at once in a running model, where a vector taken from
+            the unedited model would be subtracted again and again.
+        **options: `pool` (`"weighted"` by default, as in `measure`), `state`, `pool_special_tokens`,
+            `token_budget`, `site_bytes` and `layout` of `responses`.
 
     Returns:
         Label -> vector.
 
     Raises:
-        ArgumentError: Fewer than two labels where the others' mean is taken away.
+        ArgumentError: Fewer than two labels where the others' mean is taken away, or `block_by_block` of
+            what cannot be subtracted.
 
     Reference:
         Difference of means as in Marks and Tegmark (2024), The Geometry of Truth; of languages, CLaS-Bench
@@ -53,12 +61,26 @@ def mean_difference(
         >>> vectors["deu_Latn"]
         LanguageVector(deu_Latn at 2.hidden)
     """
-    check_texts(texts)
+    check_texts(texts, least=2 if from_others else 1)
     labels = list(texts)
-    if from_others and len(labels) < 2:
-        raise ArgumentError(f"texts has one label, {labels[0]}; give others, or pass from_others=False")
-    options = {"pool": "weighted"} | options
+    options = {"pool": "weighted", "state": "value"} | options
+    if block_by_block and (from_others or options["state"] != "value"):
+        raise ArgumentError("block_by_block=True takes from_others=False and state='value'")
+    settings = {"sites": named(sites), "from_others": from_others, "block_by_block": block_by_block} | options
+    origin = origin_of(model, texts, "mean_difference", settings)
     found: list[dict[Site, Tensor]] = [{} for _ in labels]
+
+    def vector_of(number: int) -> LanguageVector:
+        return LanguageVector(labels[number], found[number], origin, options["state"], options["pool"])
+
+    if block_by_block:
+        for site in sites_of(model, map_model(model, options.get("layout")), sites):
+            for number, label in enumerate(labels):
+                below = vector_of(number) if found[number] else None
+                with nullcontext() if below is None else steer(model, below, strength=-1):
+                    (answers,) = responses(model, tokenizer, {label: texts[label]}, site, **options)
+                found[number][site] = answers.values.double().mean(dim=0).float()
+        return {label: vector_of(number) for number, label in enumerate(labels)}
     for answers in responses(model, tokenizer, texts, sites, **options):
         means = torch.stack(
             [answers.values[answers.of(number)].double().mean(dim=0) for number in range(len(labels))]
@@ -66,8 +88,4 @@ def mean_difference(
         others = (means.sum(dim=0) - means) / (len(labels) - 1) if from_others else torch.zeros_like(means)
         for vectors, difference in zip(found, means - others, strict=True):
             vectors[answers.site] = difference.float()
-    settings = {"sites": str(sites), "from_others": from_others} | options
-    origin = origin_of(model, texts, "mean_difference", settings)
-    return {
-        label: LanguageVector(label, vectors, origin) for label, vectors in zip(labels, found, strict=True)
-    }
+    return {label: vector_of(number) for number, label in enumerate(labels)}

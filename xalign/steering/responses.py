@@ -70,6 +70,11 @@ def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites) -> list[Site]:
     return found
 
 
+def named(sites: Sites) -> str | list[str]:
+    """The sites as text, to be kept beside what was found there, and to be given again."""
+    return str(sites) if isinstance(sites, str | Site) else [str(site) for site in sites]
+
+
 def responses(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -137,8 +142,8 @@ def responses(
             yield Responses(site, states.pop(reading), label, tokens)
 
 
-def check_texts(texts: Mapping[str, Sequence[str]]) -> None:
-    """An error for texts that are not lists of sentences per label."""
+def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1) -> None:
+    """An error for texts that are not lists of sentences per label, or of fewer labels than needed."""
     if not isinstance(texts, Mapping):
         raise ArgumentTypeError(f"texts must map labels to sentences, not be {texts!r:.60}")
     for label, sentences in texts.items():
@@ -146,5 +151,8 @@ def check_texts(texts: Mapping[str, Sequence[str]]) -> None:
             raise ArgumentTypeError(f"texts[{label!r}] must be a list of sentences, not {sentences!r:.60}")
         if not sentences or not all(isinstance(text, str) and text.strip() for text in sentences):
             raise ArgumentError(f"texts[{label!r}] must hold at least one sentence, and no empty one")
-    if not texts:
-        raise ArgumentError("texts is empty; give label -> sentences")
+    if len(texts) < least:
+        raise ArgumentError(
+            f"texts has {len(texts)} label(s) ({', '.join(texts)}), and at least {least} are needed: one is "
+            "told from the texts of the others"
+        )

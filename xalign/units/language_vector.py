@@ -1,7 +1,7 @@
 """`LanguageVector`: a direction per site that says which language is spoken."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError, XAlignError
-from xalign.model.sites import Site
+from xalign.model.sites import POOLS, STATES, Pool, Reading, Site, State
 from xalign.units.artefact import load_artefact, push_artefact, save_artefact
 
 _KIND = "xalign.LanguageVector"
@@ -20,11 +20,16 @@ _KIND = "xalign.LanguageVector"
 class LanguageVector:
     """One vector per site for a language.
 
+    `steer` adds it to the values at every token of a running model; `measure(..., subtract=)` takes it from
+    what has been pooled, and leaves the run as it is.
+
     Attributes:
         label: What it stands for, most often a language.
         vectors: Site -> vector of the site's width, float32.
         provenance: Where it comes from: model, revision, its shape, method, settings, fingerprint of the
             data.
+        state: Of which state it is a mean; only of values is it anything to add to a running model.
+        pool: How tokens were pooled before the mean.
 
     Raises:
         ArgumentError: No site, or a vector that is not finite.
@@ -39,6 +44,8 @@ class LanguageVector:
     label: str
     vectors: Mapping[Site, Tensor]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    state: State = "value"
+    pool: Pool = "weighted"
 
     def __post_init__(self) -> None:
         """Checks the vectors."""
@@ -48,6 +55,11 @@ class LanguageVector:
             raise ArgumentTypeError(f"vectors must map sites to tensors, not be {self.vectors!r:.60}")
         if not self.vectors:
             raise ArgumentError("vectors is empty; give at least one site")
+        if self.state not in STATES or self.pool not in POOLS:
+            raise ArgumentError(
+                f"state={self.state!r} must be one of {', '.join(STATES)}, and pool={self.pool!r} one of "
+                f"{', '.join(POOLS)}"
+            )
         for site, vector in self.vectors.items():
             if not isinstance(site, Site) or not isinstance(vector, Tensor) or vector.dim() != 1:
                 raise ArgumentTypeError(f"vectors must map sites to tensors [width], not {site!r:.60}")
@@ -61,7 +73,12 @@ class LanguageVector:
         for site, vector in self.vectors.items():
             noise = torch.randn(len(vector), generator=generator)
             drawn[site] = noise * (vector.norm() / noise.norm())
-        return LanguageVector(f"{self.label} random {seed}", drawn, self.provenance)
+        return replace(self, label=f"{self.label} random {seed}", vectors=drawn)
+
+    @property
+    def readings(self) -> dict[Reading, Tensor]:
+        """Reading -> the vector of what is read there."""
+        return {Reading(site, self.state, self.pool): vector for site, vector in self.vectors.items()}
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Writes the vectors, their origin and a card into a folder, whole or not at all.
@@ -70,7 +87,13 @@ class LanguageVector:
             UnitsError: A folder that cannot be written, or an origin that JSON cannot hold.
         """
         tensors = {str(site): vector.float() for site, vector in self.vectors.items()}
-        content = {"label": self.label, "sites": list(tensors), "provenance": dict(self.provenance)}
+        content = {
+            "label": self.label,
+            "sites": list(tensors),
+            "state": self.state,
+            "pool": self.pool,
+            "provenance": dict(self.provenance),
+        }
         origin = "\n".join(f"- {name}: `{value}`" for name, value in self.provenance.items())
         card = (
             "---\nlibrary_name: xalign\ntags: [xalign, steering]\n---\n\n"
@@ -88,7 +111,8 @@ class LanguageVector:
         content, tensors = load_artefact(source, _KIND, revision)
         try:
             vectors = {Site.parse(site): tensors[site] for site in content["sites"]}
-            return cls(content["label"], vectors, dict(content["provenance"]))
+            provenance = dict(content["provenance"])
+            return cls(content["label"], vectors, provenance, content["state"], content["pool"])
         except (XAlignError, LookupError, TypeError, ValueError) as error:
             raise UnitsError(f"{source} holds no vectors ({type(error).__name__}: {error!s:.200})") from None
 
