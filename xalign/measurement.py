@@ -187,7 +187,9 @@ class Measurement:
         )
         self._offsets = checked_offsets(subtract, (self.pairs.pivot, *self.pairs), self._users())
         if steered is not None and not callable(steered):
-            raise ArgumentTypeError(f"steered={steered!r:.60} must be a function from a language to a context")
+            raise ArgumentTypeError(
+                f"steered={steered!r:.60} must be a function from a language to a context"
+            )
         self._steered = steered
         context = context_of(model, tokenizer)
         vocabulary = vocabulary_of(model)

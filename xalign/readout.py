@@ -28,7 +28,9 @@ def checked_offsets(subtract: Subtract | None, languages: Iterable[str], read: I
     offsets: Offsets = {}
     for language, given in subtract.items():
         if language not in known:
-            raise ArgumentError(f"subtract has {language!r}, which is not measured; that is {', '.join(known)}")
+            raise ArgumentError(
+                f"subtract has {language!r}, which is not measured; that is {', '.join(known)}"
+            )
         vectors = [given] if isinstance(given, LanguageVector) else given
         if not isinstance(vectors, Sequence) or not all(isinstance(one, LanguageVector) for one in vectors):
             raise ArgumentTypeError(f"subtract[{language!r}] must be a LanguageVector, or a list of them")
@@ -36,8 +38,8 @@ def checked_offsets(subtract: Subtract | None, languages: Iterable[str], read: I
         offsets[language] = {reading: found[reading] for reading in wanted & found.keys()}
         if not offsets[language]:
             raise ArgumentError(
-                f"subtract[{language!r}] has vectors of {', '.join(map(str, found))[:80]}, and none of what is "
-                f"read: {', '.join(map(str, sorted(wanted, key=str)))[:80]}; see language_means"
+                f"subtract[{language!r}] has vectors of {', '.join(map(str, found))[:80]}, and none of what "
+                f"is read: {', '.join(map(str, sorted(wanted, key=str)))[:80]}; see language_means"
             )
     return offsets
 

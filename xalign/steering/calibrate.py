@@ -10,8 +10,10 @@ from transformers import PreTrainedTokenizerBase
 from xalign.errors import ArgumentError
 from xalign.model.positions import Positions
 from xalign.model.write import Operator
-from xalign.steering.evaluate import Steering, evaluate, labels_of
+from xalign.steering.evaluate import Steering, labels_of
 from xalign.steering.identify import Identify, identify_language
+from xalign.steering.probe import Probe
+from xalign.steering.steer import steer
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,8 +69,8 @@ class Calibration:
             least = min((one for one in self.tried if one.label == label), key=lambda one: one.rise)
             raise ArgumentError(
                 f"nothing tried for {label} stays within {self.max_rise} nats of natural text; the best, "
-                f"strength {least.strength} at {least.positions}, costs {least.rise:+.2f}: try smaller strengths, "
-                "other positions, or a larger max_rise"
+                f"strength {least.strength} at {least.positions}, costs {least.rise:+.2f}: try smaller "
+                "strengths, other positions, or a larger max_rise"
             )
         return {"operator": self.operator, "strength": trial.strength, "positions": trial.positions}
 
@@ -80,7 +82,9 @@ class Calibration:
         """The trials as a rich table, the chosen ones marked."""
         from rich.table import Table
 
-        table = Table("steered", "positions", "strength", "share", "before", "loss over natural", "", box=None)
+        table = Table(
+            "steered", "positions", "strength", "share", "before", "loss over natural", "", box=None
+        )
         for row in self.to_rows():
             table.add_row(
                 row["label"],
@@ -110,7 +114,7 @@ def calibrate(
     generation: Mapping[str, Any] | None = None,
     identify: Identify = identify_language,
 ) -> Calibration:
-    """Tries strengths and positions, and chooses per label what changes the output's language and keeps it one.
+    """Tries strengths and positions, and chooses per label what changes the language and leaves it language.
 
     Units set hard at every token give the language and ruin it; set at the prompt only and then left alone,
     the model goes on by itself. Which is best differs from set to set, so it is tried.
@@ -144,26 +148,21 @@ def calibrate(
         raise ArgumentError("strengths and positions must each hold something to try")
     tried: list[Trial] = []
     operator = operator or ("set" if not isinstance(what, Mapping) else "add")
-    for where in positions:
-        for strength in strengths:
-            result = evaluate(
-                model,
-                tokenizer,
-                what,
-                texts,
-                seeds=1,
-                first_seed=seed,
-                how={"operator": operator, "strength": strength, "positions": where},
-                random_sets=0,
-                shuffles=0,
-                samples=samples,
-                prompt=prompt,
-                generation=generation,
-                identify=identify,
-            )
-            for label in labels_of(what):
-                share, lost = (result.effect(label, name) for name in ("output_share", "output_loss"))
-                tried.append(Trial(label, where, strength, share["after"], share["before"], lost["difference"]))
+    probe = Probe(
+        model, tokenizer, texts, samples=samples, prompt=prompt, generation=generation, identify=identify
+    )
+    usual = probe.usual_output(seed)
+    for label in labels_of(what):
+        if label not in texts:
+            raise ArgumentError(f"texts has no {label!r}, which is steered; it has {', '.join(texts)}")
+        share, cost = (float(usual[quantity, label].mean()) for quantity in ("output_share", "output_loss"))
+        for where in positions:
+            for strength in strengths:
+                with steer(model, what[label], operator=operator, strength=strength, positions=where):
+                    said = probe.speak(seed)
+                output = probe.output(said, label)
+                after, lost = (float(output[name, label].mean()) for name in ("output_share", "output_loss"))
+                tried.append(Trial(label, where, strength, after, share, lost - cost))
     chosen = {
         label: max(
             (one for one in tried if one.label == label and one.rise <= max_rise),

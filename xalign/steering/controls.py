@@ -14,9 +14,7 @@ from xalign.steering.responses import check_texts
 from xalign.units.unit_set import Unit, UnitSet
 
 
-def random_units(
-    model: nn.Module, units: UnitSet, *, seed: int = 0, layout: Layout | None = None
-) -> UnitSet:
+def random_units(model: nn.Module, units: UnitSet, *, seed: int = 0, layout: Layout | None = None) -> UnitSet:
     """As many other units at the same sites, with the same values in any order.
 
     So the set has the same layer profile, and pushes as hard. Units of the set itself are not drawn.
@@ -43,8 +41,8 @@ def random_units(
             free = [index for index in range(model_map.place(site).width) if index not in taken]
             if len(free) < len(own):
                 raise ArgumentError(
-                    f"units has {len(own)} of the {len(own) + len(free)} units of site {site} for {label}; as "
-                    "many others are not there to compare with"
+                    f"units has {len(own)} of the {len(own) + len(free)} units of site {site} for {label}; "
+                    "as many others are not there to compare with"
                 )
             values = draw.sample([row.value for row in own], len(own))
             rows += [

@@ -2,24 +2,22 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.measurement import Measurement
 from xalign.pairs.parallel import ParallelPairs
+from xalign.results.values import RETRIEVAL
 from xalign.steering.controls import random_units, shuffled_texts
-from xalign.steering.evaluation import Evaluation, Observation, Values
+from xalign.steering.evaluation import Evaluation, Observation
 from xalign.steering.identify import Identify, identify_language
-from xalign.steering.losses import id_losses, text_losses
+from xalign.steering.probe import Look, Probe
 from xalign.steering.responses import check_texts
-from xalign.steering.sample import Sampled, sample
 from xalign.steering.steer import steer
 from xalign.units.language_vector import LanguageVector
 from xalign.units.unit_set import UnitSet
@@ -28,7 +26,6 @@ Texts = Mapping[str, Sequence[str]]
 Steering = UnitSet | Mapping[str, LanguageVector]
 Finder = Callable[[nn.Module, PreTrainedTokenizerBase, dict[str, list[str]]], Steering]
 How = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
-_Look = dict[tuple[str, str], Values]
 
 
 def evaluate(
@@ -113,21 +110,47 @@ def evaluate(
         if shuffles:
             left_out.append("no control of shuffled labels: it takes a function that finds the units")
         seeds = seeds if samples else 1
-    probe = _Probe(
-        model, tokenizer, texts, pairs, metrics, samples, prompt, generation, identify, token_budget
+    probe = Probe(
+        model,
+        tokenizer,
+        texts,
+        samples=samples,
+        prompt=prompt,
+        generation=generation,
+        identify=identify,
+        token_budget=token_budget,
     )
+    measurements = {
+        language: Measurement(model, tokenizer, pairs.only([language]), metrics, token_budget=token_budget)
+        for language in pairs or ()
+    }
+    unsteered = probe.losses()
+    for measurement in measurements.values():
+        unsteered |= _alignment(measurement)
     observations: list[Observation] = []
     for seed in range(first_seed, first_seed + seeds):
-        before = probe.before(seed)
+        before = unsteered | (probe.usual_output(seed) if samples else {})
         for arm, number, found in _arms(model, tokenizer, what, finding, seed, random_sets, shuffles):
-            chosen = labels_of(found) if labels is None else [code for code in labels if code in labels_of(found)]
+            chosen = (
+                labels_of(found) if labels is None else [code for code in labels if code in labels_of(found)]
+            )
             for label in chosen:
                 if label not in texts:
-                    raise ArgumentError(f"texts has no {label!r}, which is steered; it has {', '.join(texts)}")
+                    raise ArgumentError(
+                        f"texts has no {label!r}, which is steered; it has {', '.join(texts)}"
+                    )
                 arguments = how(label) if callable(how) else how or {}
-                after = probe.look(seed, label, partial(steer, model, found[label], **arguments))
+                with steer(model, found[label], **arguments):
+                    after = probe.losses()
+                    if label in measurements:
+                        after |= _alignment(measurements[label])
+                    said = probe.speak(seed) if samples else None
+                if said is not None:
+                    after |= probe.output(said, label)
                 observations += [
-                    Observation(label, arm, seed, number, quantity, language, before[quantity, language], values)
+                    Observation(
+                        label, arm, seed, number, quantity, language, before[quantity, language], values
+                    )
                     for (quantity, language), values in after.items()
                 ]
     if not observations:
@@ -135,90 +158,21 @@ def evaluate(
     return Evaluation(tuple(observations), tuple(left_out))
 
 
-class _Probe:
-    """Everything that is looked at, with and without steering."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        tokenizer: PreTrainedTokenizerBase,
-        texts: Texts,
-        pairs: ParallelPairs | None,
-        metrics: Sequence[str],
-        samples: int,
-        prompt: str,
-        generation: Mapping[str, Any] | None,
-        identify: Identify,
-        token_budget: int,
-    ) -> None:
-        self._losses = partial(text_losses, model, tokenizer, texts, token_budget=token_budget)
-        self._id_losses = partial(id_losses, model, tokenizer, token_budget=token_budget)
-        self._sample = partial(sample, model, tokenizer, samples, prompt=prompt, generation=generation)
-        self._samples, self._identify, self._texts = samples, identify, texts
-        self._measurements = {
-            language: Measurement(model, tokenizer, pairs.only([language]), metrics, token_budget=token_budget)
-            for language in (pairs or {})
-        }
-        self._unsteered: _Look = {}
-
-    def before(self, seed: int) -> _Look:
-        """The unedited model, of every language."""
-        if not self._unsteered:
-            self._unsteered = self._losses_now()
-            for language in self._measurements:
-                self._unsteered |= self._alignment_now(language)
-        look = dict(self._unsteered)
-        if self._samples:
-            languages = [self._identify(text) for text in self._sample(seed=seed).texts]
-            for language in self._texts:
-                natural = look["loss", language].mean()
-                look["output_share", language] = np.array([float(one == language) for one in languages])
-                look["output_loss", language] = np.full(self._samples, natural)
-        return look
-
-    def look(self, seed: int, label: str, steered: Callable[[], Any]) -> _Look:
-        """The steered model: losses of all languages, the rest of the label's."""
-        with steered():
-            look = self._losses_now() | self._alignment_now(label)
-            said = self._sample(seed=seed) if self._samples else None
-        if said is not None:
-            languages = [self._identify(text) for text in said.texts]
-            look["output_share", label] = np.array([float(one == label) for one in languages])
-            look["output_loss", label] = self._output_losses(said)
-        return look
-
-    def _losses_now(self) -> _Look:
-        return {("loss", language): _per_token(lost) for language, lost in self._losses().items()}
-
-    def _alignment_now(self, language: str) -> _Look:
-        if language not in self._measurements:
-            return {}
-        report = self._measurements[language].run()
-        return {
-            (metric, language): np.mean(
-                [
-                    result.values[language].double().numpy().mean(axis=0)
-                    for row, result in report.metrics.items()
-                    if row == metric or row.startswith(f"{metric}_")
-                ],
-                axis=0,
-            )
-            for metric in report.measured
-        }
-
-    def _output_losses(self, said: Sampled) -> Values:
-        """What was said, under the model as it is; prompts are the same and cost nothing."""
-        lost = self._id_losses(said.ids)
-        if said.prompt > 1:
-            lost = lost - self._id_losses([ids[: said.prompt] for ids in said.ids])
-        return _per_token(lost)
-
-
-def _per_token(lost: Tensor) -> Values:
-    """Per sentence a value whose mean over sentences is the loss per token over all of them."""
-    sums, counts = lost.numpy().T
-    values: Values = sums / max(counts.mean(), 1e-9)
-    return values
+def _alignment(measurement: Measurement) -> Look:
+    """Per metric and language, each pair's mean over the layers."""
+    report = measurement.run()
+    return {
+        (metric, language): np.mean(
+            [
+                result.values[language].double().numpy().mean(axis=0)
+                for row, result in report.metrics.items()
+                if row == metric or row in RETRIEVAL and metric == "retrieval"
+            ],
+            axis=0,
+        )
+        for metric in report.measured
+        for language in report.languages
+    }
 
 
 def _arms(
@@ -255,7 +209,8 @@ def _half(finding: Texts, seed: int) -> dict[str, list[str]]:
     """A random half of each language's sentences."""
     draw = random.Random(seed)
     return {
-        label: draw.sample(list(sentences), max(1, len(sentences) // 2)) for label, sentences in finding.items()
+        label: draw.sample(list(sentences), max(1, len(sentences) // 2))
+        for label, sentences in finding.items()
     }
 
 

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from xalign.metrics.intervals import bootstrap_interval, seed_interval
+from xalign.steering.probe import Values
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-Values = Float[np.ndarray, " item"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

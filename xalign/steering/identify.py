@@ -1,4 +1,4 @@
-"""Which language a text is in: character n-grams and Bayes' rule, from the sentences that ship with xalign."""
+"""Which language a text is in: character n-grams and Bayes' rule, learnt from the bundled sentences."""
 
 import functools
 import itertools
@@ -28,7 +28,8 @@ class LanguageIdentifier:
         texts: Label -> sentences to learn from, at least two labels; a few hundred of each will do.
 
     Example:
-        >>> identify = LanguageIdentifier({"deu_Latn": ["Es regnet nicht."], "eng_Latn": ["It is not raining."]})
+        >>> texts = {"deu_Latn": ["Es regnet nicht."], "eng_Latn": ["It is not raining."]}
+        >>> identify = LanguageIdentifier(texts)
         >>> identify("Es schneit nicht."), identify("It is snowing."), identify("42!")
         ('deu_Latn', 'eng_Latn', 'und')
     """
@@ -42,9 +43,7 @@ class LanguageIdentifier:
         for label, found in counts.items():
             total = math.log(found.total() + _SMOOTHING * len(self._known))
             self._unseen[label] = math.log(_SMOOTHING) - total
-            self._seen[label] = {
-                gram: math.log(count + _SMOOTHING) - total for gram, count in found.items()
-            }
+            self._seen[label] = {gram: math.log(count + _SMOOTHING) - total for gram, count in found.items()}
 
     def __call__(self, text: str) -> str:
         """The label of the likeliest language, or `"und"`."""

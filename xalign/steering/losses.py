@@ -47,7 +47,7 @@ def text_losses(
         for label, lines in texts.items()
     }
     lost = id_losses(model, tokenizer, [ids for each in coded.values() for ids in each], token_budget)
-    return dict(zip(coded, lost.split([len(each) for each in coded.values()]), strict=True))
+    return dict(zip(coded, torch.split(lost, [len(each) for each in coded.values()]), strict=True))
 
 
 def id_losses(

@@ -71,8 +71,8 @@ def steer(
         raise ArgumentTypeError(f"strength={strength!r:.60} must be a number")
     if isinstance(what, LanguageVector) and what.state != "value":
         raise ArgumentError(
-            f"what holds means of the state {what.state!r}, which are nothing to add to values; give vectors of "
-            "state='value', or take these off at read-out with measure(..., subtract=)"
+            f"what holds means of the state {what.state!r}, which are nothing to add to values; give vectors "
+            "of state='value', or take these off at read-out with measure(..., subtract=)"
         )
     refuse_unfit(what.provenance, map_model(model, layout))
     edits = (

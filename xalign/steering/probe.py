@@ -1,0 +1,94 @@
+"""`Probe`: what a model loses on texts and what it says by itself, as it is at the moment, steered or not."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from xalign.steering.identify import Identify
+from xalign.steering.losses import id_losses, text_losses
+from xalign.steering.sample import Sampled, sample
+
+Values = Float[np.ndarray, " item"]
+Look = dict[tuple[str, str], Values]
+"""(quantity, language) -> a value per sentence, pair or continuation."""
+
+
+class Probe:
+    """Looks at a causal language model in the same way again and again.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        texts: Language -> natural sentences.
+        samples: Continuations drawn at a time.
+        prompt: What they go on from.
+        generation: As in `sample`.
+        identify: From text to language.
+        token_budget: The most tokens of one forward, padding included.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        texts: Mapping[str, Sequence[str]],
+        *,
+        samples: int,
+        prompt: str,
+        generation: Mapping[str, Any] | None,
+        identify: Identify,
+        token_budget: int = 8192,
+    ) -> None:
+        self._text_losses = partial(text_losses, model, tokenizer, texts, token_budget=token_budget)
+        self._id_losses = partial(id_losses, model, tokenizer, token_budget=token_budget)
+        self._sample = partial(sample, model, tokenizer, samples, prompt=prompt, generation=generation)
+        self._samples, self._identify, self._texts = samples, identify, texts
+
+    def losses(self) -> Look:
+        """`loss` of every language."""
+        return {("loss", language): _per_token(lost) for language, lost in self._text_losses().items()}
+
+    def speak(self, seed: int) -> Sampled:
+        """Continuations by the model as it is."""
+        return self._sample(seed=seed)
+
+    def output(self, said: Sampled, language: str) -> Look:
+        """What was said: the share in a language, and what it costs the model as it is, in nats per token.
+
+        To be called outside `steer`, so that the unedited model is the judge.
+        """
+        lost = self._id_losses(said.ids)
+        if said.prompt > 1:
+            # What the prompt itself costs is not the output's.
+            lost = lost - self._id_losses([ids[: said.prompt] for ids in said.ids])
+        return {
+            ("output_share", language): np.array(
+                [float(self._identify(text) == language) for text in said.texts]
+            ),
+            ("output_loss", language): _per_token(lost),
+        }
+
+    def usual_output(self, seed: int) -> Look:
+        """Per language the share of what the unsteered model says, and what natural text costs it."""
+        said = [self._identify(text) for text in self.speak(seed).texts]
+        look: Look = {}
+        for language in self._texts:
+            look["output_share", language] = np.array([float(one == language) for one in said])
+            look["output_loss", language] = np.full(self._samples, self._natural[language])
+        return look
+
+    @cached_property
+    def _natural(self) -> dict[str, float]:
+        return {language: float(values.mean()) for (_, language), values in self.losses().items()}
+
+
+def _per_token(lost: Tensor) -> Values:
+    """Per sentence a value whose mean over sentences is the loss per token over all of them."""
+    sums, counts = lost.numpy().T
+    values: Values = sums / max(counts.mean(), 1e-9)
+    return values
