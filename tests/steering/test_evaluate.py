@@ -1,0 +1,248 @@
+"""Evaluation: each number by hand, controls beside it, intervals over seeds, and refusals; calibration."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from tests.tiny import make_model, make_tokenizer
+from xalign import load_pairs, measure
+from xalign.babel import load_babel, write_pairs
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.steering.calibrate import calibrate
+from xalign.steering.controls import random_units
+from xalign.steering.evaluate import evaluate
+from xalign.steering.find import find_units
+from xalign.steering.identify import identify_language
+from xalign.steering.mean_difference import mean_difference
+from xalign.steering.sample import sample
+from xalign.steering.steer import steer
+
+BUNDLED = load_pairs("bundled", languages=["deu_Latn", "rus_Cyrl"])
+FINDING = {code: lines[:20] for code, lines in BUNDLED.texts.items()}
+UNSEEN = {code: lines[20:30] for code, lines in BUNDLED.texts.items()}
+find = partial(find_units, share=0.1)
+
+
+def make():
+    return make_model("llama"), make_tokenizer()
+
+
+def loss_by_hand(model, tokenizer, sentences):
+    total = count = 0.0
+    for text in sentences:
+        ids = torch.tensor([tokenizer(text)["input_ids"]])
+        with torch.no_grad():
+            total += model(input_ids=ids, labels=ids).loss.item() * (ids.shape[1] - 1)
+        count += ids.shape[1] - 1
+    return total / count
+
+
+def test_every_number_by_hand():
+    model, tokenizer = make()
+    units, pairs = find(model, tokenizer, FINDING), BUNDLED.first(12)
+    how = {"operator": "set", "strength": 3.0}
+    generation = {"max_new_tokens": 8}
+    result = evaluate(
+        model,
+        tokenizer,
+        units,
+        UNSEEN,
+        how=how,
+        random_sets=2,
+        pairs=pairs,
+        samples=5,
+        seeds=2,
+        generation=generation,
+    )
+    german = units["deu_Latn"]
+    for language, sentences in UNSEEN.items():
+        row = result.effect("deu_Latn", "loss", language)
+        assert row["before"] == pytest.approx(loss_by_hand(model, tokenizer, sentences), abs=1e-5)
+        with steer(model, german, **how):
+            assert row["after"] == pytest.approx(loss_by_hand(model, tokenizer, sentences), abs=1e-5)
+    with steer(model, german, **how):
+        report = measure(model, tokenizer, pairs, ["nasca", "retrieval"])
+        said = [sample(model, tokenizer, 5, seed=seed, generation=generation) for seed in range(2)]
+    before = measure(model, tokenizer, pairs, ["nasca", "retrieval"])
+    for metric in ("nasca", "retrieval"):
+        row = result.effect("deu_Latn", metric)
+        assert row["before"] == pytest.approx(before.score(metric, "deu_Latn"))
+        assert row["after"] == pytest.approx(report.score(metric, "deu_Latn"))
+    shares = [[identify_language(text) == "deu_Latn" for text in one.texts] for one in said]
+    assert result.effect("deu_Latn", "output_share")["after"] == pytest.approx(np.mean(shares))
+    lost = []
+    for one in said:
+        total = count = 0.0
+        for row in one.ids:
+            if len(row) > 1:
+                ids = torch.tensor([row])
+                with torch.no_grad():
+                    total += model(input_ids=ids, labels=ids).loss.item() * (len(row) - 1)
+                count += len(row) - 1
+        lost.append(total / count)
+    assert result.effect("deu_Latn", "output_loss")["after"] == pytest.approx(np.mean(lost), abs=1e-4)
+    # A control by hand: the same seed draws the same units.
+    row = result.effect("deu_Latn", "loss", "rus_Cyrl")
+    rises = []
+    for seed in range(4):
+        with steer(model, random_units(model, units, seed=seed)["deu_Latn"], **how):
+            rises.append(loss_by_hand(model, tokenizer, UNSEEN["rus_Cyrl"]))
+    assert row["random"] == pytest.approx(np.mean(rises) - row["before"], abs=1e-5)
+    assert row["random_largest"] == pytest.approx(max(rises) - row["before"], abs=1e-5)
+    assert result.left_out == ("no control of shuffled labels: it takes a function that finds the units",)
+
+
+def test_a_finder_is_judged_over_seeds_and_beside_shuffled_labels():
+    model, tokenizer = make()
+    seen = []
+
+    def finder(model, tokenizer, texts):
+        seen.append(texts)
+        return find(model, tokenizer, texts)
+
+    result = evaluate(
+        model, tokenizer, finder, UNSEEN, finding=FINDING, seeds=3, how={"operator": "zero"}, random_sets=1
+    )
+    halves, dealt = seen[::2], seen[1::2]
+    assert [len(half["deu_Latn"]) for half in halves] == [10, 10, 10]
+    assert len({tuple(half["deu_Latn"]) for half in halves}) == 3
+    for half, shuffled in zip(halves, dealt, strict=True):
+        assert set(half["deu_Latn"]) <= set(FINDING["deu_Latn"])
+        assert set(shuffled["deu_Latn"]) - set(half["deu_Latn"])
+        assert set(shuffled["deu_Latn"]) <= {text for lines in half.values() for text in lines}
+    own = [
+        one.difference
+        for one in result.observations
+        if (one.label, one.language, one.arm) == ("deu_Latn", "deu_Latn", "units")
+    ]
+    row = result.effect("deu_Latn", "loss")
+    assert row["n"] == len(own) == 3
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(own), scale=stats.sem(own))
+    assert (row["low"], row["high"]) == pytest.approx((low, high))
+    assert {"random", "random_low", "shuffled", "shuffled_largest"} <= row.keys()
+    assert result.left_out == ()
+    table = result.table()
+    assert table.row_count == 9
+    assert [column.header for column in table.columns][-2:] == ["random", "shuffled"]
+
+
+def test_vectors_and_their_random_directions():
+    model, tokenizer = make()
+    vectors = mean_difference(model, tokenizer, FINDING, "1.hidden")
+    result = evaluate(
+        model,
+        tokenizer,
+        vectors,
+        UNSEEN,
+        how=lambda label: {"strength": 2.0},
+        random_sets=1,
+        labels=["deu_Latn"],
+    )
+    with steer(model, vectors["deu_Latn"].random(0), strength=2.0):
+        expected = loss_by_hand(model, tokenizer, UNSEEN["deu_Latn"])
+    row = result.effect("deu_Latn", "loss")
+    assert row["random"] == pytest.approx(expected - row["before"], abs=1e-5)
+    assert {one.label for one in result.observations} == {"deu_Latn"}
+
+
+def test_units_that_do_nothing_have_no_effect():
+    model, tokenizer = make()
+    result = evaluate(
+        model, tokenizer, find(model, tokenizer, FINDING), UNSEEN, how={"operator": "scale"}, random_sets=1
+    )
+    assert all(abs(row["difference"]) < 1e-9 and abs(row["random"]) < 1e-9 for row in result.to_rows())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"what": find}, ArgumentError, "what is a finder and finding is None"),
+        ({"what": find, "finding": UNSEEN}, ArgumentError, r"30 sentence\(s\) of texts stand in finding too"),
+        ({"what": 3}, ArgumentTypeError, "what must be units, vectors or a finder, not 3"),
+        (
+            {"what": lambda *given: 3, "finding": FINDING},
+            ArgumentTypeError,
+            "what must return units or vectors, not 3",
+        ),
+        ({"texts": {"deu_Latn": ["Es regnet."]}}, ArgumentError, "texts has no 'eng_Latn', which is steered"),
+        ({"labels": ["fra_Latn"]}, ArgumentError, r"nothing to steer with: .* labels=\['fra_Latn'\]"),
+        ({"seeds": 0}, ArgumentError, "seeds=0 must be at least 1"),
+    ],
+)
+def test_bad_input(options, error, message):
+    model, tokenizer = make()
+    given = {"what": find(model, tokenizer, FINDING), "texts": UNSEEN, "how": {"operator": "zero"}} | options
+    with pytest.raises(error, match=message):
+        evaluate(model, tokenizer, given.pop("what"), given.pop("texts"), **given)
+
+
+def test_calibration_chooses_by_its_rule():
+    model, tokenizer = make()
+    units = find(model, tokenizer, FINDING)
+    strengths, positions = [1.0, 20.0], ["prompt", "all"]
+    found = calibrate(
+        model, tokenizer, units, UNSEEN, strengths=strengths, positions=positions, samples=6, max_rise=0.0
+    )
+    assert len(found.tried) == 12
+    assert all(np.isfinite(one.rise) for one in found.tried)
+    for label in units.labels:
+        own = [one for one in found.tried if one.label == label]
+        assert {(one.positions, one.strength) for one in own} == {
+            (p, s) for p in positions for s in strengths
+        }
+        inside = [one for one in own if one.rise <= 0.0]
+        if inside:
+            assert found.chosen[label].share == max(one.share for one in inside)
+            assert found(label) == {
+                "operator": "set",
+                "strength": found.chosen[label].strength,
+                "positions": found.chosen[label].positions,
+            }
+    assert found.table().row_count == 12
+    # The same trial, judged by evaluate on the same seed, is the same.
+    one = found.tried[0]
+    how = {"operator": "set", "strength": one.strength, "positions": one.positions}
+    result = evaluate(
+        model, tokenizer, units, UNSEEN, how=how, samples=6, seeds=1, first_seed=1000, random_sets=0
+    )
+    assert result.effect(one.label, "output_share")["after"] == pytest.approx(one.share)
+    assert result.effect(one.label, "output_loss")["difference"] == pytest.approx(one.rise)
+
+
+def test_calibration_says_that_nothing_stays_in_bounds():
+    model, tokenizer = make()
+    units = find(model, tokenizer, FINDING)["deu_Latn"]
+    found = calibrate(model, tokenizer, units, UNSEEN, strengths=[2], samples=3, max_rise=-9)
+    assert found.chosen == {"deu_Latn": None}
+    with pytest.raises(ArgumentError, match="nothing tried for deu_Latn stays within -9 nats"):
+        found("deu_Latn")
+    with pytest.raises(ArgumentError, match="label='fra_Latn' was not calibrated; there is deu_Latn"):
+        found("fra_Latn")
+    with pytest.raises(ArgumentError, match="strengths and positions must each hold something"):
+        calibrate(model, tokenizer, units, UNSEEN, strengths=[])
+
+
+def test_zeroing_a_languages_units_hits_that_language():
+    """Babel: units found on other meanings, at most 4 %, against all other languages and random units."""
+    model, tokenizer = load_babel("aligned")
+    result = evaluate(
+        model,
+        tokenizer,
+        partial(find_units, share=0.04),
+        write_pairs(60, seed=1, split="held_out").texts,
+        finding=write_pairs(300, seed=0, split="train").texts,
+        seeds=1,
+        how={"operator": "zero"},
+        random_sets=2,
+        labels=["deu_Latn", "spa_Latn"],
+    )
+    for label in ("deu_Latn", "spa_Latn"):
+        rows = {row["language"]: row for row in result.to_rows() if row["label"] == label}
+        own = rows.pop(label)
+        others = max(row["difference"] for row in rows.values())
+        assert own["difference"] > 0.15
+        assert own["difference"] > 4 * max(others, own["random_largest"])
+        assert own["shuffled"] < own["difference"] / 4
