@@ -4,25 +4,26 @@ r"""Steering judged beside its controls: deactivation, forcing, centring, expert
     python benchmarks/steering.py unaligned runs/steering
     python benchmarks/steering.py minilm runs/steering               # about 40; needs XALIGN_DATA
 
-On Babel's models units are found on training meanings and judged on held-out ones; on all-MiniLM-L6-v2 found on
-NTREX and judged on FLORES. Parts: `deactivate` (zeroing a language's units: whose loss rises?), `force` (what
-language is spoken from nothing?), `centre` (language means off at read-out or online), `experts` (does forcing
-them align?). Writes one JSON per model and part and prints a line per result; parts that are there are not run
-again.
+On Babel's models units are found on training meanings and judged on held-out ones; on all-MiniLM-L6-v2 found
+on NTREX and judged on FLORES. Parts: `deactivate` (zeroing a language's units: whose loss rises?), `force`
+(what language is spoken from nothing?), `centre` (language means off at read-out or online), `experts` (does
+forcing them align?). Writes one JSON per model and part and prints a line per result; parts that are there
+are not run again.
 """
 
 import argparse
 import json
 import os
 import time
-from functools import partial
+from contextlib import nullcontext
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 
-from xalign import load_pairs, measure
+from xalign import load_pairs, map_model, measure
 from xalign.babel import load_babel, write_pairs
 from xalign.metrics.intervals import bootstrap_interval
 from xalign.steering.calibrate import calibrate
@@ -100,6 +101,7 @@ def changes(after, before):
 
 
 def say(name, changed):
+    """One line of all languages together."""
     cells = [
         f"{m} {c['all']['difference']:+.3f} [{c['all']['low']:+.3f}, {c['all']['high']:+.3f}]"
         for m, c in changed.items()
@@ -110,8 +112,8 @@ def say(name, changed):
 def deactivate():
     """Zeroing a language's units: its loss against the largest rise elsewhere, and of random units."""
     unseen = write_pairs(200, seed=1, split="held_out").texts
-    many, widest = find_units(model, tokenizer, texts, share=1.0), max(SHARES)
-    units_in_all = len(many) // len(many.labels)
+    widest = max(SHARES)
+    units_in_all = sum(map_model(model).place(site).width for site in map_model(model).sites("inner"))
     methods = {
         "AP, both ends, mean": partial(find_units, share=widest, pool="mean", ends="both"),
         "AP, high end, mean": partial(find_units, share=widest, pool="mean", ends="high"),
@@ -120,16 +122,13 @@ def deactivate():
     }
     rows = []
     for name, find in methods.items():
-        kept = {}
-
-        def finder(model, tokenizer, half, find=find, kept=kept):
-            # The half of a seed is the same at every share.
-            key = half[pivot][0] + half[pivot][1]
-            if key not in kept:
-                kept[key] = find(model, tokenizer, half)
-            return kept[key].top(round(share * units_in_all))
-
+        # The half of a seed is the same at every share: found once, and the best of them taken.
+        found = cache(lambda half, find=find: find(model, tokenizer, json.loads(half)))
         for share in SHARES:
+
+            def finder(model, tokenizer, half, found=found, share=share):  # noqa: ARG001
+                return found(json.dumps(half)).top(round(share * units_in_all))
+
             result = evaluate(
                 model,
                 tokenizer,
@@ -176,11 +175,11 @@ def deactivate():
 
 def force():
     """Units set at the beginning only, as hard as other sampling seeds showed to be good."""
-    natural = write_pairs(200, seed=1, split="held_out").texts
+    natural = write_pairs(60, seed=1, split="held_out").texts
     separator = tokenizer.convert_tokens_to_ids("<sep>")
     generation = {"eos_token_id": [tokenizer.eos_token_id, separator]}
     rows = []
-    for seed in range(SEEDS):
+    for seed in range(2):
         half = write_pairs(500, seed=10 + seed, split="train").texts
         units = find_units(model, tokenizer, half, share=SHARE)
         calibration = calibrate(
@@ -297,14 +296,14 @@ def experts():
                 continue
 
             def own(code, chosen=chosen, **how):
-                return steer(model, chosen[code], **how) if code in chosen.labels else torch.no_grad()
+                return steer(model, chosen[code], **how) if code in chosen.labels else nullcontext()
 
             arms = {
                 "set, its own, in the other language": lambda code, own=own: (
-                    torch.no_grad() if code == pivot else own(code)
+                    nullcontext() if code == pivot else own(code)
                 ),
                 "set, the pivot's, in the other language": lambda code, own=own: (
-                    torch.no_grad() if code == pivot else own(pivot)
+                    nullcontext() if code == pivot else own(pivot)
                 ),
                 "set, the pivot's, in both": lambda code, own=own: own(pivot),  # noqa: ARG005
                 "set, each its own": own,

@@ -185,7 +185,7 @@ class Measurement:
         self._readings = readings_of(
             model_map, pool=pool, nas=nas, nav=nav, include_embedding=include_embedding
         )
-        self._offsets = checked_offsets(subtract, (self.pairs.pivot, *self.pairs), self._users())
+        self._offsets = checked_offsets(subtract, (self.pairs.pivot, *self.pairs), self._users(), model_map)
         if steered is not None and not callable(steered):
             raise ArgumentTypeError(
                 f"steered={steered!r:.60} must be a function from a language to a context"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.map import ModelMap
 from xalign.model.read import States
 from xalign.model.sites import Reading
 from xalign.units.language_vector import LanguageVector
@@ -13,11 +14,14 @@ Subtract = Mapping[str, LanguageVector | Sequence[LanguageVector]]
 Offsets = dict[str, dict[Reading, Tensor]]
 
 
-def checked_offsets(subtract: Subtract | None, languages: Iterable[str], read: Iterable[Reading]) -> Offsets:
+def checked_offsets(
+    subtract: Subtract | None, languages: Iterable[str], read: Iterable[Reading], model_map: ModelMap
+) -> Offsets:
     """Language -> reading -> the vector to take off.
 
     Raises:
-        ArgumentError: A language that is not measured, or one none of whose vectors is of what is read.
+        ArgumentError: A language that is not measured, one none of whose vectors is of what is read, or a
+            vector of another width.
         ArgumentTypeError: What is no mapping from languages to vectors.
     """
     if subtract is None:
@@ -36,6 +40,13 @@ def checked_offsets(subtract: Subtract | None, languages: Iterable[str], read: I
             raise ArgumentTypeError(f"subtract[{language!r}] must be a LanguageVector, or a list of them")
         found = {reading: values for one in vectors for reading, values in one.readings.items()}
         offsets[language] = {reading: found[reading] for reading in wanted & found.keys()}
+        for reading, values in offsets[language].items():
+            width = model_map.place(reading.site).width
+            if len(values) != width:
+                raise ArgumentError(
+                    f"subtract[{language!r}] has {len(values)} coordinates at {reading.site}, which has "
+                    f"{width}"
+                )
         if not offsets[language]:
             raise ArgumentError(
                 f"subtract[{language!r}] has vectors of {', '.join(map(str, found))[:80]}, and none of what "

@@ -134,7 +134,7 @@ def test_texts_under_two_labels_are_counted():
         ({"sites": []}, ArgumentError, "must name different places"),
         ({"sites": 3}, ArgumentTypeError, "sites=3 must be a kind"),
         ({"pool": "sum"}, ArgumentError, "pool='sum' must be one of"),
-        ({"texts": {"eng_Latn": ["a"]}}, ArgumentError, "texts has one label, eng_Latn"),
+        ({"texts": {"eng_Latn": ["a"]}}, ArgumentError, r"texts has 1 label\(s\) \(eng_Latn\)"),
         ({"texts": {"eng_Latn": ["a"], "deu_Latn": []}}, ArgumentError, "at least one sentence"),
         ({"texts": {"eng_Latn": "a", "deu_Latn": ["b"]}}, ArgumentTypeError, "must be a list of sentences"),
         ({"texts": ["a"]}, ArgumentTypeError, "texts must map labels"),

@@ -63,5 +63,5 @@ def test_zero_at_the_gate_silences_the_neuron():
 
 
 def test_one_label_is_refused():
-    with pytest.raises(ArgumentError, match="texts has one label, eng_Latn"):
+    with pytest.raises(ArgumentError, match=r"texts has 1 label\(s\) \(eng_Latn\)"):
         language_neurons(make_model("llama"), make_tokenizer(), {"eng_Latn": ["It rains."]})

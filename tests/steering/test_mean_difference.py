@@ -107,7 +107,7 @@ def test_on_disk(tmp_path):
         (
             lambda: mean_difference(make_model("llama"), make_tokenizer(), {"eng_Latn": ["It rains."]}),
             ArgumentError,
-            "texts has one label, eng_Latn; give others",
+            r"texts has 1 label\(s\) \(eng_Latn\), and at least 2",
         ),
     ],
 )

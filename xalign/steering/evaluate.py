@@ -120,10 +120,11 @@ def evaluate(
         identify=identify,
         token_budget=token_budget,
     )
-    measurements = {
-        language: Measurement(model, tokenizer, pairs.only([language]), metrics, token_budget=token_budget)
-        for language in pairs or ()
-    }
+    measurements: dict[str, Measurement] = {}
+    if pairs is not None:
+        for language in pairs:
+            alone = pairs.only([language])
+            measurements[language] = Measurement(model, tokenizer, alone, metrics, token_budget=token_budget)
     unsteered = probe.losses()
     for measurement in measurements.values():
         unsteered |= _alignment(measurement)
