@@ -7,8 +7,8 @@ r"""Steering judged beside its controls: deactivation, forcing, centring, expert
 On Babel's models units are found on training meanings and judged on held-out ones; on all-MiniLM-L6-v2 found
 on NTREX and judged on FLORES. Parts: `deactivate` (zeroing a language's units: whose loss rises?), `force`
 (what language is spoken from nothing?), `centre` (language means off at read-out or online), `experts` (does
-forcing them align?). Writes one JSON per model and part and prints a line per result; parts that are there
-are not run again.
+forcing them align?), `combine` (does anything beat the means?). Writes one JSON per model and part and prints
+a line per result; parts that are there are not run again.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 import os
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
@@ -34,7 +35,7 @@ from xalign.steering.language_means import language_means
 from xalign.steering.mean_difference import mean_difference
 from xalign.steering.steer import steer
 
-PARTS = ("deactivate", "force", "centre", "experts")
+PARTS = ("deactivate", "force", "centre", "experts", "combine")
 METRICS = ["nasca", "mexa", "retrieval"]
 LANGUAGES = ["fra_Latn", "spa_Latn", "deu_Latn", "ind_Latn", "swh_Latn", "fin_Latn", "rus_Cyrl", "tur_Latn"]
 SHARES = (0.01, 0.02, 0.03, 0.04, 0.05)
@@ -175,7 +176,7 @@ def deactivate():
 
 def force():
     """Units set at the beginning only, as hard as other sampling seeds showed to be good."""
-    natural = write_pairs(60, seed=1, split="held_out").texts
+    natural = write_pairs(100, seed=1, split="held_out").texts
     separator = tokenizer.convert_tokens_to_ids("<sep>")
     generation = {"eos_token_id": [tokenizer.eos_token_id, separator]}
     rows = []
@@ -189,7 +190,6 @@ def force():
             natural,
             strengths=STRENGTHS,
             positions=["prompt"],
-            samples=100,
             generation=generation,
         )
         result = evaluate(
@@ -222,7 +222,7 @@ def centre():
     means = language_means(model, tokenizer, texts, METRICS)
     everyone = list(texts)
     wrong = {code: means[everyone[(at + 1) % len(everyone)]] for at, code in enumerate(everyone)}
-    sites = ["embed.hidden", *(f"{layer}.hidden" for layer in range(model.config.num_hidden_layers))]
+    sites = [f"{layer}.hidden" for layer in range(model.config.num_hidden_layers)]
     vectors = {
         "from the unedited model": mean_difference(model, tokenizer, texts, sites, from_others=False),
         "block after block": mean_difference(
@@ -331,6 +331,66 @@ def experts():
                 },
                 flush=True,
             )
+    return rows
+
+
+def combine():
+    """Does anything beat the mean at read-out on the last layer? Means are taken under each steering."""
+    centred = look(subtract=language_means(model, tokenizer, texts, METRICS))
+    many = load_pairs(data / "ntrex", LANGUAGES, n=1000) if arguments.world == "minilm" else found_on
+    blocks = [f"{layer}.hidden" for layer in range(model.config.num_hidden_layers)]
+    running = mean_difference(model, tokenizer, texts, blocks, from_others=False, block_by_block=True)
+    neurons = find_units(model, tokenizer, many.texts, share=0.04)
+    lape = find_units(model, tokenizer, many.texts, method="lape", share=0.1)
+
+    def online(upto):
+        cut = {
+            code: replace(
+                vector, vectors={site: vector.vectors[site] for site in list(vector.vectors)[:upto]}
+            )
+            for code, vector in running.items()
+        }
+        return lambda code: steer(model, cut[code], strength=-1)
+
+    arms = {
+        "the mean of 1,000 sentences": (None, many.texts),
+        **{
+            f"AP, best {k} zeroed": (
+                lambda code, best=neurons.top(k): steer(model, best[code], operator="zero"),
+                texts,
+            )
+            for k in (50, 150, 350)
+        },
+        "LAPE zeroed": (
+            lambda code: steer(model, lape[code], operator="zero") if code in lape.labels else nullcontext(),
+            texts,
+        ),
+        **{f"online, blocks 0 to {upto - 1}": (online(upto), texts) for upto in (1, 2, 3, 4, 5)},
+    }
+    rows = {}
+    for name, (steered, fitted) in arms.items():
+        within = steered or (lambda code: nullcontext())  # noqa: ARG005
+        means = {}
+        for code, sentences in fitted.items():
+            with within(code):
+                means |= language_means(model, tokenizer, {code: sentences}, METRICS)
+        after = look(subtract=means, steered=within)
+        last = {
+            row["language"]: row
+            for row in after.compare(centred)
+            if (row["metric"], row["layer"]) == ("mexa", "final")
+        }
+        rows[name] = {
+            "against the mean alone": changes(after, centred),
+            "final": last,
+            "layers": layers_of(after),
+        }
+        won = sum(row["low"] > 0 for row in last.values())
+        final = " ".join(
+            f"{code[:3]} {row['before']:.2f}{row['difference']:+.2f}" for code, row in last.items()
+        )
+        print(f"{name:32s} better at final for {won} of {len(last)}: {final}", flush=True)
+        say("  all layers", rows[name]["against the mean alone"])
     return rows
 
 

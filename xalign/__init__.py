@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from xalign.pairs.load import load_pairs
     from xalign.pairs.parallel import ParallelPairs
     from xalign.results.report import AlignmentReport
+    from xalign.steering.find import find_units
+    from xalign.steering.steer import steer
     from xalign.training.config import AlignmentArguments, AlignmentConfig
     from xalign.training.objective import AlignmentObjective
     from xalign.training.trainer import with_alignment
+    from xalign.units.language_vector import LanguageVector
+    from xalign.units.unit_set import UnitSet
 
 __all__ = [
     "AlignmentArguments",
@@ -29,15 +33,19 @@ __all__ = [
     "AlignmentMonitor",
     "AlignmentObjective",
     "AlignmentReport",
+    "LanguageVector",
     "Layout",
     "ModelMap",
     "ParallelPairs",
     "Reading",
     "Site",
+    "UnitSet",
     "XAlignError",
+    "find_units",
     "load_pairs",
     "map_model",
     "measure",
+    "steer",
     "visit",
     "with_alignment",
 ]
@@ -49,15 +57,19 @@ _HOME = {
     "AlignmentMonitor": "xalign.monitor.monitor",
     "AlignmentObjective": "xalign.training.objective",
     "AlignmentReport": "xalign.results.report",
+    "LanguageVector": "xalign.units.language_vector",
     "Layout": "xalign.model.layouts",
     "ModelMap": "xalign.model.map",
     "ParallelPairs": "xalign.pairs.parallel",
     "Reading": "xalign.model.sites",
     "Site": "xalign.model.sites",
+    "UnitSet": "xalign.units.unit_set",
     "XAlignError": "xalign.errors",
+    "find_units": "xalign.steering.find",
     "load_pairs": "xalign.pairs.load",
     "map_model": "xalign.model.map",
     "measure": "xalign.measurement",
+    "steer": "xalign.steering.steer",
     "visit": "xalign.model.visit",
     "with_alignment": "xalign.training.trainer",
 }

@@ -13,7 +13,9 @@ import typer
 from xalign.cli.compare import compare
 from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
+from xalign.cli.experts import experts
 from xalign.cli.measure import measure
+from xalign.cli.steer import steer
 from xalign.errors import XAlignError
 
 app = typer.Typer(
@@ -53,7 +55,7 @@ def _fail(message: str, code: int) -> None:
     raise typer.Exit(code)
 
 
-for function in (measure, compare, demo, doctor):
+for function in (measure, compare, experts, steer, demo, doctor):
     _verb(function)
 
 _debug = False

@@ -13,7 +13,8 @@ from xalign.errors import ArgumentError, ModelError
 from xalign.model.read import device_of, observing
 
 # Plain sampling from the model's own distribution; transformers would cut it to the 50 likeliest tokens.
-_PLAIN = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 24}
+_SAMPLING = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+_PLAIN = {"do_sample": True, "max_new_tokens": 24, **_SAMPLING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ def sample(
     ids = torch.tensor([given] * n, device=device_of(model))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     options = {**_PLAIN, "pad_token_id": pad, **(generation or {})}
+    if not options["do_sample"]:
+        options = {name: value for name, value in options.items() if name not in _SAMPLING}
     with observing(model):
         torch.manual_seed(seed)
         made = generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)

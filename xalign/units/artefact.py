@@ -56,9 +56,10 @@ def load_artefact(
     if not isinstance(source, str | Path):
         raise ArgumentTypeError(f"source must be a folder or a Hub id, not {source!r:.60}")
     try:
-        folder = Path(source) if Path(source).is_dir() else _downloaded(str(source), revision)
+        is_folder = Path(source).is_dir()
     except ValueError as error:  # a null byte
         raise UnitsError(f"source={str(source)!r} is no path that can be read: {error}") from None
+    folder = Path(source) if is_folder else _downloaded(str(source), revision)
     path = folder / _JSON
     try:
         body = json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,84 @@
+"""`xalign steer MODEL`."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from xalign.cli.measure import DtypeName
+
+
+def steer(
+    model: Annotated[str, typer.Argument(help="Hub id or folder of a causal language model.")],
+    units: Annotated[str, typer.Option(help="Folder or Hub id of units, as `xalign experts` saves them.")],
+    language: Annotated[str, typer.Option(help="Whose units, like deu_Latn.")],
+    prompt: Annotated[str, typer.Option(help="What the model goes on from; nothing where empty.")] = "",
+    operator: Annotated[str, typer.Option(help="set, add, scale or zero.")] = "set",
+    strength: Annotated[float, typer.Option(help="How hard.")] = 1.0,
+    positions: Annotated[str, typer.Option(help="all, prompt, generated or last_prompt.")] = "all",
+    n: Annotated[int, typer.Option(help="How many continuations.")] = 3,
+    max_new_tokens: Annotated[int, typer.Option(help="The longest continuation.")] = 32,
+    temperature: Annotated[float, typer.Option(help="Of sampling; 0 takes the likeliest token.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same continuations.")] = 0,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
+    dtype: Annotated[
+        DtypeName, typer.Option(help="Type of the weights; auto keeps the checkpoint's.")
+    ] = DtypeName.auto,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes a GPU where there is one.")
+    ] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+) -> None:
+    """Let a model go on from a prompt, with a language's units changed and without, side by side.
+
+    Example: `xalign steer Qwen/Qwen3-0.6B --units units --language deu --prompt "The weather" --strength 2`
+    """
+    from xalign.cli.loading import load_model
+    from xalign.errors import ArgumentError
+    from xalign.pairs.languages import normalize_language
+    from xalign.steering.sample import sample
+    from xalign.steering.steer import steer as steering
+    from xalign.units.unit_set import UnitSet
+
+    found = UnitSet.from_pretrained(units)
+    code = language if language in found.labels else normalize_language(language)
+    if code not in found.labels:
+        raise ArgumentError(f"language={language!r} has no units; there is {', '.join(found.labels)}")
+    if temperature < 0:
+        raise ArgumentError(f"temperature={temperature} must be at least 0")
+    loaded, tokenizer = load_model(
+        model,
+        revision=revision,
+        dtype=dtype.value,  # type: ignore[arg-type]
+        device=device,
+        trust_remote_code=trust_remote_code,
+        progress=sys.stderr.isatty(),
+    )
+    generation = {"max_new_tokens": max_new_tokens} | (
+        {"temperature": temperature} if temperature else {"do_sample": False}
+    )
+    without = sample(loaded, tokenizer, n, prompt=prompt, seed=seed, generation=generation)
+    with steering(
+        loaded,
+        found[code],
+        operator=operator,  # type: ignore[arg-type]
+        strength=strength,
+        positions=positions,  # type: ignore[arg-type]
+    ) as done:
+        steered = sample(loaded, tokenizer, n, prompt=prompt, seed=seed, generation=generation)
+    table = Table("without", f"{code}, {operator} × {strength:g}, {positions}", box=None, show_lines=True)
+    for one, other in zip(without.texts, steered.texts, strict=True):
+        table.add_row(_plain(one), _plain(other))
+    console = Console()
+    if prompt:
+        console.print(f"… after {prompt!r}\n", markup=False, highlight=False)
+    console.print(table)
+    console.print(f"{len(found[code])} units, changed at {done.tokens} tokens in {done.forwards} forwards")
+
+
+def _plain(text: str) -> str:
+    return text.strip().replace("[", r"\[")
