@@ -43,7 +43,7 @@ def test_version_and_help(tmp_path):
     assert xalign("--version").stdout.strip() == f"xalign {expected}"
     plain = xalign("--help")
     assert plain.exit_code == 0
-    for verb in ("measure", "compare", "demo", "doctor"):
+    for verb in ("measure", "compare", "experts", "steer", "demo", "doctor"):
         assert verb in plain.stdout
         shown = xalign(verb, "--help")
         assert shown.exit_code == 0

@@ -14,6 +14,7 @@ from xalign.errors import ArgumentError, MissingExtraError
 from xalign.report.emergence import emergence_figure
 from xalign.report.heatmap import heatmap
 from xalign.report.save import save_with_heatmaps
+from xalign.report.stages import stages_figure, stages_table
 from xalign.report.table import comparison_table, floor_side, report_table
 
 
@@ -141,3 +142,34 @@ def test_emergence_refuses_what_is_no_curve(report):
         emergence_figure([report, replace(report, step=None)])
     with pytest.raises(ArgumentError, match="metric='retrieval' has no row of its own"):
         emergence_figure([report, report], metric="retrieval")
+
+
+def test_stages(report):
+    after = replace(
+        report,
+        metrics={
+            name: replace(result, values={code: ~bits for code, bits in result.values.items()})
+            for name, result in report.metrics.items()
+            if name == "nasca"
+        },
+    )
+    before = replace(report, metrics={"nasca": report.metrics["nasca"]})
+    table = stages_table({"before": before, "after": after})
+    assert table.row_count == len(report.languages) + 1
+    cells = [list(column.cells) for column in table.columns]
+    for row, language in enumerate(report.languages):
+        gain = after.score("nasca", language) - before.score("nasca", language)
+        assert cells[2][row] == f"{before.score('nasca', language):.3f}"
+        assert cells[3][row] == f"{after.score('nasca', language):.3f}"
+        assert cells[4][row].startswith(f"{gain:+.3f} [")
+    figure = stages_figure({"before": before, "after": after})
+    assert len(figure.axes) == len(report.languages)
+    layers = before.metrics["nasca"].values[report.languages[0]].double().mean(1)
+    lines = figure.axes[0].lines
+    assert lines[0].get_ydata().tolist() == layers.tolist()
+    assert lines[1].get_ydata().tolist() == (1 - layers).tolist()
+    assert lines[2].get_ydata()[0] == before.floor("nasca", report.languages[0])
+    with pytest.raises(ArgumentError, match="stages has 1 report"):
+        stages_table({"before": before})
+    with pytest.raises(ArgumentError, match="metric='mexa' is not in every report"):
+        stages_figure({"before": before, "after": after}, "mexa")

@@ -144,3 +144,24 @@ def test_bad_input(options, error, message):
     options = {"texts": TEXTS} | options
     with pytest.raises(error, match=message):
         expert_ap(make_model("llama"), make_tokenizer(), **options)
+
+
+def test_constant_units_are_counted_and_score_the_prevalence():
+    model = make_model("llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[:5] = 0  # these neurons are 0 for every sentence
+    with pytest.warns(UserWarning, match="15 of the 240 units chosen answer every sentence alike"):
+        units = expert_ap(model, make_tokenizer(), TEXTS, "1.inner", share=1.0)
+    prevalence = {"eng_Latn": 12 / 31, "deu_Latn": 12 / 31, "rus_Cyrl": 7 / 31}
+    for row in units:
+        if row.index < 5:
+            assert row.score == pytest.approx(prevalence[row.label])
+            assert row.value == 0
+
+
+def test_activations_that_are_not_finite():
+    model = make_model("llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3] = torch.nan
+    with pytest.raises(ModelError, match="the states at 1.hidden hold NaN or infinity"):
+        expert_ap(model, make_tokenizer(), TEXTS)

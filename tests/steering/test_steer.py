@@ -64,6 +64,25 @@ def test_the_model_is_what_it_was():
         assert torch.equal(model(**BATCH).logits, before)
 
 
+@pytest.mark.parametrize("how", ["function", "in place"])
+def test_a_compiled_model_is_steered(how):
+    model = make_model("llama")
+    with torch.no_grad():
+        with steer(model, UNITS):
+            expected = model(**BATCH).logits
+        plain = model(**BATCH).logits
+        compiled = torch.compile(model, backend="aot_eager") if how == "function" else model
+        if how == "in place":
+            model.compile(backend="aot_eager")
+        compiled(**BATCH)  # the graph is made without hooks
+        with steer(compiled, UNITS):
+            steered = compiled(**BATCH).logits
+        after = compiled(**BATCH).logits
+    assert torch.allclose(steered, expected, atol=1e-5)
+    assert torch.allclose(after, plain, atol=1e-5)
+    assert not torch.allclose(steered, plain, atol=1e-2)
+
+
 def test_the_inner_one_wins():
     model = make_model("llama")
     with torch.no_grad():

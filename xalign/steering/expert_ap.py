@@ -1,5 +1,6 @@
 """Expert units: those that, each alone, best tell one language's sentences from all others'."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -56,7 +57,8 @@ def expert_ap(
             `responses`.
 
     Returns:
-        Per label its units, the best first; of equal ones the lower site and index.
+        Per label its units, the best first; of equal ones the lower site and index. A unit that answers every
+        sentence alike scores the share of positives, which is chance; a warning counts such as are chosen.
 
     Raises:
         ArgumentError: Fewer than two labels, more than one way to choose, a share outside (0, 1], or a label
@@ -92,13 +94,16 @@ def expert_ap(
     places: list[tuple[Site, int]] = []
     scores: list[list[Tensor]] = [[] for _ in labels]
     stored: list[list[Tensor]] = [[] for _ in labels]
+    constant: list[Tensor] = []
     for answers in responses(model, tokenizer, texts, sites, **options):
         places += [(answers.site, index) for index in range(answers.values.shape[1])]
+        constant.append(answers.values.amax(dim=0) == answers.values.amin(dim=0))
         for number in range(len(labels)):
             own = answers.of(number)
             score, falls = _expertise(answers.values, own, ends)
             scores[number].append(score)
             stored[number].append(_stored(answers.values[own], falls, value))
+    silent, said = torch.cat(constant), 0
     rows: list[Unit] = []
     for number, label in enumerate(labels):
         score, values = torch.cat(scores[number]), torch.cat(stored[number])
@@ -109,9 +114,17 @@ def expert_ap(
             best = ranked[: int(amount) if way == "k" else round(amount * len(score))]
         if not len(best):
             raise ArgumentError(f"{way}={amount} chooses no unit of {len(score)} for {label}; choose more")
+        said += int(silent[best].sum())
         for at in best.tolist():
             site, index = places[at]
             rows.append(Unit(label, site, index, score[at].item(), values[at].item()))
+    if said:
+        warnings.warn(
+            f"{said} of the {len(rows)} units chosen answer every sentence alike and tell nothing: their "
+            "average precision is the share of positives; choose fewer",
+            UserWarning,
+            stacklevel=2,
+        )
     settings = {"sites": named(sites), way: amount, "ends": ends, "value": value} | options
     return UnitSet(tuple(rows), origin_of(model, texts, "expert_ap", settings))
 

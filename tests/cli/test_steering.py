@@ -1,0 +1,93 @@
+"""`xalign experts` and `xalign steer`: find, save, steer side by side, and one line per mistake."""
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.tiny import FFN, LAYERS, make_model, make_tokenizer
+from xalign import UnitSet
+from xalign.cli.app import app
+from xalign.steering.sample import sample
+from xalign.steering.steer import steer
+
+
+def xalign(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "120", "NO_COLOR": "1"})
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    make_model("llama").save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def units_folder(model_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("units") / "units"
+    done = xalign(
+        "experts", model_folder, "--languages", "deu,rus", "--n", 20, "--share", 0.05, "--out", folder
+    )
+    assert done.exit_code == 0, done.stderr
+    for part in ("eng_Latn", "deu_Latn", "rus_Cyrl", "most stand in", ".inner (", "wrote"):
+        assert part in done.stdout
+    return folder
+
+
+def test_experts_are_those_of_find_units(units_folder):
+    units = UnitSet.from_pretrained(units_folder)
+    assert units.labels == ["eng_Latn", "deu_Latn", "rus_Cyrl"]
+    assert len(units) == 3 * round(0.05 * FFN * LAYERS)
+    assert units.provenance["settings"]["share"] == 0.05
+
+
+def test_steer_side_by_side(model_folder, units_folder):
+    done = xalign(
+        *("steer", model_folder, "--units", units_folder, "--language", "deu", "--prompt", "Good"),
+        *("--strength", 30, "--n", 2, "--max-new-tokens", 4, "--seed", 5),
+    )
+    assert done.exit_code == 0, done.stderr
+    model, tokenizer = make_model("llama"), make_tokenizer()
+    generation = {"max_new_tokens": 4}
+    without = sample(model, tokenizer, 2, prompt="Good", seed=5, generation=generation)
+    with steer(model, UnitSet.from_pretrained(units_folder)["deu_Latn"], strength=30.0):
+        steered = sample(model, tokenizer, 2, prompt="Good", seed=5, generation=generation)
+    assert without.texts != steered.texts
+    for text in (*without.texts, *steered.texts):
+        assert text.split()[0] in done.stdout
+    assert "deu_Latn, set × 30, all" in done.stdout
+    assert "12 units, changed at" in done.stdout
+
+
+def test_greedy_is_the_same_twice(model_folder, units_folder):
+    arguments = ("--units", units_folder, "--language", "rus_Cyrl", "--temperature", 0, "--n", 1)
+    printed = [xalign("steer", model_folder, *arguments, "--seed", seed).stdout for seed in (1, 2)]
+    assert printed[0] == printed[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("steer", "--language", "fra"),
+            "language='fra' has no units; there is eng_Latn, deu_Latn, rus_Cyrl",
+        ),
+        (("steer", "--language", "deu", "--positions", "never"), "positions='never' must be one of all"),
+        (("steer", "--language", "deu", "--operator", "clamp"), "operator='clamp' must be one of set, add"),
+        (("steer", "--language", "deu", "--temperature", "-1"), "temperature=-1.0 must be at least 0"),
+        (("steer", "--language", "deu", "--units", "nowhere"), "source='nowhere' is no folder"),
+        (("experts",), "holds units already; give another folder, or --overwrite"),
+        (("experts", "--out", "new", "--method", "foo"), "method='foo' must be one of expert_ap, lape"),
+        (("experts", "--out", "new", "--share", "2"), "share=2.0 must be at most 1"),
+        (("experts", "--out", "new", "--sites", "9.inner"), "9.inner"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, model_folder, units_folder, tmp_path):
+    verb, *rest = arguments
+    needed = {"steer": "--units", "experts": "--out"}[verb]
+    given = [] if needed in rest else [needed, units_folder]
+    done = xalign(verb, model_folder, *given, *rest)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "new").exists()
