@@ -1,6 +1,6 @@
 """How Babel's models learn: their shape, their documents, and the trainer that feeds one to the other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,21 @@ def make_model(tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> LlamaForCau
     )
 
 
-def make_trainer(run: Pretraining, output_dir: str | Path, **arguments: Any) -> Trainer:
-    """A `Trainer` ready to train a fresh model.
+def make_trainer(
+    run: Pretraining,
+    output_dir: str | Path,
+    *,
+    model: LlamaForCausalLM | None = None,
+    trainer_class: Callable[..., Trainer] = Trainer,
+    **arguments: Any,
+) -> Trainer:
+    """A trainer ready to train a fresh model, or a given one further.
 
     Args:
         run: What decides the run.
         output_dir: Folder for what the trainer writes.
+        model: A model of Babel's; a fresh one where None.
+        trainer_class: Makes the trainer.
         **arguments: Further `TrainingArguments`, such as `save_steps`.
 
     Example:
@@ -91,8 +100,10 @@ def make_trainer(run: Pretraining, output_dir: str | Path, **arguments: Any) -> 
         "disable_tqdm": True,
         "use_cpu": True,
     }
-    return Trainer(
-        model=make_model(tokenizer, run.seed),
+    if model is not None:
+        set_seed(run.seed)
+    return trainer_class(
+        model=make_model(tokenizer, run.seed) if model is None else model,
         args=TrainingArguments(str(output_dir), **defaults | arguments),
         train_dataset=_Documents(run, tokenizer),
         data_collator=pad_documents,

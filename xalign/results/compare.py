@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 _MUST_AGREE = ("template", "template_pooled", "pool_special_tokens", "truncate")
 
 
-def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list[dict[str, Any]]:
-    """Rows of differences, after minus before; see `AlignmentReport.compare`."""
+def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> list[str]:
+    """The metrics that both have, or an error where they are no two measurements of the same.
+
+    Raises:
+        ReportError: Other pairs, no common metric, or a metric read at other places.
+    """
     for name, report in (("before", before), ("after", after)):
         if not hasattr(report, "pairs"):
             raise ArgumentTypeError(f"{name} must be an AlignmentReport, not {type(report).__name__}")
@@ -33,6 +37,19 @@ def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list
         raise ReportError(
             f"no common metric: {', '.join(before.metrics)} before, {', '.join(after.metrics)} after"
         )
+    for metric in shared:
+        old, new = before.metrics[metric].readings, after.metrics[metric].readings
+        if old != new:
+            raise ReportError(
+                f"{metric} read {', '.join(old[:3])} … ({len(old)} places) before, and {', '.join(new[:3])} … "
+                f"({len(new)}) after; such scores cannot be compared"
+            )
+    return shared
+
+
+def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list[dict[str, Any]]:
+    """Rows of differences, after minus before; see `AlignmentReport.compare`."""
+    shared = refuse_incomparable(before, after)
     alone = sorted(set(before.metrics) ^ set(after.metrics))
     rows = [row for metric in shared for row in _differences(before, after, metric)]
     if alone:
@@ -42,11 +59,6 @@ def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list
 
 def _differences(before: "AlignmentReport", after: "AlignmentReport", metric: str) -> list[dict[str, Any]]:
     old, new = before.metrics[metric], after.metrics[metric]
-    if old.readings != new.readings:
-        raise ReportError(
-            f"{metric} read {', '.join(old.readings[:3])} … ({len(old.readings)} places) before, and "
-            f"{', '.join(new.readings[:3])} … ({len(new.readings)}) after; such scores cannot be compared"
-        )
     rows = []
     for language in after.languages:
         first, second = (result.values[language].double().numpy() for result in (old, new))

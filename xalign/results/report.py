@@ -69,6 +69,13 @@ class AlignmentReport:
             raise ArgumentError(f"layer={layer!r} was not measured by {metric}; it has {list(result.layers)}")
         return result.values[self._language(language)][result.layers.index(layer)]
 
+    def per_pair(self, metric: str, language: str) -> Shaped[np.ndarray, " pair"]:
+        """Each pair's mean over the layers, of retrieval over both directions too: their mean is the score."""
+        values: Shaped[np.ndarray, " pair"] = np.mean(
+            [layers.mean(axis=0) for layers in self._values(metric, language)], axis=0
+        )
+        return values
+
     def score(self, metric: str = "nasca", language: str | None = None, over: Over = "mean") -> float:
         """A score: the mean over layers, of one language or averaged over all.
 

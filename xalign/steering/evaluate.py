@@ -63,8 +63,8 @@ def evaluate(
             once per seed with a random half of `finding`.
         texts: Language -> held-out sentences whose loss is taken: all languages that might suffer.
         finding: With a finder, the sentences it may look at; none of them may stand in `texts`.
-        seeds: How often a finder finds, and continuations are drawn; units given are evaluated once where
-            nothing is drawn.
+        seeds: How often a finder finds, and continuations are drawn; for units given, all but continuations
+            is looked at once.
         how: Arguments of `steer`: operator, strength, positions; or a function from label to these, as
             `calibrate` returns.
         random_sets: Controls of random units or directions, per seed and label.
@@ -141,10 +141,13 @@ def evaluate(
                         f"texts has no {label!r}, which is steered; it has {', '.join(texts)}"
                     )
                 arguments = how(label) if callable(how) else how or {}
+                after: Look = {}
                 with steer(model, found[label], **arguments):
-                    after = probe.losses()
-                    if label in measurements:
-                        after |= _alignment(measurements[label])
+                    # Of units given, only what is sampled differs from seed to seed.
+                    if callable(what) or seed == first_seed:
+                        after |= probe.losses()
+                        if label in measurements:
+                            after |= _alignment(measurements[label])
                     said = probe.speak(seed) if samples else None
                 if said is not None:
                     after |= probe.output(said, label)
