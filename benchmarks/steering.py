@@ -70,26 +70,11 @@ look = partial(measure, model, tokenizer, held_out, METRICS)
 
 def paired(after, before, metric, languages=codes):
     """Difference of a score's mean over languages, paired over sentences, with its interval."""
-    rows = [row for row in after.metrics if row == metric or row.startswith(f"{metric}_")]
-
-    def per_pair(report):
-        return np.mean(
-            [
-                report.metrics[row].values[code].double().numpy().mean(axis=0)
-                for row in rows
-                for code in languages
-            ],
-            axis=0,
-        )
-
-    change = per_pair(after) - per_pair(before)
-    low, high = bootstrap_interval(change)
-    return {
-        "before": float(per_pair(before).mean()),
-        "difference": float(change.mean()),
-        "low": low,
-        "high": high,
-    }
+    was, now = (
+        np.mean([one.per_pair(metric, code) for code in languages], axis=0) for one in (before, after)
+    )
+    low, high = bootstrap_interval(now - was)
+    return {"before": float(was.mean()), "difference": float((now - was).mean()), "low": low, "high": high}
 
 
 def changes(after, before):
@@ -356,10 +341,10 @@ def combine():
         "the mean of 1,000 sentences": (None, many.texts),
         **{
             f"AP, best {k} zeroed": (
-                lambda code, best=neurons.top(k): steer(model, best[code], operator="zero"),
+                lambda code, best=best: steer(model, best[code], operator="zero"),
                 texts,
             )
-            for k in (50, 150, 350)
+            for k, best in ((k, neurons.top(k)) for k in (50, 150, 350))
         },
         "LAPE zeroed": (
             lambda code: steer(model, lape[code], operator="zero") if code in lape.labels else nullcontext(),

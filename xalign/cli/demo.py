@@ -28,9 +28,9 @@ def demo(
     """Train a small language model from nothing and watch alignment emerge; then align and steer another.
 
     The model learns English, Spanish, German, Russian and Chinese from sentences and their translations, on
-    one core, in about 10 CPU-minutes (--quick: less than 2); then its twin, which had other documents and does
-    not align, is measured, aligned, steered and measured again, in about 5 (1). It needs no network and no
-    account. Ctrl-C ends it with what it has.
+    one core, in about 10 CPU-minutes (--quick: less than 2); then its twin, which had other documents and
+    does not align, is measured, aligned, steered and measured again, in about 5 (1). It needs no network and
+    no account. Ctrl-C ends it with what it has.
     """
     if what not in ("emergence", "improvement", "both"):
         raise ArgumentError(f"demo={what!r} is not there; there is: emergence, improvement, both")

@@ -3,11 +3,11 @@
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
-STEPS, QUICK_STEPS = 300, 30
+STEPS, QUICK_STEPS = 200, 30
 METRICS = ["nasca", "mexa", "retrieval"]
 LANGUAGE = "deu_Latn"
 
@@ -61,7 +61,8 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
             scratch,
             model=model,
             trainer_class=partial(
-                with_alignment(Trainer), alignment=AlignmentConfig(pairs=pairs, held_out=held_out, seed=seed)
+                with_alignment(Trainer),
+                alignment=AlignmentConfig(pairs=cast(Any, pairs), held_out=cast(Any, held_out), seed=seed),
             ),
             logging_steps=max(1, steps // 6),
         )
@@ -128,7 +129,7 @@ def _spoken(model: Any, tokenizer: Any, pairs: Any, *, quick: bool) -> str:
     share, lost = (result.effect(LANGUAGE, name) for name in ("output_share", "output_loss"))
     return (
         f"Asked for nothing, it says {share['before']:.0%} of its sentences in {LANGUAGE}; with 4 % of its "
-        f"neurons set to {calibration(LANGUAGE)['strength']:g} times their {LANGUAGE} values at the first token, "
-        f"{share['after']:.0%} (as many random ones: {share['before'] + share['random']:.0%}), and that costs the "
-        f"unsteered model {lost['difference']:+.2f} nats per token over natural text."
+        f"neurons set to {calibration(LANGUAGE)['strength']:g} times their {LANGUAGE} values at the first "
+        f"token, {share['after']:.0%} (with as many random ones {share['before'] + share['random']:.0%}), "
+        f"which costs the unsteered model {lost['difference']:+.2f} nats per token over natural text."
     )

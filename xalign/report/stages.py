@@ -7,6 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.metrics.intervals import bootstrap_interval
+from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ Stages = Mapping[str, AlignmentReport]
 def stages_table(stages: Stages) -> Table:
     """A line per language and metric: each stage's score, the last one's gain over the first, the floor.
 
-    The gain is paired over sentences, with its 95 % interval.
+    A language's gain is paired over sentences, with its 95 % interval.
 
     Args:
         stages: Name -> report, in order, at least two, of the same sentences.
@@ -33,32 +35,26 @@ def stages_table(stages: Stages) -> Table:
         ['language', 'metric', 'before', 'after', 'gain [95 %]']
     """
     first, last = _ends(stages)
-    gains = {(row["language"], row["metric"]): row for row in last.compare(first) if row["layer"] == "mean"}
     table = Table(box=SIMPLE_HEAD, padding=0)
     for header in ("language", "metric"):
         table.add_column(header, no_wrap=True)
     for header in (*stages, "gain [95 %]", "floor"):
         table.add_column(header, justify="right", no_wrap=True)
-    for language in last.languages:
-        for number, metric in enumerate(last.metrics):
-            gain = gains[language, metric]
+    for language in (*last.languages, None):
+        for number, metric in enumerate(last.measured):
+            scores = [report.score(metric, language) for report in stages.values()]
+            gain = f"{scores[-1] - scores[0]:+.3f}"
+            if language is not None:
+                change = last.per_pair(metric, language) - first.per_pair(metric, language)
+                gain += " [{:+.3f}, {:+.3f}]".format(*bootstrap_interval(change, seed=last.seed))
             table.add_row(
-                language if number == 0 else "",
+                (language or "mean") if number == 0 else "",
                 metric,
-                *(f"{report.score(metric, language):.3f}" for report in stages.values()),
-                f"{gain['difference']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
+                *(f"{score:.3f}" for score in scores),
+                gain,
                 f"{last.floor(metric, language):.3f}",
             )
         table.add_section()
-    for number, metric in enumerate(last.metrics):
-        scores = [report.score(metric) for report in stages.values()]
-        table.add_row(
-            "mean" if number == 0 else "",
-            metric,
-            *(f"{score:.3f}" for score in scores),
-            f"{scores[-1] - scores[0]:+.3f}",
-            f"{last.floor(metric):.3f}",
-        )
     return table
 
 
@@ -115,4 +111,6 @@ def _ends(stages: Stages) -> tuple[AlignmentReport, AlignmentReport]:
     if len(stages) < 2:
         raise ArgumentError(f"stages has {len(stages)} report(s); at least two are needed to compare")
     reports = list(stages.values())
+    for report in reports[1:]:
+        refuse_incomparable(reports[0], report)
     return reports[0], reports[-1]

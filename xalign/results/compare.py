@@ -41,8 +41,8 @@ def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> 
         old, new = before.metrics[metric].readings, after.metrics[metric].readings
         if old != new:
             raise ReportError(
-                f"{metric} read {', '.join(old[:3])} … ({len(old)} places) before, and {', '.join(new[:3])} … "
-                f"({len(new)}) after; such scores cannot be compared"
+                f"{metric} read {', '.join(old[:3])} … ({len(old)} places) before, and "
+                f"{', '.join(new[:3])} … ({len(new)}) after; such scores cannot be compared"
             )
     return shared
 

@@ -70,7 +70,7 @@ class AlignmentReport:
         return result.values[self._language(language)][result.layers.index(layer)]
 
     def per_pair(self, metric: str, language: str) -> Shaped[np.ndarray, " pair"]:
-        """Each pair's mean over the layers, of retrieval over both directions too: their mean is the score."""
+        """Each pair's mean over the layers, of retrieval over both directions: their mean is the score."""
         values: Shaped[np.ndarray, " pair"] = np.mean(
             [layers.mean(axis=0) for layers in self._values(metric, language)], axis=0
         )

@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -12,7 +11,6 @@ from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.measurement import Measurement
 from xalign.pairs.parallel import ParallelPairs
-from xalign.results.values import RETRIEVAL
 from xalign.steering.controls import random_units, shuffled_texts
 from xalign.steering.evaluation import Evaluation, Observation
 from xalign.steering.identify import Identify, identify_language
@@ -166,14 +164,7 @@ def _alignment(measurement: Measurement) -> Look:
     """Per metric and language, each pair's mean over the layers."""
     report = measurement.run()
     return {
-        (metric, language): np.mean(
-            [
-                result.values[language].double().numpy().mean(axis=0)
-                for row, result in report.metrics.items()
-                if row == metric or row in RETRIEVAL and metric == "retrieval"
-            ],
-            axis=0,
-        )
+        (metric, language): report.per_pair(metric, language)
         for metric in report.measured
         for language in report.languages
     }
