@@ -49,15 +49,15 @@ def test_what_it_writes_and_says(few_steps, tmp_path):
     assert f"From step 0 to step 40, NASCA with English rose from {first:.3f} to {last:.3f}" in said
     assert sum(line.startswith("- ") for line in done.stdout.splitlines()) == 4
     assert "step 40 of 40" in said
-    again = run("--out", "shown")  # over its own output, and the same curve
+    again = run("emergence", "--out", "shown")  # over its own output, and the same curve
     assert again.exit_code == 0
     assert rows(tmp_path / "shown") == history
-    run("--out", "other", "--seed", "1")
+    run("emergence", "--out", "other", "--seed", "1")
     assert rows(tmp_path / "other") != history
 
 
 def test_quick_says_that_it_shows_less(few_steps):
-    done = run("--quick")
+    done = run("emergence", "--quick")
     assert done.exit_code == 0, done.output
     assert "This was --quick, 20 of 40 steps: it shows less" in " ".join(done.stdout.split())
 
@@ -79,6 +79,7 @@ def test_an_interruption_ends_it_with_what_it_has(few_steps, tmp_path, monkeypat
     monkeypatch.setattr("xalign.babel.pretrain.make_trainer", interrupted)
     done = run("--out", "shown")
     assert done.exit_code == code
+    assert "unaligned twin: measure it" not in done.stdout
     if code == 0:
         assert "interrupted at step 5; this is what there is" in done.stdout
         assert sorted({row["step"] for row in rows(tmp_path / "shown")}) == [0, 2, 4]
@@ -87,12 +88,39 @@ def test_an_interruption_ends_it_with_what_it_has(few_steps, tmp_path, monkeypat
         assert not list((tmp_path / "shown").iterdir())
 
 
+def test_the_twin_is_measured_aligned_steered_and_measured_again(few_steps, tmp_path, monkeypatch):
+    monkeypatch.setattr("xalign.cli.improvement.QUICK_STEPS", 6)
+    done = run("improvement", "--quick", "--out", "shown")
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "shown" / "improvement.png") as picture:
+        assert picture.width > 1000
+    lines = [line for line in done.stdout.splitlines() if line.strip().startswith(("mean", "nasca", "step"))]
+    assert sum(line.startswith("step ") for line in lines) == 6
+    before, steered, aligned, both = (float(number) for number in lines[-1].split()[2:6])
+    assert aligned > before
+    said = " ".join(done.stdout.split())
+    assert f"moves the twin's NASCA from {before:.3f} to {steered:.3f}" in said
+    assert f"to {aligned:.3f} and" in said
+    assert f"both together to {both:.3f}" in said
+    assert "Asked for nothing, it says" in said or "No strength tried" in said
+    assert not (tmp_path / "shown" / "emergence.png").exists()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_second_half_follows_the_first_unless_that_was_interrupted(monkeypatch, finished):
+    told = []
+    monkeypatch.setattr(demo_module, "_emerge", lambda console, out, **how: finished)
+    monkeypatch.setattr("xalign.cli.improvement.improve", lambda console, out, **how: told.append(how))
+    assert run("--quick", "--seed", "3").exit_code == 0
+    assert told == ([{"seed": 3, "quick": True}] if finished else [])
+
+
 def test_bad_input(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_module, "find_spec", lambda package: None)
     assert "needs accelerate and matplotlib: pip install 'xalign[train,plot]'" in run().stderr
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    assert "demo='alignment' is not there; there is: emergence" in run("alignment").stderr
+    assert "demo='alignment' is not there; there is: emergence, improvement, both" in run("alignment").stderr
     (tmp_path / "file").write_text("x")
     done = run("--out", "file/below")
     assert done.exit_code == 2
@@ -106,7 +134,7 @@ def test_the_live_table_in_any_terminal(few_steps, width, monkeypatch):
     monkeypatch.setattr(
         "xalign.cli.demo.Console", lambda: Console(force_terminal=True, width=width, no_color=True)
     )
-    done = run("--quick")
+    done = run("emergence", "--quick")
     assert done.exit_code == 0, done.output
     for start in ("spa", "deu", "rus", "zho"):
         assert start in done.stdout

@@ -46,9 +46,8 @@ def demo(
     console = Console()
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(1)
-    if what != "improvement":
-        _emerge(console, out, seed=seed, quick=quick)
-    if what != "emergence":
+    finished = what == "improvement" or _emerge(console, out, seed=seed, quick=quick)
+    if finished and what != "emergence":
         from xalign.cli.improvement import improve
 
         started = time.process_time()
@@ -56,8 +55,12 @@ def demo(
         console.print(f"{(time.process_time() - started) / 60:.1f} CPU-minutes")
 
 
-def _emerge(console: Console, out: Path, *, seed: int, quick: bool) -> None:
-    """Trains a model from nothing while it is measured; draws and says what one sees."""
+def _emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
+    """Trains a model from nothing while it is measured; draws and says what one sees.
+
+    Returns:
+        Whether it was not interrupted.
+    """
     from transformers.trainer_callback import PrinterCallback
 
     from xalign.babel.examine import WITH_SEPARATOR, examine
@@ -112,6 +115,7 @@ def _emerge(console: Console, out: Path, *, seed: int, quick: bool) -> None:
             f"- This was --quick, {steps} of {STEPS} steps: it shows less, and the twin has learnt longer.",
             highlight=False,
         )
+    return not interrupted
 
 
 def what_one_sees(

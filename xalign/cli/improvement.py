@@ -38,12 +38,12 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
 
     steps = QUICK_STEPS if quick else STEPS
     model, tokenizer = load_babel("unaligned")
-    pairs, held_out = write_pairs(2000, seed, "train"), write_pairs(100, 0, "held_out")
+    pairs, held_out = write_pairs(2000, seed=seed, split="train"), write_pairs(100, seed=0, split="held_out")
     look = partial(measure, model, tokenizer, held_out, METRICS, **WITH_SEPARATOR)
     blocks = [f"{layer}.hidden" for layer in range(model.config.num_hidden_layers)]
     fitted = {
-        code: [f"{sentence} {SEPARATOR}" for sentence in sentences]
-        for code, sentences in pairs.first(50 if quick else 300).texts.items()
+        code: [f"{sentence} {SEPARATOR}" for sentence in sentences[: 50 if quick else 300]]
+        for code, sentences in pairs.texts.items()
     }
 
     def steered() -> Any:
@@ -107,8 +107,9 @@ def _spoken(model: Any, tokenizer: Any, pairs: Any, *, quick: bool) -> str:
     from xalign.steering.evaluate import evaluate
     from xalign.steering.find import find_units
 
-    units = find_units(model, tokenizer, pairs.first(50 if quick else 300).texts, share=0.04)[LANGUAGE]
-    natural = write_pairs(60, 1, "held_out").texts
+    texts = {code: sentences[: 50 if quick else 300] for code, sentences in pairs.texts.items()}
+    units = find_units(model, tokenizer, texts, share=0.04)[LANGUAGE]
+    natural = write_pairs(60, seed=1, split="held_out").texts
     stops = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(SEPARATOR)]
     options: dict[str, Any] = {"samples": 20 if quick else 50, "generation": {"eos_token_id": stops}}
     calibration = calibrate(
