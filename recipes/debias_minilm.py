@@ -51,7 +51,7 @@ if data.is_dir():
     held_out = load_pairs(data / "flores200", config["languages"], n=config["measured"])
 else:
     print(f"{data} is no folder: means and measure are of two halves of the bundled sentences.")
-    fitted, held_out = load_pairs("bundled").split(0.5, seed=0)
+    fitted, held_out = load_pairs("bundled", n=2 * config["measured"]).split(0.5, seed=0)
 
 # Take the means, measure without them.
 started = time.process_time()

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import inspect
 import json
 import os
 import subprocess
@@ -14,8 +15,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 from trl import ModelConfig, SFTConfig, TrlParser
 
 from tests.tiny import ROOT, SIZES, make_model, make_tokenizer
-from xalign import AlignmentArguments
+from xalign import AlignmentArguments, LanguageVector, UnitSet
 from xalign.errors import ArgumentError
+from xalign.steering import calibrate, evaluate
+from xalign.steering.expert_ap import expert_ap
 from xalign.training.layers import blocks_of, parse_layers
 
 # What each real model is, in the width of a toy: its depth decides which layer a share of it means.
@@ -158,6 +161,54 @@ def test_the_minilm_recipe_runs(where, tmp_path, request):
     for row in found["languages"].values():
         assert row["gain"] == pytest.approx(row["nasca_after"] - row["nasca_before"])
         assert row["low"] <= row["gain"] <= row["high"]
+
+
+def test_steering_has_a_file_for_every_model():
+    files = sorted((ROOT / "configs").glob("steer_language_*.yaml"))
+    configs = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
+    smoke = configs.pop("steer_language_smoke")
+    assert {config["model_name_or_path"] for config in configs.values()} == set(MODELS)
+    for config in configs.values():
+        assert config.keys() | {"stop"} == smoke.keys() | {"stop"}
+        for part, function in (("find", expert_ap), ("calibrate", calibrate), ("evaluate", evaluate)):
+            known = inspect.signature(function).parameters
+            assert set(config[part]) - {"method"} <= set(known), part
+
+
+def test_the_steering_recipe_runs(tmp_path):
+    printed = run(
+        "steer_language", "--config", ROOT / "configs" / "steer_language_smoke.yaml", "--output_dir", tmp_path
+    )
+    assert "within bounds: " in printed
+    units = UnitSet.from_pretrained(tmp_path / "units")
+    assert units.labels == ["eng_Latn", "spa_Latn", "deu_Latn"]
+    rows = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
+    zeroed = {
+        (row["label"], row["language"]): row
+        for row in rows
+        if (row["what"], row["quantity"]) == ("zeroed", "loss")
+    }
+    for label in units.labels:
+        assert zeroed[label, label]["difference"] > 0.1
+        assert zeroed[label, label]["difference"] > 2 * zeroed[label, label]["random_largest"]
+    assert any(row["what"] == "forced" and row["quantity"] == "output_share" for row in rows)
+    assert "difference [95 %]" in (tmp_path / "table.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("where", ["real", "absent"])
+def test_the_debiasing_recipe_runs(where, tmp_path, request):
+    data = request.getfixturevalue("real_text") if where == "real" else tmp_path / "nowhere"
+    config = ROOT / "configs" / "debias_minilm_smoke.yaml"
+    printed = run(
+        "debias_minilm", "--output_dir", tmp_path / "out", "--config", config, XALIGN_DATA=str(data)
+    )
+    assert ("two halves of the bundled sentences" in printed) == (where == "absent")
+    assert (tmp_path / "out" / "debias_minilm.png").exists()
+    found = json.loads((tmp_path / "out" / "debias_minilm.json").read_text(encoding="utf-8"))["languages"]
+    finals = {stage: [row[stage]["final"] for row in found.values()] for stage in ("before", "own mean off")}
+    assert sum(finals["own mean off"]) >= sum(finals["before"])
+    vector = LanguageVector.from_pretrained(tmp_path / "out" / "vectors" / "deu_Latn-active")
+    assert (vector.state, len(vector.vectors)) == ("active", 6)
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)
