@@ -104,7 +104,8 @@ def namespace_for(name):
     import numpy as np
 
     everything = {public: getattr(xalign, public) for public in xalign.__all__}
-    model = make_model("bert", intermediate_size=64)
+    speaks = any(part in name for part in ("calibrate", "evaluate", "losses.text", "sample.sample"))
+    model = make_model("llama" if speaks else "bert", intermediate_size=64)
     names = {
         "model": model,
         "tokenizer": make_tokenizer(),

@@ -63,7 +63,7 @@ def shuffled_texts(texts: Mapping[str, Sequence[str]], *, seed: int = 0) -> dict
 
     Example:
         >>> shuffled_texts({"eng_Latn": ["It rains."], "deu_Latn": ["Es regnet.", "Gute Nacht."]})
-        {'eng_Latn': ['Gute Nacht.'], 'deu_Latn': ['It rains.', 'Es regnet.']}
+        {'eng_Latn': ['Es regnet.'], 'deu_Latn': ['Gute Nacht.', 'It rains.']}
     """
     check_texts(texts)
     every = [text for sentences in texts.values() for text in sentences]
