@@ -255,7 +255,7 @@ def layers_of(report):
 
 
 def experts():
-    """Experts forced or zeroed, in the other language or in both: does it align? (A real model: less of it.)"""
+    """Experts forced or zeroed, in the other language or in both: does it align? Less of it for MiniLM."""
     before, rows, few = look(), {}, arguments.world == "minilm"
     share = 0.02 if few else SHARE
     options = {
