@@ -9,18 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from xalign.cli.measure import DtypeName
+from xalign.cli.options import Device, Dtype, DtypeName, Languages, Pairs, Revision, TrustRemoteCode, listed
 
 
 def experts(
     model: Annotated[str, typer.Argument(help="Hub id or folder of a model.")],
     out: Annotated[Path, typer.Option(help="Folder for the units.")],
-    pairs: Annotated[
-        str, typer.Option(help="'bundled', a folder of line-aligned files, a .tsv or a .jsonl file.")
-    ] = "bundled",
-    languages: Annotated[
-        str | None, typer.Option(help="Codes separated by commas, beside the pivot; all by default.")
-    ] = None,
+    pairs: Pairs = "bundled",
+    languages: Languages = None,
     pivot: Annotated[
         str, typer.Option(help="One more language, which the file calls its pivot.")
     ] = "eng_Latn",
@@ -37,16 +33,10 @@ def experts(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace units that the folder already holds.")
     ] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    dtype: Annotated[
-        DtypeName, typer.Option(help="Type of the weights; auto keeps the checkpoint's.")
-    ] = DtypeName.auto,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes a GPU where there is one.")
-    ] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
+    revision: Revision = None,
+    dtype: Dtype = DtypeName.auto,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Find the units that carry each language, and save them for `xalign steer`.
 
@@ -61,7 +51,7 @@ def experts(
 
     if (out / "xalign.json").exists() and not overwrite:
         raise ArgumentError(f"out={str(out)!r} holds units already; give another folder, or --overwrite")
-    text = load_pairs(pairs, None if languages is None else _listed(languages), pivot, n).texts
+    text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n).texts
     loaded, tokenizer = load_model(
         model,
         revision=revision,
@@ -82,7 +72,3 @@ def experts(
     console = Console()
     console.print(table)
     console.print(f"wrote {units.save_pretrained(out)}", markup=False)
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]

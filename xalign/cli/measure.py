@@ -1,25 +1,19 @@
 """`xalign measure MODEL`."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
+from xalign.cli.options import Device, Dtype, DtypeName, Languages, Pairs, Revision, TrustRemoteCode, listed
 
 
 def measure(
     model: Annotated[str, typer.Argument(help="Hub id or folder of a model.")],
-    pairs: Annotated[
-        str, typer.Option(help="'bundled', a folder of line-aligned files, a .tsv or a .jsonl file.")
-    ] = "bundled",
-    languages: Annotated[
-        str | None,
-        typer.Option(help="Codes separated by commas, like deu_Latn,sw; all there are by default."),
-    ] = None,
+    pairs: Pairs = "bundled",
+    languages: Languages = None,
     pivot: Annotated[str, typer.Option(help="Language the others are compared with.")] = "eng_Latn",
     n: Annotated[int | None, typer.Option(help="Take the first N pairs; all by default.")] = None,
     metrics: Annotated[
@@ -42,16 +36,10 @@ def measure(
         bool, typer.Option("--truncate", help="Cut sentences longer than the model's context.")
     ] = False,
     token_budget: Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")] = 4096,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    dtype: Annotated[
-        DtypeName, typer.Option(help="Type of the weights; auto keeps the checkpoint's.")
-    ] = DtypeName.auto,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes a GPU where there is one.")
-    ] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
+    revision: Revision = None,
+    dtype: Dtype = DtypeName.auto,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     progress: Annotated[
         bool | None, typer.Option(help="Show progress bars; by default where stderr is a terminal.")
     ] = None,
@@ -72,7 +60,7 @@ def measure(
     from xalign.results.saved import check_folder
 
     shown = sys.stderr.isatty() if progress is None else progress
-    text = load_pairs(pairs, None if languages is None else _listed(languages), pivot, n)
+    text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n)
     if out is not None:
         check_folder(out, overwrite=overwrite)
     loaded, tokenizer = load_model(
@@ -87,7 +75,7 @@ def measure(
         loaded,
         tokenizer,
         text,
-        _listed(metrics),
+        listed(metrics),
         template=template,
         template_pooled=template_pooled,
         truncate=truncate,
@@ -100,7 +88,3 @@ def measure(
     if out is not None:
         for path in save_with_heatmaps(report, out, overwrite=overwrite):
             console.print(f"wrote {path}", markup=False)
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from xalign.cli.measure import DtypeName
+from xalign.cli.options import Device, Dtype, DtypeName, Revision, TrustRemoteCode
 
 
 def steer(
@@ -22,16 +22,10 @@ def steer(
     max_new_tokens: Annotated[int, typer.Option(help="The longest continuation.")] = 32,
     temperature: Annotated[float, typer.Option(help="Of sampling; 0 takes the likeliest token.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same continuations.")] = 0,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    dtype: Annotated[
-        DtypeName, typer.Option(help="Type of the weights; auto keeps the checkpoint's.")
-    ] = DtypeName.auto,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes a GPU where there is one.")
-    ] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
+    revision: Revision = None,
+    dtype: Dtype = DtypeName.auto,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Let a model go on from a prompt, with a language's units changed and without, side by side.
 
