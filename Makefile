@@ -7,7 +7,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/xalign demo
 
 test: $(VENV)/.installed
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
 
 slow: $(VENV)/.installed
 	$(VENV)/bin/pytest -m slow
