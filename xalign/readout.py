@@ -1,5 +1,6 @@
 """What is taken off each language's states where they are read, before they are compared."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
@@ -8,6 +9,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.map import ModelMap
 from xalign.model.read import States
 from xalign.model.sites import Reading
+from xalign.units.fit import refuse_unfit
 from xalign.units.language_vector import LanguageVector
 
 Subtract = Mapping[str, LanguageVector | Sequence[LanguageVector]]
@@ -23,6 +25,7 @@ def checked_offsets(
         ArgumentError: A language that is not measured, one none of whose vectors is of what is read, or a
             vector of another width.
         ArgumentTypeError: What is no mapping from languages to vectors.
+        UnitsError: Vectors of a model of another shape.
     """
     if subtract is None:
         return {}
@@ -38,7 +41,13 @@ def checked_offsets(
         vectors = [given] if isinstance(given, LanguageVector) else given
         if not isinstance(vectors, Sequence) or not all(isinstance(one, LanguageVector) for one in vectors):
             raise ArgumentTypeError(f"subtract[{language!r}] must be a LanguageVector, or a list of them")
-        found = {reading: values for one in vectors for reading, values in one.readings.items()}
+        found: dict[Reading, Tensor] = {}
+        for one in vectors:
+            refuse_unfit(one.provenance, model_map)
+            twice = [str(reading) for reading in one.readings if reading in found]
+            if twice:
+                raise ArgumentError(f"subtract[{language!r}] has two vectors of {', '.join(twice[:3])}")
+            found |= one.readings
         offsets[language] = {reading: found[reading] for reading in wanted & found.keys()}
         for reading, values in offsets[language].items():
             width = model_map.place(reading.site).width
@@ -52,6 +61,14 @@ def checked_offsets(
                 f"subtract[{language!r}] has vectors of {', '.join(map(str, found))[:80]}, and none of what "
                 f"is read: {', '.join(map(str, sorted(wanted, key=str)))[:80]}; see language_means"
             )
+    partly = sorted({str(one) for own in offsets.values() for one in wanted - own.keys()})
+    if partly:
+        warnings.warn(
+            f"subtract has no vector of {', '.join(partly[:3])}{' …' if len(partly) > 3 else ''} for some "
+            "languages: what is read there is compared as it is",
+            UserWarning,
+            stacklevel=4,
+        )
     return offsets
 
 

@@ -19,6 +19,7 @@ from xalign.steering.identify import identify_language
 from xalign.steering.mean_difference import mean_difference
 from xalign.steering.sample import sample
 from xalign.steering.steer import steer
+from xalign.units.unit_set import UnitSet
 
 BUNDLED = load_pairs("bundled", languages=["deu_Latn", "rus_Cyrl"])
 FINDING = {code: lines[:20] for code, lines in BUNDLED.texts.items()}
@@ -173,7 +174,17 @@ def test_units_that_do_nothing_have_no_effect():
             "what must return units or vectors, not 3",
         ),
         ({"texts": {"deu_Latn": ["Es regnet."]}}, ArgumentError, "texts has no 'eng_Latn', which is steered"),
-        ({"labels": ["fra_Latn"]}, ArgumentError, r"nothing to steer with: .* labels=\['fra_Latn'\]"),
+        ({"labels": ["fra_Latn"]}, ArgumentError, r"labels=\['fra_Latn'\]: no units or vectors of fra_Latn"),
+        (
+            {"what": find, "finding": FINDING, "pairs": BUNDLED},
+            ArgumentError,
+            r"sentence\(s\) of pairs stand in",
+        ),
+        (
+            {"how": {"operator": "zero", "positions": "generated"}},
+            ArgumentError,
+            "nothing was looked at: .*no loss and no alignment",
+        ),
         ({"seeds": 0}, ArgumentError, "seeds=0 must be at least 1"),
     ],
 )
@@ -198,7 +209,7 @@ def test_calibration_chooses_by_its_rule():
         assert {(one.positions, one.strength) for one in own} == {
             (p, s) for p in positions for s in strengths
         }
-        inside = [one for one in own if one.rise <= 0.0]
+        inside = [one for one in own if one.rise <= 0.0 and one.share > one.before]
         if inside:
             assert found.chosen[label].share == max(one.share for one in inside)
             assert found(label) == {
@@ -222,12 +233,90 @@ def test_calibration_says_that_nothing_stays_in_bounds():
     units = find(model, tokenizer, FINDING)["deu_Latn"]
     found = calibrate(model, tokenizer, units, UNSEEN, strengths=[2], samples=3, max_rise=-9)
     assert found.chosen == {"deu_Latn": None}
-    with pytest.raises(ArgumentError, match="nothing tried for deu_Latn stays within -9 nats"):
+    with pytest.raises(ArgumentError, match="nothing tried for deu_Latn raises its share within -9 nats"):
         found("deu_Latn")
     with pytest.raises(ArgumentError, match="label='fra_Latn' was not calibrated; there is deu_Latn"):
         found("fra_Latn")
     with pytest.raises(ArgumentError, match="strengths and positions must each hold something"):
         calibrate(model, tokenizer, units, UNSEEN, strengths=[])
+
+
+def test_a_language_that_the_identifier_does_not_know():
+    model, tokenizer = make()
+    units = UnitSet.from_rows([("swh_Latn", "1.inner", 7, 0.9, 2.5)])
+    texts = {"swh_Latn": ["Habari ya asubuhi."]}
+    with pytest.raises(ArgumentError, match="identify knows .*, and not swh_Latn: pass a LanguageIdentifier"):
+        calibrate(model, tokenizer, units, texts, strengths=[1], samples=2)
+    with pytest.raises(ArgumentError, match="and not swh_Latn"):
+        evaluate(model, tokenizer, units, texts, samples=2)
+    assert calibrate(
+        model, tokenizer, units, texts, strengths=[1], samples=2, identify=lambda text: "swh_Latn"
+    )
+
+
+def test_where_only_what_is_generated_is_steered_no_loss_is_reported():
+    model, tokenizer = make()
+    units = find(model, tokenizer, FINDING)
+    result = evaluate(
+        model, tokenizer, units, UNSEEN, how={"strength": 20.0, "positions": "generated"}, samples=3, seeds=1
+    )
+    assert {one.quantity for one in result.observations} == {"output_share", "output_loss"}
+    assert any("no token is 'generated' and followed by another" in line for line in result.left_out)
+    with pytest.raises(
+        ArgumentError, match="loss of deu_Latn under deu_Latn was not looked at; there is output"
+    ):
+        result.effect("deu_Latn", "loss")
+
+
+def test_a_control_that_finds_nothing_changes_nothing():
+    model, tokenizer = make()
+    units = find(model, tokenizer, FINDING)
+    calls = []
+
+    def finder(model, tokenizer, texts):
+        calls.append(texts)
+        return units["deu_Latn"] if len(calls) % 2 else units["eng_Latn"]
+
+    result = evaluate(
+        model, tokenizer, finder, UNSEEN, finding=FINDING, seeds=2, how={"operator": "zero"}, random_sets=1
+    )
+    assert {row["label"] for row in result.to_rows()} == {"deu_Latn"}
+    assert result.effect("deu_Latn", "loss")["shuffled"] == 0
+    assert result.table().row_count == 3
+
+
+def test_parallel_texts_stay_parallel_in_a_half():
+    model, tokenizer = make()
+    seen = []
+
+    def finder(model, tokenizer, texts):
+        seen.append(texts)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        evaluate(model, tokenizer, finder, UNSEEN, finding=FINDING)
+    rows = {code: [FINDING[code].index(text) for text in lines] for code, lines in seen[0].items()}
+    assert rows["deu_Latn"] == rows["eng_Latn"] == rows["rus_Cyrl"]
+
+
+def test_an_output_of_constant_cost_has_no_width():
+    from xalign.metrics.intervals import bootstrap_interval
+    from xalign.steering.probe import _per_token
+
+    counts = torch.arange(1.0, 51.0).double()
+    values = _per_token(torch.stack([2.0 * counts, counts], dim=1))
+    assert values.mean() == pytest.approx(2.0)
+    assert bootstrap_interval(values) == pytest.approx((2.0, 2.0))
+    generator = torch.Generator().manual_seed(0)
+    sums = counts * 2 + torch.randn(50, generator=generator).double() * counts.sqrt()
+    values = _per_token(torch.stack([sums, counts], dim=1))
+    assert values.mean() == pytest.approx((sums.sum() / counts.sum()).item())
+    # The spread of the ratio, by resampling both.
+    draws = np.random.default_rng(0).integers(0, 50, size=(4000, 50))
+    ratios = sums.numpy()[draws].sum(1) / counts.numpy()[draws].sum(1)
+    low, high = bootstrap_interval(values)
+    assert high - low == pytest.approx(np.quantile(ratios, 0.975) - np.quantile(ratios, 0.025), rel=0.1)
+    assert np.isinf(_per_token(torch.zeros(3, 2, dtype=torch.float64))).all()
 
 
 def test_zeroing_a_languages_units_hits_that_language():

@@ -39,6 +39,7 @@ def test_the_bundled_sentences_are_in_neither(real_text):
         ("", "und"),
         ("42 + 1 = 43!", "und"),
         ("ありがとう", "und"),
+        ("\U00017000", "und"),  # a letter that Python has no name for
         ("the", "eng_Latn"),
         ("Nachbarin", "deu_Latn"),
         ("被告 Baba Kanjar 被告", "zho_Hans"),

@@ -7,7 +7,7 @@ import torch
 
 from tests.tiny import LAYERS, make_model, make_tokenizer
 from xalign import Reading, Site, load_pairs, measure
-from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError
 from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.weak_alignment import weak_alignment
 from xalign.model.encode import encode, make_batches
@@ -132,3 +132,21 @@ def test_what_else_is_refused():
     narrow = LanguageVector("deu_Latn", {Site("gate", 1): torch.ones(3)}, state="active")
     with pytest.raises(ArgumentError, match="has 3 coordinates at 1.gate, which has 80"):
         measure(model, tokenizer, PAIRS, ["nasca"], subtract={"deu_Latn": narrow})
+
+
+def test_what_is_covered_in_part_is_said():
+    model, tokenizer = make_model("llama"), make_tokenizer()
+    means = language_means(model, tokenizer, FITTED, ["nasca"])
+    with pytest.warns(UserWarning, match="subtract has no vector of 0.hidden:value:weighted, 1.hidden"):
+        report = measure(model, tokenizer, PAIRS, ["nasca", "mexa"], subtract=means)
+    assert torch.equal(
+        report.bits("mexa", "deu_Latn", 1),
+        measure(model, tokenizer, PAIRS, ["mexa"]).bits("mexa", "deu_Latn", 1),
+    )
+    twice = {"deu_Latn": [*means["deu_Latn"], *means["deu_Latn"]]}
+    with pytest.raises(
+        ArgumentError, match=r"subtract\['deu_Latn'\] has two vectors of 0.gate:active:weighted"
+    ):
+        measure(model, tokenizer, PAIRS, ["nasca"], subtract=twice)
+    with pytest.raises(UnitsError, match="n_layers 3 there, 2 here"):
+        measure(make_model("llama", num_hidden_layers=2), tokenizer, PAIRS, ["nasca"], subtract=means)

@@ -1,7 +1,11 @@
 """Losses and samples: against transformers' own loss, one sentence at a time."""
 
+import copy
+
 import pytest
 import torch
+from tokenizers import processors
+from transformers import BertConfig, BertForMaskedLM
 
 from tests.tiny import make_model, make_tokenizer
 from xalign import load_pairs
@@ -33,6 +37,12 @@ def test_equal_sentences_lose_equally():
 def test_a_model_without_a_head():
     with pytest.raises(ModelError, match="BertModel predicts no tokens"):
         text_losses(make_model("bert"), make_tokenizer(), TEXTS)
+    for family in (BertForMaskedLM,):
+        masked = family(
+            BertConfig(vocab_size=500, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
+        )
+        with pytest.raises(ModelError, match="predicts no tokens; load a causal model"):
+            text_losses(masked, make_tokenizer(), TEXTS)
     with pytest.raises(ModelError, match="BertModel does not generate"):
         sample(make_model("bert"), make_tokenizer(), 2)
 
@@ -61,3 +71,29 @@ def test_no_prompt_and_no_beginning():
     bare = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, pad_token="<pad>")
     with pytest.raises(ArgumentError, match="prompt is empty and the tokenizer has no beginning"):
         sample(make_model("llama"), bare, 2)
+
+
+def test_sampling_is_plain_whatever_the_checkpoint_says():
+    model, tokenizer = make_model("llama"), make_tokenizer()
+    plain = sample(model, tokenizer, 4, seed=3, generation={"max_new_tokens": 6}).ids
+    model.generation_config.repetition_penalty = 5.0
+    model.generation_config.num_beams = 3
+    model.generation_config.min_p = 0.9
+    assert sample(model, tokenizer, 4, seed=3, generation={"max_new_tokens": 6}).ids == plain
+
+
+def test_a_prompt_does_not_end_before_it_is_gone_on_with():
+    tokenizer = copy.deepcopy(make_tokenizer())
+    bare = tokenizer("Good morning")["input_ids"]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    assert tokenizer("Good morning")["input_ids"] == [*bare, 2]
+    said = sample(make_model("llama"), tokenizer, 1, prompt="Good morning", generation={"max_new_tokens": 2})
+    assert said.ids[0][: said.prompt] == bare
+
+
+def test_no_other_device_is_seeded(monkeypatch):
+    model = make_model("llama")
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every device was seeded"))
+    sample(model, make_tokenizer(), 1, seed=3, generation={"max_new_tokens": 2})

@@ -126,3 +126,32 @@ def test_what_a_vector_cannot_do():
         steer(model, german, operator="set"),
     ):
         pass
+
+
+def test_random_directions_differ_between_languages():
+    vectors = find("1.hidden")
+    one, other = (vectors[code].random(0).vectors[SITE] for code in ("deu_Latn", "rus_Cyrl"))
+    assert torch.cosine_similarity(one, other, dim=0).abs() < 0.7
+    assert torch.equal(vectors["deu_Latn"].random(0).vectors[SITE], one)
+
+
+def test_block_by_block_goes_through_the_model_in_its_order():
+    options = {"from_others": False, "block_by_block": True}
+    in_order = find(["0.hidden", "1.hidden"], **options)["deu_Latn"]
+    given = find(["1.hidden", "0.hidden"], **options)["deu_Latn"]
+    for site, vector in in_order.vectors.items():
+        assert torch.equal(vector, given.vectors[site])
+    with pytest.raises(ArgumentError, match="block_by_block=True takes sites of blocks"):
+        find(["linear:model.layers.0.mlp.up_proj"], **options)
+
+
+@pytest.mark.parametrize("size", [60.0, 2e-5])
+def test_a_direction_is_projected_away_in_half_precision(size):
+    model = make_model("llama").to(torch.float16)
+    vector = LanguageVector("x", {SITE: torch.full((WIDTH,), size)})
+    seen = []
+    look = {SITE: lambda values: seen.append(values.float())}
+    with torch.no_grad(), steer(model, vector, operator="project"), visit(model, look):
+        model(**BATCH)
+    along = seen[0] @ torch.ones(WIDTH) / WIDTH**0.5
+    assert along.abs().max() < 0.01 * seen[0].norm(dim=-1).max()

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from tests.tiny import ROOT, make_model, make_tokenizer
 from xalign import Site, visit
@@ -62,6 +63,38 @@ def test_the_model_is_what_it_was():
             assert not torch.equal(model(**BATCH).logits, before)
             raise ZeroDivisionError
         assert torch.equal(model(**BATCH).logits, before)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_generate_of_an_adapted_model_is_steered(cache):
+    model = make_model("llama")
+    adapted = get_peft_model(model, LoraConfig(target_modules="all-linear", init_lora_weights=False))
+    options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "use_cache": cache}
+    ids = BATCH["input_ids"]
+    prompt = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    strong = UnitSet.from_rows([(row.label, row.site, row.index, 1, 200.0) for row in UNITS])
+    plain = adapted.generate(**prompt, **options)
+    with steer(adapted, strong, positions="generated") as done:
+        steered = adapted.generate(**prompt, **options)
+    assert done.forwards == 4
+    assert done.tokens == 2 * (3 if cache else 6)
+    assert torch.equal(plain[:, :4], steered[:, :4])
+    assert not torch.equal(plain, steered)
+    with torch.no_grad(), steer(adapted, strong) as done:  # called itself, it is one forward
+        adapted(**prompt)
+    assert (done.forwards, done.tokens) == (1, 6)
+    assert torch.equal(adapted.generate(**prompt, **options), plain)
+
+
+def test_values_of_another_state_are_not_written():
+    model = make_model("llama")
+    units = expert_ap(model, make_tokenizer(), TEXTS, "gate", k=3, state="act")
+    message = "what holds values of the state 'act', and 'set' writes plain"
+    with pytest.raises(ArgumentError, match=message), steer(model, units["deu_Latn"]):
+        pass
+    with torch.no_grad(), steer(model, units["deu_Latn"], operator="zero") as done:
+        model(**BATCH)
+    assert done.tokens == 6
 
 
 @pytest.mark.parametrize("how", ["function", "in place"])

@@ -125,7 +125,7 @@ def test_what_is_not_there(tmp_path):
         UnitSet.from_pretrained("someone/units")
     with pytest.raises(UnitsError, match="is no folder, and not to be had from the Hub"):
         UnitSet.from_pretrained("no such / name")
-    with pytest.raises(UnitsError, match="no path that can be read"):
+    with pytest.raises(UnitsError, match="is no folder, and not to be had from the Hub"):
         UnitSet.from_pretrained("a\0b")
     with pytest.raises(ArgumentTypeError, match="source must be a folder or a Hub id"):
         UnitSet.from_pretrained(None)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from xalign.cli.options import Device, Dtype, DtypeName, Revision, TrustRemoteCode
 
@@ -66,13 +67,9 @@ def steer(
         steered = sample(loaded, tokenizer, n, prompt=prompt, seed=seed, generation=generation)
     table = Table("without", f"{code}, {operator} × {strength:g}, {positions}", box=None, show_lines=True)
     for one, other in zip(without.texts, steered.texts, strict=True):
-        table.add_row(_plain(one), _plain(other))
+        table.add_row(Text(one.strip()), Text(other.strip()))
     console = Console()
     if prompt:
         console.print(f"… after {prompt!r}\n", markup=False, highlight=False)
     console.print(table)
     console.print(f"{len(found[code])} units, changed at {done.tokens} tokens in {done.forwards} forwards")
-
-
-def _plain(text: str) -> str:
-    return text.strip().replace("[", r"\[")

@@ -85,8 +85,9 @@ def visit(
         if "torch._dynamo" in sys.modules:
             # A compiled graph, of the model or of a function around it, does not see hooks added later.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        keep(called.register_forward_pre_hook(door.open, prepend=True, with_kwargs=True))
-        keep(called.register_forward_hook(door.close))
+        for entry in _entries(called):
+            keep(entry.register_forward_pre_hook(door.open, prepend=True, with_kwargs=True))
+            keep(entry.register_forward_hook(door.close))
         if model_map.layout.flattened or any(site.kind == "linear" for site in fns):
             keep(
                 model_map.blocks[0].register_forward_pre_hook(
@@ -106,6 +107,13 @@ def visit(
             for left_too in _OPEN.doors[outside:]:
                 left_too.shut()
         door.leave()
+
+
+def _entries(called: nn.Module) -> list[nn.Module]:
+    """Where a forward of the model may begin: `generate` of a PeftModel calls the model inside it."""
+    base = getattr(called, "get_base_model", None)
+    inner = called if base is None else base()
+    return [called] if inner is called else [called, inner]
 
 
 class _ForwardLeft(BaseException):
@@ -135,16 +143,22 @@ class _Door:
         self._fired_outside = False
         self._writes: set[Site] = set()
         self._tokens = torch.Size()
+        self._entry: nn.Module | None = None
 
-    def open(self, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+    def open(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if self in _OPEN.doors and self._entry is not module:
+            return  # the model inside a PeftModel, whose forward is under way
         if self._on_forward is not None:
             self._on_forward(args, kwargs)
         self.shut()
+        self._entry = module
         _OPEN.doors.append(self)
         self._forwards += 1
         self._fired.clear()
 
     def close(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
+        if self._entry is not module:
+            return
         self.shut()
         silent = [str(site) for site in self._fns if not self._fired[site]]
         if silent:

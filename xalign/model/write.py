@@ -26,7 +26,7 @@ OPERATORS: dict[Operator, Callable[[Tensor, Any], Tensor]] = {
     "scale": lambda values, operand: values * operand,
     "zero": lambda values, operand: torch.zeros_like(values),  # noqa: ARG005
     "clamp": lambda values, bounds: values.clamp(*bounds),
-    "project": lambda values, axis: values - (values @ axis).unsqueeze(-1) * axis / (axis @ axis),
+    "project": lambda values, axis: _without(values, axis),
     "replace": lambda values, rows: rows.unsqueeze(1).expand_as(values),
 }
 
@@ -216,7 +216,11 @@ class _Pen:
         units = slice(None) if edit.units is None else list(edit.units)
 
         def put(values: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
-            operands = [one.to(values) if isinstance(one, Tensor) else one for one in edit.operands]
+            # A direction stays in float32, where its square neither over- nor underflows.
+            dtype = torch.float32 if edit.operator == "project" else values.dtype
+            operands = [
+                one.to(values.device, dtype) if isinstance(one, Tensor) else one for one in edit.operands
+            ]
             if edit.operator == "replace" and len(operands[0]) != len(values):
                 raise ArgumentError(
                     f"replace at site {site} has vectors of {len(operands[0])} sentences, and the forward "
@@ -232,6 +236,13 @@ class _Pen:
             return new
 
         return put
+
+
+def _without(values: Tensor, axis: Tensor) -> Tensor:
+    """The values without what lies along an axis."""
+    unit, wide = axis / axis.norm(), values.float()
+    without: Tensor = wide - (wide @ unit).unsqueeze(-1) * unit
+    return without.to(values.dtype)
 
 
 def _bounds(operands: list[Any], values: Tensor) -> list[Tensor | None]:

@@ -97,7 +97,8 @@ def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
         axes.axhline(last.floor(metric, language), color="C3", linewidth=1, linestyle=":", label="floor")
         axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
         axes.set_title(language, fontsize=9)
-        axes.set_ylim(-0.02, 1.02)
+        if metric != "margin":
+            axes.set_ylim(-0.02, 1.02)
     for axes in panels[len(last.languages) :]:
         axes.remove()
     figure.supxlabel("layer", fontsize=9)

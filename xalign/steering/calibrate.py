@@ -8,10 +8,11 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError
+from xalign.model.layouts import Layout
 from xalign.model.positions import Positions
 from xalign.model.write import Operator
 from xalign.steering.evaluate import Steering, labels_of
-from xalign.steering.identify import Identify, identify_language
+from xalign.steering.identify import Identify, check_known, identify_language
 from xalign.steering.probe import Probe
 from xalign.steering.steer import steer
 
@@ -47,7 +48,8 @@ class Calibration:
     Attributes:
         operator: The operator of all trials.
         tried: All trials.
-        chosen: Label -> the trial with the highest share whose output stays within the bound, or None.
+        chosen: Label -> the trial with the highest share whose output stays within the bound, or None where
+            there is none that raises the share.
         max_rise: The bound on what the output may cost the unedited model above natural text.
     """
 
@@ -68,7 +70,8 @@ class Calibration:
         if trial is None:
             least = min((one for one in self.tried if one.label == label), key=lambda one: one.rise)
             raise ArgumentError(
-                f"nothing tried for {label} stays within {self.max_rise} nats of natural text; the best, "
+                f"nothing tried for {label} raises its share within {self.max_rise} nats of natural text; "
+                f"the nearest, "
                 f"strength {least.strength} at {least.positions}, costs {least.rise:+.2f}: try smaller "
                 "strengths, other positions, or a larger max_rise"
             )
@@ -113,6 +116,8 @@ def calibrate(
     prompt: str = "",
     generation: Mapping[str, Any] | None = None,
     identify: Identify = identify_language,
+    token_budget: int = 8192,
+    layout: Layout | None = None,
 ) -> Calibration:
     """Tries strengths and positions, and chooses per label what changes the language and leaves it language.
 
@@ -133,6 +138,8 @@ def calibrate(
         prompt: As in `evaluate`.
         generation: As in `sample`.
         identify: From text to language.
+        token_budget: The most tokens of one forward, padding included.
+        layout: Module paths, for an architecture that is not known.
 
     Returns:
         All trials, and the best of each label.
@@ -146,10 +153,18 @@ def calibrate(
     """
     if not strengths or not positions:
         raise ArgumentError("strengths and positions must each hold something to try")
+    check_known(identify, labels_of(what))
     tried: list[Trial] = []
     operator = operator or ("set" if not isinstance(what, Mapping) else "add")
     probe = Probe(
-        model, tokenizer, texts, samples=samples, prompt=prompt, generation=generation, identify=identify
+        model,
+        tokenizer,
+        texts,
+        samples=samples,
+        prompt=prompt,
+        generation=generation,
+        identify=identify,
+        token_budget=token_budget,
     )
     usual = probe.usual_output(seed)
     for label in labels_of(what):
@@ -158,14 +173,16 @@ def calibrate(
         share, cost = (float(usual[quantity, label].mean()) for quantity in ("output_share", "output_loss"))
         for where in positions:
             for strength in strengths:
-                with steer(model, what[label], operator=operator, strength=strength, positions=where):
+                with steer(
+                    model, what[label], operator=operator, strength=strength, positions=where, layout=layout
+                ):
                     said = probe.speak(seed)
                 output = probe.output(said, label)
                 after, lost = (float(output[name, label].mean()) for name in ("output_share", "output_loss"))
                 tried.append(Trial(label, where, strength, after, share, lost - cost))
     chosen = {
         label: max(
-            (one for one in tried if one.label == label and one.rise <= max_rise),
+            (one for one in tried if one.label == label and one.rise <= max_rise and one.share > one.before),
             key=lambda one: one.share,
             default=None,
         )

@@ -17,7 +17,8 @@ from xalign.units.unit_set import Unit, UnitSet
 def random_units(model: nn.Module, units: UnitSet, *, seed: int = 0, layout: Layout | None = None) -> UnitSet:
     """As many other units at the same sites, with the same values in any order.
 
-    So the set has the same layer profile, and pushes as hard. Units of the set itself are not drawn.
+    So the set has the same layer profile, and pushes as hard. A label's own units are not drawn for it; those
+    of others may be.
 
     Args:
         model: The model.

@@ -10,10 +10,11 @@ from transformers import PreTrainedTokenizerBase
 from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.measurement import Measurement
+from xalign.model.layouts import Layout
 from xalign.pairs.parallel import ParallelPairs
 from xalign.steering.controls import random_units, shuffled_texts
-from xalign.steering.evaluation import Evaluation, Observation
-from xalign.steering.identify import Identify, identify_language
+from xalign.steering.evaluation import CONTROLS, Evaluation, Observation
+from xalign.steering.identify import Identify, check_known, identify_language
 from xalign.steering.probe import Look, Probe
 from xalign.steering.responses import check_texts
 from xalign.steering.steer import steer
@@ -46,6 +47,7 @@ def evaluate(
     labels: Sequence[str] | None = None,
     token_budget: int = 8192,
     first_seed: int = 0,
+    layout: Layout | None = None,
 ) -> Evaluation:
     """Steers with each label's units or vector in turn, and compares what the model does with and without.
 
@@ -76,6 +78,7 @@ def evaluate(
         labels: Steer with these only.
         token_budget: The most tokens of one forward, padding included.
         first_seed: Seeds count from here, so that they can differ from those something was chosen on.
+        layout: Module paths, for an architecture that is not known.
 
     Returns:
         Effects and controls with intervals.
@@ -96,17 +99,19 @@ def evaluate(
     check_texts(texts)
     seeds, samples = whole_number("seeds", seeds, least=1), whole_number("samples", samples)
     random_sets, shuffles = whole_number("random_sets", random_sets), whole_number("shuffles", shuffles)
-    left_out = []
+    left_out: dict[str, str] = {}
     if callable(what):
         if finding is None:
             raise ArgumentError("what is a finder and finding is None; give the sentences it may look at")
         check_texts(finding, least=2)
-        _refuse_shared(finding, texts)
+        _refuse_shared(finding, texts, "texts")
+        if pairs is not None:
+            _refuse_shared(finding, pairs.texts, "pairs")
     else:
         if not isinstance(what, UnitSet | Mapping):
             raise ArgumentTypeError(f"what must be units, vectors or a finder, not {what!r:.60}")
         if shuffles:
-            left_out.append("no control of shuffled labels: it takes a function that finds the units")
+            left_out["shuffled"] = "no control of shuffled labels: it takes a function that finds the units"
         seeds = seeds if samples else 1
     probe = Probe(
         model,
@@ -122,33 +127,45 @@ def evaluate(
     if pairs is not None:
         for language in pairs:
             alone = pairs.only([language])
-            measurements[language] = Measurement(model, tokenizer, alone, metrics, token_budget=token_budget)
+            measurements[language] = Measurement(
+                model, tokenizer, alone, metrics, token_budget=token_budget, layout=layout
+            )
     unsteered = probe.losses()
     for measurement in measurements.values():
         unsteered |= _alignment(measurement)
     observations: list[Observation] = []
     for seed in range(first_seed, first_seed + seeds):
         before = unsteered | (probe.usual_output(seed) if samples else {})
-        for arm, number, found in _arms(model, tokenizer, what, finding, seed, random_sets, shuffles):
-            chosen = (
-                labels_of(found) if labels is None else [code for code in labels if code in labels_of(found)]
-            )
-            for label in chosen:
-                if label not in texts:
-                    raise ArgumentError(
-                        f"texts has no {label!r}, which is steered; it has {', '.join(texts)}"
+        own: list[str] = []
+        for arm, number, found in _arms(model, tokenizer, what, finding, seed, random_sets, shuffles, layout):
+            if number == 0 and arm not in CONTROLS:
+                own = _chosen(found, labels, texts)
+                if samples:
+                    check_known(identify, own)
+            for label in own:
+                arguments = dict(how(label) if callable(how) else how or {})
+                # Of units given, only what is sampled differs from seed to seed.
+                looked = callable(what) or seed == first_seed
+                if arguments.get("positions") in ("generated", "last_prompt"):
+                    looked = False
+                    left_out[arguments["positions"]] = (
+                        f"no loss and no alignment of {label}: in a given text no token is "
+                        f"{arguments['positions']!r} and followed by another"
                     )
-                arguments = how(label) if callable(how) else how or {}
-                after: Look = {}
-                with steer(model, found[label], **arguments):
-                    # Of units given, only what is sampled differs from seed to seed.
-                    if callable(what) or seed == first_seed:
-                        after |= probe.losses()
-                        if label in measurements:
-                            after |= _alignment(measurements[label])
-                    said = probe.speak(seed) if samples else None
-                if said is not None:
-                    after |= probe.output(said, label)
+                seen = [key for key in before if looked and (key[0] == "loss" or key[1] == label)]
+                seen = [key for key in seen if key[0] != "output_loss"]
+                if label not in labels_of(found):  # a control that found nothing changes nothing
+                    after = {key: before[key] for key in seen}
+                else:
+                    after = {}
+                    with steer(model, found[label], layout=layout, **arguments):
+                        if looked:
+                            after |= probe.losses()
+                            if label in measurements:
+                                after |= _alignment(measurements[label])
+                        said = probe.speak(seed) if samples else None
+                    if said is not None:
+                        after |= probe.output(said, label)
                 observations += [
                     Observation(
                         label, arm, seed, number, quantity, language, before[quantity, language], values
@@ -156,8 +173,25 @@ def evaluate(
                     for (quantity, language), values in after.items()
                 ]
     if not observations:
-        raise ArgumentError(f"nothing to steer with: what has no units or vectors for labels={labels!r}")
-    return Evaluation(tuple(observations), tuple(left_out))
+        raise ArgumentError(
+            f"nothing was looked at: {'; '.join(left_out.values())}; pass samples= to look at what is said"
+        )
+    return Evaluation(tuple(observations), tuple(left_out.values()))
+
+
+def _chosen(found: Steering, labels: Sequence[str] | None, texts: Texts) -> list[str]:
+    """The labels to steer with, all with texts."""
+    there = labels_of(found)
+    chosen = there if labels is None else list(labels)
+    absent = [label for label in chosen if label not in there]
+    if absent or not chosen:
+        raise ArgumentError(
+            f"labels={labels!r}: no units or vectors of {', '.join(absent) or 'any'}; there is {there}"
+        )
+    for label in chosen:
+        if label not in texts:
+            raise ArgumentError(f"texts has no {label!r}, which is steered; it has {', '.join(texts)}")
+    return chosen
 
 
 def _alignment(measurement: Measurement) -> Look:
@@ -178,6 +212,7 @@ def _arms(
     seed: int,
     random_sets: int,
     shuffles: int,
+    layout: Layout | None,
 ) -> Iterator[tuple[str, int, Steering]]:
     """(arm, its number, what to steer with) of a seed."""
     if isinstance(what, UnitSet | Mapping):
@@ -190,7 +225,11 @@ def _arms(
     yield ("units" if isinstance(found, UnitSet) else "vector"), 0, found
     for number in range(random_sets):
         if isinstance(found, UnitSet):
-            yield "random", number, random_units(model, found, seed=number + seed * random_sets)
+            yield (
+                "random",
+                number,
+                random_units(model, found, seed=number + seed * random_sets, layout=layout),
+            )
         else:
             drawn = {label: vector.random(number + seed * random_sets) for label, vector in found.items()}
             yield "random", number, drawn
@@ -201,8 +240,13 @@ def _arms(
 
 
 def _half(finding: Texts, seed: int) -> dict[str, list[str]]:
-    """A random half of each language's sentences."""
+    """A random half of each language's sentences; the same rows where all have as many, as parallel text."""
     draw = random.Random(seed)
+    counts = {len(sentences) for sentences in finding.values()}
+    if len(counts) == 1:
+        (n,) = counts
+        rows = draw.sample(range(n), max(1, n // 2))
+        return {label: [sentences[row] for row in rows] for label, sentences in finding.items()}
     return {
         label: draw.sample(list(sentences), max(1, len(sentences) // 2))
         for label, sentences in finding.items()
@@ -211,14 +255,16 @@ def _half(finding: Texts, seed: int) -> dict[str, list[str]]:
 
 def labels_of(found: Steering) -> list[str]:
     """What there is to steer with."""
+    if not isinstance(found, UnitSet | Mapping):
+        raise ArgumentTypeError(f"what must be units, or label -> vector, not {found!r:.60}")
     return found.labels if isinstance(found, UnitSet) else list(found)
 
 
-def _refuse_shared(finding: Texts, texts: Texts) -> None:
+def _refuse_shared(finding: Texts, texts: Texts, name: str) -> None:
     seen = {text for sentences in finding.values() for text in sentences}
     shared = [text for sentences in texts.values() for text in sentences if text in seen]
     if shared:
         raise ArgumentError(
-            f"{len(shared)} sentence(s) of texts stand in finding too, like {shared[0]!r:.60}; units must be "
-            "found on other sentences than they are judged on"
+            f"{len(shared)} sentence(s) of {name} stand in finding too, like {shared[0]!r:.60}; units must "
+            "be found on other sentences than they are judged on"
         )

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xalign.errors import ArgumentError
 from xalign.metrics.intervals import bootstrap_interval, seed_interval
 from xalign.steering.probe import Values
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+CONTROLS = ("random", "shuffled")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,10 +59,18 @@ class Evaluation:
     left_out: tuple[str, ...] = ()
 
     def effect(self, label: str, quantity: str, language: str | None = None) -> dict[str, Any]:
-        """The row of one quantity; the label's own language where None."""
+        """The row of one quantity; the label's own language where None.
+
+        Raises:
+            ArgumentError: It was not looked at.
+        """
         wanted = (label, quantity, language or label)
-        return next(
-            row for row in self.to_rows() if (row["label"], row["quantity"], row["language"]) == wanted
+        for group in self._groups():
+            if (group[0].label, group[0].quantity, group[0].language) == wanted:
+                return self._row(group)
+        seen = sorted({f"{one.quantity} of {one.label}" for one in self.observations})
+        raise ArgumentError(
+            f"{quantity} of {wanted[2]} under {label} was not looked at; there is {', '.join(seen)}"
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -94,10 +105,11 @@ class Evaluation:
         return table
 
     def _groups(self) -> Iterator[list[Observation]]:
+        """Observations of the same; those of controls alone are of no one."""
         groups: dict[tuple[str, str, str], list[Observation]] = {}
         for one in self.observations:
             groups.setdefault((one.label, one.quantity, one.language), []).append(one)
-        yield from groups.values()
+        yield from (group for group in groups.values() if not all(map(_is_control, group)))
 
     def _row(self, group: Sequence[Observation]) -> dict[str, Any]:
         own = [one for one in group if not _is_control(one)]
@@ -127,4 +139,4 @@ class Evaluation:
 
 
 def _is_control(one: Observation) -> bool:
-    return one.arm in ("random", "shuffled")
+    return one.arm in CONTROLS

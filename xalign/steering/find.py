@@ -1,6 +1,7 @@
 """`find_units`: the units that carry each language, by any of the methods."""
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, Literal
 
 from torch import nn
@@ -9,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from xalign.errors import ArgumentError
 from xalign.steering.expert_ap import expert_ap
 from xalign.steering.language_neurons import language_neurons
+from xalign.steering.responses import responses
 from xalign.units.unit_set import UnitSet
 
 Method = Literal["expert_ap", "lape"]
@@ -47,4 +49,10 @@ def find_units(
     """
     if method not in _METHODS:
         raise ArgumentError(f"method={method!r} must be one of {', '.join(_METHODS)}")
+    own, common = signature(_METHODS[method]).parameters, signature(responses).parameters
+    kept = {"pool", "state", "sites"} - own.keys() if method == "lape" else set()
+    known = {*own, *common} - kept - {"model", "tokenizer", "texts", "options"}
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise ArgumentError(f"{method} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     return _METHODS[method](model, tokenizer, texts, **options)

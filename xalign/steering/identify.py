@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from xalign.errors import ArgumentTypeError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.pairs.load import load_pairs
 from xalign.steering.responses import check_texts
 
@@ -27,6 +27,9 @@ class LanguageIdentifier:
     Args:
         texts: Label -> sentences to learn from, at least two labels; a few hundred of each will do.
 
+    Attributes:
+        labels: The languages it knows.
+
     Example:
         >>> texts = {"deu_Latn": ["Es regnet nicht."], "eng_Latn": ["It is not raining."]}
         >>> identify = LanguageIdentifier(texts)
@@ -36,6 +39,7 @@ class LanguageIdentifier:
 
     def __init__(self, texts: Mapping[str, Sequence[str]]) -> None:
         check_texts(texts, least=2)
+        self.labels = list(texts)
         counts = {label: Counter(_grams(" ".join(lines))) for label, lines in texts.items()}
         self._known = set[str]().union(*counts.values())
         self._unseen: dict[str, float] = {}
@@ -57,6 +61,18 @@ class LanguageIdentifier:
             for label, seen in self._seen.items()
         }
         return max(likely, key=likely.__getitem__)
+
+
+def check_known(identify: Identify, labels: Sequence[str]) -> None:
+    """An error where a label is none of the languages that an identifier of ours knows."""
+    identifier = _bundled() if identify is identify_language else identify
+    known = identifier.labels if isinstance(identifier, LanguageIdentifier) else None
+    unknown = [label for label in labels if known is not None and label not in known]
+    if known is not None and unknown:
+        raise ArgumentError(
+            f"identify knows {', '.join(known)}, and not {', '.join(unknown)}: pass a LanguageIdentifier of "
+            "texts in these languages, or any function from text to code"
+        )
 
 
 def identify_language(text: str) -> str:
@@ -111,4 +127,5 @@ def _grams(text: str) -> list[str]:
 
 def _script(sign: str) -> str:
     """The script of a letter, as its Unicode name begins; nothing for other signs."""
-    return unicodedata.name(sign, "").split()[0] if unicodedata.category(sign)[0] in "LM" else ""
+    name = unicodedata.name(sign, "")
+    return name.split()[0] if name and unicodedata.category(sign)[0] in "LM" else ""

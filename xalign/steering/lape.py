@@ -63,7 +63,7 @@ def lape(
         share: The share of all neurons to select, rounded half to even. Fewer are, where fewer pass.
         bar: Which quantile of all probabilities is the bar: the round(bar · count)-th smallest of them.
         penalty: λ; `"auto"` takes the largest in [0, 0.2], to .001, with which no selected neuron is fired by
-            all languages.
+            all languages (0 where there is none such).
 
     Raises:
         ArgumentError: Fewer than 2 languages, probabilities outside [0, 1], a share or bar outside (0, 1], no

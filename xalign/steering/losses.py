@@ -54,6 +54,11 @@ def id_losses(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Ids], token_budget: int = 8192
 ) -> Float[Tensor, "sentence 2"]:
     """As `text_losses`, of token ids, the first of which is given."""
+    can_generate = getattr(model, "can_generate", None)
+    if callable(can_generate) and not can_generate():
+        raise ModelError(
+            f"{type(model).__name__} predicts no tokens; load a causal model with its language-model head"
+        )
     lines = [(tuple(ids), (True,) * len(ids)) for ids in sentences]
     pad_id = pad_id_of(tokenizer, below=vocabulary_of(model))
     lost = torch.zeros(len(lines), 2, dtype=torch.float64)

@@ -1,5 +1,6 @@
 """Language vectors: by how much a language's states differ from those of the others, on average."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -74,10 +75,11 @@ def mean_difference(
         return LanguageVector(labels[number], found[number], origin, options["state"], options["pool"])
 
     if block_by_block:
-        for site in sites_of(model, map_model(model, options.get("layout")), sites):
+        layout = options.get("layout")
+        for site in sorted(sites_of(model, map_model(model, layout), sites), key=_depth):
             for number, label in enumerate(labels):
                 below = vector_of(number) if found[number] else None
-                with nullcontext() if below is None else steer(model, below, strength=-1):
+                with nullcontext() if below is None else steer(model, below, strength=-1, layout=layout):
                     (answers,) = responses(model, tokenizer, {label: texts[label]}, site, **options)
                 found[number][site] = answers.values.double().mean(dim=0).float()
         return {label: vector_of(number) for number, label in enumerate(labels)}
@@ -89,3 +91,11 @@ def mean_difference(
         for vectors, difference in zip(found, means - others, strict=True):
             vectors[answers.site] = difference.float()
     return {label: vector_of(number) for number, label in enumerate(labels)}
+
+
+def _depth(site: Site) -> tuple[float, int]:
+    """Where a site stands in a forward."""
+    if site.kind == "linear":
+        raise ArgumentError(f"block_by_block=True takes sites of blocks, and {site} says not where it stands")
+    block = {"embed": -1, "final": math.inf}.get(str(site.layer), site.layer)
+    return float(block or 0), ("attn_out", "gate", "inner", "mlp_out", "hidden").index(site.kind)

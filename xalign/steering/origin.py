@@ -9,19 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from xalign.errors import UnitsError
 from xalign.model.layouts import Layout
-from xalign.model.map import ModelMap, map_model
-
-
-def shape_of(model_map: ModelMap) -> dict[str, Any]:
-    """What a model must have for units to fit it: architecture, depth and widths."""
-    return {
-        "model_type": model_map.model_type,
-        "n_layers": model_map.n_layers,
-        "width": model_map.width,
-        "ffn_width": model_map.ffn_width,
-    }
+from xalign.model.map import map_model
+from xalign.units.fit import shape_of
 
 
 def origin_of(
@@ -41,21 +31,6 @@ def origin_of(
         "fingerprint": digest,
         "xalign": version("xalign"),
     }
-
-
-def refuse_unfit(provenance: Mapping[str, Any], model_map: ModelMap) -> None:
-    """An error where units or vectors were found in a model of another shape.
-
-    Raises:
-        UnitsError: The shapes differ; what was made by hand has none, and fits where its sites do.
-    """
-    theirs, ours = provenance.get("shape"), shape_of(model_map)
-    if theirs is not None and theirs != ours:
-        differing = [name for name in ours if theirs.get(name) != ours[name]]
-        raise UnitsError(
-            f"they were found in {provenance.get('model') or 'another model'} and do not fit this one: "
-            + ", ".join(f"{name} {theirs.get(name)} there, {ours[name]} here" for name in differing)
-        )
 
 
 def warn_about_shared_texts(texts: Mapping[str, Sequence[str]]) -> None:

@@ -48,6 +48,7 @@ class Probe:
         self._id_losses = partial(id_losses, model, tokenizer, token_budget=token_budget)
         self._sample = partial(sample, model, tokenizer, samples, prompt=prompt, generation=generation)
         self._samples, self._identify, self._texts = samples, identify, texts
+        self._tokenizer = tokenizer
 
     def losses(self) -> Look:
         """`loss` of every language."""
@@ -84,11 +85,31 @@ class Probe:
 
     @cached_property
     def _natural(self) -> dict[str, float]:
-        return {language: float(values.mean()) for (_, language), values in self.losses().items()}
+        # As what is sampled: behind the beginning of a sequence, and without its end.
+        beginning = [] if self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
+        return {
+            language: float(
+                _per_token(
+                    self._id_losses(
+                        [
+                            beginning + self._tokenizer(text, add_special_tokens=False)["input_ids"]
+                            for text in sentences
+                        ]
+                    )
+                ).mean()
+            )
+            for language, sentences in self._texts.items()
+        }
 
 
 def _per_token(lost: Tensor) -> Values:
-    """Per sentence a value whose mean over sentences is the loss per token over all of them."""
+    """Per sentence a value whose mean is the loss per token of all, and varies as that ratio does.
+
+    Infinite where not one token was predicted: who says nothing does not say it well.
+    """
     sums, counts = lost.numpy().T
-    values: Values = sums / max(counts.mean(), 1e-9)
+    if not counts.sum():
+        return np.full(len(sums), np.inf)
+    ratio = sums.sum() / counts.sum()
+    values: Values = ratio + (sums - ratio * counts) / counts.mean()
     return values

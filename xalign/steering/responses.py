@@ -60,7 +60,12 @@ def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites) -> list[Site]:
         elif site in KINDS:
             head = getattr(model, "get_output_embeddings", lambda: None)()
             of_kind = model_map.sites(site)
-            found += [one for one in of_kind if head is None or model_map.place(one).module is not head]
+            # A pooler's answer is to a sentence, and to no token.
+            found += [
+                one
+                for one in of_kind
+                if (head is None or model_map.place(one).module is not head) and "pooler" not in str(one)
+            ]
         else:
             found.append(Site.parse(site))
     if not found or len(set(found)) < len(found):
@@ -84,6 +89,7 @@ def responses(
     pool: Pool = "mean",
     state: State = "value",
     pool_special_tokens: bool = True,
+    truncate: bool = False,
     token_budget: int = 8192,
     site_bytes: int = SITE_BYTES,
     layout: Layout | None = None,
@@ -101,6 +107,7 @@ def responses(
         pool: Over a sentence's tokens.
         state: What is taken of a token.
         pool_special_tokens: Whether the special tokens that the tokenizer adds are pooled.
+        truncate: Whether sentences longer than the context are cut, and not refused.
         token_budget: The most tokens of one forward, padding included.
         site_bytes: The most memory of the answers held at a time; one site is always held.
         layout: Module paths, for an architecture that is not known.
@@ -121,6 +128,7 @@ def responses(
             language=label,
             pool_special_tokens=pool_special_tokens,
             context=context,
+            truncate=truncate,
             vocabulary=vocabulary,
         )
         for label, sentences in texts.items()

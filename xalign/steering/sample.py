@@ -1,12 +1,13 @@
 """What a model says by itself: sampled continuations of a prompt, or of nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ModelError
@@ -15,6 +16,7 @@ from xalign.model.read import device_of, observing
 # Plain sampling from the model's own distribution; transformers would cut it to the 50 likeliest tokens.
 _SAMPLING = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
 _PLAIN = {"do_sample": True, "max_new_tokens": 24, **_SAMPLING}
+_OF_THE_MODEL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def sample(
     generate: Any = getattr(model, "generate", None)
     if generate is None:
         raise ModelError(f"{type(model).__name__} does not generate; load it with its language-model head")
-    given = tokenizer(prompt)["input_ids"] if prompt else [tokenizer.bos_token_id]
+    given = prompt_ids(tokenizer, prompt)
     if given == [None]:
         raise ArgumentError("prompt is empty and the tokenizer has no beginning-of-sequence token; give one")
     ids = torch.tensor([given] * n, device=device_of(model))
@@ -73,14 +75,42 @@ def sample(
     options = {**_PLAIN, "pad_token_id": pad, **(generation or {})}
     if not options["do_sample"]:
         options = {name: value for name, value in options.items() if name not in _SAMPLING}
-    with observing(model):
-        torch.manual_seed(seed)
+    with observing(model), _plain_generation(model) as config:
+        torch.default_generator.manual_seed(seed)
+        if ids.is_cuda:
+            with torch.cuda.device(ids.device):
+                torch.cuda.manual_seed(seed)
         made = generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
-    stops = options.get("eos_token_id", getattr(model.generation_config, "eos_token_id", None))
+    stops = options.get("eos_token_id", config.eos_token_id)
     ends = set(stops) if isinstance(stops, list | tuple) else {stops}
     said = [_until(row, ends | {pad}, len(given)) for row in made.tolist()]
     texts = [str(tokenizer.decode(row[len(given) :], skip_special_tokens=True)) for row in said]
     return Sampled(texts, said, len(given))
+
+
+@contextmanager
+def _plain_generation(model: nn.Module) -> Iterator[Any]:
+    """A checkpoint's own settings, a penalty or beams, put aside: they are not the model's distribution.
+
+    transformers fills what a given configuration leaves open from the model's, so that is what is changed.
+    """
+    owner: Any = getattr(model, "get_base_model", lambda: model)()
+    its_own = owner.generation_config
+    tokens = {name: getattr(its_own, name, None) for name in _OF_THE_MODEL}
+    config: Any = GenerationConfig(**tokens)  # type: ignore[no-untyped-call]
+    owner.generation_config = config
+    try:
+        yield config
+    finally:
+        owner.generation_config = its_own
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """A prompt without an end-of-sequence token behind it; the beginning of a sequence where empty."""
+    if not prompt:
+        return [tokenizer.bos_token_id]
+    ids = list(tokenizer(prompt)["input_ids"])
+    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
 
 
 def _until(row: list[int], ends: set[int | None], start: int) -> list[int]:

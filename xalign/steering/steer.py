@@ -12,7 +12,7 @@ from xalign.model.map import map_model
 from xalign.model.positions import Positions
 from xalign.model.sites import Site
 from xalign.model.write import Edit, Operator, Written, write
-from xalign.steering.origin import refuse_unfit
+from xalign.units.fit import refuse_unfit
 from xalign.units.language_vector import LanguageVector
 from xalign.units.unit_set import UnitSet
 
@@ -73,6 +73,12 @@ def steer(
         raise ArgumentError(
             f"what holds means of the state {what.state!r}, which are nothing to add to values; give vectors "
             "of state='value', or take these off at read-out with measure(..., subtract=)"
+        )
+    found_in = dict(what.provenance.get("settings") or {}).get("state", "value")
+    if isinstance(what, UnitSet) and operator in ("set", "add") and found_in != "value":
+        raise ArgumentError(
+            f"what holds values of the state {found_in!r}, and {operator!r} writes plain values: find the "
+            "units with state='value', or scale or zero them"
         )
     refuse_unfit(what.provenance, map_model(model, layout))
     edits = (

@@ -55,11 +55,7 @@ def load_artefact(
     """
     if not isinstance(source, str | Path):
         raise ArgumentTypeError(f"source must be a folder or a Hub id, not {source!r:.60}")
-    try:
-        is_folder = Path(source).is_dir()
-    except ValueError as error:  # a null byte
-        raise UnitsError(f"source={str(source)!r} is no path that can be read: {error}") from None
-    folder = Path(source) if is_folder else _downloaded(str(source), revision)
+    folder = Path(source) if Path(source).is_dir() else _downloaded(str(source), revision)
     path = folder / _JSON
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
@@ -99,6 +95,9 @@ def push_artefact(folder_of: Any, repo_id: str, **options: Any) -> str:
     Returns:
         The address of the commit.
     """
+    unknown = set(options) - {"private", "token", "commit_message"}
+    if unknown:
+        raise ArgumentTypeError(f"push_to_hub has no option {', '.join(sorted(unknown))}")
     from huggingface_hub import HfApi
 
     api = HfApi(token=options.get("token"))

@@ -1,5 +1,6 @@
 """`LanguageVector`: a direction per site that says which language is spoken."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,8 +68,13 @@ class LanguageVector:
                 raise ArgumentError(f"the vector of site {site} is not finite")
 
     def random(self, seed: int = 0) -> "LanguageVector":
-        """A control: random directions of the same norms at the same sites."""
-        generator = torch.Generator().manual_seed(whole_number("seed", seed))
+        """A control: random directions of the same norms at the same sites, others for every label.
+
+        One direction for all languages would move them alike, and change little whatever it is.
+        """
+        said = f"{whole_number('seed', seed)} {self.label}".encode()
+        number = int.from_bytes(hashlib.sha256(said).digest()[:7])
+        generator = torch.Generator().manual_seed(number)
         drawn = {}
         for site, vector in self.vectors.items():
             noise = torch.randn(len(vector), generator=generator)
