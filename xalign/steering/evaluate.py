@@ -66,7 +66,7 @@ def evaluate(
         seeds: How often a finder finds, and continuations are drawn; for units given, all but continuations
             is looked at once.
         how: Arguments of `steer`: operator, strength, positions; or a function from label to these, as
-            `calibrate` returns.
+            `calibrate` returns. In a given text every token is prompt.
         random_sets: Controls of random units or directions, per seed and label.
         shuffles: Controls under shuffled labels, per seed.
         pairs: Held-out parallel sentences for alignment, both sides steered.
@@ -146,18 +146,16 @@ def evaluate(
                 arguments = dict(how(label) if callable(how) else how or {})
                 # Of units given, only what is sampled differs from seed to seed.
                 looked = callable(what) or seed == first_seed
-                if arguments.get("positions") in ("generated", "last_prompt"):
+                where = arguments.get("positions")
+                if isinstance(where, str) and where in ("generated", "last_prompt"):
                     looked = False
-                    left_out[arguments["positions"]] = (
-                        f"no loss and no alignment of {label}: in a given text no token is "
-                        f"{arguments['positions']!r} and followed by another"
+                    left_out[where] = (
+                        f"no loss and no alignment: in a text no token is {where!r} and followed by another"
                     )
-                seen = [key for key in before if looked and (key[0] == "loss" or key[1] == label)]
-                seen = [key for key in seen if key[0] != "output_loss"]
+                after: Look = {}
                 if label not in labels_of(found):  # a control that found nothing changes nothing
-                    after = {key: before[key] for key in seen}
+                    after |= {key: before[key] for key in before if looked and key in unsteered}
                 else:
-                    after = {}
                     with steer(model, found[label], layout=layout, **arguments):
                         if looked:
                             after |= probe.losses()
