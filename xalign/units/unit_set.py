@@ -208,7 +208,7 @@ class UnitSet:
         return (
             "---\nlibrary_name: xalign\ntags: [xalign, steering]\n---\n\n# Units\n\n"
             f"{origin or '- made by hand'}\n\n| label | site | units |\n|---|---|---|\n{table}\n\n"
-            "```python\nfrom xalign.units.unit_set import UnitSet\n\n"
+            "```python\nfrom xalign import UnitSet\n\n"
             'units = UnitSet.from_pretrained("this repository or folder")\n```\n'
         )
 
