@@ -75,5 +75,4 @@ def checked_offsets(
 def take_off(states: States, offsets: Mapping[Reading, Tensor]) -> None:
     """Subtracts in place what a language has for each reading."""
     for reading, offset in offsets.items():
-        if reading in states:
-            states[reading] = states[reading] - offset
+        states[reading] -= offset

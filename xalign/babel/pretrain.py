@@ -100,10 +100,12 @@ def make_trainer(
         "disable_tqdm": True,
         "use_cpu": True,
     }
-    if model is not None:
+    if model is None:
+        model = make_model(tokenizer, run.seed)
+    else:
         set_seed(run.seed)
     return trainer_class(
-        model=make_model(tokenizer, run.seed) if model is None else model,
+        model=model,
         args=TrainingArguments(str(output_dir), **defaults | arguments),
         train_dataset=_Documents(run, tokenizer),
         data_collator=pad_documents,

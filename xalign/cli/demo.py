@@ -29,7 +29,7 @@ def demo(
 
     The model learns English, Spanish, German, Russian and Chinese from sentences and their translations, on
     one core, in about 10 CPU-minutes (--quick: less than 2); then its twin, which had other documents and
-    does not align, is measured, aligned, steered and measured again, in about 5 (1). It needs no network and
+    does not align, is measured, aligned, steered and measured again, in about 3 (1). It needs no network and
     no account. Ctrl-C ends it with what it has.
     """
     if what not in ("emergence", "improvement", "both"):

@@ -48,8 +48,9 @@ def experts(
     from xalign.errors import ArgumentError
     from xalign.pairs.load import load_pairs
     from xalign.steering.find import find_units
+    from xalign.units.artefact import holds_artefact
 
-    if (out / "xalign.json").exists() and not overwrite:
+    if holds_artefact(out) and not overwrite:
         raise ArgumentError(f"out={str(out)!r} holds units already; give another folder, or --overwrite")
     text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n).texts
     loaded, tokenizer = load_model(

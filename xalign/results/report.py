@@ -69,8 +69,11 @@ class AlignmentReport:
             raise ArgumentError(f"layer={layer!r} was not measured by {metric}; it has {list(result.layers)}")
         return result.values[self._language(language)][result.layers.index(layer)]
 
-    def per_pair(self, metric: str, language: str) -> Shaped[np.ndarray, " pair"]:
-        """Each pair's mean over the layers, of retrieval over both directions: their mean is the score."""
+    def per_pair(self, metric: str, language: str | None = None) -> Shaped[np.ndarray, " pair"]:
+        """Each pair's mean over the layers, of retrieval over both directions: their mean is the score.
+
+        Without a language over all of them too, which then must share their pivot sentences.
+        """
         values: Shaped[np.ndarray, " pair"] = np.mean(
             [layers.mean(axis=0) for layers in self._values(metric, language)], axis=0
         )
@@ -100,10 +103,9 @@ class AlignmentReport:
                 "language=None: these languages have different pivot sentences, so their mean has no "
                 "sentences in common to resample; ask for one language"
             )
-        values = self._values(metric, language)
         if over == "max":
-            return largest_layer_interval(values, seed=self.seed)
-        return score_interval(np.mean([layers.mean(axis=0) for layers in values], axis=0), seed=self.seed)
+            return largest_layer_interval(self._values(metric, language), seed=self.seed)
+        return score_interval(self.per_pair(metric, language), seed=self.seed)
 
     def worst(self, metric: str = "nasca") -> tuple[str, float]:
         """The language with the smallest score, and that score."""

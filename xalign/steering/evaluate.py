@@ -138,7 +138,7 @@ def evaluate(
         before = unsteered | (probe.usual_output(seed) if samples else {})
         own: list[str] = []
         for arm, number, found in _arms(model, tokenizer, what, finding, seed, random_sets, shuffles, layout):
-            if number == 0 and arm not in CONTROLS:
+            if arm not in CONTROLS:
                 own = _chosen(found, labels, texts)
                 if samples:
                     check_known(identify, own)
@@ -153,8 +153,8 @@ def evaluate(
                         f"no loss and no alignment: in a text no token is {where!r} and followed by another"
                     )
                 after: Look = {}
-                if label not in labels_of(found):  # a control that found nothing changes nothing
-                    after |= {key: before[key] for key in before if looked and key in unsteered}
+                if label not in labels_of(found):
+                    after = unsteered if looked else {}  # a control that found nothing changes nothing
                 else:
                     with steer(model, found[label], layout=layout, **arguments):
                         if looked:

@@ -93,9 +93,7 @@ def identify_language(text: str) -> str:
 
 @functools.cache
 def _bundled() -> LanguageIdentifier:
-    pairs = load_pairs("bundled")
-    texts = {code: list(bitext.sentences) for code, bitext in pairs.items()}
-    return LanguageIdentifier({pairs.pivot: list(next(iter(pairs.values())).pivot_sentences), **texts})
+    return LanguageIdentifier(load_pairs("bundled").texts)
 
 
 def _grams(text: str) -> list[str]:

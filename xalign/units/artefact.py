@@ -45,6 +45,20 @@ def save_artefact(
     return folder
 
 
+def card_of(title: str, provenance: Mapping[str, Any], rest: str) -> str:
+    """The page that stands beside an artefact: what it is and where it comes from."""
+    origin = "\n".join(f"- {name}: `{value}`" for name, value in provenance.items())
+    return (
+        "---\nlibrary_name: xalign\ntags: [xalign, steering]\n---\n\n"
+        f"# {title}\n\n{origin or '- made by hand'}\n{rest}"
+    )
+
+
+def holds_artefact(folder: Path) -> bool:
+    """Whether something was saved in a folder."""
+    return (folder / _JSON).exists()
+
+
 def load_artefact(
     source: str | Path, kind: str, revision: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError, XAlignError
 from xalign.model.sites import POOLS, STATES, Pool, Reading, Site, State
-from xalign.units.artefact import load_artefact, push_artefact, save_artefact
+from xalign.units.artefact import card_of, load_artefact, push_artefact, save_artefact
 
 _KIND = "xalign.LanguageVector"
 
@@ -100,11 +100,7 @@ class LanguageVector:
             "pool": self.pool,
             "provenance": dict(self.provenance),
         }
-        origin = "\n".join(f"- {name}: `{value}`" for name, value in self.provenance.items())
-        card = (
-            "---\nlibrary_name: xalign\ntags: [xalign, steering]\n---\n\n"
-            f"# A vector for {self.label}\n\n{origin or '- made by hand'}\n- sites: {', '.join(tensors)}\n"
-        )
+        card = card_of(f"A vector for {self.label}", self.provenance, f"- sites: {', '.join(tensors)}\n")
         return save_artefact(folder, _KIND, content, tensors, card)
 
     @classmethod

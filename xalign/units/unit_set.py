@@ -13,7 +13,7 @@ import torch
 from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError, XAlignError
 from xalign.model.sites import Site
-from xalign.units.artefact import load_artefact, push_artefact, save_artefact
+from xalign.units.artefact import card_of, load_artefact, push_artefact, save_artefact
 
 _KIND = "xalign.UnitSet"
 _COLUMNS = ("label", "site", "index", "score", "value")
@@ -204,12 +204,12 @@ class UnitSet:
     def _card(self) -> str:
         counts = Counter((row.label, str(row.site)) for row in self.rows)
         table = "\n".join(f"| {label} | {site} | {count} |" for (label, site), count in counts.items())
-        origin = "\n".join(f"- {name}: `{value}`" for name, value in self.provenance.items())
-        return (
-            "---\nlibrary_name: xalign\ntags: [xalign, steering]\n---\n\n# Units\n\n"
-            f"{origin or '- made by hand'}\n\n| label | site | units |\n|---|---|---|\n{table}\n\n"
+        return card_of(
+            "Units",
+            self.provenance,
+            f"\n| label | site | units |\n|---|---|---|\n{table}\n\n"
             "```python\nfrom xalign import UnitSet\n\n"
-            'units = UnitSet.from_pretrained("this repository or folder")\n```\n'
+            'units = UnitSet.from_pretrained("this repository or folder")\n```\n',
         )
 
     def __repr__(self) -> str:
