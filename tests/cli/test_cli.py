@@ -7,17 +7,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tests.tiny import ROOT, make_model, make_tokenizer
+from tests.cli.typed import xalign
+from tests.tiny import ROOT
 from xalign import AlignmentReport, load_pairs
-from xalign.cli.app import app
 from xalign.cli.doctor import EXTRAS, NEEDED
-
-
-def xalign(*arguments):
-    """In this process, as most tests do: exit code and both streams."""
-    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "100", "NO_COLOR": "1"})
 
 
 def xalign_process(*arguments, cwd, before=""):
@@ -27,14 +21,6 @@ def xalign_process(*arguments, cwd, before=""):
     return subprocess.run(
         [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, env=os.environ, timeout=240
     )
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    make_model("llama").save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    return folder
 
 
 def test_version_and_help(tmp_path):

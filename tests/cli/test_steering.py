@@ -1,25 +1,12 @@
 """`xalign experts` and `xalign steer`: find, save, steer side by side, and one line per mistake."""
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.cli.typed import xalign
 from tests.tiny import FFN, LAYERS, make_model, make_tokenizer
 from xalign import UnitSet
-from xalign.cli.app import app
 from xalign.steering.sample import sample
 from xalign.steering.steer import steer
-
-
-def xalign(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "120", "NO_COLOR": "1"})
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    make_model("llama").save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
