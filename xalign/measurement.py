@@ -4,7 +4,7 @@ import platform
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -32,8 +32,10 @@ from xalign.model.encode import (
 )
 from xalign.model.layouts import Layout
 from xalign.model.map import ModelMap, map_model
+from xalign.model.ranks import Ranks
 from xalign.model.read import States, device_of, read_states
 from xalign.model.sites import Pool, Reading
+from xalign.model.split import refuse_split
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.readout import Subtract, checked_offsets, take_off
@@ -71,6 +73,7 @@ def measure(
     metrics: Sequence[str] = DEFAULT_METRICS,
     *,
     step: int | None = None,
+    distributed: bool = False,
     **options: Unpack[MeasureOptions],
 ) -> AlignmentReport:
     """Measures how well a model lines its languages up with the pivot.
@@ -89,6 +92,8 @@ def measure(
             - `retrieval`: top-1 retrieval from and to the pivot on MEXA's states;
             - `margin`: by how much translations beat their nearest rivals, on MEXA's states.
         step: The training step to note in the report.
+        distributed: Shares the forwards between the processes of `torch.distributed`, all of which must call;
+            the report is that of one process alone, to the bit, and every process gets it.
         **options: `template`, a string with `{text}` or a function (text, language) -> text, for models that
             need a prefix or a chat form; `template_pooled` (False) pools the template's and the special
             tokens too; `pool_special_tokens` (True) pools, without a template, the special tokens the
@@ -109,7 +114,8 @@ def measure(
     Raises:
         ArgumentError: Unknown or no metrics, a bad option, a sentence longer than the context.
         PairsError: Repeated pivot sentences, which can never win their row.
-        ModelError: An unknown architecture, or states that are not finite.
+        ModelError: An unknown architecture, a model split in a way that hides its states (ZeRO-3, FSDP1,
+            tensor parallelism), states that are not finite, or an error in another process.
 
     Reference:
         Huang et al. (2025), NeuronXA; Kargaran et al. (2025), MEXA.
@@ -119,7 +125,7 @@ def measure(
         >>> 0 <= report.score("nasca", "deu_Latn") <= 1
         True
     """
-    return Measurement(model, tokenizer, pairs, metrics, **options).run(step)
+    return Measurement(model, tokenizer, pairs, metrics, distributed=distributed, **options).run(step)
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,7 @@ class Measurement:
         tokenizer: Its tokenizer.
         pairs: Parallel sentences, or what `load_pairs` takes.
         metrics: Names of metrics.
+        distributed: Whether the processes of `torch.distributed` share the forwards.
         **options: The options of `measure`.
 
     Attributes:
@@ -154,6 +161,7 @@ class Measurement:
         pairs: ParallelPairs | str | Path = "bundled",
         metrics: Sequence[str] = DEFAULT_METRICS,
         *,
+        distributed: bool = False,
         template: Template | None = None,
         template_pooled: bool = False,
         pool_special_tokens: bool = True,
@@ -180,7 +188,10 @@ class Measurement:
             )
         self.pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
         _refuse_pivot_duplicates(self.pairs)
-        self.model, self._layout, self._seed, self._progress = model, layout, seed, progress
+        self._ranks = Ranks(distributed)
+        self.model, self._layout, self._seed = model, layout, seed
+        self._progress = progress and self._ranks.index == 0
+        refuse_split(model)
         model_map = map_model(model, layout)
         self._readings = readings_of(
             model_map, pool=pool, nas=nas, nav=nav, include_embedding=include_embedding
@@ -263,7 +274,7 @@ class Measurement:
             batch.pooled[:1].repeat(2, 1),
             rows=((0,), (1,)),
         )
-        read_states(self.model, [lines], self._users(), layout=self._layout)
+        self._states([lines], self._users())
 
     def run(self, step: int | None = None) -> AlignmentReport:
         """Runs the model over the sentences and scores what is read.
@@ -272,6 +283,7 @@ class Measurement:
             step: The training step to note in the report.
         """
         step = None if step is None else whole_number("step", step)
+        refuse_split(self.model)  # it may have been wrapped since
         started, cpu_started = time.perf_counter(), time.process_time()
         users = self._users()
         values: dict[str, dict[str, Tensor]] = {row: {} for row in self._rows()}
@@ -305,6 +317,7 @@ class Measurement:
             tokens=self.tokens,
             forwards=self.forwards,
         )
+        values, cost = self._ranks.from_first((values, cost))
         results = {row: self._result(row, source, values[row]) for row, source in self._rows().items()}
         return AlignmentReport(self.pairs, results, self._stats, cost, self._provenance, step, self._seed)
 
@@ -333,9 +346,19 @@ class Measurement:
 
     def _read(self, language: str, side: _Side, readings: Sequence[Reading], bar: "tqdm[Any]") -> States:
         with nullcontext() if self._steered is None else self._steered(language):
-            states = read_states(self.model, side.batches, readings, layout=self._layout, on_batch=bar.update)
+            states = self._states(side.batches, readings, bar.update)
         take_off(states, self._offsets.get(language, {}))
         return states
+
+    def _states(
+        self,
+        batches: Sequence[Batch],
+        readings: Iterable[Reading],
+        on_batch: Callable[[], None] | None = None,
+    ) -> States:
+        return read_states(
+            self.model, batches, readings, layout=self._layout, on_batch=on_batch, ranks=self._ranks
+        )
 
     def _rows(self) -> dict[str, Source]:
         """Row of the report -> where it reads."""

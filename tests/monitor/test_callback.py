@@ -1,6 +1,7 @@
 """The callback: sees everything, changes nothing."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.monitor.training import dropout_is_active, equal_to_the_bit, make_tra
 from tests.tiny import make_tokenizer
 from xalign import AlignmentCallback, AlignmentReport, load_pairs, measure
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError, XAlignError
+from xalign.results.history import History
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,19 @@ class Recorder(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         self.evaluated.append((state.global_step, dict(metrics)))
+
+
+def script(callback, key, scores):
+    """Puts numbers in the place of a value that is measured."""
+    scripted, run = iter(scores), callback._monitor.measurement.run
+
+    def scored(step):
+        report, score = run(step), next(scripted)
+        summary = report.summary()
+        object.__setattr__(report, "summary", lambda: summary | {key: score})
+        return report
+
+    callback._monitor.measurement.run = scored
 
 
 @pytest.mark.parametrize("kind", ["trainer", "sft"])
@@ -134,15 +149,7 @@ def test_early_stopping_and_best_model(order, pairs):
     callback = attach(trainer, pairs)
     if order == "stopping last":
         trainer.add_callback(stopping)
-    scripted = iter([0.1, 0.2, 0.5, 0.4, 0.3, 0.2, 0.1])
-    run = callback._monitor.measurement.run
-
-    def scored(step):
-        report, score = run(step), next(scripted)
-        object.__setattr__(report, "summary", lambda: {"nasca": score})
-        return report
-
-    callback._monitor.measurement.run = scored
+    script(callback, "nasca", [0.1, 0.2, 0.5, 0.4, 0.3, 0.2, 0.1])
     trainer.train()
     assert [row["step"] for row in rows_with(trainer, "eval_nasca")] == [0, 2, 4, 6, 8]
     assert trainer.state.global_step == 8
@@ -293,8 +300,11 @@ def test_training_again(pairs):
     trainer = make_trainer(evaluate=False, max_steps=2)
     callback = attach(trainer, pairs)
     trainer.train()
-    trainer.train()
-    assert [report.step for report in callback.reports] == [0, 2, 0, 2]
+    with pytest.warns(UserWarning, match=r"held the measurements of an earlier run.*earlier-1 now"):
+        trainer.train()
+    assert [report.step for report in callback.reports] == [0, 2]
+    assert History.load("run").steps == [0, 2]
+    assert History.load("run/alignment/earlier-1").steps == [0, 2]
 
 
 def test_no_hooks_between_measurements(pairs):
@@ -320,14 +330,14 @@ def test_reports_are_kept_beside_the_checkpoints(pairs):
     callback = attach(trainer, pairs)
     trainer.train()
     folders = sorted(path.name for path in Path("run/alignment").iterdir())
-    assert folders == ["step-00000000", "step-00000003", "step-00000006"]
+    assert folders == ["history.jsonl", "step-00000000", "step-00000003", "step-00000006"]
     loaded = AlignmentReport.load("run/alignment/step-00000003")
     assert loaded.to_rows() == callback.reports[1].to_rows()
     assert loaded.step == 3
     other = make_trainer(folder="other")
     attach(other, pairs, save_reports=False)
     other.train()
-    assert not Path("other/alignment").exists()
+    assert [path.name for path in Path("other/alignment").iterdir()] == ["history.jsonl"]
 
 
 def test_one_line_says_what_it_costs(pairs, capsys):
@@ -357,7 +367,12 @@ def test_every_option_of_measure(pairs):
     [
         ({"every": 0}, ArgumentError, "every=0 must be at least 1"),
         ({"every": 2.5}, ArgumentTypeError, "every=2.5 must be a whole number"),
-        ({"every": "auto"}, ArgumentTypeError, "every='auto' must be a whole number"),
+        ({"every": "often"}, ArgumentError, "every='often' must be a number of steps, 'auto', or None"),
+        ({"max_share": 1.5}, ArgumentError, "max_share=1.5 must lie between 0 and 1"),
+        ({"on_regression": "stop"}, ArgumentTypeError, "on_regression='stop' must be 'warn', 'ignore'"),
+        ({"heatmap_every": 0}, ArgumentError, "heatmap_every=0 must be at least 1"),
+        ({"name": "a b"}, ArgumentError, "name='a b' must be made of letters, digits"),
+        ({"keep_best": "bleu"}, ArgumentError, "keep_best='bleu' will not be measured; there are: nasca"),
         ({"at_evaluate": False, "at_start": False, "at_end": False}, ArgumentError, "nothing to measure at"),
         ({"metrics": ["bleu"]}, ArgumentError, "unknown; choose from nasca"),
         ({"template": "no place"}, ArgumentError, "must hold"),
@@ -377,18 +392,16 @@ def test_built_it_checks_the_trainer_too(pairs):
     with pytest.raises(ArgumentError, match="pass tokenizer="):
         AlignmentCallback(trainer, pairs)
     assert AlignmentCallback(trainer, pairs, tokenizer=make_tokenizer())
-    trainer.eval_dataset = {"a": trainer.eval_dataset, "b": trainer.eval_dataset}
-    with pytest.raises(ArgumentError, match="eval_dataset holds 2 sets"):
-        AlignmentCallback(trainer, pairs, tokenizer=make_tokenizer())
     trainer = make_trainer()
     trainer.args.metric_for_best_model = "eval_nasca_deu_Latn"
     assert AlignmentCallback(trainer, pairs)
     for wrong in ({"metrics": ["mexa"]}, {"at_evaluate": False}):
         with pytest.raises(ArgumentError, match="'eval_nasca_deu_Latn' will be in no evaluation"):
             AlignmentCallback(trainer, pairs, **wrong)
-    trainer.args.metric_for_best_model = "nasca_wurst"
-    with pytest.raises(ArgumentError, match="there are: nasca, nasca_worst, nasca_deu_Latn"):
-        AlignmentCallback(trainer, pairs)
+    for wrong in ("nasca_wurst", "naska", "eval_nasca_fra_Latn"):
+        trainer.args.metric_for_best_model = wrong
+        with pytest.raises(ArgumentError, match="there are: nasca, nasca_worst, nasca_gap, nasca_deu_Latn"):
+            AlignmentCallback(trainer, pairs)
     trainer.args.metric_for_best_model = "loss"
     assert AlignmentCallback(trainer, pairs)
     Path("taken").mkdir()
@@ -441,14 +454,14 @@ def test_after_a_run_that_broke_off_an_evaluation_measures_afresh(pairs):
     assert trainer.evaluate()["eval_nasca"] == expected
 
 
-def test_two_callbacks_on_one_trainer_are_refused(pairs):
+def test_two_callbacks_need_names_of_their_own(pairs):
     trainer = make_trainer(evaluate=False)
     first, second = AlignmentCallback(trainer, pairs), AlignmentCallback(trainer, pairs)
     trainer.add_callback(first)
-    with pytest.raises(ArgumentError, match="has an AlignmentCallback already"):
+    with pytest.raises(ArgumentError, match="name='' already.*give this one a name of its own"):
         AlignmentCallback(trainer, pairs)
     trainer.add_callback(second)
-    with pytest.raises(ArgumentError, match="has an AlignmentCallback already"):
+    with pytest.raises(ArgumentError, match="name='' already"):
         trainer.train()
     trainer.remove_callback(AlignmentCallback)
     trainer.remove_callback(AlignmentCallback)
@@ -457,9 +470,115 @@ def test_two_callbacks_on_one_trainer_are_refused(pairs):
         trainer.train()
 
 
-def test_reports_of_an_earlier_run_are_warned_about(pairs):
-    trainer = make_trainer(max_steps=1)
-    attach(trainer, pairs)
+def test_two_callbacks_on_different_pairs(pairs):
+    """Both are what they are alone; keys and folders do not collide."""
+    news = load_pairs("bundled", ["rus_Cyrl"], n=10)
+    trainer = make_trainer()
+    first = attach(trainer, pairs, every=2)
+    second = attach(trainer, news, metrics=("nasca", "margin"), name="news")
     trainer.train()
-    with pytest.warns(UserWarning, match="holds reports of an earlier run"):
-        AlignmentCallback(make_trainer(), pairs)
+    alone = make_trainer(folder="alone")
+    single = attach(alone, pairs, every=2)
+    alone.train()
+    assert equal_to_the_bit(result_of(trainer), result_of(alone))
+    assert [r.summary() for r in first.reports] == [r.summary() for r in single.reports]
+    assert [row["step"] for row in rows_with(trainer, "eval_news_nasca")] == [0, 3, 6]
+    assert [row["step"] for row in rows_with(trainer, "eval_nasca")] == [0, 2, 3, 4, 6]
+    last = trainer.state.log_history[-2]
+    assert last["eval_news_margin_rus_Cyrl"] == second.reports[-1].score("margin", "rus_Cyrl")
+    assert last["eval_nasca_deu_Latn"] == first.reports[-1].score("nasca", "deu_Latn")
+    assert "eval_nasca_rus_Cyrl" not in last
+    assert History.load("run").languages == pairs.languages
+    assert History.load("run/alignment/news").languages == ["rus_Cyrl"]
+
+
+@pytest.mark.parametrize("order", ["stopping first", "stopping last"])
+def test_several_evaluation_sets(order, pairs):
+    """The values stand in the first set's row only; selection and stopping count each evaluation once."""
+    trainer = make_trainer(
+        max_steps=20,
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="nasca_worst",
+    )
+    trainer.eval_dataset = {"one": trainer.eval_dataset, "two": trainer.eval_dataset[:4]}
+    if order == "stopping first":
+        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=2))
+    callback = attach(trainer, pairs)
+    if order == "stopping last":
+        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=2))
+    script(callback, "nasca_worst", [0.1, 0.2, 0.5, 0.4, 0.3, 0.2])
+    trainer.train()
+    rows = rows_with(trainer, "eval_nasca_worst")
+    assert [row["step"] for row in rows] == [0, 2, 4, 6, 8]
+    assert all("eval_one_loss" in row and "eval_two_loss" not in row for row in rows[1:])
+    assert [row["step"] for row in rows_with(trainer, "eval_two_loss")] == [2, 4, 6, 8]
+    assert trainer.state.global_step == 8
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-4")
+
+
+@pytest.mark.parametrize("every_checkpoint", [False, True])
+def test_keep_best_without_evaluations(every_checkpoint, pairs):
+    changes = {"save_strategy": "steps", "save_steps": 4, "save_total_limit": 2} if every_checkpoint else {}
+    trainer = make_trainer(evaluate=False, max_steps=12, **changes)
+    callback = attach(trainer, pairs, every=2, keep_best="nasca")
+    script(callback, "nasca", [0.1, 0.2, 0.3, 0.25, 0.6, 0.5, 0.4])
+    trainer.train()
+    best = Path("run/checkpoint-8")
+    assert trainer.state.best_model_checkpoint == str(best)
+    assert trainer.state.best_metric == 0.6
+    kept = sorted(path.name for path in Path("run").glob("checkpoint-*"))
+    # What was saved for a lower value alone is gone; the trainer's own checkpoints are the trainer's.
+    assert kept == (["checkpoint-12", "checkpoint-8"] if every_checkpoint else ["checkpoint-8"])
+    saved = json.loads((best / "trainer_state.json").read_text())
+    assert saved["best_global_step"] == 8
+
+
+def test_keep_best_observes_only(pairs):
+    plain = make_trainer(evaluate=False, folder="plain")
+    plain.train()
+    watched = make_trainer(evaluate=False, folder="watched")
+    attach(watched, pairs, every=1, keep_best="nasca_deu_Latn")
+    watched.train()
+    assert equal_to_the_bit(result_of(plain), result_of(watched))
+
+
+def test_keep_best_beside_the_trainers_selection_is_refused(pairs):
+    with pytest.raises(ArgumentError, match="keep_best='nasca' with metric_for_best_model='loss'"):
+        AlignmentCallback(make_trainer(metric_for_best_model="loss"), pairs, keep_best="nasca")
+
+
+def test_a_cadence_that_costs_too_much_is_said_once(pairs, capsys):
+    trainer = make_trainer(evaluate=False)
+    attach(trainer, pairs, every=1)
+    trainer.train()
+    said = [line for line in capsys.readouterr().out.splitlines() if "of the time; every=" in line]
+    assert len(said) == 1
+    assert re.fullmatch(
+        r"xalign: measuring every 1 steps takes \d+% of the time; every=\d+ would keep it to 2%", said[0]
+    )
+
+
+def test_auto_measures_first_and_keeps_out_of_the_way(pairs):
+    trainer = make_trainer(evaluate=False, max_steps=30)
+    callback = attach(trainer, pairs, every="auto", max_share=0.5)
+    trainer.train()
+    steps = [report.step for report in callback.reports]
+    assert steps[0] == 0 and steps[-1] == 30 and len(steps) > 2
+    assert len(set(steps)) == len(steps)
+
+
+def test_the_scalars_of_a_row(pairs):
+    trainer = make_trainer()
+    callback = attach(trainer, pairs, metrics=("nasca", "mexa"))
+    trainer.train()
+    row, report = rows_with(trainer, "eval_nasca")[-1], callback.reports[-1]
+    expected = report.score("mexa") - report.floor("mexa")
+    assert row["eval_mexa_gap"] == pytest.approx(expected)
+    by_hand = torch.stack([report.metrics["mexa"].values[code].double().mean(1) for code in pairs]).mean(0)
+    assert row["eval_mexa_best_layer"] == by_hand.argmax()
+    assert row["eval_alignment_seconds"] == report.cost.seconds
+    assert 0 < row["eval_alignment_share"] < 1
+    assert {type(value) for value in row.values()} == {float, int}

@@ -67,6 +67,15 @@ class Batch:
     pooled: Bool[Tensor, "batch token"]
     rows: tuple[tuple[int, ...], ...]
 
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """The same lines in two batches, padded as they are here."""
+        middle = len(self.rows) // 2
+        first, second = (
+            Batch(self.input_ids[part], self.attention_mask[part], self.pooled[part], self.rows[part])
+            for part in (slice(middle), slice(middle, None))
+        )
+        return first, second
+
 
 def encode(
     tokenizer: PreTrainedTokenizerBase,

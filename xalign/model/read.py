@@ -1,9 +1,10 @@
 """`read_states`: pooled states of sentences, taken without gradient and without a trace in the model."""
 
 import threading
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from inspect import signature
 from typing import Any
 
@@ -15,7 +16,9 @@ from xalign.errors import ModelError
 from xalign.model.encode import Batch
 from xalign.model.layouts import Layout
 from xalign.model.map import ModelMap, map_model
+from xalign.model.ranks import Ranks
 from xalign.model.sites import Pool, Reading, Site
+from xalign.model.split import is_sharded
 from xalign.model.visit import VisitFn, visit
 
 States = dict[Reading, Float[Tensor, "pair width"]]
@@ -28,6 +31,7 @@ def read_states(
     *,
     layout: Layout | None = None,
     on_batch: Callable[[], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> States:
     """Runs the model over the batches once and pools every reading while it passes.
 
@@ -40,31 +44,38 @@ def read_states(
         readings: What to take; all of one site share one hook.
         layout: Module paths, for an architecture that is not known.
         on_batch: Called after each batch, for progress.
+        ranks: The processes that share the batches, all of which call; this one alone where None.
 
     Returns:
-        For each reading a float32 tensor [pair, width] on the CPU, row i belonging to sentence i.
+        For each reading a float32 tensor [pair, width] on the CPU, row i belonging to sentence i; the same in
+        every process.
 
     Raises:
-        ModelError: A site that is missing or silent, or states that are not finite; the first such layer is
-            named.
+        ModelError: A site that is missing or silent, states that are not finite, where the first such layer
+            is named, or one sentence that does not fit into memory. A batch that does not fit is run in
+            halves.
     """
     readings = list(dict.fromkeys(readings))
     model_map = map_model(model, layout)
     n = sum(len(rows) for batch in batches for rows in batch.rows)
     widths = {reading: model_map.place(reading.site).width for reading in readings}
     states: States = {
-        reading: torch.empty(n, width, dtype=torch.float32) for reading, width in widths.items()
+        reading: torch.zeros(n, width, dtype=torch.float32) for reading, width in widths.items()
     }
-    with observing(model):
-        for batch in batches:
-            pooled = _read_batch(model, model_map, batch, readings)
-            lines = [line for line, rows in enumerate(batch.rows) for _ in rows]
-            rows = [row for group in batch.rows for row in group]
-            for reading, values in pooled.items():
-                states[reading][rows] = values.cpu()[lines]
+    ranks = ranks or Ranks()
+    # Within a sharded forward the others wait for this process's weights, and cannot be told of an error: it
+    # ends the process, and with it the run.
+    with nullcontext() if is_sharded(model) else ranks.failing_together(), observing(model):
+        for batch, is_own in ranks.deal(batches):
+            for part, pooled in _read_fitting(model, model_map, batch, readings):
+                if is_own:
+                    lines = [line for line, rows in enumerate(part.rows) for _ in rows]
+                    rows = [row for group in part.rows for row in group]
+                    for reading, values in pooled.items():
+                        states[reading][rows] = values.cpu()[lines]
             if on_batch is not None:
                 on_batch()
-    return states
+    return {reading: ranks.summed(values, device_of(model)) for reading, values in states.items()}
 
 
 # One measurement at a time: a second thread would take the first one's modes for the model's own.
@@ -116,6 +127,35 @@ def device_of(model: nn.Module) -> torch.device:
     if device.type == "meta":
         raise ModelError("the weights are on the meta device, where they have no values; load them first")
     return device
+
+
+def _read_fitting(
+    model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]
+) -> list[tuple[Batch, dict[Reading, Float[Tensor, "batch width"]]]]:
+    """What is read of a batch, in halves of it where it does not fit into memory."""
+    lines, tokens = batch.input_ids.shape
+    try:
+        return [(batch, _read_batch(model, model_map, batch, readings))]
+    except torch.OutOfMemoryError:
+        if lines == 1 or is_sharded(model):
+            raise ModelError(
+                f"out of memory with {lines} sentence(s) of {tokens} tokens in one forward; "
+                + (
+                    "cut them with truncate=True"
+                    if lines == 1
+                    else f"lower token_budget below {lines * tokens}"
+                )
+            ) from None
+    # Here, because the error keeps the forward's tensors.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    warnings.warn(
+        f"out of memory with {lines} sentences of {tokens} tokens in one forward: run in halves; "
+        f"token_budget={lines * tokens // 2} would fit at once",
+        UserWarning,
+        stacklevel=3,
+    )
+    return [found for half in batch.halves() for found in _read_fitting(model, model_map, half, readings)]
 
 
 def _read_batch(

@@ -1,41 +1,64 @@
 """`AlignmentMonitor`: the same measurement again and again, in any training loop."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
+import numpy as np
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.arguments import whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
 from xalign.measurement import Measurement, MeasureOptions
+from xalign.metrics.falls import Fall, falls
+from xalign.model.ranks import Ranks
+from xalign.monitor.cadence import Cadence, Every
+from xalign.monitor.scalars import scalars
 from xalign.pairs.parallel import ParallelPairs
+from xalign.results.history import NAME, History
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
+
+OnRegression = Literal["warn", "ignore"] | Callable[[str, str, Fall], object]
 
 
 class AlignmentMonitor:
     """Measures a model on the same pairs at the steps of a training loop.
 
     Everything is checked and tokenized when the monitor is built; between measurements the model carries no
-    hook.
+    hook. With several processes of `torch.distributed` all of them call it: they share the forwards, all get
+    the report, and the first writes.
+
+    A loop that resumes builds its monitor on the same `save_dir` and goes on calling `step(n)`: the history
+    is continued, and what it holds from step n on is replaced. One that starts at step 0 begins a new
+    history; what an earlier run left there moves to `earlier-1`.
 
     Args:
         model: The model being trained.
         tokenizer: Its tokenizer.
         pairs: Held-out parallel sentences, or what `load_pairs` takes.
         metrics: Names of metrics, as in `measure`.
-        every: `step(n)` measures where n is a multiple of it; at every call where None.
-        save_dir: Keeps each report there, under `step-00000200`.
+        every: `step(n)` measures where n is a multiple of it; at every call where None; `"auto"` as often as
+            `max_share` allows.
+        max_share: The largest share of the time that measuring may take: kept to with `every="auto"`, said
+            once where a number takes more.
+        save_dir: Keeps `history.jsonl` there, and each report under `step-00000200`.
+        save_reports: Whether reports are kept, with their sentences and bits, or only the history.
+        on_regression: What to do where a language falls significantly below its best so far (see `falls`):
+            `"warn"`, `"ignore"`, or a function (metric, language, fall), called in the first process.
+        name: Goes in front of the keys of `scalars`.
         **options: The options of `measure`.
 
     Attributes:
         reports: The reports so far.
+        history: The run so far, what it was before it resumed included.
+        falls: The falls that were told of: step, metric, language, fall.
 
     Raises:
-        ArgumentError: As `measure`, and for `every` below 1.
-        ReportError: `save_dir` cannot be written.
+        ArgumentError: As `measure`, and for a cadence that is none.
+        ReportError: `save_dir` cannot be written, or holds a history that cannot be continued.
 
     Example:
         >>> monitor = AlignmentMonitor(model, tokenizer, pairs, every=100)
@@ -52,21 +75,40 @@ class AlignmentMonitor:
         pairs: ParallelPairs | str | Path = "bundled",
         metrics: Sequence[str] = ("nasca",),
         *,
-        every: int | None = None,
+        every: Every = None,
+        max_share: float = 0.02,
         save_dir: str | Path | None = None,
+        save_reports: bool = True,
+        on_regression: OnRegression = "warn",
+        name: str = "",
         **options: Unpack[MeasureOptions],
     ) -> None:
-        self.every = checked_every(every)
-        self.measurement = Measurement(model, tokenizer, pairs, metrics, **options)
-        self.save_dir = None if save_dir is None else check_folder(save_dir)
-        if self.save_dir is not None and any(self.save_dir.glob("step-*")):
-            warnings.warn(
-                f"{self.save_dir} holds reports of an earlier run: those of equal steps will be replaced, "
-                "the others stay",
-                UserWarning,
-                stacklevel=2,
+        self._ranks = Ranks(shared=True)
+        self.cadence = Cadence(every, max_share, ranks=self._ranks)
+        if on_regression not in ("warn", "ignore") and not callable(on_regression):
+            raise ArgumentTypeError(
+                f"on_regression={on_regression!r:.60} must be 'warn', 'ignore', or a function (metric, "
+                "language, fall)"
             )
+        self._on_regression = on_regression
+        self.name = checked_name(name)
+        self.measurement = Measurement(model, tokenizer, pairs, metrics, distributed=True, **options)
+        self.save_dir: Path | None = None
+        if save_dir is not None and self.is_first_process:
+            self.save_dir = check_folder(save_dir)
+        self._save_reports = save_reports
+        self.history = History(None if self.save_dir is None else self.save_dir / NAME)
         self.reports: list[AlignmentReport] = []
+        self.falls: list[tuple[int, str, str, Fall]] = []
+        self._fallen: set[tuple[str, str]] = set()
+        self._series: dict[str, dict[str, list[Any]]] = {}
+        self._begun = False
+        self._has_failed_to_write = False
+
+    @property
+    def is_first_process(self) -> bool:
+        """Whether this process writes."""
+        return self._ranks.index == 0
 
     def step(self, n: int) -> AlignmentReport | None:
         """Measures if step n is due and was not measured last; returns the report, or None.
@@ -75,19 +117,61 @@ class AlignmentMonitor:
             n: The number of training steps done.
         """
         n = whole_number("n", n)
-        if self.every is not None and n % self.every:
+        is_first = not self._begun
+        if is_first:
+            self.begin(n)
+        elif self.reports and self.reports[-1].step == n:
             return None
-        if self.reports and self.reports[-1].step == n:
-            return None
-        return self.measure(n)
+        every = self.cadence.every
+        starts = is_first and every == "auto"
+        return self.measure(n) if every is None or starts or self.cadence.is_due(n) else None
+
+    def begin(self, n: int, *, measured: bool = False) -> bool:
+        """Begins at step n, or goes on from there.
+
+        Args:
+            n: The step at which the loop stands. At 0 a new history begins.
+            measured: Whether what the history holds of step n itself is kept, or replaced.
+
+        Returns:
+            Whether the history holds step n.
+        """
+        self._begun = True
+        self.cadence.begin(n)
+        self.reports, self._series, self._fallen = [], {}, set()
+        if n == 0 and not measured:
+            self._set_aside()
+        else:
+            self.history.keep_until(n if measured else n - 1)
+            self._recall()
+        return self._ranks.from_first(n in self.history.steps)
 
     def measure(self, n: int) -> AlignmentReport:
         """Measures now, whatever the cadence, and keeps the report under step n."""
-        report = self.measurement.run(whole_number("n", n))
-        self.reports.append(report)
-        if self.save_dir is not None:
-            report.save(self.save_dir / f"step-{n:08d}", overwrite=True)
+        n = whole_number("n", n)
+        if not self._begun:
+            self.begin(n)
+        report = self.measurement.run(n)
+        self.cadence.measured(n, report.cost.seconds)
+        self.reports = [*(earlier for earlier in self.reports if (earlier.step or 0) < n), report]
+        if self.is_first_process:
+            self._keep(report)
+            self._watch(report)
+            advice = self.cadence.advice(n)
+            if advice:
+                print(advice)  # noqa: T201
         return report
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """What to log of the last report, and what measuring cost so far: seconds, and share of the time."""
+        if not self.reports:
+            return {}
+        prefix = f"{self.name}_" if self.name else ""
+        return scalars(self.reports[-1], self.name) | {
+            f"{prefix}alignment_seconds": self.reports[-1].cost.seconds,
+            f"{prefix}alignment_share": self.cadence.share,
+        }
 
     def to_rows(self) -> list[dict[str, Any]]:
         """The rows of all reports so far, with their steps."""
@@ -104,7 +188,104 @@ class AlignmentMonitor:
             f"{measurement.tokens:,} tokens in {measurement.forwards} forwards"
         )
 
+    def _keep(self, report: AlignmentReport) -> None:
+        """Writes what is to be kept. A full disk does not end a training run."""
+        step = report.step or 0
+        self.history.keep_until(step - 1)  # the same step again: its weights were changed
+        try:
+            self.history.append(report)
+        except OSError as error:
+            self._say_what_failed(error)
+        if self.save_dir is None or not self._save_reports:
+            return
+        try:
+            report.save(self._folder_of(step), overwrite=True)
+        except (OSError, ReportError) as error:
+            self._say_what_failed(error)
 
-def checked_every(every: int | None) -> int | None:
-    """A cadence in steps, or an error."""
-    return None if every is None else whole_number("every", every, least=1)
+    def _say_what_failed(self, error: Exception) -> None:
+        if not self._has_failed_to_write:
+            self._has_failed_to_write = True
+            warnings.warn(
+                f"{self.save_dir} cannot be written ({error}); training goes on, and the history is written "
+                "when it can be",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _folder_of(self, step: int) -> Path:
+        return (self.save_dir or Path()) / f"step-{step:08d}"
+
+    def _set_aside(self) -> None:
+        """Moves what an earlier run left to a folder of its own."""
+        if self.save_dir is None:
+            self.history = History()
+            return
+        left = [*self.save_dir.glob("step-*"), *self.save_dir.glob(NAME)]
+        if left:
+            number = 1
+            while (aside := self.save_dir / f"earlier-{number}").exists():
+                number += 1
+            aside.mkdir()
+            for path in left:
+                path.rename(aside / path.name)
+            warnings.warn(
+                f"{self.save_dir} held the measurements of an earlier run; they are in {aside} now",
+                UserWarning,
+                stacklevel=3,
+            )
+        self.history = History(self.save_dir / NAME)
+
+    def _recall(self) -> None:
+        """Takes up each sentence's scores of before, for the comparison with the best so far."""
+        if self.save_dir is None:
+            return
+        for step in self.history.steps:
+            try:
+                self._add_to_series(AlignmentReport.load(self._folder_of(step)))
+            except ReportError:  # reports were not kept: what is compared begins here
+                self._series = {}
+
+    def _add_to_series(self, report: AlignmentReport) -> None:
+        for metric in report.measured:
+            for language in report.languages:
+                of_metric = self._series.setdefault(metric, {})
+                of_metric.setdefault(language, []).append(report.per_pair(metric, language))
+
+    def _watch(self, report: AlignmentReport) -> None:
+        """Tells of languages that fell, once until they are no longer below their best."""
+        if self._on_regression == "ignore":
+            return
+        self._add_to_series(report)
+        for metric, series in self._series.items():
+            found = falls({language: np.array(values) for language, values in series.items()})
+            for language, fall in found.items():
+                if (metric, language) not in self._fallen:
+                    self._tell(report, metric, language, fall)
+            self._fallen = {key for key in self._fallen if key[0] != metric} | {
+                (metric, code) for code in found
+            }
+
+    def _tell(self, report: AlignmentReport, metric: str, language: str, fall: Fall) -> None:
+        self.falls.append((report.step or 0, metric, language, fall))
+        if callable(self._on_regression):
+            self._on_regression(metric, language, fall)
+            return
+        over = "" if fall.window == 1 else f" (means of {fall.window} measurements)"
+        warnings.warn(
+            f"{metric} of {language} fell from {fall.best:.3f}, its best so far, to {fall.now:.3f} at step "
+            f"{report.step}{over}; p = {fall.p:.2g} for any such alarm in the run",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def checked_name(name: str) -> str:
+    """A name that can stand in keys and paths, or an error.
+
+    Raises:
+        ArgumentError: Anything but letters, digits, - and _.
+    """
+    if not isinstance(name, str) or (name and not name.replace("-", "").replace("_", "").isalnum()):
+        raise ArgumentError(f"name={name!r:.60} must be made of letters, digits, - and _, as a part of keys")
+    return name

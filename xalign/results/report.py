@@ -125,10 +125,16 @@ class AlignmentReport:
             return None
         return retrieval_chance(n) if metric in ("retrieval", *RETRIEVAL) else weak_alignment_chance(n)
 
+    def mean_by_layer(self, metric: str, language: str | None = None) -> Shaped[np.ndarray, " layer"]:
+        """Each layer's value, of one language or averaged over all."""
+        means: Shaped[np.ndarray, " layer"] = np.mean(
+            [values.mean(axis=1) for values in self._values(metric, language)], axis=0
+        )
+        return means
+
     def best_layer(self, metric: str, language: str) -> Layer:
         """The layer with the largest value, the lowest of equal ones."""
-        layers = np.mean([values.mean(axis=1) for values in self._values(metric, language)], axis=0)
-        return self._results(metric)[0].layers[int(layers.argmax())]
+        return self._results(metric)[0].layers[int(self.mean_by_layer(metric, language).argmax())]
 
     def summary(self) -> dict[str, float]:
         """Plain floats under plain keys, per metric: `nasca`, `nasca_deu_Latn`, `nasca_worst`."""

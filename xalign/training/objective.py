@@ -21,11 +21,12 @@ from xalign.model.encode import context_of, pad_id_of, vocabulary_of
 from xalign.model.layouts import Layout
 from xalign.model.map import map_model
 from xalign.model.read import device_of, observing
+from xalign.model.split import is_sharded, refuse_split
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.training.config import AlignmentConfig
 from xalign.training.layers import AUTO, blocks_of, choose_layer, parse_layers
-from xalign.training.pair_forward import PairForward, States, is_sharded, refuse_unsupported, unwrapped
+from xalign.training.pair_forward import PairForward, States, unwrapped
 from xalign.training.pair_stream import PairBatch, PairStream
 from xalign.training.replay import Replay
 
@@ -233,7 +234,7 @@ class AlignmentObjective:
         Raises:
             ModelError: A layer below which nothing is trained, or a set-up that is not supported.
         """
-        refuse_unsupported(self.model)
+        refuse_split(self.model)
         self._refuse_reentrant()
         shortest = min(self._stream.draw(0).pivot_lines, key=lambda line: len(line[0]))
         # A gradient that enters in the middle of a sharded model finds weights let go: there, only the flag.

@@ -17,6 +17,7 @@ from xalign.model.encode import Batch, Line, make_batches
 from xalign.model.layouts import Layout
 from xalign.model.read import check_tokens, device_of, pool, run, token_weights
 from xalign.model.sites import Kind, Pool, Site
+from xalign.model.split import is_sharded
 
 States = list[Float[Tensor, "line width"]]
 
@@ -126,30 +127,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
     if isinstance(model, DistributedDataParallel):
         model = model.module
     return getattr(model, "_orig_mod", model)
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Whether blocks gather their weights before they run and let them go after: none may be left halfway."""
-    from torch.distributed.tensor import DTensor
-
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
-
-
-def refuse_unsupported(model: nn.Module) -> None:
-    """An error for what splits a model in a way in which a second forward finds no weights, or no gradient.
-
-    Raises:
-        ModelError: FSDP1, `nn.DataParallel` or DeepSpeed ZeRO-3.
-    """
-    if isinstance(model, nn.DataParallel):
-        raise ModelError(
-            "nn.DataParallel copies the model for each forward, and an alignment loss beside it sees none; "
-            "start a process per GPU with torchrun (DDP), or show one GPU with CUDA_VISIBLE_DEVICES=0"
-        )
-    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
-        raise ModelError("FSDP1 is not supported; FSDP2 is: pass fsdp_version=2 in fsdp_config")
-    if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
-        raise ModelError("DeepSpeed ZeRO-3 is not supported; use ZeRO-1 or 2, DDP, or FSDP2")
 
 
 def _hooks_its_forward(model: nn.Module) -> bool:

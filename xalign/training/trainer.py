@@ -11,11 +11,11 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from transformers.training_args import TrainingArguments
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.split import refuse_split
 from xalign.monitor.callback import AlignmentCallback
 from xalign.training.config import AlignmentConfig
 from xalign.training.layers import AUTO, parse_layers
 from xalign.training.objective import AlignmentObjective, AlignmentStep
-from xalign.training.pair_forward import refuse_unsupported
 
 LANGUAGES_EVERY = 10
 
@@ -88,7 +88,7 @@ class _WithAlignment:
         """Checks against what callbacks measure, and settles `layer="auto"`, before the first step."""
         trainer: Any = self
         self.objective.model = trainer.model
-        refuse_unsupported(trainer.model_wrapped)
+        refuse_split(trainer.model_wrapped)
         self._align_log, self._align_place = _AlignmentLog(), (-1, 0)
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, AlignmentCallback) and callback.pairs not in self.objective.held_out:

@@ -1,0 +1,91 @@
+"""Which languages fell along a run: a test that may look after every measurement."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+WINDOWS = (1, 3)
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A language that scores less than it did.
+
+    Attributes:
+        best: Its score where it was best, a mean over `window` measurements.
+        best_at: Which measurement that was, from 0; of a window the last.
+        now: Its score over the last `window` measurements.
+        window: How many measurements were averaged on each side.
+        p: The chance of any such alarm, for any language at any time of the run, had nothing changed; at most
+            1.
+    """
+
+    best: float
+    best_at: int
+    now: float
+    window: int
+    p: float
+
+
+def falls(
+    series: Mapping[str, Float[np.ndarray, "measurement pair"]], *, level: float = 0.05
+) -> dict[str, Fall]:
+    """The languages whose last measurement lies significantly below their best so far.
+
+    The last measurement, and the mean of the last three, are compared with the best earlier one, and the
+    best mean of three, paired over sentences. Had nothing changed, a sentence's values at two times could as
+    well be swapped, and then a sum s of differences d comes about with probability exp(−s² / 2Σd²) at most.
+    Because the best is chosen from many, the language too, and one looks again and again, this is multiplied
+    by the number of earlier times, of languages and of windows, and by π²(t−1)²/6 at the t-th measurement;
+    the inverses of those last add up to 1 over a run of any length.
+
+    Args:
+        series: Language -> each sentence's score at each measurement, the last last.
+        level: The chance of any false alarm in the whole run.
+
+    Returns:
+        Language -> its fall, for those whose p is at most `level`; of two windows the one with the smaller p.
+
+    Reference:
+        Hoeffding (1963), theorem 2, for the bound under random signs; Bonferroni for the rest.
+
+    Example:
+        >>> good, bad = np.full((5, 100), 0.9), np.full((1, 100), 0.4)
+        >>> falls({"deu_Latn": np.concatenate([good, bad])})["deu_Latn"].now
+        0.4
+        >>> falls({"deu_Latn": good})
+        {}
+    """
+    found: dict[str, Fall] = {}
+    for language, values in series.items():
+        t = len(values)
+        tested = [_fall(values, window) for window in WINDOWS if t >= 2 * window]
+        if not tested:
+            continue
+        most = min(tested, key=lambda fall: fall.p)
+        times = len(series) * len(WINDOWS) * math.pi**2 * (t - 1) ** 2 / 6
+        p = min(1.0, most.p * times)
+        if p <= level:
+            found[language] = Fall(most.best, most.best_at, most.now, most.window, p)
+    return found
+
+
+def _fall(values: Float[np.ndarray, "measurement pair"], window: int) -> Fall:
+    """The last mean over a window against the best that shares no measurement with it."""
+    sums = np.cumsum(np.concatenate([np.zeros((1, values.shape[1])), values]), axis=0)
+    means = (sums[window:] - sums[:-window]) / window
+    now, earlier = means[-1], means[: len(means) - window]
+    best = int(earlier.mean(axis=1).argmax())
+    differences = earlier[best] - now
+    total, squares = float(differences.sum()), float((differences**2).sum())
+    chance = math.exp(-(total**2) / (2 * squares)) if total > 0 else 1.0
+    return Fall(
+        best=float(earlier[best].mean()),
+        best_at=best + window - 1,
+        now=float(now.mean()),
+        window=window,
+        p=min(1.0, chance * len(earlier)),
+    )

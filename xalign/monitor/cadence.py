@@ -1,0 +1,119 @@
+"""`Cadence`: at which steps to measure, and what share of the time that takes."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from xalign.arguments import positive, whole_number
+from xalign.errors import ArgumentError
+from xalign.model.ranks import Ranks
+
+Every = int | Literal["auto"] | None
+FIRST_LOOK = 10  # steps after which "auto" knows how long a step takes
+
+
+class Cadence:
+    """Says at which steps a run is to be measured.
+
+    With `every="auto"` it waits until measuring once more keeps the measurements' share of the run's time at
+    `max_share` or below, which it decides from the time that steps and measurements took so far, at the first
+    process; the others are told.
+
+    Args:
+        every: Every so many steps, `"auto"`, or None for none of its own.
+        max_share: The largest share of the run's time, in (0, 1); with `every="auto"` it is kept to.
+        ranks: The processes that measure together.
+        clock: Seconds, from any start.
+
+    Attributes:
+        every: As given.
+        max_share: As given.
+
+    Raises:
+        ArgumentError: `every` below 1, or a share outside (0, 1).
+
+    Example:
+        >>> cadence = Cadence(100)
+        >>> [step for step in range(1, 301) if cadence.is_due(step)]
+        [100, 200, 300]
+    """
+
+    def __init__(
+        self,
+        every: Every = None,
+        max_share: float = 0.02,
+        *,
+        ranks: Ranks | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if isinstance(every, str) and every != "auto":
+            raise ArgumentError(f"every={every!r} must be a number of steps, 'auto', or None")
+        self.every: Every = (
+            every if every is None or every == "auto" else whole_number("every", every, least=1)
+        )
+        if not positive("max_share", max_share) < 1:
+            raise ArgumentError(f"max_share={max_share} must lie between 0 and 1: a share of the run's time")
+        self.max_share = float(max_share)
+        self._ranks, self._clock = ranks or Ranks(), clock
+        self._has_said = False
+        self.begin(0)
+
+    def begin(self, step: int) -> None:
+        """Starts to count time: the run begins after this step."""
+        self._started, self._first_step = self._clock(), step
+        self._spent, self._last = 0.0, math.nan
+        self._next = step + FIRST_LOOK
+
+    def is_due(self, step: int) -> bool:
+        """Whether to measure after this step. With several processes, all ask at every step."""
+        if self.every is None:
+            return False
+        if self.every != "auto":
+            return step % self.every == 0
+        if step < self._next:
+            return False
+        wait = self._ranks.from_first(self._steps_to_wait(step))
+        self._next = step + wait
+        return wait <= 0
+
+    def measured(self, step: int, seconds: float) -> None:
+        """Notes what a measurement took."""
+        self._spent += seconds
+        self._last = seconds
+        self._next = max(self._next, step + 1)
+
+    @property
+    def share(self) -> float:
+        """The share of the time so far that measuring took."""
+        elapsed = self._clock() - self._started
+        return self._spent / elapsed if elapsed > 0 else 0.0
+
+    def advice(self, step: int) -> str | None:
+        """Once, for a fixed cadence that takes more than `max_share`: the sentence that says so."""
+        trained = self._trained
+        if self._has_said or not isinstance(self.every, int) or step < self._first_step + 2 * self.every:
+            return None
+        per_step = trained / (step - self._first_step)
+        share = self._last / (self._last + self.every * per_step)
+        if not share > self.max_share:
+            return None
+        self._has_said = True
+        enough = math.ceil(self._last * (1 / self.max_share - 1) / per_step) if per_step > 0 else "auto"
+        return (
+            f"xalign: measuring every {self.every} steps takes {share:.0%} of the time; every={enough} would "
+            f"keep it to {self.max_share:.0%}"
+        )
+
+    @property
+    def _trained(self) -> float:
+        """Seconds so far that no measurement took."""
+        return self._clock() - self._started - self._spent
+
+    def _steps_to_wait(self, step: int) -> int:
+        if math.isnan(self._last):
+            return 0
+        elapsed = self._clock() - self._started
+        per_step = self._trained / max(step - self._first_step, 1)
+        missing = (self._spent + self._last) / self.max_share - elapsed - self._last
+        return math.ceil(missing / per_step) if missing > 0 and per_step > 0 else 0

@@ -1,0 +1,86 @@
+"""Best models by alignment: the trainer's own selection checked, and one for runs without evaluations."""
+
+import difflib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
+
+from xalign.errors import ArgumentError
+
+MARK = "kept-as-best"
+
+
+def check_selection(args: TrainingArguments, keys: Sequence[str], known: Sequence[str], why: str) -> None:
+    """Refuses a best-model selection by a value of alignment that no evaluation will have.
+
+    Args:
+        args: The trainer's arguments.
+        keys: The keys that each evaluation will have.
+        known: Beginnings of keys that can only be meant for alignment.
+        why: What the keys depend on, for the message.
+
+    Raises:
+        ArgumentError: `metric_for_best_model` looks like one of them and is none.
+    """
+    name = (args.metric_for_best_model or "").removeprefix("eval_")
+    if name in keys:
+        return
+    meant = any(name == start or name.startswith(f"{start}_") for start in known)
+    if meant or difflib.get_close_matches(name, known, cutoff=0.8):
+        raise ArgumentError(
+            f"metric_for_best_model={args.metric_for_best_model!r} will be in no evaluation; {why} there "
+            f"are: {', '.join(keys) or 'none'}"
+        )
+
+
+class KeepBest:
+    """Keeps the checkpoint with the largest value, where the trainer selects none.
+
+    At a new best it has the trainer save a checkpoint, and notes it as the best in the trainer's state, by
+    which it is spared when old ones are deleted. Checkpoints that were saved for this alone are deleted when
+    a better one is.
+
+    Args:
+        key: The value, as in the log, without `eval_`.
+        args: The trainer's arguments.
+        keys: The keys that there will be.
+
+    Raises:
+        ArgumentError: The trainer selects a best model itself, or no such key.
+    """
+
+    def __init__(self, key: str, args: TrainingArguments, keys: Sequence[str]) -> None:
+        if args.load_best_model_at_end or args.metric_for_best_model is not None:
+            raise ArgumentError(
+                f"keep_best={key!r} with metric_for_best_model={args.metric_for_best_model!r}: the trainer "
+                "keeps a best checkpoint already; leave one of them out"
+            )
+        self.key = str(key).removeprefix("eval_")
+        if self.key not in keys:
+            raise ArgumentError(f"keep_best={key!r} will not be measured; there are: {', '.join(keys)}")
+        self._folder = Path(str(args.output_dir))
+        self._saved_for_this = False
+
+    def consider(self, values: dict[str, float], state: TrainerState, control: TrainerControl) -> None:
+        """Has a checkpoint saved where the value is the best so far."""
+        value = values[f"eval_{self.key}"]
+        if state.best_metric is not None and value <= state.best_metric:
+            return
+        state.best_metric, state.best_global_step = value, state.global_step
+        state.best_model_checkpoint = str(self._folder / f"checkpoint-{state.global_step}")
+        self._saved_for_this = not control.should_save
+        control.should_save = True
+
+    def saved(self, state: TrainerState) -> None:
+        """Deletes what was best before and saved for nothing else. The first process calls it."""
+        best = state.best_model_checkpoint
+        if not self._saved_for_this or best is None:
+            return
+        self._saved_for_this = False
+        (Path(best) / MARK).touch()
+        for mark in self._folder.glob(f"checkpoint-*/{MARK}"):
+            if mark.parent.name != Path(best).name:
+                shutil.rmtree(mark.parent, ignore_errors=True)

@@ -1,0 +1,272 @@
+"""`History`: what was measured along a run, in one file that can be appended to and resumed."""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xalign.arguments import whole_number
+from xalign.disk import write_whole
+from xalign.errors import ArgumentError, ReportError
+
+if TYPE_CHECKING:
+    from xalign.results.report import AlignmentReport
+
+SCHEMA_VERSION = 1
+KIND = "xalign.History"
+NAME = "history.jsonl"
+
+Row = dict[str, Any]
+_PER_LANGUAGE = ("n", "chance", "floor")
+_PER_LAYER = ("value", "low", "high")
+# What must be the same in all entries: else they are no curve.
+_MUST_AGREE = ("fingerprint", "template", "template_pooled", "pool_special_tokens", "truncate")
+
+
+class History:
+    """What was measured along a run: an entry per step, each of them one line of JSON.
+
+    The file is only ever appended to, so that what an interruption leaves is whole lines and at most one
+    broken last one, which is dropped when the file is opened. A line holds the step, model, fingerprint of
+    the pairs, settings, cost, and per metric and language the values of all layers with their intervals.
+
+    Args:
+        path: The file to append to; in memory only where None.
+
+    Attributes:
+        path: The file.
+        entries: Its lines, from the first step to the last.
+
+    Raises:
+        ReportError: The file is no history, or of another schema.
+
+    Example:
+        >>> history = History()
+        >>> for step in (0, 100):
+        ...     history.append(measure(model, tokenizer, pairs, ["nasca"], step=step))
+        >>> history.steps
+        [0, 100]
+        >>> sorted(history.to_rows()[0])[:4]
+        ['chance', 'floor', 'high', 'language']
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self.entries: list[Row] = []
+        self._written = 0  # bytes of whole lines in the file
+        self._unwritten: list[bytes] = []
+        if self.path is not None and self.path.exists():
+            self._read(self.path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "History":
+        """Reads a history file, or that of a run's folder.
+
+        Raises:
+            ReportError: There is none, or it cannot be read.
+        """
+        found = find_history(path)
+        if found is None:
+            raise ReportError(
+                f"{str(path)!r} holds no {NAME}; give the file, or the folder of a run that was measured"
+            )
+        return cls(found)
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps measured."""
+        return [entry["step"] for entry in self.entries]
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages without the pivot."""
+        return list(next(iter(self.entries[-1]["metrics"].values()))["languages"]) if self.entries else []
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics, retrieval in both directions."""
+        return list(self.entries[-1]["metrics"]) if self.entries else []
+
+    def to_rows(self) -> list[Row]:
+        """The rows of all entries, with the keys of `AlignmentReport.to_rows`."""
+        return [row for entry in self.entries for row in _rows_of(entry)]
+
+    def append(self, report: "AlignmentReport") -> None:
+        """Adds a report's numbers, in the file too.
+
+        Raises:
+            ArgumentError: A report without a step, or of a step not after the last one.
+            ReportError: A report of other sentences, settings or readings than those before it.
+            OSError: The file cannot be written. The entry is kept, and written with the next.
+        """
+        entry = entry_of(report)
+        if self.entries:
+            self._refuse_other(entry)
+        self.entries.append(entry)
+        if self.path is not None:
+            self._unwritten.append(json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            self._write(self.path)
+
+    def keep_until(self, step: int) -> None:
+        """Drops what is after a step: a run that resumes there does it again."""
+        kept = [entry for entry in self.entries if entry["step"] <= step]
+        if len(kept) == len(self.entries):
+            return
+        self.entries = kept
+        if self.path is not None:
+            lines = [
+                json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n" for entry in kept
+            ]
+            write_whole(self.path, b"".join(lines))
+            self._written, self._unwritten = sum(map(len, lines)), []
+
+    def __len__(self) -> int:
+        """How many steps were measured."""
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        """Where it is and what it holds."""
+        span = f", steps {self.steps[0]} to {self.steps[-1]}" if self.entries else ""
+        return f"History({str(self.path)!r}, {len(self)} entries{span})"
+
+    def _refuse_other(self, entry: Row) -> None:
+        last = self.entries[-1]
+        if entry["step"] <= last["step"]:
+            raise ArgumentError(
+                f"step={entry['step']} is not after the last step measured, {last['step']}; a history holds "
+                "each step once, in order"
+            )
+        for name in _MUST_AGREE:
+            if entry["settings"].get(name) != last["settings"].get(name):
+                raise ReportError(
+                    f"{name} was {last['settings'].get(name)!r} at step {last['step']} and is "
+                    f"{entry['settings'].get(name)!r} at step {entry['step']}: such scores make no curve; "
+                    "measure with the same pairs and settings, or into another folder"
+                )
+        if {m: v["readings"] for m, v in entry["metrics"].items()} != {
+            m: v["readings"] for m, v in last["metrics"].items()
+        }:
+            raise ReportError(
+                f"the metrics or their places changed from step {last['step']} to {entry['step']}: "
+                f"{', '.join(last['metrics'])} before, {', '.join(entry['metrics'])} now; measure the same, "
+                "or into another folder"
+            )
+
+    def _write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab") as file:
+            file.truncate(self._written)  # what a broken write left
+            file.seek(0, os.SEEK_END)
+            while self._unwritten:
+                file.write(self._unwritten[0])
+                file.flush()
+                os.fsync(file.fileno())
+                self._written += len(self._unwritten.pop(0))
+
+    def _read(self, path: Path) -> None:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ReportError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+        for number, line in enumerate(data.splitlines(keepends=True), start=1):
+            is_last = self._written + len(line) == len(data)
+            try:
+                entry = json.loads(line)
+                _check_entry(entry)
+            except ReportError as error:
+                raise ReportError(f"{path}, line {number}: {error}") from None
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                if not is_last:
+                    raise ReportError(
+                        f"{path}, line {number} is no entry of a history; restore the file, or name another "
+                        "folder"
+                    ) from None
+                entry = None
+            if entry is None or not line.endswith(b"\n"):
+                warnings.warn(
+                    f"{path}: its last line is broken, as an interruption leaves it, and is dropped",
+                    UserWarning,
+                    stacklevel=4,
+                )
+                return
+            self.entries.append(entry)
+            self._written += len(line)
+
+
+def entry_of(report: "AlignmentReport") -> Row:
+    """A report's numbers as an entry of a history.
+
+    Raises:
+        ArgumentError: A report without a step.
+    """
+    if report.step is None:
+        raise ArgumentError("the report has no step: measure(..., step=n)")
+    by_metric: dict[str, Row] = {}
+    for row in report.to_rows():
+        metric = by_metric.setdefault(
+            row["metric"],
+            {
+                "layers": [*report.metrics[row["metric"]].layers, "mean"],
+                "readings": list(report.metrics[row["metric"]].readings),
+                "languages": {},
+            },
+        )
+        of_language = metric["languages"].setdefault(
+            row["language"],
+            {name: row[name] for name in _PER_LANGUAGE} | {name: [] for name in _PER_LAYER},
+        )
+        for name in _PER_LAYER:
+            of_language[name].append(row[name])
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "step": whole_number("step", report.step),
+        "model": report.provenance.get("model"),
+        "revision": report.provenance.get("revision"),
+        "pivot": report.pairs.pivot,
+        "settings": {name: report.provenance.get(name) for name in _MUST_AGREE},
+        "cost": {"seconds": report.cost.seconds, "cpu_seconds": report.cost.cpu_seconds},
+        "metrics": by_metric,
+    }
+
+
+def find_history(path: str | Path) -> Path | None:
+    """The history file that a path names: itself, or in the folder of a run or of its reports."""
+    path = Path(path)
+    for candidate in (path, path / NAME, path / "alignment" / NAME):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _rows_of(entry: Row) -> Iterator[Row]:
+    for metric, found in entry["metrics"].items():
+        for language, numbers in found["languages"].items():
+            for place, layer in enumerate(found["layers"]):
+                yield {
+                    "step": entry["step"],
+                    "metric": metric,
+                    "language": language,
+                    "stack": "",
+                    "layer": layer,
+                    **{name: numbers[name][place] for name in _PER_LAYER},
+                    **{name: numbers[name] for name in _PER_LANGUAGE},
+                }
+
+
+def _check_entry(entry: Row) -> None:
+    if entry["kind"] != KIND or entry["schema_version"] != SCHEMA_VERSION:
+        raise ReportError(
+            f"{entry['kind']} of schema {entry['schema_version']}; this xalign reads {KIND} of schema "
+            f"{SCHEMA_VERSION}: read it with the version that wrote it, or name another folder"
+        )
+    whole_number("step", entry["step"])
+    _ = entry["settings"], entry["cost"]["seconds"]
+    for found in entry["metrics"].values():
+        for numbers in found["languages"].values():
+            _ = [numbers[name] for name in _PER_LANGUAGE]
+            lengths = {len(numbers[name]) for name in _PER_LAYER} | {len(found["layers"])}
+            if len(lengths) != 1 or not isinstance(found["readings"], Sequence):
+                raise ValueError("layers and values of different lengths")
