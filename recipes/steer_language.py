@@ -46,8 +46,8 @@ print(f"{units}; saved in {out / 'units'}")
 calibration = calibrate(model, tokenizer, units, unseen.texts, generation=generation, **config["calibrate"])
 console = Console(record=True, width=150)
 console.print(calibration.table())
-usable = [label for label in units.labels if calibration.chosen[label] is not None]
-print(f"within bounds: {', '.join(usable) or 'none, try smaller strengths'}")
+usable = calibration.labels
+print(f"raised within bounds: {', '.join(usable) or 'none, try other strengths'}")
 
 # Judge forcing, and taking the language away.
 rows = []

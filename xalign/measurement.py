@@ -197,9 +197,10 @@ class Measurement:
             model_map, pool=pool, nas=nas, nav=nav, include_embedding=include_embedding
         )
         self._offsets = checked_offsets(subtract, (self.pairs.pivot, *self.pairs), self._users(), model_map)
-        if steered is not None and not callable(steered):
+        if steered is not None and (not callable(steered) or hasattr(steered, "__enter__")):
             raise ArgumentTypeError(
-                f"steered={steered!r:.60} must be a function from a language to a context"
+                f"steered={steered!r:.60} must be a function from a language to a context, like "
+                "lambda code: steer(model, units[code])"
             )
         self._steered = steered
         context = context_of(model, tokenizer)

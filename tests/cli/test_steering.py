@@ -37,12 +37,13 @@ def test_steer_side_by_side(model_folder, units_folder):
     model, tokenizer = make_model("llama"), make_tokenizer()
     generation = {"max_new_tokens": 4}
     without = sample(model, tokenizer, 2, prompt="Good", seed=5, generation=generation)
-    with steer(model, UnitSet.from_pretrained(units_folder)["deu_Latn"], strength=30.0):
+    german = UnitSet.from_pretrained(units_folder)["deu_Latn"]
+    with steer(model, german, strength=30.0, positions="prompt"):
         steered = sample(model, tokenizer, 2, prompt="Good", seed=5, generation=generation)
     assert without.texts != steered.texts
     for text in (*without.texts, *steered.texts):
         assert text.split()[0] in done.stdout
-    assert "deu_Latn, set × 30, all" in done.stdout
+    assert "deu_Latn, set × 30, prompt" in done.stdout
     assert "12 units, changed at" in done.stdout
 
 
@@ -67,6 +68,7 @@ def test_greedy_is_the_same_twice(model_folder, units_folder):
         (("experts", "--out", "new", "--method", "foo"), "method='foo' must be one of expert_ap, lape"),
         (("experts", "--out", "new", "--share", "2"), "share=2.0 must be at most 1"),
         (("experts", "--out", "new", "--sites", "9.inner"), "9.inner"),
+        (("experts", "--out", "new", "--method", "lape", "--sites", "gate"), "sites='gate' is of method=exp"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, model_folder, units_folder, tmp_path):

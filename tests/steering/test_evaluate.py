@@ -10,8 +10,8 @@ from scipy import stats
 from tests.tiny import make_model, make_tokenizer
 from xalign import load_pairs, measure
 from xalign.babel import load_babel, write_pairs
-from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.steering.calibrate import calibrate
+from xalign.errors import ArgumentError, ArgumentTypeError, XAlignError
+from xalign.steering.calibrate import Calibration, Trial, calibrate
 from xalign.steering.controls import random_units
 from xalign.steering.evaluate import evaluate
 from xalign.steering.find import find_units
@@ -186,6 +186,11 @@ def test_units_that_do_nothing_have_no_effect():
             "nothing was looked at: .*no loss and no alignment",
         ),
         ({"seeds": 0}, ArgumentError, "seeds=0 must be at least 1"),
+        ({"how": "zero"}, ArgumentTypeError, "how='zero' must hold arguments of steer"),
+        ({"how": {"strngth": 2}}, ArgumentTypeError, "operator, strength, positions"),
+        ({"labels": "deu_Latn"}, ArgumentTypeError, r"labels='deu_Latn' must be a list, like \['deu_Latn'\]"),
+        ({"pairs": "bundled"}, ArgumentTypeError, "pairs='bundled' must be ParallelPairs"),
+        ({"texts": BUNDLED}, ArgumentTypeError, r"must be a list of sentences, not Bitext; .* pairs.texts"),
     ],
 )
 def test_bad_input(options, error, message):
@@ -228,17 +233,36 @@ def test_calibration_chooses_by_its_rule():
     assert result.effect(one.label, "output_loss")["difference"] == pytest.approx(one.rise)
 
 
-def test_calibration_says_that_nothing_stays_in_bounds():
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        (0.5, r"nothing tried for deu_Latn raises its share within -9 nats.* costs \+1.00: try smaller"),
+        (0.1, "nothing tried raises the share of deu_Latn above 0.10, what it is without: try greater"),
+    ],
+)
+def test_calibration_says_why_nothing_is_chosen(share, message):
+    tried = (Trial("deu_Latn", "all", 2.0, share, 0.1, 1.0),)
+    calibration = Calibration("set", tried, {"deu_Latn": None, "rus_Cyrl": tried[0]}, -9)
+    assert calibration.labels == ["rus_Cyrl"]
+    with pytest.raises(ArgumentError, match=message):
+        calibration("deu_Latn")
+
+
+def test_calibration_chooses_nothing_out_of_bounds():
     model, tokenizer = make()
     units = find(model, tokenizer, FINDING)["deu_Latn"]
     found = calibrate(model, tokenizer, units, UNSEEN, strengths=[2], samples=3, max_rise=-9)
     assert found.chosen == {"deu_Latn": None}
-    with pytest.raises(ArgumentError, match="nothing tried for deu_Latn raises its share within -9 nats"):
-        found("deu_Latn")
     with pytest.raises(ArgumentError, match="label='fra_Latn' was not calibrated; there is deu_Latn"):
         found("fra_Latn")
-    with pytest.raises(ArgumentError, match="strengths and positions must each hold something"):
-        calibrate(model, tokenizer, units, UNSEEN, strengths=[])
+    for options, message in (
+        ({"strengths": []}, "strengths and positions must each hold something"),
+        ({"strengths": 4}, r"strengths=4 must be a list of numbers, like \[1, 4\]"),
+        ({"positions": "prompt"}, r"positions='prompt' must be a list, like \['prompt'\]"),
+        ({"samples": 0}, "samples=0 must be at least 1"),
+    ):
+        with pytest.raises(XAlignError, match=message):
+            calibrate(model, tokenizer, units, UNSEEN, **options)
 
 
 def test_a_language_that_the_identifier_does_not_know():

@@ -122,6 +122,8 @@ def test_what_else_is_refused():
     model, tokenizer = make_model("llama"), make_tokenizer()
     with pytest.raises(ArgumentTypeError, match="steered=3 must be a function from a language to a context"):
         measure(model, tokenizer, PAIRS, ["nasca"], steered=3)
+    with pytest.raises(ArgumentTypeError, match="must be a function from a language to a context"):
+        measure(model, tokenizer, PAIRS, ["nasca"], steered=torch.no_grad())
     active = mean_difference(model, tokenizer, FITTED, "gate", from_others=False, state="active")
     with pytest.raises(ArgumentError, match="means of the state 'active'"), steer(model, active["deu_Latn"]):
         pass

@@ -172,6 +172,7 @@ def test_what_does_not_fit():
     for options, error, message in (
         ({"operator": "clamp"}, ArgumentError, "operator='clamp' must be one of set, add, scale, zero"),
         ({"strength": "much"}, ArgumentTypeError, "strength='much' must be a number"),
+        ({"strength": float("nan")}, ArgumentError, "strength=nan must be finite"),
         ({"positions": "nowhere"}, ArgumentError, "positions='nowhere' must be one of"),
     ):
         with pytest.raises(error, match=message), steer(model, UNITS, **options):

@@ -114,6 +114,13 @@ def test_a_file_made_by_hand_is_checked_too(tmp_path):
             UnitSet.from_pretrained(tmp_path)
 
 
+def test_a_page_of_something_else_is_not_replaced(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(UnitsError, match="has a README.md of something else"):
+        UNITS.save_pretrained(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("README.md", "mine")]
+
+
 def test_what_is_not_there(tmp_path):
     with pytest.raises(UnitsError, match="holds no xalign.json"):
         UnitSet.from_pretrained(tmp_path)

@@ -18,7 +18,7 @@ def experts(
     pairs: Pairs = "bundled",
     languages: Languages = None,
     pivot: Annotated[
-        str, typer.Option(help="One more language, which the file calls its pivot.")
+        str, typer.Option(help="The language the file is translated from, which is always among them.")
     ] = "eng_Latn",
     n: Annotated[int | None, typer.Option(help="Take the first N sentences; all by default.")] = None,
     method: Annotated[
@@ -50,6 +50,8 @@ def experts(
     from xalign.steering.find import find_units
     from xalign.units.artefact import holds_artefact
 
+    if method != "expert_ap" and sites != "inner":
+        raise ArgumentError(f"sites={sites!r} is of method=expert_ap; {method} looks at inner")
     if holds_artefact(out) and not overwrite:
         raise ArgumentError(f"out={str(out)!r} holds units already; give another folder, or --overwrite")
     text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n).texts

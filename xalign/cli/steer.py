@@ -17,8 +17,10 @@ def steer(
     language: Annotated[str, typer.Option(help="Whose units, like deu_Latn.")],
     prompt: Annotated[str, typer.Option(help="What the model goes on from; nothing where empty.")] = "",
     operator: Annotated[str, typer.Option(help="set, add, scale or zero.")] = "set",
-    strength: Annotated[float, typer.Option(help="How hard.")] = 1.0,
-    positions: Annotated[str, typer.Option(help="all, prompt, generated or last_prompt.")] = "all",
+    strength: Annotated[
+        float, typer.Option(help="Times the values that the units take in their language.")
+    ] = 4.0,
+    positions: Annotated[str, typer.Option(help="prompt, all, generated or last_prompt.")] = "prompt",
     n: Annotated[int, typer.Option(help="How many continuations.")] = 3,
     max_new_tokens: Annotated[int, typer.Option(help="The longest continuation.")] = 32,
     temperature: Annotated[float, typer.Option(help="Of sampling; 0 takes the likeliest token.")] = 1.0,
@@ -34,11 +36,14 @@ def steer(
     """
     from xalign.cli.loading import load_model
     from xalign.errors import ArgumentError
+    from xalign.model.positions import WHERE
     from xalign.pairs.languages import normalize_language
     from xalign.steering.sample import sample
     from xalign.steering.steer import steer as steering
     from xalign.units.unit_set import UnitSet
 
+    if positions not in WHERE:
+        raise ArgumentError(f"positions={positions!r} must be one of {', '.join(WHERE)}")
     found = UnitSet.from_pretrained(units)
     code = language if language in found.labels else normalize_language(language)
     if code not in found.labels:
@@ -62,10 +67,11 @@ def steer(
         found[code],
         operator=operator,  # type: ignore[arg-type]
         strength=strength,
-        positions=positions,  # type: ignore[arg-type]
+        positions=positions,
     ) as done:
         steered = sample(loaded, tokenizer, n, prompt=prompt, seed=seed, generation=generation)
-    table = Table("without", f"{code}, {operator} × {strength:g}, {positions}", box=None, show_lines=True)
+    how = operator if operator == "zero" else f"{operator} × {strength:g}"
+    table = Table("without", f"{code}, {how}, {positions}", box=None, show_lines=True)
     for one, other in zip(without.texts, steered.texts, strict=True):
         table.add_row(Text(one.strip()), Text(other.strip()))
     console = Console()

@@ -19,8 +19,11 @@ class Fall:
         best_at: Which measurement that was, from 0; of a window the last.
         now: Its score over the last `window` measurements.
         window: How many measurements were averaged on each side.
-        p: The chance of any such alarm, for any language at any time of the run, had nothing changed; at most
-            1.
+        p: The chance of any such alarm, for any language at any time of the run, had nothing changed.
+
+    Example:
+        >>> Fall(best=0.6, best_at=3, now=0.4, window=1, p=0.001).now
+        0.4
     """
 
     best: float

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.errors import ArgumentError
+from xalign.arguments import whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.layouts import Layout
 from xalign.model.positions import Positions
 from xalign.model.write import Operator
@@ -68,14 +69,25 @@ class Calibration:
             raise ArgumentError(f"label={label!r} was not calibrated; there is {', '.join(self.chosen)}")
         trial = self.chosen[label]
         if trial is None:
-            least = min((one for one in self.tried if one.label == label), key=lambda one: one.rise)
+            tried = [one for one in self.tried if one.label == label]
+            rising = [one for one in tried if one.share > one.before]
+            if not rising:
+                raise ArgumentError(
+                    f"nothing tried raises the share of {label} above {tried[0].before:.2f}, what it is "
+                    "without: try greater strengths, other positions, other units, or more samples"
+                )
+            least = min(rising, key=lambda one: one.rise)
             raise ArgumentError(
                 f"nothing tried for {label} raises its share within {self.max_rise} nats of natural text; "
-                f"the nearest, "
-                f"strength {least.strength} at {least.positions}, costs {least.rise:+.2f}: try smaller "
-                "strengths, other positions, or a larger max_rise"
+                f"the nearest, strength {least.strength} at {least.positions}, costs {least.rise:+.2f}: try "
+                "smaller strengths, other positions, or a larger max_rise"
             )
         return {"operator": self.operator, "strength": trial.strength, "positions": trial.positions}
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels for which there is a choice, as `evaluate(labels=)` takes them."""
+        return [label for label, trial in self.chosen.items() if trial is not None]
 
     def to_rows(self) -> list[dict[str, Any]]:
         """A dict per trial, with `chosen` beside its attributes."""
@@ -151,8 +163,13 @@ def calibrate(
         >>> len(calibration.tried)
         8
     """
+    if isinstance(positions, str):
+        raise ArgumentTypeError(f"positions={positions!r} must be a list, like [{positions!r}]")
+    if not isinstance(strengths, Sequence):
+        raise ArgumentTypeError(f"strengths={strengths!r:.60} must be a list of numbers, like [1, 4]")
     if not strengths or not positions:
         raise ArgumentError("strengths and positions must each hold something to try")
+    samples = whole_number("samples", samples, least=1)
     check_known(identify, labels_of(what))
     tried: list[Trial] = []
     operator = operator or ("set" if not isinstance(what, Mapping) else "add")

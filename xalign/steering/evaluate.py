@@ -66,7 +66,7 @@ def evaluate(
         seeds: How often a finder finds, and continuations are drawn; for units given, all but continuations
             is looked at once.
         how: Arguments of `steer`: operator, strength, positions; or a function from label to these, as
-            `calibrate` returns. In a given text every token is prompt.
+            `calibrate` returns, with `labels=calibration.labels`. In a given text every token is prompt.
         random_sets: Controls of random units or directions, per seed and label.
         shuffles: Controls under shuffled labels, per seed.
         pairs: Held-out parallel sentences for alignment, both sides steered.
@@ -99,6 +99,8 @@ def evaluate(
     check_texts(texts)
     seeds, samples = whole_number("seeds", seeds, least=1), whole_number("samples", samples)
     random_sets, shuffles = whole_number("random_sets", random_sets), whole_number("shuffles", shuffles)
+    if pairs is not None and not isinstance(pairs, ParallelPairs):
+        raise ArgumentTypeError(f"pairs={pairs!r:.60} must be ParallelPairs: load_pairs gives them")
     left_out: dict[str, str] = {}
     if callable(what):
         if finding is None:
@@ -140,10 +142,11 @@ def evaluate(
         for arm, number, found in _arms(model, tokenizer, what, finding, seed, random_sets, shuffles, layout):
             if arm not in CONTROLS:
                 own = _chosen(found, labels, texts)
+                ways = {label: _way(how, label) for label in own}  # before the work, not amidst it
                 if samples:
                     check_known(identify, own)
             for label in own:
-                arguments = dict(how(label) if callable(how) else how or {})
+                arguments = ways[label]
                 # Of units given, only what is sampled differs from seed to seed.
                 looked = callable(what) or seed == first_seed
                 where = arguments.get("positions")
@@ -177,8 +180,21 @@ def evaluate(
     return Evaluation(tuple(observations), tuple(left_out.values()))
 
 
+def _way(how: How | None, label: str) -> dict[str, Any]:
+    """The arguments of `steer` for a label."""
+    said = how(label) if callable(how) else how or {}
+    if not isinstance(said, Mapping) or set(said) - {"operator", "strength", "positions"}:
+        raise ArgumentTypeError(
+            f"how={said!r:.80} must hold arguments of steer, like {{'operator': 'zero'}}: operator, "
+            "strength, positions"
+        )
+    return dict(said)
+
+
 def _chosen(found: Steering, labels: Sequence[str] | None, texts: Texts) -> list[str]:
     """The labels to steer with, all with texts."""
+    if isinstance(labels, str):
+        raise ArgumentTypeError(f"labels={labels!r} must be a list, like [{labels!r}]")
     there = labels_of(found)
     chosen = there if labels is None else list(labels)
     absent = [label for label in chosen if label not in there]

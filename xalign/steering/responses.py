@@ -156,7 +156,9 @@ def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1) -> None:
         raise ArgumentTypeError(f"texts must map labels to sentences, not be {texts!r:.60}")
     for label, sentences in texts.items():
         if isinstance(sentences, str) or not isinstance(sentences, Sequence):
-            raise ArgumentTypeError(f"texts[{label!r}] must be a list of sentences, not {sentences!r:.60}")
+            kind = type(sentences).__name__
+            hint = "; of parallel text give pairs.texts" if kind == "Bitext" else ""
+            raise ArgumentTypeError(f"texts[{label!r}] must be a list of sentences, not {kind}{hint}")
         if not sentences or not all(isinstance(text, str) and text.strip() for text in sentences):
             raise ArgumentError(f"texts[{label!r}] must hold at least one sentence, and no empty one")
     if len(texts) < least:

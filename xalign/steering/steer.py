@@ -1,5 +1,6 @@
 """`steer`: units or vectors written into a model while it runs."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -69,6 +70,8 @@ def steer(
         raise ArgumentError(f"operator={operator!r} must be one of {', '.join(allowed)}")
     if isinstance(strength, bool) or not isinstance(strength, int | float):
         raise ArgumentTypeError(f"strength={strength!r:.60} must be a number")
+    if not math.isfinite(strength):
+        raise ArgumentError(f"strength={strength} must be finite")
     if isinstance(what, LanguageVector) and what.state != "value":
         raise ArgumentError(
             f"what holds means of the state {what.state!r}, which are nothing to add to values; give vectors "

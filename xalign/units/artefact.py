@@ -28,6 +28,11 @@ def save_artefact(
         UnitsError: A folder that cannot be written, or content that JSON cannot hold.
     """
     folder = writable_folder(folder, UnitsError)
+    if (folder / "README.md").exists() and not holds_artefact(folder):
+        raise UnitsError(
+            f"folder={str(folder)!r} has a README.md of something else, which the card would replace; name "
+            "another folder"
+        )
     data = safetensors.torch.save({name: values.contiguous() for name, values in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     values = {"file": f"values-{digest[:12]}.safetensors", "sha256": digest}
@@ -88,7 +93,10 @@ def load_artefact(
     except UnitsError:
         raise
     except FileNotFoundError as error:
-        raise UnitsError(f"{str(folder)!r} holds no {Path(error.filename or _JSON).name}") from None
+        raise UnitsError(
+            f"{str(folder)!r} holds no {Path(error.filename or _JSON).name}; give a folder that "
+            "save_pretrained or `xalign experts` wrote"
+        ) from None
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
         safetensors.SafetensorError,
@@ -135,7 +143,8 @@ def _downloaded(repo_id: str, revision: str | None) -> Path:
         return Path(snapshot_download(repo_id, revision=revision))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UnitsError(
-            f"source={repo_id!r} is no folder, and not to be had from the Hub ({type(error).__name__})"
+            f"source={repo_id!r} is no folder, and not to be had from the Hub ({type(error).__name__}); give "
+            "a folder that save_pretrained or `xalign experts` wrote, or a Hub id"
         ) from None
 
 
