@@ -26,10 +26,12 @@ COMMON = {
 }
 
 
-def make_trainer(kind="trainer", lora=False, evaluate=True, folder="run", **changes):
+def make_trainer(kind="trainer", lora=False, evaluate=True, folder="run", model=None, **changes):
     """A trainer of a tiny Llama with dropout in its attention, or in its adapter."""
     set_seed(0)
-    tokenizer, model = make_tokenizer(), make_model("llama", **DROPOUT)
+    tokenizer = make_tokenizer()
+    model = make_model("llama", **DROPOUT) if model is None else model
+    set_seed(0)
     arguments = COMMON | ({"eval_strategy": "steps", "eval_steps": 3} if evaluate else {}) | changes
     adapter = LoraConfig(r=4, lora_dropout=0.3, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
     if kind == "sft":
@@ -57,6 +59,12 @@ def make_trainer(kind="trainer", lora=False, evaluate=True, folder="run", **chan
     )
 
 
+def whole(parameter):
+    """A parameter's values, gathered where it is sharded."""
+    values = parameter.detach()
+    return (values.full_tensor() if hasattr(values, "full_tensor") else values).clone()
+
+
 def result_of(trainer):
     """Final weights and the log without times and without alignment."""
     times = ("runtime", "per_second", "alignment", "nasca", "margin")
@@ -64,7 +72,7 @@ def result_of(trainer):
         {key: value for key, value in row.items() if not any(part in key for part in times)}
         for row in trainer.state.log_history
     ]
-    weights = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    weights = {name: whole(p) for name, p in trainer.model.named_parameters()}
     return SimpleNamespace(rows=[row for row in rows if set(row) - {"epoch", "step"}], weights=weights)
 
 

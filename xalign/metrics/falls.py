@@ -57,7 +57,7 @@ def falls(
 
     Example:
         >>> good, bad = np.full((5, 100), 0.9), np.full((1, 100), 0.4)
-        >>> falls({"deu_Latn": np.concatenate([good, bad])})["deu_Latn"].now
+        >>> round(falls({"deu_Latn": np.concatenate([good, bad])})["deu_Latn"].now, 3)
         0.4
         >>> falls({"deu_Latn": good})
         {}

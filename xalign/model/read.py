@@ -18,7 +18,7 @@ from xalign.model.layouts import Layout
 from xalign.model.map import ModelMap, map_model
 from xalign.model.ranks import Ranks
 from xalign.model.sites import Pool, Reading, Site
-from xalign.model.split import is_sharded
+from xalign.model.split import is_sharded, let_go
 from xalign.model.visit import VisitFn, visit
 
 States = dict[Reading, Float[Tensor, "pair width"]]
@@ -65,7 +65,8 @@ def read_states(
     ranks = ranks or Ranks()
     # Within a sharded forward the others wait for this process's weights, and cannot be told of an error: it
     # ends the process, and with it the run.
-    with nullcontext() if is_sharded(model) else ranks.failing_together(), observing(model):
+    sharded = is_sharded(model)
+    with nullcontext() if sharded else ranks.failing_together(), observing(model):
         for batch, is_own in ranks.deal(batches):
             for part, pooled in _read_fitting(model, model_map, batch, readings):
                 if is_own:
@@ -75,6 +76,8 @@ def read_states(
                         states[reading][rows] = values.cpu()[lines]
             if on_batch is not None:
                 on_batch()
+    if sharded:
+        let_go(model)
     return {reading: ranks.summed(values, device_of(model)) for reading, values in states.items()}
 
 

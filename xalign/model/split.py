@@ -12,6 +12,18 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
+def let_go(model: nn.Module) -> None:
+    """Has FSDP2 let go of the weights that it keeps after a forward, for a backward that does not come.
+
+    Until then `model.parameters()` are whole tensors, and an optimizer made of them would train nothing.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def refuse_split(model: nn.Module) -> None:
     """An error for what splits a model in a way in which a visit sees no states, or only parts of them.
 

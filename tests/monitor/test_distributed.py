@@ -1,0 +1,112 @@
+"""Two processes measure as one does, to the bit, and fail as one does."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import ROOT, make_model, make_tokenizer
+from xalign import load_pairs, measure
+from xalign.results.history import History
+
+pytestmark = pytest.mark.distributed
+
+
+def launch(mode, folder):
+    make_model("llama", attention_dropout=0.2).save_pretrained(folder / "model")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(Path(__file__).parent / "worker.py"), mode, str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400, cwd=folder)
+    files = [folder / f"found-{rank}.pt" for rank in (0, 1)]
+    return ran, [torch.load(file, weights_only=False) if file.exists() else None for file in files]
+
+
+@pytest.fixture(scope="module", params=["ddp", "fsdp"])
+def trained(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    ran, found = launch(request.param, folder)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return folder, found
+
+
+def losses(rows):
+    return [
+        (row["step"], row[key]) for row in rows for key in ("loss", "grad_norm", "eval_loss") if key in row
+    ]
+
+
+def test_losses_and_weights_are_those_without_it(trained):
+    _, (first, second) = trained
+    for found in (first, second):
+        (rows, weights), (watched_rows, watched_weights) = found["plain"], found["watched"]
+        assert len(losses(rows)) == 14
+        assert losses(rows) == losses(watched_rows)
+        assert all(torch.equal(weights[name], watched_weights[name]) for name in weights)
+
+
+def test_both_have_the_report_of_one_process(trained):
+    folder, (first, second) = trained
+    assert [step for step, _ in first["reports"]] == [0, 2, 3, 4, 6]
+    assert first["reports"] == second["reports"]
+    values = [[row["value"] for row in rows] for _, rows in first["reports"]]
+    assert len(set(map(tuple, values))) == 5  # it saw the weights change
+    model = make_model("llama")
+    model.load_state_dict(first["watched"][1], strict=False)
+    model.tie_weights()
+    pairs = load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=12)
+    single = measure(model, make_tokenizer(), pairs, ["nasca", "margin"], token_budget=128, step=6)
+    assert first["reports"][-1][1] == single.to_rows()
+    assert first["alone"] == [row | {"step": None} for row in single.to_rows()]
+
+
+def test_every_process_runs_as_many_forwards_and_the_first_writes(trained):
+    folder, (first, second) = trained
+    assert first["measuring_forwards"] == second["measuring_forwards"] > 0
+    steps = (0, 2, 3, 4, 6)
+    assert first["files"] == [f"watched/alignment/step-{step:08d}/report.json" for step in steps]
+    assert History.load(folder / "watched").steps == list(steps)
+    logged, elsewhere = (
+        [
+            {key: value for key, value in row.items() if "nasca" in key or "margin" in key or key == "step"}
+            for row in found["watched"][0]
+            if "eval_nasca" in row
+        ]
+        for found in (first, second)
+    )
+    assert [row["step"] for row in logged] == list(steps)
+    assert logged == elsewhere  # what selects the best model and stops is the same in both
+
+
+def test_out_of_memory_in_one_process_changes_no_value(tmp_path):
+    ran, (first, second) = launch("oom", tmp_path)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert first["reports"] == second["reports"]
+    assert [step for step, _ in first["reports"]] == [0, 2, 4, 6]
+    said = [line for line in second["warned"] if "run in halves" in line]
+    assert said and not any("run in halves" in line for line in first["warned"])
+    model = make_model("llama")
+    model.load_state_dict(first["weights"], strict=False)
+    pairs = load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=12)
+    single = measure(model, make_tokenizer(), pairs, ["nasca", "margin"], token_budget=128, step=6)
+    for ours, theirs in zip(first["reports"][-1][1], single.to_rows(), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)  # the margin is a real number; bits are equal
+        assert ours["metric"] == "margin" or ours == theirs
+
+
+def test_an_error_in_one_process_is_an_error_in_all(tmp_path):
+    ran, (first, second) = launch("raise", tmp_path)
+    assert ran.returncode != 0
+    assert first["error"] == "process 1 of 2 failed: RuntimeError: the cable was cut"
+    assert "the cable was cut" in ran.stderr
+
+
+def test_a_process_that_is_killed_ends_the_run(tmp_path):
+    ran, (first, second) = launch("kill", tmp_path)
+    assert ran.returncode != 0
+    assert first is None and second is None
+    assert re.search(r"exitcode\s*: -9", ran.stderr)

@@ -1,0 +1,124 @@
+"""One process of a run of two: `torchrun --nproc_per_node 2 worker.py MODE FOLDER`.
+
+Trains with and without the callback under DDP or FSDP2, or has one process fail while it measures. What was
+found is kept in FOLDER, per process.
+"""
+
+import functools
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CI": "1"}
+
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from transformers import LlamaForCausalLM
+from transformers.distributed import DistributedConfig
+
+from tests.monitor.training import make_trainer, whole
+from tests.tiny import make_tokenizer
+from xalign import AlignmentCallback, load_pairs, measure
+from xalign.errors import XAlignError
+
+mode, folder = sys.argv[1], Path(sys.argv[2])
+pairs = load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=12)
+OPTIONS = {"metrics": ("nasca", "margin"), "token_budget": 128}
+
+
+def trainer_of(name, evaluate=True):
+    model = None
+    if mode == "fsdp":
+        model = LlamaForCausalLM.from_pretrained(
+            folder / "model", distributed_config=DistributedConfig(fsdp_size=2), dtype=torch.float32
+        )
+        assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+    trainer = make_trainer(
+        "trainer", evaluate=evaluate, folder=str(folder / name), model=model, ddp_backend="gloo"
+    )
+    assert dist.get_world_size() == trainer.args.world_size == 2
+    return trainer
+
+
+def weights_of(trainer):
+    return {name: whole(parameter) for name, parameter in trainer.model.named_parameters()}
+
+
+def failing(model, error, when):
+    """Has a model's forward fail in this process while it measures."""
+    forward = model.forward
+
+    @functools.wraps(forward)  # the trainer reads its signature
+    def fails(*args, **kwargs):
+        if not model.training and when(kwargs["input_ids"]):
+            error()
+        return forward(*args, **kwargs)
+
+    model.forward = fails
+
+
+found = {}
+if mode in ("ddp", "fsdp"):
+    plain = trainer_of("plain")
+    plain.train()
+    watched = trainer_of("watched")
+    callback = AlignmentCallback(watched, pairs, every=2, **OPTIONS)
+    watched.add_callback(callback)
+    counted = []
+    watched.model.register_forward_pre_hook(
+        lambda module, args, kwargs: counted.append(module.training), with_kwargs=True
+    )
+    watched.train()
+    if mode == "ddp":
+        assert isinstance(watched.model_wrapped, DistributedDataParallel)
+    alone = measure(watched.model, make_tokenizer(), pairs, **OPTIONS)
+    found = {
+        "plain": (plain.state.log_history, weights_of(plain)),
+        "watched": (watched.state.log_history, weights_of(watched)),
+        "reports": [(report.step, report.to_rows()) for report in callback.reports],
+        "alone": alone.to_rows(),
+        "measuring_forwards": counted.count(False),
+        "files": sorted(str(path.relative_to(folder)) for path in (folder / "watched").rglob("report.json")),
+    }
+else:
+    trainer = trainer_of("run", evaluate=False)
+    callback = AlignmentCallback(trainer, pairs, every=2, **OPTIONS)
+    trainer.add_callback(callback)
+    if dist.get_rank() == 1:
+
+        def too_large():
+            raise torch.OutOfMemoryError("out of memory, simulated")
+
+        def broken():
+            raise RuntimeError("the cable was cut")
+
+        def killed():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        fails, when = {
+            "oom": (too_large, lambda ids: len(ids) > 1 and ids.numel() > 60),
+            "raise": (broken, lambda ids: trainer.state.global_step >= 2),
+            "kill": (killed, lambda ids: trainer.state.global_step >= 2),
+        }[mode]
+        failing(trainer.model, fails, when)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            trainer.train()
+        except XAlignError as error:
+            found["error"] = str(error)
+    found["warned"] = [str(warning.message) for warning in warned]
+    found["reports"] = [(report.step, report.to_rows()) for report in callback.reports]
+    found["weights"] = weights_of(trainer)
+torch.save(found, folder / f"found-{dist.get_rank()}.pt")
+if "error" not in found:
+    dist.barrier()
+    dist.destroy_process_group()
+if mode == "raise":
+    raise SystemExit(found.get("error"))
