@@ -1,0 +1,70 @@
+"""A run that is killed and resumed: `python resumed.py FOLDER KILL_AT [--without]`.
+
+Trains 12 steps with a checkpoint at every third, and kills itself at a moment: the KILL_AT-th time that a
+step, a measurement, a line of the history or a part of a checkpoint is reached, a line in its middle. Without
+the callback where told so.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CI": "1"}
+
+from tests.monitor.training import make_trainer
+from xalign import AlignmentCallback, load_pairs
+from xalign.results import history as history_module
+
+folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
+reached = 0
+
+
+def moment(function):
+    """Counts calls, and kills the process in the middle of the one that was asked for."""
+
+    def counted(*args, **kwargs):
+        global reached
+        reached += 1
+        if reached == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+
+    return counted
+
+
+class Torn:
+    """A file whose write may be cut in the middle."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def write(self, data):
+        self._file.write(data[: len(data) // 2])
+        self._file.flush()
+        moment(lambda: None)()
+        self._file.write(data[len(data) // 2 :])
+
+
+trainer = make_trainer(max_steps=12, save_strategy="steps", save_steps=3, folder=str(folder))
+if "--without" not in sys.argv:
+    history_module.open = lambda *args: Torn(open(*args))  # noqa: SIM115
+    pairs = load_pairs("bundled", ["deu_Latn"], n=8)
+    callback = AlignmentCallback(trainer, pairs, every=2, metrics=("nasca", "margin"))
+    callback._monitor.measurement.run = moment(callback._monitor.measurement.run)
+    trainer.add_callback(callback)
+trainer.save_model = moment(trainer.save_model)
+trainer._save_optimizer_and_scheduler = moment(trainer._save_optimizer_and_scheduler)
+trainer.training_step = moment(trainer.training_step)
+checkpoints = sorted(folder.glob("checkpoint-*/trainer_state.json"), key=os.path.getmtime)
+trainer.train(resume_from_checkpoint=str(checkpoints[-1].parent) if checkpoints else None)

@@ -1,0 +1,76 @@
+"""Runs that are killed and resumed have the history of one that was not."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import ROOT
+from xalign import AlignmentReport
+from xalign.results.history import History
+
+EVERY_STEP = [0, 2, 3, 4, 6, 8, 9, 10, 12]
+MOMENTS = 50  # about how many there are in a run
+
+
+def run(folder, kill_at=0, *options):
+    command = [sys.executable, str(Path(__file__).parent / "resumed.py"), str(folder), str(kill_at), *options]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+
+
+def logged(folder):
+    state = json.loads((folder / "checkpoint-12" / "trainer_state.json").read_text())
+    rows = [row for row in state["log_history"] if "eval_nasca" in row]
+    return [(row["step"], row["eval_nasca"], row["eval_nasca_deu_Latn"]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that was not killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    ran = run(folder)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    history = History.load(folder)
+    assert history.steps == EVERY_STEP
+    margins = [row["value"] for row in history.to_rows() if row["metric"] == "margin"]
+    assert len(set(margins)) == len(margins)
+    return folder
+
+
+def check_killed(folder, whole, seed):
+    kill_at = random.Random(seed).randint(2, MOMENTS)
+    killed = run(folder, kill_at)
+    assert killed.returncode == -9, (kill_at, killed.returncode, killed.stderr[-1500:])
+    resumed = run(folder)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert History.load(folder).to_rows() == History.load(whole).to_rows(), kill_at
+    assert logged(folder) == logged(whole), kill_at
+    last = AlignmentReport.load(folder / "alignment" / "step-00000012")
+    assert last.to_rows() == AlignmentReport.load(whole / "alignment" / "step-00000012").to_rows()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_and_resumed(seed, whole, tmp_path):
+    check_killed(tmp_path / "run", whole, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5, 25))
+def test_killed_and_resumed_at_many_moments(seed, whole, tmp_path):
+    check_killed(tmp_path / "run", whole, seed)
+
+
+def test_a_checkpoint_written_without_the_callback_resumes_too(whole, tmp_path):
+    assert run(tmp_path / "run", 20, "--without").returncode == -9
+    assert list((tmp_path / "run").glob("checkpoint-*"))
+    resumed = run(tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    history = History.load(tmp_path / "run")
+    first = history.steps[0]
+    assert first > 0
+    assert history.steps == [step for step in EVERY_STEP if step >= first]
+    expected = [row for row in History.load(whole).to_rows() if row["step"] >= first]
+    assert history.to_rows() == expected
