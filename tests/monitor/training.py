@@ -67,7 +67,7 @@ def whole(parameter):
 
 def result_of(trainer):
     """Final weights and the log without times and without alignment."""
-    times = ("runtime", "per_second", "alignment", "nasca", "margin")
+    times = ("runtime", "per_second", "step_time", "alignment", "nasca", "margin")
     rows = [
         {key: value for key, value in row.items() if not any(part in key for part in times)}
         for row in trainer.state.log_history

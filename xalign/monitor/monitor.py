@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, cast
 
 import numpy as np
 from torch import nn
@@ -53,6 +53,8 @@ class AlignmentMonitor:
 
     Attributes:
         reports: The reports so far.
+        base: The report of the model without its adapter, where it has one: measured once, since its weights
+            stay as they are.
         history: The run so far, what it was before it resumed included.
         falls: The falls that were told of: step, metric, language, fall.
 
@@ -99,6 +101,7 @@ class AlignmentMonitor:
         self._save_reports = save_reports
         self.history = History(None if self.save_dir is None else self.save_dir / NAME)
         self.reports: list[AlignmentReport] = []
+        self.base: AlignmentReport | None = None
         self.falls: list[tuple[int, str, str, Fall]] = []
         self._fallen: set[tuple[str, str]] = set()
         self._series: dict[str, dict[str, list[Any]]] = {}
@@ -152,6 +155,9 @@ class AlignmentMonitor:
         if not self._begun:
             self.begin(n)
         report = self.measurement.run(n)
+        if self.base is None and _has_adapter(self.measurement.model):
+            with cast(Any, self.measurement.model).disable_adapter():
+                self.base = self.measurement.run()
         self.cadence.measured(n, report.cost.seconds)
         self.reports = [*(earlier for earlier in self.reports if (earlier.step or 0) < n), report]
         if self.is_first_process:
@@ -164,12 +170,22 @@ class AlignmentMonitor:
 
     @property
     def scalars(self) -> dict[str, float]:
-        """What to log of the last report, and what measuring cost so far: seconds, and share of the time."""
+        """What to log of the last report.
+
+        Its pooled values; where there is an adapter, `nasca_over_base`, by how much they lie above the
+        model's without it; and what measuring cost: `alignment_seconds`, and `alignment_share` of the time.
+        """
         if not self.reports:
             return {}
-        prefix = f"{self.name}_" if self.name else ""
-        return scalars(self.reports[-1], self.name) | {
-            f"{prefix}alignment_seconds": self.reports[-1].cost.seconds,
+        last, prefix = self.reports[-1], f"{self.name}_" if self.name else ""
+        values = scalars(last, self.name)
+        if self.base is not None:
+            values |= {
+                f"{prefix}{metric}_over_base": last.score(metric) - self.base.score(metric)
+                for metric in last.measured
+            }
+        return values | {
+            f"{prefix}alignment_seconds": last.cost.seconds,
             f"{prefix}alignment_share": self.cadence.share,
         }
 
@@ -278,6 +294,11 @@ class AlignmentMonitor:
             UserWarning,
             stacklevel=4,
         )
+
+
+def _has_adapter(model: nn.Module) -> bool:
+    """Whether it is a PEFT model whose adapter can be switched off."""
+    return hasattr(model, "peft_config") and hasattr(model, "disable_adapter")
 
 
 def checked_name(name: str) -> str:

@@ -1,0 +1,73 @@
+"""The callback changes nothing, whatever the trainer, the weights, the settings and the launch.
+
+docs/support.md is made from these tests' ids and results: `python -m tests.monitor.support`.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.monitor.cells import all_pairs, name_of, prepare, run_cell, whole_matrix
+from tests.monitor.training import equal_to_the_bit
+from tests.tiny import ROOT
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # trainers warn of what they are asked to do here
+
+QUICK, REST = all_pairs(), whole_matrix()
+CELLS = [pytest.param(cell, id=name_of(cell)) for cell in QUICK] + [
+    pytest.param(cell, id=name_of(cell), marks=pytest.mark.slow) for cell in REST
+]
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """The cells of two processes, one launch for all of a kind that are asked for: starting costs most."""
+    found = {}
+
+    def launch(cell):
+        if cell not in found:
+            together = [one for one in (QUICK if cell in QUICK else REST) if one[-1] == cell[-1]]
+            folder = tmp_path_factory.mktemp(cell[-1])
+            command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+            for number in range(len(together)):
+                prepare(folder / str(number))
+            command += [str(Path(__file__).parent / "cells_worker.py"), str(folder), *map(name_of, together)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+            ran = subprocess.run(
+                command, capture_output=True, text=True, env=environment, timeout=1200, cwd=folder
+            )
+            assert ran.returncode == 0, ran.stderr[-3000:]
+            for number, one in enumerate(together):
+                files = [folder / str(number) / f"found-{rank}.pt" for rank in (0, 1)]
+                found[one] = [torch.load(file, weights_only=False) for file in files]
+        return found[cell]
+
+    return launch
+
+
+def test_the_matrix_is_what_it_says():
+    assert len(QUICK) <= 24
+    assert len({name_of(cell) for cell in QUICK + REST}) == len(QUICK) + len(REST)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_observe_only(cell, launched, tmp_path):
+    """Losses and final weights are equal to the bit with and without the callback."""
+    trainer, weights, _, _, _, compiled, launch = cell
+    found = [run_cell(cell, prepare(tmp_path))] if launch == "one" else launched(cell)
+    for one in found:
+        assert "error" not in one, one["error"][-3000:]
+        assert one["moved"] and one["random"]  # not vacuous: it learns, and draws random numbers
+        assert one["world"] == (1 if launch == "one" else 2)
+        assert one["sharded"] == (launch == "FSDP2")
+        assert one["compiled"] == (compiled != "eager")
+        assert one["steps"] == [0, 1, 2]
+        assert len(set(one["margins"])) > 1  # it saw the weights change
+        assert one["has_base"] == (weights != "full")
+        assert len(one["plain"].rows) >= 2
+        assert equal_to_the_bit(one["plain"], one["watched"])
+    assert len({tuple(one["margins"]) for one in found}) == 1
