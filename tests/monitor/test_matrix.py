@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.monitor.cells import all_pairs, name_of, prepare, run_cell, whole_matrix
+from tests.monitor.support import PAGE, cells_on
 from tests.monitor.training import equal_to_the_bit
 from tests.tiny import ROOT
 
@@ -71,3 +72,10 @@ def test_observe_only(cell, launched, tmp_path):
         assert len(one["plain"].rows) >= 2
         assert equal_to_the_bit(one["plain"], one["watched"])
     assert len({tuple(one["margins"]) for one in found}) == 1
+
+
+def test_the_page_says_what_was_run():
+    """Each cell of docs/support.md is a test of this file that passed, and each test stands there."""
+    cells = cells_on(PAGE.read_text(encoding="utf-8"))
+    assert set(cells) == {name_of(cell) for cell in QUICK + REST}
+    assert set(cells.values()) == {"run"}

@@ -16,6 +16,7 @@ from xalign.cli.doctor import doctor
 from xalign.cli.experts import experts
 from xalign.cli.measure import measure
 from xalign.cli.steer import steer
+from xalign.cli.track import track
 from xalign.errors import XAlignError
 
 app = typer.Typer(
@@ -55,7 +56,7 @@ def _fail(message: str, code: int) -> None:
     raise typer.Exit(code)
 
 
-for function in (measure, compare, experts, steer, demo, doctor):
+for function in (measure, compare, track, experts, steer, demo, doctor):
     _verb(function)
 
 _debug = False

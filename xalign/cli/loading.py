@@ -1,5 +1,8 @@
 """Models from the Hub or from disk, with errors in one line."""
 
+import json
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -7,7 +10,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, MissingExtraError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -16,6 +19,7 @@ def load_model(
     name: str,
     *,
     revision: str | None = None,
+    tokenizer: str | None = None,
     dtype: Dtype = "auto",
     device: str = "auto",
     trust_remote_code: bool = False,
@@ -24,8 +28,9 @@ def load_model(
     """Loads a model and its tokenizer.
 
     Args:
-        name: Hub id, or a folder.
+        name: Hub id, or a folder; a folder with an adapter loads its base too.
         revision: Branch, tag or commit on the Hub.
+        tokenizer: Hub id or folder of another tokenizer than the model's own.
         dtype: `auto` keeps the checkpoint's.
         device: `auto` takes the first CUDA device, else the CPU.
         trust_remote_code: Runs code that comes with the model.
@@ -45,16 +50,35 @@ def load_model(
     except (RuntimeError, AssertionError) as error:
         raise ArgumentError(f"device={device!r} is not there: {str(error).splitlines()[0]}") from None
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
+    adapter = Path(name) / "adapter_config.json"
+    if adapter.is_file():
+        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        if not base:
+            raise ArgumentError(f"{name!r} holds an adapter that does not name its base model")
+        model, found = load_model(
+            base,
+            tokenizer=tokenizer or (name if (Path(name) / "tokenizer_config.json").is_file() else None),
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+        )
+        if find_spec("peft") is None:
+            raise MissingExtraError("adapters need peft: pip install 'xalign[train]'")
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(model, name).eval(), found
     try:
         config = AutoConfig.from_pretrained(name, **common)
         # The head of a language model costs one position; other heads are left off.
         causal = any(arch.endswith(("ForCausalLM", "LMHeadModel")) for arch in config.architectures or [])
         loader = AutoModelForCausalLM if causal else AutoModel
-        model: Any = loader.from_pretrained(
+        model = loader.from_pretrained(
             name, dtype=dtype if dtype == "auto" else getattr(torch, dtype), **common
         )
-        tokenizer = AutoTokenizer.from_pretrained(name, **common)
+        found = AutoTokenizer.from_pretrained(tokenizer or name, **({} if tokenizer else common))
     except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ArgumentError(f"model {name!r} cannot be loaded: {reason}") from error
-    return model.to(place).eval(), tokenizer
+    loaded: Any = model
+    return loaded.to(place).eval(), found

@@ -103,11 +103,29 @@ class History:
         """
         entry = entry_of(report)
         if self.entries:
-            self._refuse_other(entry)
+            self._refuse_other(entry, self.entries[-1])
         self.entries.append(entry)
         if self.path is not None:
-            self._unwritten.append(json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            self._unwritten.append(_line(entry))
             self._write(self.path)
+
+    def insert(self, report: "AlignmentReport") -> None:
+        """Adds a report of any step that was not measured; the file is written anew where others follow.
+
+        Raises:
+            As `append`, and ArgumentError where the step is there already.
+        """
+        step = report.step
+        later = [entry for entry in self.entries if step is not None and entry["step"] >= step]
+        if not later:
+            self.append(report)
+            return
+        if later[0]["step"] == step:
+            raise ArgumentError(f"step={step} is in the history already")
+        entry = entry_of(report)
+        self._refuse_other(entry, self.entries[-1], in_order=False)
+        self.entries = sorted([*self.entries, entry], key=lambda one: int(one["step"]))
+        self._rewrite()
 
     def keep_until(self, step: int) -> None:
         """Drops what is after a step: a run that resumes there does it again."""
@@ -115,12 +133,7 @@ class History:
         if len(kept) == len(self.entries):
             return
         self.entries = kept
-        if self.path is not None:
-            lines = [
-                json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n" for entry in kept
-            ]
-            write_whole(self.path, b"".join(lines))
-            self._written, self._unwritten = sum(map(len, lines)), []
+        self._rewrite()
 
     def __len__(self) -> int:
         """How many steps were measured."""
@@ -131,9 +144,14 @@ class History:
         span = f", steps {self.steps[0]} to {self.steps[-1]}" if self.entries else ""
         return f"History({str(self.path)!r}, {len(self)} entries{span})"
 
-    def _refuse_other(self, entry: Row) -> None:
-        last = self.entries[-1]
-        if entry["step"] <= last["step"]:
+    def _rewrite(self) -> None:
+        if self.path is not None:
+            lines = [_line(entry) for entry in self.entries]
+            write_whole(self.path, b"".join(lines))
+            self._written, self._unwritten = sum(map(len, lines)), []
+
+    def _refuse_other(self, entry: Row, last: Row, *, in_order: bool = True) -> None:
+        if in_order and entry["step"] <= last["step"]:
             raise ArgumentError(
                 f"step={entry['step']} is not after the last step measured, {last['step']}; a history holds "
                 "each step once, in order"
@@ -239,6 +257,10 @@ def find_history(path: str | Path) -> Path | None:
         if candidate.is_file():
             return candidate
     return None
+
+
+def _line(entry: Row) -> bytes:
+    return json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _rows_of(entry: Row) -> Iterator[Row]:

@@ -1,0 +1,188 @@
+"""`xalign track`: the checkpoints of a run, each measured once, whatever interrupts it."""
+
+import shutil
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from tests.cli.typed import xalign
+from tests.tiny import make_model, make_tokenizer
+from xalign import load_pairs, measure
+from xalign.errors import ReportError
+from xalign.monitor.track import checkpoints_of, track
+from xalign.results.history import History
+
+STEPS = (2, 4, 10)
+PAIRS = load_pairs("bundled", ["deu_Latn", "rus_Cyrl"], n=10)
+OPTIONS = ("--languages", "deu,rus", "--n", "10", "--metrics", "nasca,margin", "--device", "cpu")
+
+
+def model_of(step):
+    return make_model("llama", seed=step)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A run's folder with three checkpoints, and one that is being written."""
+    folder = tmp_path_factory.mktemp("run")
+    for step in (*STEPS, 12):
+        place = folder / f"checkpoint-{step}"
+        model_of(step).save_pretrained(place)
+        make_tokenizer().save_pretrained(place)
+        if step != 12:
+            (place / "trainer_state.json").write_text("{}")
+    (folder / "checkpoint-best").mkdir()
+    return folder
+
+
+@pytest.fixture
+def run(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    return [
+        row
+        for step in STEPS
+        for row in measure(model_of(step), make_tokenizer(), PAIRS, ["nasca", "margin"], step=step).to_rows()
+    ]
+
+
+def test_its_rows_are_those_of_each_checkpoint_measured_by_hand(run, by_hand):
+    done = xalign("track", run, *OPTIONS)
+    assert done.exit_code == 0, done.stderr
+    assert History.load(run).to_rows() == by_hand
+    assert [line.split(":")[0] for line in done.stdout.splitlines()[:3]] == ["step 2", "step 4", "step 10"]
+    assert "emerged at" in done.stdout and "3 steps in" in done.stdout
+    again = xalign("track", run, *OPTIONS)
+    assert again.exit_code == 0
+    assert "step 2:" not in again.stdout  # none is measured twice
+    assert History.load(run).to_rows() == by_hand
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_interrupted_it_goes_on_where_it_was(run, by_hand, after):
+    loaded = []
+
+    def load(checkpoint):
+        if len(loaded) == after:
+            raise KeyboardInterrupt
+        loaded.append(checkpoint)
+        step = int(checkpoint.name.split("-")[1])
+        return model_of(step), make_tokenizer()
+
+    def go():
+        return track(lambda: checkpoints_of(run), load, run / "alignment", PAIRS, ["nasca", "margin"])
+
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    assert len(History(run / "alignment" / "history.jsonl")) == after
+    after = None
+    assert go().to_rows() == by_hand
+    assert len(loaded) == len(set(loaded)) == 3
+
+
+def test_it_completes_what_a_run_has_measured(run, by_hand):
+    """Steps between those of the callback, and before them."""
+    history = History(run / "alignment" / "history.jsonl")
+    for step in (0, 4, 6):
+        history.append(measure(model_of(step), make_tokenizer(), PAIRS, ["nasca", "margin"], step=step))
+    assert xalign("track", run, *OPTIONS).exit_code == 0
+    found = History.load(run)
+    assert found.steps == [0, 2, 4, 6, 10]
+    assert [row for row in found.to_rows() if row["step"] in STEPS] == by_hand
+
+
+def test_follow_waits_for_new_ones(run, by_hand, monkeypatch):
+    looks = []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        if len(looks) == 1:
+            (run / "checkpoint-12" / "trainer_state.json").write_text("{}")
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("xalign.monitor.track.time.sleep", sleep)
+    done = xalign("track", run, *OPTIONS, "--follow", "--poll", "7")
+    assert done.exit_code == 130
+    assert looks == [7.0] * 3
+    assert History.load(run).steps == [2, 4, 10, 12]
+
+
+def test_a_broken_checkpoint_is_said_and_left_out(run, by_hand):
+    (run / "checkpoint-4" / "model.safetensors").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match="step 4 is left out: model .* cannot be loaded"):
+        done = xalign("track", run, *OPTIONS)
+    assert done.exit_code == 0
+    assert History.load(run).steps == [2, 10]
+
+
+def test_adapters_are_checkpoints_too(tmp_path):
+    base = tmp_path / "base"
+    model_of(1).save_pretrained(base)
+    make_tokenizer().save_pretrained(base)
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base),
+        LoraConfig(target_modules=["up_proj"], init_lora_weights=False),
+    )
+    place = tmp_path / "run" / "checkpoint-5"
+    model.save_pretrained(place)
+    (place / "trainer_state.json").write_text("{}")
+    done = xalign("track", tmp_path / "run", *OPTIONS)
+    assert done.exit_code == 0, done.stderr
+    expected = measure(model.eval(), make_tokenizer(), PAIRS, ["nasca", "margin"], step=5).to_rows()
+    assert History.load(tmp_path / "run").to_rows() == expected
+
+
+def test_revisions_of_a_model(saved, by_hand, monkeypatch, tmp_path):
+    import xalign.cli.loading as loading
+
+    asked = []
+
+    def load_model(name, *, revision, **options):
+        asked.append((name, revision))
+        return model_of(int(revision.removeprefix("step"))), make_tokenizer()
+
+    monkeypatch.setattr(loading, "load_model", load_model)
+    done = xalign(
+        "track", "some/model", *OPTIONS, "--revisions", "step10,step2,step4", "--out", tmp_path / "out"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert asked == [("some/model", f"step{step}") for step in STEPS]
+    assert History.load(tmp_path / "out").to_rows() == by_hand
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "'nowhere' is no folder; give the output_dir of a run"),
+        ((".",), "holds no finished checkpoint-N"),
+        ((".", "--poll", "0"), "poll=0.0 must be above 0"),
+        (("m", "--revisions", "step1"), "--revisions needs --out"),
+        (("m", "--revisions", "main", "--out", "o"), "'main' has no step in its name, like step1000"),
+        (("m", "--revisions", "a1,b1", "--out", "o"), "'a1' and 'b1' have one step"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message):
+    done = xalign("track", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_history_of_other_pairs_is_not_mixed(run, by_hand):
+    assert xalign("track", run, *OPTIONS).exit_code == 0
+    (run / "checkpoint-12" / "trainer_state.json").write_text("{}")
+    done = xalign("track", run, "--languages", "deu,rus", "--n", "9", "--metrics", "nasca,margin")
+    assert done.exit_code == 2
+    assert "such scores make no curve" in done.stderr
+    assert History.load(run).to_rows() == by_hand
+    with pytest.raises(ReportError, match="is no folder"):
+        checkpoints_of(run / "none")

@@ -1,0 +1,92 @@
+"""Makes docs/support.md from what the matrix's tests gave.
+
+pytest tests/monitor/test_matrix.py -m "slow or not slow" --junitxml=matrix.xml
+python -m tests.monitor.support matrix.xml
+"""
+
+import re
+import sys
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.monitor.cells import FACTORS, NOT_RUN, SLOW, all_pairs, name_of
+from tests.tiny import ROOT
+
+PAGE = ROOT / "docs" / "support.md"
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
+HEAD = """# what runs with what
+
+This page is made from test results, by `python -m tests.monitor.support`; it is not edited by hand.
+
+Each cell was trained twice, with the callback measuring before the first step and after each, and without.
+Losses and final weights were equal to the bit, the run had learnt and had drawn random numbers, and both
+processes, where there were two, had the same scores. **run** means that; **not run** that no one has tried,
+or that the trainer itself does not do it here. All on CPUs: DDP and FSDP2 are two processes with gloo, FSDP2 is
+`DistributedConfig(fsdp_size=2)`. Nothing was run on a GPU.
+"""
+REFUSED = """
+## Refused, with the reason
+
+| what | why |
+|---|---|
+| DeepSpeed ZeRO-3 | not to be run here; ZeRO-1 and 2, DDP and FSDP2 keep whole weights where a layer runs |
+| FSDP1 | not to be run on CPUs; FSDP2 is its successor |
+| tensor parallelism | each process holds only its part of the neurons |
+| `nn.DataParallel` | what happens in the copies is not seen |
+| several callbacks of one name | their keys would be the same |
+"""
+
+
+def results_of(path: Path) -> dict[tuple[str, ...], str]:
+    """Cell -> `run`, or `failed`."""
+    found = {}
+    for case in ET.parse(path).iter("testcase"):
+        named = re.fullmatch(r"test_observe_only\[(.*)\]", case.get("name") or "")
+        if named:
+            passed = not any(child.tag in ("failure", "error", "skipped") for child in case)
+            found[tuple(named[1].split())] = "run" if passed else "failed"
+    return found
+
+
+def page_of(results: dict[tuple[str, ...], str]) -> str:
+    """The page."""
+    names = list(FACTORS)
+    first, last = names.index("weights"), names.index("launch")
+    trainers = FACTORS["trainer"] + SLOW["trainer"]
+    groups = defaultdict(list)
+    for cell, result in results.items():
+        groups[cell[0], cell[first], cell[last]].append(result)
+    versions = ", ".join(f"{package} {version(package).split('+')[0]}" for package in PACKAGES)
+    lines = [HEAD, f"\nWith {versions}.\n", "\n## Trainer × weights × launch\n"]
+    columns = [(weights, launch) for launch in FACTORS["launch"] for weights in FACTORS["weights"]]
+    lines.append("| | " + " | ".join(f"{weights}, {launch}" for weights, launch in columns) + " |")
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for trainer in trainers:
+        cells = []
+        for weights, launch in columns:
+            outcomes = groups.get((trainer, weights, launch), [])
+            cells.append("not run" if not outcomes else "run" if set(outcomes) == {"run"} else "**failed**")
+        lines.append(f"| {trainer} | " + " | ".join(cells) + " |")
+    lines.append("\n## Not run, because the trainers do not\n\n| what | with | why |\n|---|---|---|")
+    lines += [f"| {one} | {other} | {why} |" for (one, other), why in NOT_RUN.items()]
+    lines.append(REFUSED)
+    lines.append("\n## Every cell\n\n`make test` runs those marked ●, `make slow` the others.\n")
+    lines.append("| " + " | ".join(names) + " | |")
+    lines.append("|---" * (len(names) + 1) + "|")
+    quick = set(all_pairs())
+    order = sorted(results, key=lambda cell: (cell not in quick, trainers.index(cell[0]), cell))
+    lines += [f"| {' | '.join(cell)} | {results[cell]}{' ●' if cell in quick else ''} |" for cell in order]
+    return "\n".join(lines) + "\n"
+
+
+def cells_on(page: str) -> dict[str, str]:
+    """Cell -> result, as the page's last table has them."""
+    rows = page.split("## Every cell")[1].splitlines()
+    split = [[part.strip() for part in row.strip("|").split("|")] for row in rows if row.startswith("| ")]
+    return {name_of(parts[:-1]): parts[-1].removesuffix(" ●") for parts in split[1:]}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_of(results_of(Path(sys.argv[1]))), encoding="utf-8")
