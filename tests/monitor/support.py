@@ -23,8 +23,8 @@ This page is made from test results, by `python -m tests.monitor.support`; it is
 Each cell was trained twice, with the callback measuring before the first step and after each, and without.
 Losses and final weights were equal to the bit, the run had learnt and had drawn random numbers, and both
 processes, where there were two, had the same scores. **run** means that; **not run** that no one has tried,
-or that the trainer itself does not do it here. All on CPUs: DDP and FSDP2 are two processes with gloo, FSDP2 is
-`DistributedConfig(fsdp_size=2)`. Nothing was run on a GPU.
+or that the trainer itself does not do it here. All on CPUs: DDP and FSDP2 are two processes with gloo, FSDP2
+is `DistributedConfig(fsdp_size=2)`. Nothing was run on a GPU.
 """
 REFUSED = """
 ## Refused, with the reason

@@ -1,0 +1,155 @@
+"""What trackers are given: read back from W&B offline, trackio's own store, and TensorBoard."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.monitor.training import make_trainer
+from xalign import AlignmentCallback, load_pairs
+from xalign.monitor import trackers
+from xalign.monitor.scalars import MOST_LANGUAGES, pooled_only
+from xalign.monitor.trackers import go_offline_without_login, scores_table, worst_pairs_table
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=10)
+
+
+def trained(pairs, tracker, folder="run", **options):
+    trainer = make_trainer(report_to=tracker, folder=folder, project="xalign-test", run_name="tracked")
+    callback = AlignmentCallback(trainer, pairs, every=2, heatmap_every=2, **options)
+    trainer.add_callback(callback)
+    trainer.train()
+    return trainer, callback
+
+
+def wandb_records(folder):
+    (file,) = Path(folder).glob("wandb/offline-run-*/*.wandb")
+    command = [Path(sys.executable).parent / "wandb", "leet", "inspect", "--json", file]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return file.parent, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("log_text", [False, True])
+def test_wandb_offline(pairs, log_text, tmp_path):
+    import wandb
+
+    wandb.init(project="xalign-test", dir=tmp_path, mode="offline")  # else all go where the first one went
+    trainer, callback = trained(pairs, "wandb", log_text=log_text)
+    wandb.finish()
+    folder, records = wandb_records(tmp_path)
+    text = json.dumps(records, ensure_ascii=False)
+    rows = [record["history"]["item"] for record in records if record["type"] == "history"]
+    found = {}
+    for values in rows:
+        found.setdefault(int(values["train/global_step"]), {}).update(values)
+    assert sorted(step for step in found if "eval/nasca" in found[step]) == [0, 2, 3, 4, 6]
+    for report in callback.reports:  # steps line up with the trainer's
+        assert found[report.step]["eval/nasca_deu_Latn"] == pytest.approx(report.score("nasca", "deu_Latn"))
+    pictures = [step for step in found if any("alignment/heatmap_nasca" in key for key in found[step])]
+    assert sorted(pictures) == [0, 3, 6]  # every second measurement, and the last
+    assert len(list((folder / "files" / "media" / "images").rglob("*.png"))) == 4  # the last twice
+    tables = list((folder / "files" / "media" / "table").rglob("*.json"))
+    assert len(tables) == 1 + log_text
+    written = text + "".join(path.read_text() for path in tables)
+    sentences = [text for bitext in pairs.values() for text in (*bitext.sentences, *bitext.pivot_sentences)]
+    assert any(json.dumps(s)[1:-1] in written or s in written for s in sentences) == log_text
+
+
+def test_trackio(pairs, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    import sqlite3
+
+    import trackio  # noqa: F401
+
+    for name in ("TRACKIO_DIR", "MEDIA_DIR"):
+        for module in [module for key, module in sys.modules.items() if key.startswith("trackio")]:
+            if hasattr(module, name):
+                own = tmp_path / "trackio" / ("media" if name == "MEDIA_DIR" else "")
+                monkeypatch.setattr(module, name, own)
+    _, callback = trained(pairs, "trackio")
+    (store,) = (tmp_path / "trackio").glob("xalign-test*.db")
+    rows = sqlite3.connect(store).execute("select metrics from metrics").fetchall()
+    logged = [json.loads(row[0]) for row in rows]
+    curve = {row["train/global_step"]: row["eval/nasca"] for row in logged if "eval/nasca" in row}
+    assert curve == {report.step: report.score() for report in callback.reports}
+    pictures = [row["train/global_step"] for row in logged if "alignment/heatmap_nasca" in row]
+    assert pictures == [0, 3, 6, 6]
+    assert [row["train/global_step"] for row in logged if "alignment/last" in row] == [6]
+
+
+def test_tensorboard(pairs, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "board")
+    _, callback = trained(pairs, "tensorboard", log_text=True)
+    events = EventAccumulator("board").Reload()
+    assert [image.step for image in events.Images("alignment/heatmap_nasca")] == [0, 3, 6, 6]
+    (last,) = events.Tensors("alignment/last/text_summary")
+    shown = last.tensor_proto.string_val[0].decode()
+    assert last.step == 6
+    assert "| nasca | deu_Latn |" in shown and len(shown.splitlines()) == 4
+    (worst,) = events.Tensors("alignment/worst_pairs/text_summary")
+    assert pairs["deu_Latn"].sentences[0] in worst.tensor_proto.string_val[0].decode()
+
+
+def test_nothing_is_drawn_without_a_tracker(pairs, monkeypatch):
+    monkeypatch.setattr(trackers, "_pixels", lambda figure: pytest.fail("drawn"))
+    trained(pairs, "none")
+
+
+def test_without_matplotlib_it_is_said_once(pairs, monkeypatch):
+    from xalign.errors import MissingExtraError
+    from xalign.results.report import AlignmentReport
+
+    def missing(self, metric):
+        raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'")
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "board")
+    monkeypatch.setattr(AlignmentReport, "figure", missing)
+    with pytest.warns(UserWarning, match="no heatmaps in the trackers: figures need matplotlib") as said:
+        trained(pairs, "tensorboard")
+    assert len([one for one in said if "no heatmaps" in str(one.message)]) == 1
+
+
+def test_the_worst_pairs_are_the_worst(pairs):
+    trainer = make_trainer(evaluate=False)
+    callback = AlignmentCallback(trainer, pairs, metrics=("margin",))
+    report = callback._monitor.measurement.run(0)
+    columns, rows = worst_pairs_table(report, most=3)
+    german = [row for row in rows if row[1] == "deu_Latn"]
+    scores = report.per_pair("margin", "deu_Latn")
+    assert [row[3] for row in german] == sorted(scores)[:3]
+    place = int(np.argmin(scores))
+    assert german[0][4:] == [pairs["deu_Latn"].pivot_sentences[place], pairs["deu_Latn"].sentences[place]]
+    columns, rows = scores_table(report)
+    assert len(rows) == 2 and len(columns) == len(rows[0])
+
+
+def test_many_languages_give_way_to_a_table():
+    languages = [f"l{number:02d}_Latn" for number in range(MOST_LANGUAGES + 1)]
+    values = {"nasca": 0.5, "nasca_worst": 0.1} | {f"nasca_{code}": 0.5 for code in languages}
+    assert pooled_only(values, languages) == {"nasca": 0.5, "nasca_worst": 0.1}
+    assert pooled_only(values, languages[:-1]) == values
+
+
+def test_wandb_without_a_login_stays_on_this_machine(monkeypatch):
+    import wandb
+
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr(type(wandb.api), "api_key", property(lambda self: None))
+    said = go_offline_without_login(["wandb"])
+    assert "W&B has no login here" in said and "trackio" in said
+    import os
+
+    assert os.environ["WANDB_MODE"] == "offline"
+    assert go_offline_without_login(["wandb"]) is None  # said once
+    monkeypatch.setenv("WANDB_MODE", "")
+    assert go_offline_without_login(["tensorboard"]) is None
+    monkeypatch.setattr(type(wandb.api), "api_key", property(lambda self: "key"))
+    monkeypatch.delenv("WANDB_MODE")
+    assert go_offline_without_login(["wandb"]) is None
