@@ -45,9 +45,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Under XALIGN_REQUIRE_DATA a realdata test that skipped has failed."""
+    """Under XALIGN_REQUIRE_DATA a realdata test that skipped has failed, and so for the browser."""
     report = yield
-    if report.skipped and item.get_closest_marker("realdata") and os.environ.get("XALIGN_REQUIRE_DATA"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, and XALIGN_REQUIRE_DATA is set: {report.longrepr}"
+    for marker, needed in (("realdata", "XALIGN_REQUIRE_DATA"), ("browser", "XALIGN_REQUIRE_BROWSER")):
+        if report.skipped and item.get_closest_marker(marker) and os.environ.get(needed):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, and {needed} is set: {report.longrepr}"
     return report

@@ -15,6 +15,7 @@ from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
 from xalign.cli.experts import experts
 from xalign.cli.measure import measure
+from xalign.cli.page import page
 from xalign.cli.steer import steer
 from xalign.cli.track import track
 from xalign.errors import XAlignError
@@ -56,7 +57,7 @@ def _fail(message: str, code: int) -> None:
     raise typer.Exit(code)
 
 
-for function in (measure, compare, track, experts, steer, demo, doctor):
+for function in (measure, compare, track, page, experts, steer, demo, doctor):
     _verb(function)
 
 _debug = False

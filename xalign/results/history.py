@@ -135,6 +135,12 @@ class History:
         self.entries = kept
         self._rewrite()
 
+    def to_html(self, path: str | Path) -> Path:
+        """Writes the run as one page that opens from disk; see `xalign.report.page.write_page`."""
+        from xalign.report.page import write_page
+
+        return write_page(self, path)
+
     def __len__(self) -> int:
         """How many steps were measured."""
         return len(self.entries)
@@ -213,13 +219,14 @@ class History:
             self._written += len(line)
 
 
-def entry_of(report: "AlignmentReport") -> Row:
-    """A report's numbers as an entry of a history.
+def entry_of(report: "AlignmentReport", step: int | None = None) -> Row:
+    """A report's numbers as an entry of a history, under its own step or another.
 
     Raises:
         ArgumentError: A report without a step.
     """
-    if report.step is None:
+    step = report.step if step is None else step
+    if step is None:
         raise ArgumentError("the report has no step: measure(..., step=n)")
     by_metric: dict[str, Row] = {}
     for row in report.to_rows():
@@ -240,7 +247,7 @@ def entry_of(report: "AlignmentReport") -> Row:
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
-        "step": whole_number("step", report.step),
+        "step": whole_number("step", step),
         "model": report.provenance.get("model"),
         "revision": report.provenance.get("revision"),
         "pivot": report.pairs.pivot,

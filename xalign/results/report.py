@@ -217,6 +217,12 @@ class AlignmentReport:
 
         return heatmap(self, metric)
 
+    def to_html(self, path: str | Path) -> Path:
+        """Writes the report as one page that opens from disk; see `xalign.report.page.write_page`."""
+        from xalign.report.page import write_page
+
+        return write_page(self, path)
+
     def __repr__(self) -> str:
         """The scores in one line."""
         scores = ", ".join(f"{metric} {self.score(metric):.3f}" for metric in self.measured)

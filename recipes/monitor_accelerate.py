@@ -1,0 +1,61 @@
+"""Watches alignment in a loop under accelerate, on one process or several.
+
+    torchrun --nproc_per_node 2 recipes/monitor_accelerate.py --output_dir runs/accelerate
+
+All processes call `monitor.step`: they share the forwards, all get the report, and the first writes.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForLanguageModeling
+
+from xalign import AlignmentMonitor, load_pairs
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--output_dir", type=Path, required=True, help="where history and reports go")
+parser.add_argument("--model", default="HuggingFaceTB/SmolLM2-135M", help="path or Hub id")
+parser.add_argument("--steps", type=int, default=200)
+parser.add_argument("--every", type=int, default=50)
+parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
+arguments = parser.parse_args()
+
+accelerator = Accelerator(cpu=arguments.cpu)
+torch.manual_seed(0)
+tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+model = AutoModelForCausalLM.from_pretrained(arguments.model)
+held_out, rest = load_pairs("bundled").split(0.5, seed=0)
+data = [{"input_ids": tokenizer(line)["input_ids"]} for code in rest.texts for line in rest.texts[code]]
+loader = DataLoader(
+    data, batch_size=4, shuffle=True, collate_fn=DataCollatorForLanguageModeling(tokenizer, mlm=False)
+)
+optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
+model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+
+# The model as it was before DDP wrapped it: the weights are the same ones.
+monitor = AlignmentMonitor(
+    accelerator.unwrap_model(model),
+    tokenizer,
+    held_out,
+    every=arguments.every,
+    save_dir=arguments.output_dir / "alignment",
+)
+monitor.step(0)
+step = 0
+while step < arguments.steps:
+    for batch in loader:
+        accelerator.backward(model(**batch).loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        step += 1
+        report = monitor.step(step)
+        if report is not None:
+            accelerator.print(step, report)
+        if step == arguments.steps:
+            break
+accelerator.print("processes:", accelerator.num_processes, "rank 0 wrote", monitor.history)
+accelerator.end_training()

@@ -1,0 +1,55 @@
+"""The loops that recipes/ shows, run as their users run them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.tiny import ROOT, make_model, make_tokenizer
+from xalign import AlignmentReport, load_pairs
+from xalign.results.history import History
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    make_model("llama").save_pretrained(tmp_path / "model")
+    make_tokenizer().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def run(recipe, *arguments, processes=1):
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command += [str(ROOT / "recipes" / f"{recipe}.py"), *map(str, arguments)]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran.stdout
+
+
+def test_a_plain_loop_goes_on_where_it_stopped(model_folder, tmp_path):
+    common = ("--model", model_folder, "--every", 2, "--batch_size", 2)
+    run("monitor_plain_loop", "--output_dir", tmp_path / "whole", "--steps", 6, *common)
+    whole = History.load(tmp_path / "whole")
+    assert whole.steps == [0, 2, 4, 6]
+    run("monitor_plain_loop", "--output_dir", tmp_path / "parts", "--steps", 3, *common)
+    printed = run("monitor_plain_loop", "--output_dir", tmp_path / "parts", "--steps", 6, *common)
+    assert "4 entries, steps 0 to 6" in printed
+    assert History.load(tmp_path / "parts").to_rows() == whole.to_rows()
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_loop_under_accelerate(processes, model_folder, tmp_path):
+    printed = run(
+        "monitor_accelerate",
+        *("--output_dir", tmp_path / "out", "--model", model_folder, "--steps", 4, "--every", 2, "--cpu"),
+        processes=processes,
+    )
+    assert f"processes: {processes} rank 0 wrote" in printed
+    assert History.load(tmp_path / "out").steps == [0, 2, 4]
+    last = AlignmentReport.load(tmp_path / "out" / "alignment" / "step-00000004")
+    assert last.pairs.fingerprint == load_pairs("bundled").split(0.5, seed=0)[0].fingerprint

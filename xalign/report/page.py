@@ -1,0 +1,147 @@
+"""`report.html`: a report or a run as one page that opens from disk."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xalign.disk import writable_folder, write_whole
+from xalign.errors import ReportError
+from xalign.results.emergence import emergence
+from xalign.results.history import History, entry_of, find_history
+from xalign.results.report import AlignmentReport
+
+WORST = 5  # pairs shown per language
+
+
+def write_page(source: AlignmentReport | History | str | Path, path: str | Path) -> Path:
+    """Writes a page of a report, a history or the folder of either: one file, without network or server.
+
+    Curves with interval bands, floor and chance; when each language emerged; a layer × step map per language;
+    the worst pairs with their text, where a report of the last step is at hand; cost and provenance.
+
+    Args:
+        source: A report, a history, the folder of a saved report, or of a run that was measured.
+        path: The file, such as `report.html`; replaced where it exists.
+
+    Raises:
+        ReportError: Nothing was measured there, or the file cannot be written.
+
+    Example:
+        >>> write_page(report, "report.html").name
+        'report.html'
+    """
+    path = Path(path)
+    history, report = _sources(source)
+    if not history.entries:
+        raise ReportError(f"{source!r:.80} holds nothing that was measured")
+    if path.is_dir():
+        raise ReportError(f"path={str(path)!r} is a folder; name the file, like {path / 'report.html'}")
+    writable_folder(path.parent, ReportError)
+    text = json.dumps(_data(history, report), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    page = files("xalign.report").joinpath("page.html").read_text(encoding="utf-8")
+    # In a script, "<" could end it.
+    write_whole(path, page.replace("__DATA__", text.replace("<", "\\u003c")).encode())
+    return path
+
+
+def _sources(source: AlignmentReport | History | str | Path) -> tuple[History, AlignmentReport | None]:
+    """The history, and the report of its last step where there is one."""
+    if isinstance(source, History):
+        return source, _report_beside(source)
+    if not isinstance(source, AlignmentReport):
+        if find_history(source) is not None:
+            history = History.load(source)
+            return history, _report_beside(history)
+        source = AlignmentReport.load(source)
+    history = History()
+    history.entries.append(entry_of(source, step=source.step or 0))
+    return history, source
+
+
+def _report_beside(history: History) -> AlignmentReport | None:
+    if history.path is None or not history.entries:
+        return None
+    folder = history.path.parent / f"step-{history.steps[-1]:08d}"
+    return AlignmentReport.load(folder) if folder.is_dir() else None
+
+
+def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
+    first, last = history.entries[0], history.entries[-1]
+    steps = history.steps
+    span = (
+        f"steps {steps[0]} to {steps[-1]}, {len(steps)} measurements" if len(steps) > 1 else "one measurement"
+    )
+    counts = {numbers["n"] for found in last["metrics"].values() for numbers in found["languages"].values()}
+    pairs = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    seconds = sum(entry["cost"]["seconds"] for entry in history.entries)
+    about = {
+        "model": last["model"] or "–",
+        "revision": last["revision"] or "–",
+        "sentences": f"fingerprint {str(last['settings']['fingerprint'])[:16]}",
+        **{name: str(value) for name, value in last["settings"].items() if name != "fingerprint"},
+        "measuring took": f"{seconds:.1f} s in all, {seconds / len(steps):.2f} s each",
+        "history": str(history.path or "–"),
+    }
+    if report is not None:
+        about["versions"] = ", ".join(f"{k} {v}" for k, v in report.provenance.get("versions", {}).items())
+    return {
+        "title": f"Alignment of {_short(last['model'])} with {first['pivot']}",
+        "lead": f"{len(history.languages)} languages × {pairs} pairs, {span}.",
+        "steps": steps,
+        "metrics": {metric: _of_metric(history, metric) for metric in history.metrics},
+        "worst": {} if report is None else {m: _worst(report, m) for m in report.metrics},
+        "about": about,
+    }
+
+
+def _short(model: str | None) -> str:
+    """A model's name: a Hub id whole, of a path the last part."""
+    if not model:
+        return "a model"
+    return Path(model).name if Path(model).is_absolute() else model
+
+
+def _of_metric(history: History, metric: str) -> dict[str, Any]:
+    """One metric's numbers, in thousandths where there are many."""
+    found = [entry["metrics"][metric] for entry in history.entries]
+    emerged = {row["language"]: row for row in emergence(history, metric) if row["layer"] == "mean"}
+
+    def thousandths(values: list[float]) -> list[int]:
+        return [round(1000 * value) for value in values]
+
+    languages = {}
+    for code in history.languages:
+        series = [entry["languages"][code] for entry in found]
+        last = series[-1]
+        languages[code] = {
+            **{name: last[name] for name in ("n", "chance", "floor")},
+            **{
+                name: thousandths([numbers[key][-1] for numbers in series])
+                for name, key in (("score", "value"), ("low", "low"), ("high", "high"))
+            },
+            "layer_low": thousandths(last["low"][:-1]),
+            "layer_high": thousandths(last["high"][:-1]),
+            "values": [thousandths(numbers["value"][:-1]) for numbers in series],
+            "emergence": emerged[code],
+        }
+    return {
+        "name": metric.upper().replace("_", " "),
+        "layers": [str(layer) for layer in found[-1]["layers"][:-1]],
+        "unbounded": metric == "margin",
+        "languages": languages,
+    }
+
+
+def _worst(report: AlignmentReport, metric: str) -> dict[str, list[list[Any]]]:
+    """Per language the pairs that score lowest, with their text."""
+    found = {}
+    for code in report.languages:
+        bitext, scores = report.pairs[code], report.per_pair(metric, code)
+        places = np.argsort(scores, kind="stable")[:WORST]
+        found[code] = [
+            [bitext.ids[i], float(scores[i]), bitext.pivot_sentences[i], bitext.sentences[i]] for i in places
+        ]
+    return found
