@@ -114,7 +114,7 @@ def namespace_for(name):
         "torch": torch,
         "np": np,
     }
-    if "report." in name:
+    if any(part in name for part in ("report.", "monitor.scalars", "monitor.trackers")):
         names["report"] = xalign.measure(model, names["tokenizer"], names["pairs"], ["nasca"])
     if "AlignmentCallback" in name:
         names["trainer"] = make_trainer(evaluate=False, max_steps=4, folder="doctest")

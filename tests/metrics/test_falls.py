@@ -99,6 +99,10 @@ def test_p_by_hand():
     assert set(found) == {"a"}
     assert found["a"].p == pytest.approx(math.exp(-20) * 2 * 2 * math.pi**2 / 6)
     assert (found["a"].best, found["a"].now, found["a"].best_at, found["a"].window) == (0.4, 0.0, 0, 1)
+    rng = np.random.default_rng(0)
+    settled = np.repeat(rng.random((1, 100)).round(3), 12, axis=0)
+    settled[::2] += 1e-17  # equal but for rounding
+    assert not falls({"a": settled})
     values[1, 40:] = 1.0
     assert not falls({"a": values})  # what rose is no fall
     assert not falls({"a": values[:1]})  # nor is a first measurement

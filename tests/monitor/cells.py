@@ -56,22 +56,20 @@ SLOWLY_COMPILED = [
     "Trainer full stored 1-step float32 inductor one",
     "SFT LoRA stored 1-step float32 inductor one",
 ]
-# What the trainers themselves do not do, callback or not, on the processors that tests run on.
+# Levels that do not stand together, and why.
 NOT_RUN = {
-    ("QLoRA", "FSDP2"): "4-bit weights are not sharded",
-    ("FSDP2", "reentrant"): "FSDP2 needs non-reentrant checkpointing",
-    ("DDP", "reentrant"): "DDP itself fails with reentrant checkpointing of frozen weights",
-    ("FSDP2", "DPO"): "TRL's reference model is not sharded with it",
-    ("FSDP2", "GRPO"): "TRL's generation gathers the shards for GPUs only",
-    ("FSDP2", "Reward"): "its head is made after the shards",
+    ("QLoRA", "FSDP2"): "not tried: transformers does not shard 4-bit weights",
+    ("Reward", "FSDP2"): "not tried: its head is made after the weights are sharded",
+    ("LoRA", "reentrant", "DDP"): "DDP itself fails, callback or not: weights are marked ready twice",
+    ("QLoRA", "reentrant", "DDP"): "DDP itself fails, callback or not: weights are marked ready twice",
 }
-SHUFFLE = 18  # of many tried, one that gives the fewest cells
+SHUFFLE = 2  # of many tried, one that gives the fewest cells
 PAIRS = load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=8)
 ENGLISH = load_pairs("bundled")["deu_Latn"].pivot_sentences
 
 
 def is_run(cell):
-    return not any(pair in NOT_RUN or pair[::-1] in NOT_RUN for pair in itertools.combinations(cell, 2))
+    return not any(set(levels) <= set(cell) for levels in NOT_RUN)
 
 
 def _pairs(cell):

@@ -22,9 +22,9 @@ This page is made from test results, by `python -m tests.monitor.support`; it is
 
 Each cell was trained twice, with the callback measuring before the first step and after each, and without.
 Losses and final weights were equal to the bit, the run had learnt and had drawn random numbers, and both
-processes, where there were two, had the same scores. **run** means that; **not run** that no one has tried,
-or that the trainer itself does not do it here. All on CPUs: DDP and FSDP2 are two processes with gloo, FSDP2
-is `DistributedConfig(fsdp_size=2)`. Nothing was run on a GPU.
+processes, where there were two, had the same scores: that is what **run** means. **not run** is explained
+below. All on CPUs: DDP and FSDP2 are two processes with gloo, FSDP2 is `DistributedConfig(fsdp_size=2)`.
+Nothing was run on a GPU.
 """
 REFUSED = """
 ## Refused, with the reason
@@ -69,8 +69,8 @@ def page_of(results: dict[tuple[str, ...], str]) -> str:
             outcomes = groups.get((trainer, weights, launch), [])
             cells.append("not run" if not outcomes else "run" if set(outcomes) == {"run"} else "**failed**")
         lines.append(f"| {trainer} | " + " | ".join(cells) + " |")
-    lines.append("\n## Not run, because the trainers do not\n\n| what | with | why |\n|---|---|---|")
-    lines += [f"| {one} | {other} | {why} |" for (one, other), why in NOT_RUN.items()]
+    lines.append("\n## Not run, and why\n\n| together | why |\n|---|---|")
+    lines += [f"| {', '.join(levels)} | {why} |" for levels, why in NOT_RUN.items()]
     lines.append(REFUSED)
     lines.append("\n## Every cell\n\n`make test` runs those marked ●, `make slow` the others.\n")
     lines.append("| " + " | ".join(names) + " | |")

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 WINDOWS = (1, 3)
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def falls(
 
     Example:
         >>> good, bad = np.full((5, 100), 0.9), np.full((1, 100), 0.4)
-        >>> round(falls({"deu_Latn": np.concatenate([good, bad])})["deu_Latn"].now, 3)
-        0.4
+        >>> list(falls({"deu_Latn": np.concatenate([good, bad]), "rus_Cyrl": np.full((6, 100), 0.5)}))
+        ['deu_Latn']
         >>> falls({"deu_Latn": good})
         {}
     """
@@ -78,11 +79,13 @@ def falls(
 
 def _fall(values: Float[np.ndarray, "measurement pair"], window: int) -> Fall:
     """The last mean over a window against the best that shares no measurement with it."""
-    sums = np.cumsum(np.concatenate([np.zeros((1, values.shape[1])), values]), axis=0)
-    means = (sums[window:] - sums[:-window]) / window
+    means = np.lib.stride_tricks.sliding_window_view(values, window, axis=0).mean(axis=-1)
     now, earlier = means[-1], means[: len(means) - window]
     best = int(earlier.mean(axis=1).argmax())
     differences = earlier[best] - now
+    differences[np.abs(differences) < ROUNDING] = (
+        0.0  # or equal scores, added up in another order, would fall
+    )
     total, squares = float(differences.sum()), float((differences**2).sum())
     chance = math.exp(-(total**2) / (2 * squares)) if total > 0 else 1.0
     return Fall(

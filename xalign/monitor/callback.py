@@ -78,12 +78,12 @@ class AlignmentCallback(TrainerCallback):
         ReportError: The folder cannot be written, or holds a history that cannot be continued.
 
     Example:
-        >>> callback = AlignmentCallback(trainer, "bundled", every=2)
+        >>> callback = AlignmentCallback(trainer, "bundled", every=3)
         xalign: one measurement is 4 languages × 200 pairs with eng_Latn, ... tokens in ... forwards
         >>> trainer.add_callback(callback)
         >>> _ = trainer.train()
         >>> [report.step for report in callback.reports]
-        [0, 2, 4]
+        [0, 3, 4]
     """
 
     def __init__(

@@ -64,10 +64,10 @@ class AlignmentMonitor:
 
     Example:
         >>> monitor = AlignmentMonitor(model, tokenizer, pairs, every=100)
-        >>> for step in range(201):
+        >>> for step in range(101):
         ...     _ = monitor.step(step)  # after the training step
         >>> [report.step for report in monitor.reports]
-        [0, 100, 200]
+        [0, 100]
     """
 
     def __init__(
