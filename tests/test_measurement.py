@@ -1,6 +1,7 @@
 """measure: from text to report, on tiny models."""
 
 import copy
+import functools
 import gc
 import math
 import weakref
@@ -355,3 +356,48 @@ def test_a_head_that_needs_a_pad_token_is_found_by_the_probe(tokenizer, pairs):
     model.config.pad_token_id = None
     with pytest.raises(ValueError, match="no padding token"):
         Measurement(model, tokenizer, pairs).probe()
+
+
+def test_models_split_so_that_states_are_hidden_are_refused():
+    model, tokenizer, pairs = make_model("llama"), make_tokenizer(), load_pairs("bundled", ["deu_Latn"], n=4)
+    measurement = Measurement(model, tokenizer, pairs, ["nasca"])
+    model.lm_head.weight.ds_id = 0  # as DeepSpeed marks what it has split, here after it was built
+    for attempt in (measurement.run, lambda: measure(model, tokenizer, pairs, ["nasca"])):
+        with pytest.raises(ModelError, match="DeepSpeed ZeRO-3 is not supported"):
+            attempt()
+    del model.lm_head.weight.ds_id
+    model._tp_size = 2
+    with pytest.raises(
+        ModelError, match="tensor parallelism is not supported: each process holds only its part"
+    ):
+        measure(model, tokenizer, pairs, ["nasca"])
+    with pytest.raises(ModelError, match="nn.DataParallel copies the model"):
+        measure(torch.nn.DataParallel(make_model("llama")), tokenizer, pairs, ["nasca"])
+
+
+def test_out_of_memory_halves_the_batch_and_changes_no_score():
+    pairs = load_pairs("bundled", ["deu_Latn"], n=12)
+    model, tokenizer = make_model("llama"), make_tokenizer()
+    expected = measure(model, tokenizer, pairs, ["nasca", "margin"])
+    forward, sizes = model.forward, []
+
+    @functools.wraps(forward)
+    def small(*args, **kwargs):
+        sizes.append(kwargs["input_ids"].numel())
+        if sizes[-1] > 200:
+            raise torch.OutOfMemoryError("simulated")
+        return forward(*args, **kwargs)
+
+    model.forward = small
+    with pytest.warns(UserWarning, match=r"out of memory with \d+ sentences of \d+ tokens .* run in halves"):
+        found = measure(model, tokenizer, pairs, ["nasca", "margin"])
+    assert max(sizes) > 200 > min(sizes)
+    assert found.score("nasca") == expected.score("nasca")
+    assert found.score("margin") == pytest.approx(expected.score("margin"), abs=1e-6)
+    sizes.clear()
+    with pytest.raises(ModelError, match=r"out of memory with 1 sentence\(s\) of \d+ tokens in one forward"):
+        model.forward = functools.wraps(forward)(
+            lambda **kwargs: (_ for _ in ()).throw(torch.OutOfMemoryError())
+        )
+        with pytest.warns(UserWarning, match="run in halves"):
+            measure(model, tokenizer, pairs, ["nasca"])

@@ -263,6 +263,11 @@ class Measurement:
                 stacklevel=3,
             )
 
+    @property
+    def unknown_shares(self) -> dict[str, float]:
+        """Language, the pivot too -> the share of its tokens that the tokenizer does not know."""
+        return {code: stats.unknown_share for code, stats in self._stats.items()}
+
     def probe(self) -> None:
         """Runs one short sentence, to find out now whether every site is there and fires."""
         batch = min(
@@ -290,7 +295,8 @@ class Measurement:
         values: dict[str, dict[str, Tensor]] = {row: {} for row in self._rows()}
         zeros: list[str] = []
         peak = 0
-        with tqdm(total=self.forwards, desc="measuring", unit="forward", disable=not self._progress) as bar:
+        own = sum(-(-len(side.batches) // self._ranks.count) for side in self._runs())
+        with tqdm(total=own, desc="measuring", unit="forward", disable=not self._progress) as bar:
             for language, pivot_states, states in self._read_languages(list(users), bar):
                 peak = max(peak, sum(state.nbytes for state in (*pivot_states.values(), *states.values())))
                 layers: dict[str, list[Tensor]] = defaultdict(list)

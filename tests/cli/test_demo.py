@@ -1,7 +1,6 @@
 """`xalign demo`, on few steps: what it writes, what it says, and how it ends."""
 
 import functools
-import json
 
 import pytest
 from PIL import Image
@@ -14,6 +13,7 @@ from xalign.babel.pretrain import make_trainer
 from xalign.babel.write import write_pairs
 from xalign.cli.app import app
 from xalign.cli.live import LiveTable
+from xalign.results.history import History
 
 
 @pytest.fixture
@@ -29,16 +29,16 @@ def run(*arguments, **options):
 
 
 def rows(folder):
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return History.load(folder).to_rows()
 
 
 def test_what_it_writes_and_says(few_steps, tmp_path):
     done = run("emergence", "--out", "shown")
     assert done.exit_code == 0, done.output
     history = rows(tmp_path / "shown")
-    assert {row["schema_version"] for row in history} == {1}
     assert sorted({row["step"] for row in history}) == list(range(0, 41, 2))
     assert {row["layer"] for row in history} == {0, 1, 2, 3, 4, 5, "mean"}
+    assert "layers × steps" in (tmp_path / "shown" / "report.html").read_text().lower()
     with Image.open(tmp_path / "shown" / "emergence.png") as picture:
         assert picture.width > 1500
     said = " ".join(done.stdout.split())

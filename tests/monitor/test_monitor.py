@@ -3,7 +3,7 @@ import torch
 
 from tests.model.test_visit import count_hooks
 from tests.tiny import make_model, make_tokenizer
-from xalign import AlignmentMonitor, AlignmentReport, load_pairs
+from xalign import AlignmentMonitor, AlignmentReport, ParallelPairs, load_pairs
 from xalign.errors import ArgumentError, ReportError, XAlignError
 
 
@@ -52,3 +52,20 @@ def test_bad_input(pairs, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ReportError, match="cannot be written"):
         AlignmentMonitor(model, tokenizer, pairs, save_dir=tmp_path / "file")
+
+
+def test_a_language_that_the_tokenizer_does_not_know_is_warned_about():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(
+        models.WordLevel({"<pad>": 0, "<unk>": 4, "good": 1, "morning": 2, "night": 3}, unk_token="<unk>")
+    )
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", pad_token="<pad>")
+    texts = {"eng_Latn": ["good morning", "good night"], "deu_Latn": ["guten Morgen", "gute Nacht good"]}
+    with pytest.warns(
+        UserWarning, match="unknown to this tokenizer: deu_Latn 80%; their curves say"
+    ) as warned:
+        AlignmentMonitor(make_model("llama"), tokenizer, ParallelPairs(texts=texts))
+    assert not any("eng_Latn" in str(one.message) for one in warned)

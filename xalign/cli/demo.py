@@ -1,6 +1,5 @@
 """`xalign demo`: alignment emerges in one small model, and is put into another."""
 
-import json
 import tempfile
 import time
 from importlib.util import find_spec
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
 
 STEPS, QUICK_STEPS = 2500, 300
-SCHEMA_VERSION = 1
 
 
 def demo(
@@ -70,6 +68,7 @@ def _emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
     from xalign.cli.live import LiveTable
     from xalign.monitor.callback import AlignmentCallback
     from xalign.report.emergence import emergence_figure
+    from xalign.results.history import NAME, History
 
     started = time.process_time()
     steps = QUICK_STEPS if quick else STEPS
@@ -101,11 +100,16 @@ def _emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
         reports, losses, references={"unaligned twin, at its end": _mean(theirs["nasca"])}
     )
     figure.savefig(out / "emergence.png")
-    rows = [{"schema_version": SCHEMA_VERSION, **row} for report in reports for row in report.to_rows()]
-    (out / "history.jsonl").write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    (out / NAME).unlink(missing_ok=True)
+    history = History(out / NAME)
+    for report in reports:
+        history.append(report)
+    history.to_html(out / "report.html")
+    console.print(
+        f"\nwrote {out / 'emergence.png'}, {out / NAME}, and {out / 'report.html'}, which opens in a browser",
+        markup=False,
+        soft_wrap=True,
     )
-    console.print(f"\nwrote {out / 'emergence.png'} and {out / 'history.jsonl'}", markup=False)
     console.print(f"{(time.process_time() - started) / 60:.1f} CPU-minutes\n")
     transfers = {name: babel_facts(name)["figures"]["transfer"] for name in ("aligned", "unaligned")}
     for sentence in what_one_sees(reports, ours, theirs, transfers):

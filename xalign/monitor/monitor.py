@@ -21,6 +21,7 @@ from xalign.results.history import NAME, History
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
 
+MOST_UNKNOWN = 0.5  # share of tokens
 OnRegression = Literal["warn", "ignore"] | Callable[[str, str, Fall], object]
 
 
@@ -95,6 +96,17 @@ class AlignmentMonitor:
         self._on_regression = on_regression
         self.name = checked_name(name)
         self.measurement = Measurement(model, tokenizer, pairs, metrics, distributed=True, **options)
+        unknown = {
+            code: share for code, share in self.measurement.unknown_shares.items() if share > MOST_UNKNOWN
+        }
+        if unknown:
+            shares = ", ".join(f"{code} {share:.0%}" for code, share in unknown.items())
+            warnings.warn(
+                f"most tokens of some languages are unknown to this tokenizer: {shares}; their curves say "
+                "nothing",
+                UserWarning,
+                stacklevel=2,
+            )
         self.save_dir: Path | None = None
         if save_dir is not None and self.is_first_process:
             self.save_dir = check_folder(save_dir)
