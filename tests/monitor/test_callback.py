@@ -536,6 +536,23 @@ def test_keep_best_without_evaluations(every_checkpoint, pairs):
     assert saved["best_global_step"] == 8
 
 
+def test_keep_best_names_no_checkpoint_that_was_not_saved(pairs):
+    """Stopped between two cadences, the run's last measurement is its best, and nothing saves it."""
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 5
+
+    trainer = make_trainer(evaluate=False, max_steps=12)
+    callback = attach(trainer, pairs, every=2, keep_best="nasca")
+    trainer.add_callback(Stop())
+    script(callback, "nasca", [0.1, 0.2, 0.3, 0.9])
+    trainer.train()
+    assert [report.step for report in callback.reports] == [0, 2, 4, 5]
+    assert trainer.state.best_model_checkpoint == str(Path("run/checkpoint-4"))
+    assert Path("run/checkpoint-4").is_dir()
+
+
 def test_keep_best_observes_only(pairs):
     plain = make_trainer(evaluate=False, folder="plain")
     plain.train()

@@ -5,6 +5,7 @@ from tests.model.test_visit import count_hooks
 from tests.tiny import make_model, make_tokenizer
 from xalign import AlignmentMonitor, AlignmentReport, ParallelPairs, load_pairs
 from xalign.errors import ArgumentError, ReportError, XAlignError
+from xalign.results.history import History
 
 
 @pytest.fixture
@@ -39,6 +40,103 @@ def test_never_twice_at_one_step(pairs):
     assert monitor.step(3) is not None
     assert monitor.step(3) is None
     assert monitor.step(4) is not None
+
+
+def test_a_loop_that_resumes(pairs, tmp_path):
+    """Goes on in the same history, replaces what was done twice, and refuses other pairs before the work."""
+    model, tokenizer = make_model("gpt2"), make_tokenizer()
+
+    def monitor(of=pairs):
+        return AlignmentMonitor(model, tokenizer, of, every=2, save_dir=tmp_path / "alignment")
+
+    first = monitor()
+    for step in range(7):
+        first.step(step)
+    assert first.history.steps == [0, 2, 4, 6]
+    second = monitor()
+    for step in range(4, 9):
+        second.step(step)
+    assert History.load(tmp_path).steps == [0, 2, 4, 6, 8]
+    with pytest.raises(ReportError, match="was measured on other sentences than these"):
+        monitor(load_pairs("bundled", ["deu_Latn"], n=9)).step(10)
+    assert History.load(tmp_path).steps == [0, 2, 4, 6, 8]
+    with pytest.warns(UserWarning, match="held the measurements of an earlier run"):
+        monitor().step(0)
+    assert History.load(tmp_path).steps == [0]
+    assert History.load(tmp_path / "alignment" / "earlier-1").steps == [0, 2, 4, 6, 8]
+
+
+def test_a_full_disk_does_not_end_a_run(pairs, tmp_path, monkeypatch):
+    monitor = AlignmentMonitor(make_model("gpt2"), make_tokenizer(), pairs, save_dir=tmp_path / "alignment")
+    monitor.step(0)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(History, "_write", full)
+    monkeypatch.setattr("xalign.results.saved.write_whole", full)
+    with pytest.warns(UserWarning, match="cannot be written .*No space left.*training goes on") as said:
+        monitor.step(1)
+        monitor.step(2)
+    assert len(said) == 1
+    assert [report.step for report in monitor.reports] == [0, 1, 2]
+    monkeypatch.undo()
+    monitor.step(3)
+    assert History.load(tmp_path).steps == [0, 1, 2, 3]
+
+
+def test_a_fall_is_told_of_once(pairs):
+    told = []
+    monitor = AlignmentMonitor(
+        make_model("gpt2"),
+        make_tokenizer(),
+        load_pairs("bundled", ["deu_Latn", "rus_Cyrl"], n=60),
+        on_regression=lambda *fall: told.append(fall),
+    )
+    run = monitor.measurement.run
+
+    def scripted(step):
+        """Russian scores 1 for five steps and 0 afterwards, until it is well again at step 9."""
+        report = run(step)
+        report.metrics["nasca"].values["rus_Cyrl"][:] = step < 5 or step >= 9
+        return report
+
+    monitor.measurement.run = scripted
+    for step in range(12):
+        monitor.step(step)
+    assert [(metric, language) for metric, language, _ in told] == [("nasca", "rus_Cyrl")]
+    assert [(step, language) for step, _, language, _ in monitor.falls] == [(5, "rus_Cyrl")]
+    fall = told[0][2]
+    assert (fall.best, fall.now, fall.window) == (1.0, 0.0, 1) and fall.p < 1e-6
+
+
+def test_a_fall_is_warned_about(pairs):
+    monitor = AlignmentMonitor(
+        make_model("gpt2"), make_tokenizer(), load_pairs("bundled", ["deu_Latn"], n=60)
+    )
+    run = monitor.measurement.run
+
+    def scripted(step):
+        report = run(step)
+        report.metrics["nasca"].values["deu_Latn"][:] = step < 2
+        return report
+
+    monitor.measurement.run = scripted
+    monitor.step(0)
+    monitor.step(1)
+    with pytest.warns(
+        UserWarning, match=r"nasca of deu_Latn fell from 1.000, its best so far, to 0.000 at step 2"
+    ):
+        monitor.step(2)
+    quiet = AlignmentMonitor(
+        make_model("gpt2"),
+        make_tokenizer(),
+        load_pairs("bundled", ["deu_Latn"], n=60),
+        on_regression="ignore",
+    )
+    quiet.measurement.run = scripted
+    for step in range(4):
+        quiet.step(step)
 
 
 def test_bad_input(pairs, tmp_path):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -51,7 +51,7 @@ def falls(
         level: The chance of any false alarm in the whole run.
 
     Returns:
-        Language -> its fall, for those whose p is at most `level`; of two windows the one with the smaller p.
+        Language -> its fall, for those whose p is at most `level`, over the shorter window that suffices.
 
     Reference:
         Hoeffding (1963), theorem 2, for the bound under random signs; Bonferroni for the rest.
@@ -66,14 +66,11 @@ def falls(
     found: dict[str, Fall] = {}
     for language, values in series.items():
         t = len(values)
-        tested = [_fall(values, window) for window in WINDOWS if t >= 2 * window]
-        if not tested:
-            continue
-        most = min(tested, key=lambda fall: fall.p)
         times = len(series) * len(WINDOWS) * math.pi**2 * (t - 1) ** 2 / 6
-        p = min(1.0, most.p * times)
-        if p <= level:
-            found[language] = Fall(most.best, most.best_at, most.now, most.window, p)
+        tested = [_fall(values, window) for window in WINDOWS if t >= 2 * window]
+        significant = [fall for fall in tested if fall.p * times <= level]
+        if significant:
+            found[language] = replace(significant[0], p=significant[0].p * times)
     return found
 
 

@@ -150,7 +150,7 @@ class AlignmentCallback(TrainerCallback):
         self._trackers = Trackers(trainer.callback_handler.callbacks)
         self._key = f"alignment-{name}" if name else "alignment"
         self.report: AlignmentReport | None = None
-        self._training = False
+        self._training = self._can_save = False
         self._values: dict[str, float] = {}
         self._measured: tuple[int, int] | None = None
         self._resumed_at: int | None = None
@@ -185,7 +185,7 @@ class AlignmentCallback(TrainerCallback):
         self._refuse_the_same()
         step = state.global_step
         is_measured = self._monitor.begin(step, measured=step > 0)
-        self._training = True
+        self._training = self._can_save = True
         self._resumed_at = step if is_measured else None
         self._measured = None
 
@@ -219,6 +219,7 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Measures where a run was stopped, unless the weights are no longer those of its last step."""
         best_loaded = args.load_best_model_at_end and state.best_model_checkpoint is not None
+        self._can_save = False
         if self._at_end and not best_loaded:
             self._measure_and_log(state, control)
         self._training = False
@@ -322,7 +323,7 @@ class AlignmentCallback(TrainerCallback):
         self._measured = self._moment(state)
         self._values = {f"eval_{key}": value for key, value in values.items()}
         if is_of_the_run:
-            if self._keep_best is not None and step > 0:
+            if self._keep_best is not None and self._can_save and step > 0:
                 self._keep_best.consider(self._values, state, control)
             if self._heatmap_every and (len(self.reports) - 1) % self._heatmap_every == 0:
                 self._log_heatmaps(self.report, step)

@@ -158,6 +158,7 @@ class AlignmentMonitor:
             self._set_aside()
         else:
             self.history.keep_until(n if measured else n - 1)
+            self.history.check_pairs(self.measurement.pairs.fingerprint)
             self._recall()
         return self._ranks.from_first(n in self.history.steps)
 

@@ -93,6 +93,18 @@ class History:
         """The rows of all entries, with the keys of `AlignmentReport.to_rows`."""
         return [row for entry in self.entries for row in _rows_of(entry)]
 
+    def check_pairs(self, fingerprint: str) -> None:
+        """An error where what it holds was measured on other sentences.
+
+        Raises:
+            ReportError: Other sentences.
+        """
+        if self.entries and self.entries[-1]["settings"]["fingerprint"] != fingerprint:
+            raise ReportError(
+                f"{self.path} was measured on other sentences than these; measure on the same, or into "
+                "another folder"
+            )
+
     def append(self, report: "AlignmentReport") -> None:
         """Adds a report's numbers, in the file too.
 
