@@ -1,6 +1,9 @@
 """`xalign track`: the checkpoints of a run, each measured once, whatever interrupts it."""
 
+import copy
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from tests.cli.typed import xalign
 from tests.tiny import make_model, make_tokenizer
 from xalign import load_pairs, measure
+from xalign.babel import load_babel, write_pairs
 from xalign.errors import ReportError
 from xalign.monitor.track import checkpoints_of, track
 from xalign.results.history import History
@@ -186,3 +190,37 @@ def test_a_history_of_other_pairs_is_not_mixed(run, by_hand):
     assert History.load(run).to_rows() == by_hand
     with pytest.raises(ReportError, match="is no folder"):
         checkpoints_of(run / "none")
+
+
+def test_killed_over_babels_checkpoints_it_measures_none_twice(tmp_path):
+    """Its rows are those of each measured by hand, whatever was killed in the middle."""
+    pairs = write_pairs(30, seed=0, split="held_out")
+    codes = [pairs.pivot, *pairs.languages]
+    lines = ["\t".join(codes)] + [
+        "\t".join(row) for row in zip(*(pairs.texts[c] for c in codes), strict=True)
+    ]
+    (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (aligned, tokenizer), (unaligned, _) = load_babel("aligned"), load_babel("unaligned")
+    expected = []
+    for step, share in ((100, 0.0), (200, 0.6), (300, 1.0)):
+        model, other = copy.deepcopy(unaligned), dict(aligned.named_parameters())
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.lerp_(other[name], share)
+        place = tmp_path / "run" / f"checkpoint-{step}"
+        model.save_pretrained(place)
+        tokenizer.save_pretrained(place)
+        (place / "trainer_state.json").write_text("{}")
+        options = {"template": "{text} <sep>", "template_pooled": True}
+        expected += measure(model, tokenizer, pairs, ["nasca"], step=step, **options).to_rows()
+    command = [sys.executable, "-u", "-c", "from xalign.cli import main; main()", "track", tmp_path / "run"]
+    command += ["--pairs", tmp_path / "pairs.tsv", "--template", "{text} <sep>", "--template-pooled"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout.readline().startswith("step 100")
+        killed.kill()
+    before = (tmp_path / "run" / "alignment" / "history.jsonl").read_bytes()
+    again = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=200)
+    assert again.returncode == 0, again.stderr
+    assert "step 100" not in again.stdout and "step 300" in again.stdout
+    assert (tmp_path / "run" / "alignment" / "history.jsonl").read_bytes().startswith(before)
+    assert History.load(tmp_path / "run").to_rows() == expected

@@ -553,6 +553,21 @@ def test_keep_best_names_no_checkpoint_that_was_not_saved(pairs):
     assert Path("run/checkpoint-4").is_dir()
 
 
+def test_keep_best_spares_what_the_trainer_saved_too(pairs):
+    """A checkpoint that the trainer saves again at the end of its epoch is the trainer's."""
+    trainer = make_trainer(
+        evaluate=False,
+        max_steps=-1,
+        num_train_epochs=3,
+        per_device_train_batch_size=16,
+        save_strategy="epoch",
+    )
+    callback = attach(trainer, pairs, every=2, keep_best="nasca")
+    script(callback, "nasca", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    trainer.train()  # epochs end at 4, 8 and 12, and each measurement is the best so far
+    assert {path.name for path in Path("run").glob("checkpoint-*")} == {f"checkpoint-{n}" for n in (4, 8, 12)}
+
+
 def test_keep_best_observes_only(pairs):
     plain = make_trainer(evaluate=False, folder="plain")
     plain.train()

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from tests.model.test_visit import count_hooks
 from tests.tiny import make_model, make_tokenizer
-from xalign import AlignmentMonitor, AlignmentReport, ParallelPairs, load_pairs
+from xalign import AlignmentMonitor, AlignmentReport, ParallelPairs, load_pairs, measure
 from xalign.errors import ArgumentError, ReportError, XAlignError
 from xalign.results.history import History
 
@@ -64,6 +65,32 @@ def test_a_loop_that_resumes(pairs, tmp_path):
         monitor().step(0)
     assert History.load(tmp_path).steps == [0]
     assert History.load(tmp_path / "alignment" / "earlier-1").steps == [0, 2, 4, 6, 8]
+
+
+def test_steps_do_not_go_back(pairs):
+    monitor = AlignmentMonitor(make_model("gpt2"), make_tokenizer(), pairs)
+    for step in range(3):
+        monitor.step(step)
+    with pytest.raises(ArgumentError, match="n=0 is before step 2, the last one measured"):
+        monitor.step(0)  # as where a loop counts anew in each epoch
+    assert monitor.history.steps == [0, 1, 2]
+
+
+def test_the_adapter_learns_as_before(pairs):
+    """Comparing with the base model leaves what is frozen frozen."""
+    adapter = LoraConfig(r=4, target_modules=["down_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    model = get_peft_model(make_model("llama"), adapter)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_B" in name)
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    monitor = AlignmentMonitor(model, make_tokenizer(), pairs, metrics=("margin",))
+    monitor.step(0)
+    assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == before
+    assert monitor.base.score("margin") == measure(
+        make_model("llama"), make_tokenizer(), pairs, ["margin"]
+    ).score("margin")
+    difference = monitor.reports[0].score("margin") - monitor.base.score("margin")
+    assert monitor.scalars["margin_over_base"] == difference != 0
 
 
 def test_a_full_disk_does_not_end_a_run(pairs, tmp_path, monkeypatch):

@@ -146,3 +146,17 @@ def test_a_full_disk_loses_nothing(reports, path, monkeypatch):
 def test_nothing_there(tmp_path):
     with pytest.raises(ReportError, match=r"holds no history.jsonl; give the file, or the folder of a run"):
         History.load(tmp_path)
+
+
+def test_two_processes_write_one_file(reports, path):
+    """What another has added since is taken up, in the order of steps; a file that was removed comes back."""
+    path.unlink()
+    ours, theirs = History(path), History(path)
+    ours.append(reports[0])
+    theirs.append(reports[1])
+    ours.append(reports[2])
+    expected = [row for report in reports for row in report.to_rows()]
+    assert History(path).to_rows() == ours.to_rows() == expected
+    path.unlink()
+    ours.keep_until(20)
+    assert History(path).to_rows() == expected

@@ -110,12 +110,12 @@ def track(
 
 
 def _steps_of(revisions: list[str]) -> dict[int, str]:
-    """Step -> revision, from the last number in its name."""
+    """Step -> revision, from the number behind "step" in its name, or the last one."""
     from xalign.errors import ArgumentError
 
     found: dict[int, str] = {}
     for revision in revisions:
-        numbers = re.findall(r"\d+", revision)
+        numbers = re.findall(r"step[-_]?(\d+)", revision) or re.findall(r"\d+", revision)
         if not numbers:
             raise ArgumentError(f"revisions: {revision!r} has no step in its name, like step1000")
         if int(numbers[-1]) in found:

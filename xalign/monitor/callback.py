@@ -28,6 +28,9 @@ from xalign.results.history import History
 from xalign.results.report import AlignmentReport
 from xalign.scores import METRICS
 
+# Evaluations of others have keys that begin like these: only a selection by our own is ours to judge.
+SHARED_NAMES = ("retrieval", "margin")
+
 
 class AlignmentCallback(TrainerCallback):
     """Measures alignment while a `Trainer` or one of TRL's trainers trains, and observes only.
@@ -141,7 +144,7 @@ class AlignmentCallback(TrainerCallback):
         check_selection(
             trainer.args,
             keys if at_evaluate else (),
-            [f"{name}_{metric}" if name else metric for metric in METRICS],
+            [f"{name}_{metric}" if name else metric for metric in METRICS if metric not in SHARED_NAMES],
             f"with these metrics, pairs and at_evaluate={at_evaluate}",
         )
         self._keep_best = None if keep_best is None else KeepBest(keep_best, trainer.args, keys)

@@ -22,6 +22,7 @@ from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
 
 MOST_UNKNOWN = 0.5  # share of tokens
+LEVEL = 0.05  # the chance of any false alarm in a run
 OnRegression = Literal["warn", "ignore"] | Callable[[str, str, Fall], object]
 
 
@@ -108,10 +109,11 @@ class AlignmentMonitor:
                 stacklevel=2,
             )
         self.save_dir: Path | None = None
-        if save_dir is not None and self.is_first_process:
-            self.save_dir = check_folder(save_dir)
+        with self._ranks.failing_together():
+            if save_dir is not None and self.is_first_process:
+                self.save_dir = check_folder(save_dir)
+            self.history = History(None if self.save_dir is None else self.save_dir / NAME)
         self._save_reports = save_reports
-        self.history = History(None if self.save_dir is None else self.save_dir / NAME)
         self.reports: list[AlignmentReport] = []
         self.base: AlignmentReport | None = None
         self.falls: list[tuple[int, str, str, Fall]] = []
@@ -154,12 +156,13 @@ class AlignmentMonitor:
         self._begun = True
         self.cadence.begin(n)
         self.reports, self._series, self._fallen = [], {}, set()
-        if n == 0 and not measured:
-            self._set_aside()
-        else:
-            self.history.keep_until(n if measured else n - 1)
-            self.history.check_pairs(self.measurement.pairs.fingerprint)
-            self._recall()
+        with self._ranks.failing_together():
+            if n == 0 and not measured:
+                self._set_aside()
+            else:
+                self.history.check_pairs(self.measurement.pairs.fingerprint)
+                self.history.keep_until(n if measured else n - 1)
+                self._recall()
         return self._ranks.from_first(n in self.history.steps)
 
     def measure(self, n: int) -> AlignmentReport:
@@ -167,19 +170,37 @@ class AlignmentMonitor:
         n = whole_number("n", n)
         if not self._begun:
             self.begin(n)
+        last = self.reports[-1].step if self.reports else None
+        if last is not None and n < last:
+            raise ArgumentError(
+                f"n={n} is before step {last}, the last one measured: count steps over the whole run"
+            )
         report = self.measurement.run(n)
+        seconds = report.cost.seconds
         if self.base is None and _has_adapter(self.measurement.model):
-            with cast(Any, self.measurement.model).disable_adapter():
-                self.base = self.measurement.run()
-        self.cadence.measured(n, report.cost.seconds)
+            self.base = self._without_adapter()
+            seconds += self.base.cost.seconds
+        self.cadence.measured(n, seconds)
         self.reports = [*(earlier for earlier in self.reports if (earlier.step or 0) < n), report]
-        if self.is_first_process:
-            self._keep(report)
-            self._watch(report)
-            advice = self.cadence.advice(n)
-            if advice:
-                print(advice)  # noqa: T201
+        with self._ranks.failing_together():
+            if self.is_first_process:
+                self._keep(report)
+                self._watch(report)
+                advice = self.cadence.advice(n)
+                if advice:
+                    print(advice)  # noqa: T201
         return report
+
+    def _without_adapter(self) -> AlignmentReport:
+        """The report of the base model. Switching an adapter on again makes all of it learn: undone."""
+        model = cast(Any, self.measurement.model)
+        learns = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        try:
+            with model.disable_adapter():
+                return self.measurement.run()
+        finally:
+            for parameter, was in learns:
+                parameter.requires_grad_(was)
 
     @property
     def scalars(self) -> dict[str, float]:
@@ -287,7 +308,8 @@ class AlignmentMonitor:
             return
         self._add_to_series(report)
         for metric, series in self._series.items():
-            found = falls({language: np.array(values) for language, values in series.items()})
+            level = LEVEL / len(self._series)  # one alarm of any metric is one too many
+            found = falls({code: np.array(values) for code, values in series.items()}, level=level)
             for language, fall in found.items():
                 if (metric, language) not in self._fallen:
                     self._tell(report, metric, language, fall)
@@ -303,7 +325,7 @@ class AlignmentMonitor:
         over = "" if fall.window == 1 else f" (means of {fall.window} measurements)"
         warnings.warn(
             f"{metric} of {language} fell from {fall.best:.3f}, its best so far, to {fall.now:.3f} at step "
-            f"{report.step}{over}; p = {fall.p:.2g} for any such alarm in the run",
+            f"{report.step}{over}; p = {fall.p * len(self._series):.2g} for any such alarm in the run",
             UserWarning,
             stacklevel=4,
         )

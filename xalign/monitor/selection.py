@@ -29,7 +29,7 @@ def check_selection(args: TrainingArguments, keys: Sequence[str], known: Sequenc
     if name in keys:
         return
     meant = any(name == start or name.startswith(f"{start}_") for start in known)
-    if meant or difflib.get_close_matches(name, known, cutoff=0.8):
+    if meant or difflib.get_close_matches(name.split("_")[0], known, cutoff=0.8):
         raise ArgumentError(
             f"metric_for_best_model={args.metric_for_best_model!r} will be in no evaluation; {why} there "
             f"are: {', '.join(keys) or 'none'}"
@@ -78,6 +78,8 @@ class KeepBest:
         """Deletes what was best before and saved for nothing else. The first process calls it."""
         best = state.best_model_checkpoint
         if not self._saved_for_this or best is None:
+            # Saved for itself too now: it is the trainer's.
+            (self._folder / f"checkpoint-{state.global_step}" / MARK).unlink(missing_ok=True)
             return
         self._saved_for_this = False
         (Path(best) / MARK).touch()

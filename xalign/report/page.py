@@ -65,7 +65,10 @@ def _report_beside(history: History) -> AlignmentReport | None:
     if history.path is None or not history.entries:
         return None
     folder = history.path.parent / f"step-{history.steps[-1]:08d}"
-    return AlignmentReport.load(folder) if folder.is_dir() else None
+    try:
+        return AlignmentReport.load(folder)
+    except ReportError:  # not kept, or not whole
+        return None
 
 
 def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:

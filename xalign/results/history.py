@@ -22,7 +22,9 @@ Row = dict[str, Any]
 _PER_LANGUAGE = ("n", "chance", "floor")
 _PER_LAYER = ("value", "low", "high")
 # What must be the same in all entries: else they are no curve.
-_MUST_AGREE = ("fingerprint", "template", "template_pooled", "pool_special_tokens", "truncate")
+_MUST_AGREE = (
+    *("fingerprint", "template", "template_pooled", "pool_special_tokens", "truncate", "subtract", "steered"),
+)
 
 
 class History:
@@ -56,6 +58,7 @@ class History:
         self.path = None if path is None else Path(path)
         self.entries: list[Row] = []
         self._written = 0  # bytes of whole lines in the file
+        self._seen = 0  # bytes of the file when it was last read or written
         self._unwritten: list[bytes] = []
         if self.path is not None and self.path.exists():
             self._read(self.path)
@@ -114,6 +117,7 @@ class History:
             OSError: The file cannot be written. The entry is kept, and written with the next.
         """
         entry = entry_of(report)
+        self._take_up()
         if self.entries:
             self._refuse_other(entry, self.entries[-1])
         self.entries.append(entry)
@@ -127,6 +131,7 @@ class History:
         Raises:
             As `append`, and ArgumentError where the step is there already.
         """
+        self._take_up()
         step = report.step
         later = [entry for entry in self.entries if step is not None and entry["step"] >= step]
         if not later:
@@ -141,6 +146,7 @@ class History:
 
     def keep_until(self, step: int) -> None:
         """Drops what is after a step: a run that resumes there does it again."""
+        self._take_up()
         kept = [entry for entry in self.entries if entry["step"] <= step]
         if len(kept) == len(self.entries):
             return
@@ -162,11 +168,26 @@ class History:
         span = f", steps {self.steps[0]} to {self.steps[-1]}" if self.entries else ""
         return f"History({str(self.path)!r}, {len(self)} entries{span})"
 
+    def _take_up(self) -> None:
+        """Takes up what another process has written since, as `xalign track` does beside a run."""
+        if self.path is None or self._unwritten:
+            return
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size == self._seen:
+            return
+        there = History(self.path) if size else History()
+        by_step = {entry["step"]: entry for entry in (*there.entries, *self.entries)}
+        self.entries = [by_step[step] for step in sorted(by_step)]
+        self._written, self._seen = there._written, there._seen
+        if len(self.entries) > len(there.entries):  # the file was replaced by less than it had
+            self._rewrite()
+
     def _rewrite(self) -> None:
         if self.path is not None:
             lines = [_line(entry) for entry in self.entries]
             write_whole(self.path, b"".join(lines))
             self._written, self._unwritten = sum(map(len, lines)), []
+            self._seen = self._written
 
     def _refuse_other(self, entry: Row, last: Row, *, in_order: bool = True) -> None:
         if in_order and entry["step"] <= last["step"]:
@@ -200,12 +221,14 @@ class History:
                 file.flush()
                 os.fsync(file.fileno())
                 self._written += len(self._unwritten.pop(0))
+                self._seen = self._written
 
     def _read(self, path: Path) -> None:
         try:
             data = path.read_bytes()
         except OSError as error:
             raise ReportError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+        self._seen = len(data)
         for number, line in enumerate(data.splitlines(keepends=True), start=1):
             is_last = self._written + len(line) == len(data)
             try:
