@@ -372,7 +372,9 @@ def test_models_split_so_that_states_are_hidden_are_refused():
     ):
         measure(model, tokenizer, pairs, ["nasca"])
     with pytest.raises(ModelError, match="nn.DataParallel copies the model"):
-        measure(torch.nn.DataParallel(make_model("llama")), tokenizer, pairs, ["nasca"])
+        several = torch.nn.DataParallel(make_model("llama"))
+        several.device_ids = [0, 1]
+        measure(several, tokenizer, pairs, ["nasca"])
 
 
 def test_out_of_memory_halves_the_batch_and_changes_no_score():

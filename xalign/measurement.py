@@ -191,8 +191,8 @@ class Measurement:
         self._ranks = Ranks(distributed)
         self.model, self._layout, self._seed = model, layout, seed
         self._progress = progress and self._ranks.index == 0
-        refuse_split(model)
         model_map = map_model(model, layout)
+        refuse_split(model)
         self._readings = readings_of(
             model_map, pool=pool, nas=nas, nav=nav, include_embedding=include_embedding
         )

@@ -24,15 +24,19 @@ def let_go(model: nn.Module) -> None:
             module.reshard()
 
 
-def refuse_split(model: nn.Module) -> None:
+def refuse_split(model: nn.Module, *, learning: bool = False) -> None:
     """An error for what splits a model in a way in which a visit sees no states, or only parts of them.
 
     DDP and FSDP2 are no such ways.
 
+    Args:
+        model: The model, as it is called.
+        learning: Whether it is to learn: then `nn.DataParallel` on one device is refused too.
+
     Raises:
         ModelError: `nn.DataParallel`, FSDP1, tensor parallelism or DeepSpeed ZeRO-3.
     """
-    if isinstance(model, nn.DataParallel):
+    if isinstance(model, nn.DataParallel) and (learning or len(model.device_ids) > 1):
         raise ModelError(
             "nn.DataParallel copies the model for each forward, and what happens in the copies is not seen; "
             "start a process per GPU with torchrun (DDP), or show one GPU with CUDA_VISIBLE_DEVICES=0"

@@ -234,7 +234,7 @@ class AlignmentObjective:
         Raises:
             ModelError: A layer below which nothing is trained, or a set-up that is not supported.
         """
-        refuse_split(self.model)
+        refuse_split(self.model, learning=True)
         self._refuse_reentrant()
         shortest = min(self._stream.draw(0).pivot_lines, key=lambda line: len(line[0]))
         # A gradient that enters in the middle of a sharded model finds weights let go: there, only the flag.

@@ -88,7 +88,7 @@ class _WithAlignment:
         """Checks against what callbacks measure, and settles `layer="auto"`, before the first step."""
         trainer: Any = self
         self.objective.model = trainer.model
-        refuse_split(trainer.model_wrapped)
+        refuse_split(trainer.model_wrapped, learning=True)
         self._align_log, self._align_place = _AlignmentLog(), (-1, 0)
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, AlignmentCallback) and callback.pairs not in self.objective.held_out:
