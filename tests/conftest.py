@@ -37,6 +37,16 @@ def in_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def wandb_here():
+    """W&B keeps the folder of a process's first run for all later ones; this one starts anew."""
+    import wandb
+
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if "real_text" in getattr(item, "fixturenames", ()):

@@ -367,6 +367,16 @@ class Measurement:
             self.model, batches, readings, layout=self._layout, on_batch=on_batch, ranks=self._ranks
         )
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a report says of how it was made."""
+        return dict(self._provenance)
+
+    @property
+    def readings(self) -> dict[str, tuple[str, ...]]:
+        """Row of the report -> the places it reads, from the first layer to the last."""
+        return {row: tuple(map(str, self._readings[source])) for row, source in self._rows().items()}
+
     def _rows(self) -> dict[str, Source]:
         """Row of the report -> where it reads."""
         return {row: METRICS[metric][0] for metric in self.metrics for row in METRICS[metric][1]}

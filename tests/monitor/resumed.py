@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CI": "1"}
 
 from tests.monitor.training import make_trainer
+from tests.torn import Torn
 from xalign import AlignmentCallback, load_pairs
 from xalign.results import history as history_module
 
@@ -34,31 +35,9 @@ def moment(function):
     return counted
 
 
-class Torn:
-    """A file whose write may be cut in the middle."""
-
-    def __init__(self, file):
-        self._file = file
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self._file.close()
-
-    def __getattr__(self, name):
-        return getattr(self._file, name)
-
-    def write(self, data):
-        self._file.write(data[: len(data) // 2])
-        self._file.flush()
-        moment(lambda: None)()
-        self._file.write(data[len(data) // 2 :])
-
-
 trainer = make_trainer(max_steps=12, save_strategy="steps", save_steps=3, folder=str(folder))
 if "--without" not in sys.argv:
-    history_module.open = lambda *args: Torn(open(*args))  # noqa: SIM115
+    history_module.open = lambda *args: Torn(open(*args), moment(lambda: None))  # noqa: SIM115
     pairs = load_pairs("bundled", ["deu_Latn"], n=8)
     callback = AlignmentCallback(trainer, pairs, every=2, metrics=("nasca", "margin"))
     callback._monitor.measurement.run = moment(callback._monitor.measurement.run)

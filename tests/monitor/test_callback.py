@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -566,6 +567,49 @@ def test_keep_best_spares_what_the_trainer_saved_too(pairs):
     script(callback, "nasca", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
     trainer.train()  # epochs end at 4, 8 and 12, and each measurement is the best so far
     assert {path.name for path in Path("run").glob("checkpoint-*")} == {f"checkpoint-{n}" for n in (4, 8, 12)}
+
+
+def test_keep_best_of_an_earlier_run_stays(pairs):
+    """A second run in the same folder deletes what it kept itself, and nothing of the first."""
+    for steps, scores in ((2, [0.1, 0.9]), (6, [0.1, 0.2, 0.3, 0.4])):
+        trainer = make_trainer(evaluate=False, max_steps=steps)
+        callback = attach(trainer, pairs, every=2, keep_best="nasca", save_reports=False)
+        script(callback, "nasca", scores)
+        if steps == 2:
+            trainer.train()
+            Path("run/checkpoint-2").rename("run/checkpoint-3")  # where the second has none
+        else:
+            with pytest.warns(UserWarning, match="held the measurements of an earlier run"):
+                trainer.train()
+    assert {path.name for path in Path("run").glob("checkpoint-*")} == {"checkpoint-3", "checkpoint-6"}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_keep_best_after_resuming(gone, pairs):
+    """The best is known again, in a folder that has moved too; one that is gone is no longer beaten."""
+    changes = {"evaluate": False, "save_strategy": "steps", "save_steps": 4}
+    first = make_trainer(max_steps=4, **changes)
+    script(attach(first, pairs, every=2, keep_best="nasca"), "nasca", [0.1, 0.9, 0.2])
+    first.train()
+    Path("run").rename("moved")
+    if gone:
+        shutil.rmtree("moved/checkpoint-2")
+    second = make_trainer(max_steps=8, folder="moved", **changes)
+    script(attach(second, pairs, every=2, keep_best="nasca"), "nasca", [0.5, 0.3])
+    second.train(resume_from_checkpoint="moved/checkpoint-4")
+    best = "moved/checkpoint-6" if gone else "moved/checkpoint-2"
+    assert second.state.best_model_checkpoint == best and Path(best).is_dir()
+    assert second.state.best_metric == (0.5 if gone else 0.9)
+
+
+def test_one_best_checkpoint_for_a_trainer(pairs):
+    trainer = make_trainer(evaluate=False)
+    attach(trainer, pairs, every=2, keep_best="nasca")
+    with pytest.raises(
+        ArgumentError, match="keep_best='two_nasca' beside another callback's keep_best='nasca'"
+    ):
+        AlignmentCallback(trainer, pairs, every=2, keep_best="two_nasca", name="two")
+    AlignmentCallback(trainer, pairs, every=2, name="two")
 
 
 def test_keep_best_observes_only(pairs):

@@ -1,15 +1,13 @@
 """Two processes measure as one does, to the bit, and fail as one does."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.tiny import ROOT, make_model, make_tokenizer
+from tests.tiny import make_model, make_tokenizer
+from tests.torchrun import torchrun
 from xalign import load_pairs, measure
 from xalign.results.history import History
 
@@ -18,10 +16,7 @@ pytestmark = pytest.mark.distributed
 
 def launch(mode, folder):
     make_model("llama", attention_dropout=0.2).save_pretrained(folder / "model")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(Path(__file__).parent / "worker.py"), mode, str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400, cwd=folder)
+    ran = torchrun(Path(__file__).parent / "worker.py", mode, folder, cwd=folder)
     files = [folder / f"found-{rank}.pt" for rank in (0, 1)]
     return ran, [torch.load(file, weights_only=False) if file.exists() else None for file in files]
 

@@ -3,9 +3,6 @@
 docs/support.md is made from these tests' ids and results: `python -m tests.monitor.support`.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ import torch
 from tests.monitor.cells import all_pairs, name_of, prepare, run_cell, whole_matrix
 from tests.monitor.support import PAGE, cells_on
 from tests.monitor.training import equal_to_the_bit
-from tests.tiny import ROOT
+from tests.torchrun import torchrun
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # trainers warn of what they are asked to do here
 
@@ -33,14 +30,10 @@ def launched(tmp_path_factory):
         if cell not in found:
             together = [one for one in (QUICK if cell in QUICK else REST) if one[-1] == cell[-1]]
             folder = tmp_path_factory.mktemp(cell[-1])
-            command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
             for number in range(len(together)):
                 prepare(folder / str(number))
-            command += [str(Path(__file__).parent / "cells_worker.py"), str(folder), *map(name_of, together)]
-            environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-            ran = subprocess.run(
-                command, capture_output=True, text=True, env=environment, timeout=1200, cwd=folder
-            )
+            worker = Path(__file__).parent / "cells_worker.py"
+            ran = torchrun(worker, folder, *map(name_of, together), timeout=1200, cwd=folder)
             assert ran.returncode == 0, ran.stderr[-3000:]
             for number, one in enumerate(together):
                 files = [folder / str(number) / f"found-{rank}.pt" for rank in (0, 1)]

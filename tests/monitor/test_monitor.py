@@ -47,8 +47,8 @@ def test_a_loop_that_resumes(pairs, tmp_path):
     """Goes on in the same history, replaces what was done twice, and refuses other pairs before the work."""
     model, tokenizer = make_model("gpt2"), make_tokenizer()
 
-    def monitor(of=pairs):
-        return AlignmentMonitor(model, tokenizer, of, every=2, save_dir=tmp_path / "alignment")
+    def monitor(of=pairs, **options):
+        return AlignmentMonitor(model, tokenizer, of, every=2, save_dir=tmp_path / "alignment", **options)
 
     first = monitor()
     for step in range(7):
@@ -58,8 +58,15 @@ def test_a_loop_that_resumes(pairs, tmp_path):
     for step in range(4, 9):
         second.step(step)
     assert History.load(tmp_path).steps == [0, 2, 4, 6, 8]
-    with pytest.raises(ReportError, match="was measured on other sentences than these"):
-        monitor(load_pairs("bundled", ["deu_Latn"], n=9)).step(10)
+    for other, message in [
+        (monitor(load_pairs("bundled", ["deu_Latn"], n=9)), "the fingerprint of the sentences was"),
+        (monitor(pool_special_tokens=False), "pool_special_tokens was True at step 8 and is False now"),
+        (monitor(metrics=["mexa"]), "nasca there, mexa now"),
+        (monitor(nas="inner"), "the metrics or their places are not those of step 8"),
+    ]:
+        other.measurement.model = None  # no forward comes first
+        with pytest.raises(ReportError, match=message):
+            other.step(10)
     assert History.load(tmp_path).steps == [0, 2, 4, 6, 8]
     with pytest.warns(UserWarning, match="held the measurements of an earlier run"):
         monitor().step(0)

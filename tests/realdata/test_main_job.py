@@ -1,8 +1,6 @@
 """The main job on real input: fine-tune on NTREX with SFTTrainer while the callback measures on FLORES."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,20 +9,13 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from tests.tiny import make_model, make_tokenizer
+from tests.wandb_files import offline_run
 from xalign import AlignmentCallback, AlignmentReport, load_pairs, measure
 
 LANGUAGES = ["fra_Latn", "deu_Latn", "spa_Latn", "ind_Latn", "swh_Latn", "fin_Latn"]
 
 
-def offline_run(folder: Path) -> str:
-    """An offline W&B run as JSON lines, read back from its file by W&B's own reader."""
-    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    wandb_command = Path(sys.executable).parent / "wandb"
-    command = [wandb_command, "leet", "inspect", "--json", path]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def test_main_job(real_text, monkeypatch):
+def test_main_job(real_text, monkeypatch, wandb_here):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_PROJECT", "xalign-test")
     tokenizer = make_tokenizer()
@@ -90,8 +81,8 @@ def test_main_job(real_text, monkeypatch):
     )
 
     # In the tracker: the same values at the same steps, and no sentence.
-    lines = offline_run(Path("."))
-    records = [json.loads(line) for line in lines.splitlines()]
+    _, records = offline_run(Path())
+    lines = json.dumps(records, ensure_ascii=False)
     rows = [record["history"]["item"] for record in records if record["type"] == "history"]
     tracked = {row["train/global_step"]: row for row in rows if "eval/nasca" in row}
     assert list(tracked) == steps
@@ -99,4 +90,5 @@ def test_main_job(real_text, monkeypatch):
         for key in keys:
             assert tracked[step][key.replace("eval_", "eval/", 1)] == pytest.approx(history[step][key])
     for bitext in measuring.values():
-        assert not any(sentence in lines for sentence in (*bitext.sentences, *bitext.pivot_sentences))
+        for sentence in (*bitext.sentences, *bitext.pivot_sentences):
+            assert json.dumps(sentence, ensure_ascii=False)[1:-1] not in lines

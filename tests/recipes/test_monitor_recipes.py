@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.tiny import ROOT, make_model, make_tokenizer
+from tests.torchrun import torchrun
 from xalign import AlignmentReport, load_pairs
 from xalign.results.history import History
 
@@ -19,13 +20,13 @@ def model_folder(tmp_path):
 
 
 def run(recipe, *arguments, processes=1):
-    command = [sys.executable]
+    script = ROOT / "recipes" / f"{recipe}.py"
     if processes > 1:
-        command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command += [str(ROOT / "recipes" / f"{recipe}.py"), *map(str, arguments)]
-    ran = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
+        ran = torchrun(script, *arguments, processes=processes, timeout=300)
+    else:
+        command = [sys.executable, str(script), *map(str, arguments)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return ran.stdout
 

@@ -1,15 +1,13 @@
 """Two processes against one: the gradient of DDP and of FSDP2 is that of all pairs together."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.tiny import ROOT, make_model
+from tests.tiny import make_model
+from tests.torchrun import torchrun
 from tests.training.runs import (
     first_gradients,
     gradients_of,
@@ -37,10 +35,8 @@ CELLS = {
 def launch(mode, folder):
     """Per cell of a mode, the gradients of the first step of two processes and what one of them warned of."""
     make_model("llama").save_pretrained(folder / "model")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(Path(__file__).parent / "worker.py"), mode, json.dumps(CELLS[mode]), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+    worker = Path(__file__).parent / "worker.py"
+    ran = torchrun(worker, mode, json.dumps(CELLS[mode]), folder, timeout=500)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return torch.load(folder / "found.pt")
 

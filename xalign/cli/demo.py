@@ -1,5 +1,6 @@
 """`xalign demo`: alignment emerges in one small model, and is put into another."""
 
+import shutil
 import tempfile
 import time
 from importlib.util import find_spec
@@ -88,9 +89,10 @@ def _emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
                 trainer.train()
             except KeyboardInterrupt:
                 interrupted = True
-    reports = callback.reports
-    if len(reports) < 2:
-        raise KeyboardInterrupt
+        reports = callback.reports
+        if len(reports) < 2:
+            raise KeyboardInterrupt
+        shutil.copy(Path(scratch) / "alignment" / NAME, out)
     if interrupted:
         console.print(f"\ninterrupted at step {trainer.state.global_step}; this is what there is")
     losses = {int(row["step"]): row["loss"] for row in trainer.state.log_history if "loss" in row}
@@ -100,11 +102,7 @@ def _emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
         reports, losses, references={"unaligned twin, at its end": _mean(theirs["nasca"])}
     )
     figure.savefig(out / "emergence.png")
-    (out / NAME).unlink(missing_ok=True)
-    history = History(out / NAME)
-    for report in reports:
-        history.append(report)
-    history.to_html(out / "report.html")
+    History.load(out).to_html(out / "report.html")
     console.print(
         f"\nwrote {out / 'emergence.png'}, {out / NAME}, and {out / 'report.html'}, which opens in a browser",
         markup=False,

@@ -55,6 +55,8 @@ def load_model(
         base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
         if not base:
             raise ArgumentError(f"{name!r} holds an adapter that does not name its base model")
+        if find_spec("peft") is None:
+            raise MissingExtraError("adapters need peft: pip install 'xalign[train]'")
         model, found = load_model(
             base,
             tokenizer=tokenizer or (name if (Path(name) / "tokenizer_config.json").is_file() else None),
@@ -63,8 +65,6 @@ def load_model(
             trust_remote_code=trust_remote_code,
             progress=progress,
         )
-        if find_spec("peft") is None:
-            raise MissingExtraError("adapters need peft: pip install 'xalign[train]'")
         from peft import PeftModel
 
         return PeftModel.from_pretrained(model, name).eval(), found

@@ -7,15 +7,29 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from xalign.cli.options import Device, Dtype, DtypeName, Languages, Pairs, Revision, TrustRemoteCode, listed
+from xalign.cli.options import (
+    Device,
+    Dtype,
+    DtypeName,
+    FirstPairs,
+    Languages,
+    Pairs,
+    Pivot,
+    Revision,
+    Template,
+    TemplatePooled,
+    TokenBudget,
+    TrustRemoteCode,
+    listed,
+)
 
 
 def measure(
     model: Annotated[str, typer.Argument(help="Hub id or folder of a model.")],
     pairs: Pairs = "bundled",
     languages: Languages = None,
-    pivot: Annotated[str, typer.Option(help="Language the others are compared with.")] = "eng_Latn",
-    n: Annotated[int | None, typer.Option(help="Take the first N pairs; all by default.")] = None,
+    pivot: Pivot = "eng_Latn",
+    n: FirstPairs = None,
     metrics: Annotated[
         str, typer.Option(help="From nasca, navca, mexa, retrieval, margin; separated by commas.")
     ] = "nasca,navca,mexa,retrieval",
@@ -26,16 +40,12 @@ def measure(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a report that the folder already holds.")
     ] = False,
-    template: Annotated[
-        str | None, typer.Option(help="Text around each sentence, like 'query: {text}'.")
-    ] = None,
-    template_pooled: Annotated[
-        bool, typer.Option("--template-pooled", help="Pool the template's tokens too.")
-    ] = False,
+    template: Template = None,
+    template_pooled: TemplatePooled = False,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut sentences longer than the model's context.")
     ] = False,
-    token_budget: Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")] = 4096,
+    token_budget: TokenBudget = 4096,
     revision: Revision = None,
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",

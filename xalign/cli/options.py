@@ -20,6 +20,11 @@ Languages = Annotated[
     str | None,
     typer.Option(help="Codes separated by commas, like deu_Latn,sw; all there are by default."),
 ]
+Pivot = Annotated[str, typer.Option(help="Language the others are compared with.")]
+FirstPairs = Annotated[int | None, typer.Option(help="Take the first N pairs; all by default.")]
+Template = Annotated[str | None, typer.Option(help="Text around each sentence, like 'query: {text}'.")]
+TemplatePooled = Annotated[bool, typer.Option("--template-pooled", help="Pool the template's tokens too.")]
+TokenBudget = Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")]
 
 
 def listed(text: str) -> list[str]:

@@ -9,15 +9,28 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from xalign.cli.options import Device, Dtype, DtypeName, Languages, Pairs, TrustRemoteCode, listed
+from xalign.cli.options import (
+    Device,
+    Dtype,
+    DtypeName,
+    FirstPairs,
+    Languages,
+    Pairs,
+    Pivot,
+    Template,
+    TemplatePooled,
+    TokenBudget,
+    TrustRemoteCode,
+    listed,
+)
 
 
 def track(
     run: Annotated[str, typer.Argument(help="Folder with checkpoints; with --revisions, a Hub id.")],
     pairs: Pairs = "bundled",
     languages: Languages = None,
-    pivot: Annotated[str, typer.Option(help="Language the others are compared with.")] = "eng_Latn",
-    n: Annotated[int | None, typer.Option(help="Take the first N pairs; all by default.")] = None,
+    pivot: Pivot = "eng_Latn",
+    n: FirstPairs = None,
     metrics: Annotated[str, typer.Option(help="As for measure; separated by commas.")] = "nasca",
     revisions: Annotated[
         str | None,
@@ -26,13 +39,9 @@ def track(
     out: Annotated[Path | None, typer.Option(help="Folder of the history; RUN/alignment by default.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Wait for new checkpoints, until Ctrl-C.")] = False,
     poll: Annotated[float, typer.Option(help="Seconds between two looks with --follow.")] = 30.0,
-    template: Annotated[
-        str | None, typer.Option(help="Text around each sentence, like 'query: {text}'.")
-    ] = None,
-    template_pooled: Annotated[
-        bool, typer.Option("--template-pooled", help="Pool the template's tokens too.")
-    ] = False,
-    token_budget: Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")] = 4096,
+    template: Template = None,
+    template_pooled: TemplatePooled = False,
+    token_budget: TokenBudget = 4096,
     tokenizer: Annotated[
         str | None, typer.Option(help="Hub id or folder, where the checkpoints have none.")
     ] = None,

@@ -1,14 +1,16 @@
 """Which languages fell along a run: a test that may look after every measurement."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 WINDOWS = (1, 3)
 ROUNDING = 1e-9
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,22 @@ class Fall:
     p: float
 
 
-def falls(
-    series: Mapping[str, Float[np.ndarray, "measurement pair"]], *, level: float = 0.05
-) -> dict[str, Fall]:
+def falls(series: Mapping[K, Float[np.ndarray, "measurement pair"]], *, level: float = 0.05) -> dict[K, Fall]:
     """The languages whose last measurement lies significantly below their best so far.
 
     The last measurement, and the mean of the last three, are compared with the best earlier one, and the
     best mean of three, paired over sentences. Had nothing changed, a sentence's values at two times could as
     well be swapped, and then a sum s of differences d comes about with probability exp(−s² / 2Σd²) at most.
-    Because the best is chosen from many, the language too, and one looks again and again, this is multiplied
-    by the number of earlier times, of languages and of windows, and by π²(t−1)²/6 at the t-th measurement;
+    Because the best is chosen from many, the series too, and one looks again and again, this is multiplied
+    by the number of earlier times, of series and of windows, and by π²(t−1)²/6 at the t-th measurement;
     the inverses of those last add up to 1 over a run of any length.
 
     Args:
-        series: Language -> each sentence's score at each measurement, the last last.
+        series: Language, or metric and language -> each sentence's score at each measurement, the last last.
         level: The chance of any false alarm in the whole run.
 
     Returns:
-        Language -> its fall, for those whose p is at most `level`, over the shorter window that suffices.
+        Its key -> the fall, for those whose p is at most `level`, over the shorter window that suffices.
 
     Reference:
         Hoeffding (1963), theorem 2, for the bound under random signs; Bonferroni for the rest.
@@ -63,14 +63,14 @@ def falls(
         >>> falls({"deu_Latn": good})
         {}
     """
-    found: dict[str, Fall] = {}
-    for language, values in series.items():
+    found: dict[K, Fall] = {}
+    for key, values in series.items():
         t = len(values)
         times = len(series) * len(WINDOWS) * math.pi**2 * (t - 1) ** 2 / 6
         tested = [_fall(values, window) for window in WINDOWS if t >= 2 * window]
         significant = [fall for fall in tested if fall.p * times <= level]
         if significant:
-            found[language] = replace(significant[0], p=significant[0].p * times)
+            found[key] = replace(significant[0], p=significant[0].p * times)
     return found
 
 

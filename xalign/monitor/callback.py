@@ -20,7 +20,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.measurement import MeasureOptions
 from xalign.monitor.cadence import Every
 from xalign.monitor.monitor import AlignmentMonitor, OnRegression
-from xalign.monitor.scalars import MOST_LANGUAGES, pooled_only, scalar_keys, scalars
+from xalign.monitor.scalars import MOST_LANGUAGES, named, pooled_only, scalar_keys, scalars
 from xalign.monitor.selection import KeepBest, check_selection
 from xalign.monitor.trackers import Trackers, go_offline_without_login, scores_table, worst_pairs_table
 from xalign.pairs.parallel import ParallelPairs
@@ -125,6 +125,7 @@ class AlignmentCallback(TrainerCallback):
         if processing is None:
             raise ArgumentError("the trainer has no processing_class; pass tokenizer=")
         self._trainer, self._name = trainer, name
+        self._keep_best: KeepBest | None = None
         self._refuse_the_same()
         self._monitor = AlignmentMonitor(
             trainer.model,
@@ -144,10 +145,12 @@ class AlignmentCallback(TrainerCallback):
         check_selection(
             trainer.args,
             keys if at_evaluate else (),
-            [f"{name}_{metric}" if name else metric for metric in METRICS if metric not in SHARED_NAMES],
+            [named(metric, name) for metric in METRICS if metric not in SHARED_NAMES],
             f"with these metrics, pairs and at_evaluate={at_evaluate}",
         )
-        self._keep_best = None if keep_best is None else KeepBest(keep_best, trainer.args, keys)
+        if keep_best is not None:
+            self._keep_best = KeepBest(keep_best, trainer.args, keys)
+            self._refuse_the_same()
         measurement.probe()
         self._heatmap_every, self._log_text = heatmap_every, log_text
         self._trackers = Trackers(trainer.callback_handler.callbacks)
@@ -156,6 +159,7 @@ class AlignmentCallback(TrainerCallback):
         self._training = self._can_save = False
         self._values: dict[str, float] = {}
         self._measured: tuple[int, int] | None = None
+        self._drawn: AlignmentReport | None = None
         self._resumed_at: int | None = None
         if self._monitor.is_first_process:
             offline = go_offline_without_login(trainer.args.report_to)
@@ -187,6 +191,8 @@ class AlignmentCallback(TrainerCallback):
         self._go_in_front()
         self._refuse_the_same()
         step = state.global_step
+        if self._keep_best is not None:
+            self._keep_best.begin(state)
         is_measured = self._monitor.begin(step, measured=step > 0)
         self._training = self._can_save = True
         self._resumed_at = step if is_measured else None
@@ -233,7 +239,7 @@ class AlignmentCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Tidies up what was kept as the best before."""
-        if self._keep_best is not None and self._monitor.is_first_process:
+        if self._keep_best is not None:
             self._keep_best.saved(state)
 
     def _moment(self, state: TrainerState) -> tuple[int, int]:
@@ -242,11 +248,17 @@ class AlignmentCallback(TrainerCallback):
 
     def _refuse_the_same(self) -> None:
         others = [
-            callback._name
+            callback
             for callback in self._trainer.callback_handler.callbacks
             if isinstance(callback, AlignmentCallback) and callback is not self
         ]
-        if self._name in others:
+        keeping = [other._keep_best.key for other in others if other._keep_best is not None]
+        if self._keep_best is not None and keeping:
+            raise ArgumentError(
+                f"keep_best={self._keep_best.key!r} beside another callback's keep_best={keeping[0]!r}: a "
+                "trainer knows one best checkpoint; leave one of them out"
+            )
+        if self._name in [other._name for other in others]:
             raise ArgumentError(
                 f"the trainer has an AlignmentCallback with name={self._name!r} already, whose keys and "
                 "folder would be the same: give this one a name of its own, or one callback all metrics"
@@ -322,7 +334,10 @@ class AlignmentCallback(TrainerCallback):
         # the step: that is no report of the run.
         is_of_the_run = self._training and step != self._resumed_at
         self.report = monitor.measure(step) if is_of_the_run else monitor.measurement.run(step)
-        values = monitor.scalars if is_of_the_run else scalars(self.report, self._name)
+        if is_of_the_run:
+            values = monitor.scalars
+        else:
+            values = {named(key, self._name): value for key, value in scalars(self.report).items()}
         self._measured = self._moment(state)
         self._values = {f"eval_{key}": value for key, value in values.items()}
         if is_of_the_run:
@@ -335,8 +350,9 @@ class AlignmentCallback(TrainerCallback):
     # What trackers get beside the scalars.
 
     def _log_heatmaps(self, report: AlignmentReport, step: int) -> None:
-        if not self._monitor.is_first_process:
+        if not self._monitor.is_first_process or report is self._drawn:
             return
+        self._drawn = report
         for metric in report.measured:
             self._trackers.heatmap(f"{self._key}/heatmap_{metric}", report, metric, step)
         if len(report.languages) > MOST_LANGUAGES:

@@ -1,5 +1,6 @@
 """`AlignmentMonitor`: the same measurement again and again, in any training loop."""
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,14 +16,13 @@ from xalign.measurement import Measurement, MeasureOptions
 from xalign.metrics.falls import Fall, falls
 from xalign.model.ranks import Ranks
 from xalign.monitor.cadence import Cadence, Every
-from xalign.monitor.scalars import scalars
+from xalign.monitor.scalars import named, scalars
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import NAME, History
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
 
 MOST_UNKNOWN = 0.5  # share of tokens
-LEVEL = 0.05  # the chance of any false alarm in a run
 OnRegression = Literal["warn", "ignore"] | Callable[[str, str, Fall], object]
 
 
@@ -118,7 +118,7 @@ class AlignmentMonitor:
         self.base: AlignmentReport | None = None
         self.falls: list[tuple[int, str, str, Fall]] = []
         self._fallen: set[tuple[str, str]] = set()
-        self._series: dict[str, dict[str, list[Any]]] = {}
+        self._series: dict[tuple[str, str], list[Any]] = {}  # per metric and language
         self._begun = False
         self._has_failed_to_write = False
 
@@ -160,7 +160,7 @@ class AlignmentMonitor:
             if n == 0 and not measured:
                 self._set_aside()
             else:
-                self.history.check_pairs(self.measurement.pairs.fingerprint)
+                self.history.check(self.measurement.provenance, self.measurement.readings)
                 self.history.keep_until(n if measured else n - 1)
                 self._recall()
         return self._ranks.from_first(n in self.history.steps)
@@ -175,20 +175,19 @@ class AlignmentMonitor:
             raise ArgumentError(
                 f"n={n} is before step {last}, the last one measured: count steps over the whole run"
             )
+        started = time.perf_counter()
         report = self.measurement.run(n)
-        seconds = report.cost.seconds
         if self.base is None and _has_adapter(self.measurement.model):
             self.base = self._without_adapter()
-            seconds += self.base.cost.seconds
-        self.cadence.measured(n, seconds)
         self.reports = [*(earlier for earlier in self.reports if (earlier.step or 0) < n), report]
         with self._ranks.failing_together():
             if self.is_first_process:
                 self._keep(report)
                 self._watch(report)
-                advice = self.cadence.advice(n)
-                if advice:
-                    print(advice)  # noqa: T201
+        self.cadence.measured(n, time.perf_counter() - started)
+        advice = self.cadence.advice(n)
+        if advice and self.is_first_process:
+            print(advice)  # noqa: T201
         return report
 
     def _without_adapter(self) -> AlignmentReport:
@@ -211,17 +210,15 @@ class AlignmentMonitor:
         """
         if not self.reports:
             return {}
-        last, prefix = self.reports[-1], f"{self.name}_" if self.name else ""
-        values = scalars(last, self.name)
+        last = self.reports[-1]
+        values = scalars(last)
         if self.base is not None:
             values |= {
-                f"{prefix}{metric}_over_base": last.score(metric) - self.base.score(metric)
+                f"{metric}_over_base": last.score(metric) - self.base.score(metric)
                 for metric in last.measured
             }
-        return values | {
-            f"{prefix}alignment_seconds": last.cost.seconds,
-            f"{prefix}alignment_share": self.cadence.share,
-        }
+        values |= {"alignment_seconds": last.cost.seconds, "alignment_share": self.cadence.share}
+        return {named(key, self.name): value for key, value in values.items()}
 
     def to_rows(self) -> list[dict[str, Any]]:
         """The rows of all reports so far, with their steps."""
@@ -299,23 +296,19 @@ class AlignmentMonitor:
     def _add_to_series(self, report: AlignmentReport) -> None:
         for metric in report.measured:
             for language in report.languages:
-                of_metric = self._series.setdefault(metric, {})
-                of_metric.setdefault(language, []).append(report.per_pair(metric, language))
+                scores = report.per_pair(metric, language)
+                self._series.setdefault((metric, language), []).append(scores)
 
     def _watch(self, report: AlignmentReport) -> None:
         """Tells of languages that fell, once until they are no longer below their best."""
         if self._on_regression == "ignore":
             return
         self._add_to_series(report)
-        for metric, series in self._series.items():
-            level = LEVEL / len(self._series)  # one alarm of any metric is one too many
-            found = falls({code: np.array(values) for code, values in series.items()}, level=level)
-            for language, fall in found.items():
-                if (metric, language) not in self._fallen:
-                    self._tell(report, metric, language, fall)
-            self._fallen = {key for key in self._fallen if key[0] != metric} | {
-                (metric, code) for code in found
-            }
+        found = falls({key: np.array(values) for key, values in self._series.items()})
+        for (metric, language), fall in found.items():
+            if (metric, language) not in self._fallen:
+                self._tell(report, metric, language, fall)
+        self._fallen = set(found)
 
     def _tell(self, report: AlignmentReport, metric: str, language: str, fall: Fall) -> None:
         self.falls.append((report.step or 0, metric, language, fall))
@@ -325,7 +318,7 @@ class AlignmentMonitor:
         over = "" if fall.window == 1 else f" (means of {fall.window} measurements)"
         warnings.warn(
             f"{metric} of {language} fell from {fall.best:.3f}, its best so far, to {fall.now:.3f} at step "
-            f"{report.step}{over}; p = {fall.p * len(self._series):.2g} for any such alarm in the run",
+            f"{report.step}{over}; p = {fall.p:.2g} for any such alarm in the run",
             UserWarning,
             stacklevel=4,
         )

@@ -7,7 +7,17 @@ from xalign.results.report import AlignmentReport
 MOST_LANGUAGES = 30
 
 
-def scalars(report: AlignmentReport, name: str = "") -> dict[str, float]:
+def named(key: str, name: str) -> str:
+    """A key where several measurements share a log.
+
+    Example:
+        >>> named("nasca", "news"), named("nasca", "")
+        ('news_nasca', 'nasca')
+    """
+    return f"{name}_{key}" if name else key
+
+
+def scalars(report: AlignmentReport) -> dict[str, float]:
     """A report's pooled values, per metric of it.
 
     `nasca`, the mean over languages of the layer mean; `nasca_deu_Latn` …, one per language; `nasca_worst`,
@@ -16,7 +26,6 @@ def scalars(report: AlignmentReport, name: str = "") -> dict[str, float]:
 
     Args:
         report: The report.
-        name: Goes in front of the keys, where several measurements share a log.
 
     Example:
         >>> sorted(scalars(report))[:2]
@@ -26,7 +35,7 @@ def scalars(report: AlignmentReport, name: str = "") -> dict[str, float]:
     for metric in report.measured:
         values[f"{metric}_gap"] = values[metric] - report.floor(metric)
         values[f"{metric}_best_layer"] = float(report.mean_by_layer(metric).argmax())
-    return {f"{name}_{key}" if name else key: value for key, value in values.items()}
+    return values
 
 
 def scalar_keys(metrics: Sequence[str], languages: Sequence[str], name: str = "") -> list[str]:
@@ -36,9 +45,8 @@ def scalar_keys(metrics: Sequence[str], languages: Sequence[str], name: str = ""
         >>> scalar_keys(["nasca"], ["deu_Latn"])
         ['nasca', 'nasca_worst', 'nasca_gap', 'nasca_deu_Latn']
     """
-    prefix = f"{name}_" if name else ""
     parts = ["", "_worst", "_gap", *(f"_{language}" for language in languages)]
-    return [f"{prefix}{metric}{part}" for metric in metrics for part in parts]
+    return [named(f"{metric}{part}", name) for metric in metrics for part in parts]
 
 
 def pooled_only(values: dict[str, float], languages: Sequence[str]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
 from xalign.errors import ArgumentError
+from xalign.model.ranks import Ranks
 
 MARK = "kept-as-best"
 
@@ -61,8 +62,21 @@ class KeepBest:
         self.key = str(key).removeprefix("eval_")
         if self.key not in keys:
             raise ArgumentError(f"keep_best={key!r} will not be measured; there are: {', '.join(keys)}")
-        self._folder = Path(str(args.output_dir))
+        self._folder, self._ranks = Path(str(args.output_dir)), Ranks(shared=True)
         self._saved_for_this = False
+
+    def begin(self, state: TrainerState) -> None:
+        """Begins with a run: what an earlier one kept stays, and a best that is gone no longer counts."""
+        if state.global_step == 0 and self._ranks.index == 0:
+            for mark in self._marks():
+                mark.unlink(missing_ok=True)
+        if state.best_global_step is None:
+            return
+        best = self._folder / f"checkpoint-{state.best_global_step}"
+        if self._ranks.from_first(best.is_dir()):
+            state.best_model_checkpoint = str(best)
+        else:
+            state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
     def consider(self, values: dict[str, float], state: TrainerState, control: TrainerControl) -> None:
         """Has a checkpoint saved where the value is the best so far."""
@@ -75,7 +89,9 @@ class KeepBest:
         control.should_save = True
 
     def saved(self, state: TrainerState) -> None:
-        """Deletes what was best before and saved for nothing else. The first process calls it."""
+        """Deletes what was best before and saved for nothing else."""
+        if self._ranks.index > 0:
+            return
         best = state.best_model_checkpoint
         if not self._saved_for_this or best is None:
             # Saved for itself too now: it is the trainer's.
@@ -83,6 +99,9 @@ class KeepBest:
             return
         self._saved_for_this = False
         (Path(best) / MARK).touch()
-        for mark in self._folder.glob(f"checkpoint-*/{MARK}"):
+        for mark in self._marks():
             if mark.parent.name != Path(best).name:
                 shutil.rmtree(mark.parent, ignore_errors=True)
+
+    def _marks(self) -> list[Path]:
+        return list(self._folder.glob(f"checkpoint-*/{MARK}"))

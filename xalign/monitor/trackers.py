@@ -35,7 +35,8 @@ class Trackers:
 
     def heatmap(self, key: str, report: AlignmentReport, metric: str, step: int) -> None:
         """A layer × language picture of one metric, where there is a tracker and matplotlib."""
-        if not self._live():
+        live = self._live()
+        if not live:
             return
         try:
             image = _pixels(report.figure(metric))
@@ -44,7 +45,7 @@ class Trackers:
                 self._has_said = True
                 warnings.warn(f"no heatmaps in the trackers: {error}", UserWarning, stacklevel=3)
             return
-        for name, tracker in self._live().items():
+        for name, tracker in live.items():
             if name == "TensorBoardCallback":
                 tracker.add_image(key, image, step, dataformats="HWC")
             else:
@@ -105,17 +106,12 @@ def worst_pairs_table(report: AlignmentReport, most: int = 10) -> tuple[list[str
         >>> worst_pairs_table(report)[0]
         ['metric', 'language', 'id', 'score', 'pivot sentence', 'sentence']
     """
-    rows: list[list[Any]] = []
-    for metric in report.measured:
-        for language in report.languages:
-            bitext, scores = report.pairs[language], report.per_pair(metric, language)
-            rows += [
-                [
-                    *(metric, language, bitext.ids[place], float(scores[place])),
-                    *(bitext.pivot_sentences[place], bitext.sentences[place]),
-                ]
-                for place in np.argsort(scores, kind="stable")[:most]
-            ]
+    rows: list[list[Any]] = [
+        [metric, language, *pair]
+        for metric in report.measured
+        for language in report.languages
+        for pair in report.worst_pairs(metric, language, most)
+    ]
     return ["metric", "language", "id", "score", "pivot sentence", "sentence"], rows
 
 

@@ -1,16 +1,15 @@
 """`report.html`: a report or a run as one page that opens from disk."""
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xalign.disk import writable_folder, write_whole
 from xalign.errors import ReportError
 from xalign.results.emergence import emergence
-from xalign.results.history import History, entry_of, find_history
+from xalign.results.history import History, find_history
 from xalign.results.report import AlignmentReport
 
 WORST = 5  # pairs shown per language
@@ -57,7 +56,7 @@ def _sources(source: AlignmentReport | History | str | Path) -> tuple[History, A
             return history, _report_beside(history)
         source = AlignmentReport.load(source)
     history = History()
-    history.entries.append(entry_of(source, step=source.step or 0))
+    history.append(replace(source, step=source.step or 0))
     return history, source
 
 
@@ -95,7 +94,12 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
         "lead": f"{len(history.languages)} languages × {pairs} pairs, {span}.",
         "steps": steps,
         "metrics": {metric: _of_metric(history, metric) for metric in history.metrics},
-        "worst": {} if report is None else {m: _worst(report, m) for m in report.metrics},
+        "worst": {}
+        if report is None
+        else {
+            metric: {code: report.worst_pairs(metric, code, WORST) for code in report.languages}
+            for metric in report.metrics
+        },
         "about": about,
     }
 
@@ -136,15 +140,3 @@ def _of_metric(history: History, metric: str) -> dict[str, Any]:
         "unbounded": metric == "margin",
         "languages": languages,
     }
-
-
-def _worst(report: AlignmentReport, metric: str) -> dict[str, list[list[Any]]]:
-    """Per language the pairs that score lowest, with their text."""
-    found = {}
-    for code in report.languages:
-        bitext, scores = report.pairs[code], report.per_pair(metric, code)
-        places = np.argsort(scores, kind="stable")[:WORST]
-        found[code] = [
-            [bitext.ids[i], float(scores[i]), bitext.pivot_sentences[i], bitext.sentences[i]] for i in places
-        ]
-    return found

@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ KIND = "xalign.History"
 NAME = "history.jsonl"
 
 Row = dict[str, Any]
+_WORDS = {"fingerprint": "the fingerprint of the sentences"}
 _PER_LANGUAGE = ("n", "chance", "floor")
 _PER_LAYER = ("value", "low", "high")
 # What must be the same in all entries: else they are no curve.
@@ -96,16 +97,31 @@ class History:
         """The rows of all entries, with the keys of `AlignmentReport.to_rows`."""
         return [row for entry in self.entries for row in _rows_of(entry)]
 
-    def check_pairs(self, fingerprint: str) -> None:
-        """An error where what it holds was measured on other sentences.
+    def check(self, provenance: Mapping[str, Any], readings: Mapping[str, Sequence[str]]) -> None:
+        """An error where what it holds was measured otherwise: more of it would be no curve.
+
+        Args:
+            provenance: As a report's.
+            readings: Metric -> the places it is read at, from the first layer to the last.
 
         Raises:
-            ReportError: Other sentences.
+            ReportError: Other sentences, settings, metrics or places.
         """
-        if self.entries and self.entries[-1]["settings"]["fingerprint"] != fingerprint:
+        if not self.entries:
+            return
+        last = self.entries[-1]
+        for name in _MUST_AGREE:
+            was, now = last["settings"].get(name), provenance.get(name)
+            if was != now:
+                raise ReportError(
+                    f"{_WORDS.get(name, name)} was {was!r} at step {last['step']} and is {now!r} now: such "
+                    "scores make no curve; measure with the same pairs and settings, or into another folder"
+                )
+        were = {metric: list(found["readings"]) for metric, found in last["metrics"].items()}
+        if were != {metric: list(places) for metric, places in readings.items()}:
             raise ReportError(
-                f"{self.path} was measured on other sentences than these; measure on the same, or into "
-                "another folder"
+                f"the metrics or their places are not those of step {last['step']}: {', '.join(were)} there, "
+                f"{', '.join(readings)} now; measure the same, or into another folder"
             )
 
     def append(self, report: "AlignmentReport") -> None:
@@ -118,8 +134,12 @@ class History:
         """
         entry = entry_of(report)
         self._take_up()
-        if self.entries:
-            self._refuse_other(entry, self.entries[-1])
+        if self.entries and entry["step"] <= self.steps[-1]:
+            raise ArgumentError(
+                f"step={entry['step']} is not after the last step measured, {self.steps[-1]}; a history "
+                "holds each step once, in order"
+            )
+        self._check_report(report)
         self.entries.append(entry)
         if self.path is not None:
             self._unwritten.append(_line(entry))
@@ -139,9 +159,8 @@ class History:
             return
         if later[0]["step"] == step:
             raise ArgumentError(f"step={step} is in the history already")
-        entry = entry_of(report)
-        self._refuse_other(entry, self.entries[-1], in_order=False)
-        self.entries = sorted([*self.entries, entry], key=lambda one: int(one["step"]))
+        self._check_report(report)
+        self.entries = sorted([*self.entries, entry_of(report)], key=lambda one: int(one["step"]))
         self._rewrite()
 
     def keep_until(self, step: int) -> None:
@@ -189,27 +208,8 @@ class History:
             self._written, self._unwritten = sum(map(len, lines)), []
             self._seen = self._written
 
-    def _refuse_other(self, entry: Row, last: Row, *, in_order: bool = True) -> None:
-        if in_order and entry["step"] <= last["step"]:
-            raise ArgumentError(
-                f"step={entry['step']} is not after the last step measured, {last['step']}; a history holds "
-                "each step once, in order"
-            )
-        for name in _MUST_AGREE:
-            if entry["settings"].get(name) != last["settings"].get(name):
-                raise ReportError(
-                    f"{name} was {last['settings'].get(name)!r} at step {last['step']} and is "
-                    f"{entry['settings'].get(name)!r} at step {entry['step']}: such scores make no curve; "
-                    "measure with the same pairs and settings, or into another folder"
-                )
-        if {m: v["readings"] for m, v in entry["metrics"].items()} != {
-            m: v["readings"] for m, v in last["metrics"].items()
-        }:
-            raise ReportError(
-                f"the metrics or their places changed from step {last['step']} to {entry['step']}: "
-                f"{', '.join(last['metrics'])} before, {', '.join(entry['metrics'])} now; measure the same, "
-                "or into another folder"
-            )
+    def _check_report(self, report: "AlignmentReport") -> None:
+        self.check(report.provenance, {metric: result.readings for metric, result in report.metrics.items()})
 
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -254,14 +254,13 @@ class History:
             self._written += len(line)
 
 
-def entry_of(report: "AlignmentReport", step: int | None = None) -> Row:
-    """A report's numbers as an entry of a history, under its own step or another.
+def entry_of(report: "AlignmentReport") -> Row:
+    """A report's numbers as an entry of a history.
 
     Raises:
         ArgumentError: A report without a step.
     """
-    step = report.step if step is None else step
-    if step is None:
+    if report.step is None:
         raise ArgumentError("the report has no step: measure(..., step=n)")
     by_metric: dict[str, Row] = {}
     for row in report.to_rows():
@@ -282,7 +281,7 @@ def entry_of(report: "AlignmentReport", step: int | None = None) -> Row:
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
-        "step": whole_number("step", step),
+        "step": whole_number("step", report.step),
         "model": report.provenance.get("model"),
         "revision": report.provenance.get("revision"),
         "pivot": report.pairs.pivot,

@@ -79,6 +79,14 @@ class AlignmentReport:
         )
         return values
 
+    def worst_pairs(self, metric: str, language: str, most: int) -> list[tuple[str, float, str, str]]:
+        """The pairs that score lowest: id, score, pivot sentence, sentence; of equal ones the first."""
+        bitext, scores = self.pairs[self._language(language)], self.per_pair(metric, language)
+        return [
+            (bitext.ids[row], float(scores[row]), bitext.pivot_sentences[row], bitext.sentences[row])
+            for row in np.argsort(scores, kind="stable")[:most]
+        ]
+
     def score(self, metric: str = "nasca", language: str | None = None, over: Over = "mean") -> float:
         """A score: the mean over layers, of one language or averaged over all.
 
