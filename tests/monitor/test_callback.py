@@ -602,6 +602,26 @@ def test_keep_best_after_resuming(gone, pairs):
     assert second.state.best_metric == (0.5 if gone else 0.9)
 
 
+def test_a_history_that_cannot_be_continued(pairs):
+    """Said when built, and the file stays; a last line that broke off is dropped, and the run resumes."""
+    changes = {"evaluate": False, "save_strategy": "steps", "save_steps": 2}
+    first = make_trainer(max_steps=4, **changes)
+    attach(first, pairs, every=2)
+    first.train()
+    path = Path("run/alignment/history.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines).replace(b'"schema_version": 1', b'"schema_version": 7'))
+    with pytest.raises(ReportError, match="line 1: xalign.History of schema 7; this xalign reads"):
+        AlignmentCallback(make_trainer(max_steps=6, **changes), pairs, every=2)
+    assert path.read_bytes().count(b'"schema_version": 7') == 3
+    path.write_bytes(b"".join(lines)[:-9])
+    second = make_trainer(max_steps=6, **changes)
+    with pytest.warns(UserWarning, match="its last line is broken, as an interruption leaves it"):
+        callback = attach(second, pairs, every=2)
+    second.train(resume_from_checkpoint="run/checkpoint-2")
+    assert callback.history.steps == History.load("run").steps == [0, 2, 4, 6]
+
+
 def test_one_best_checkpoint_for_a_trainer(pairs):
     trainer = make_trainer(evaluate=False)
     attach(trainer, pairs, every=2, keep_best="nasca")

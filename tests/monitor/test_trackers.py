@@ -1,6 +1,8 @@
 """What trackers are given: read back from W&B offline, trackio's own store, and TensorBoard."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.monitor.training import make_trainer
+from tests.tiny import ROOT
 from tests.wandb_files import offline_run
 from xalign import AlignmentCallback, load_pairs
 from xalign.monitor import trackers
@@ -92,6 +95,48 @@ def test_tensorboard(pairs, monkeypatch):
 def test_nothing_is_drawn_without_a_tracker(pairs, monkeypatch):
     monkeypatch.setattr(trackers, "_pixels", lambda figure: pytest.fail("drawn"))
     trained(pairs, "none")
+
+
+HIDDEN = """
+import sys
+from importlib.machinery import PathFinder
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in ("wandb", "trackio", "tensorboard", "tensorboardX")
+        return None if hidden else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
+"""
+
+
+def test_where_no_tracker_is_installed(tmp_path):
+    """The trainer says what is missing; with those there are, none, the callback works."""
+    script = f"""{HIDDEN}
+from tests.monitor.training import make_trainer
+from xalign import AlignmentCallback, load_pairs
+
+for tracker in ("wandb", "trackio", "tensorboard"):
+    try:
+        make_trainer(report_to=tracker)
+    except RuntimeError as error:
+        print("refused:", error)
+trainer = make_trainer(report_to="all")
+pairs = load_pairs("bundled", ["deu_Latn"], n=8)
+trainer.add_callback(AlignmentCallback(trainer, pairs, every=3, heatmap_every=1, log_text=True))
+trainer.train()
+assert not any(name in sys.modules for name in ("wandb", "trackio", "tensorboard"))
+print("measured:", [row["step"] for row in trainer.state.log_history if "eval_nasca" in row])
+"""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    refused = [line for line in done.stdout.splitlines() if line.startswith("refused:")]
+    assert len(refused) == 3 and all("install" in line for line in refused)
+    assert "measured: [0, 3, 6]" in done.stdout
 
 
 def test_without_matplotlib_it_is_said_once(pairs, monkeypatch):
