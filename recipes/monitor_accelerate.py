@@ -58,4 +58,5 @@ while step < arguments.steps:
         if step == arguments.steps:
             break
 accelerator.print("processes:", accelerator.num_processes, "rank 0 wrote", monitor.history)
+accelerator.wait_for_everyone()  # a process that ends while Gloo still holds its last message may be aborted
 accelerator.end_training()
