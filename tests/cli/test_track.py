@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 
 from tests.cli.typed import xalign
 from tests.tiny import make_model, make_tokenizer
-from xalign import load_pairs, measure
+from xalign import AlignmentMonitor, load_pairs, measure
 from xalign.babel import load_babel, write_pairs
 from xalign.errors import ReportError
 from xalign.monitor.track import checkpoints_of, track
@@ -114,6 +114,7 @@ def test_follow_waits_for_new_ones(run, by_hand, monkeypatch):
     done = xalign("track", run, *OPTIONS, "--follow", "--poll", "7")
     assert done.exit_code == 130
     assert looks == [7.0] * 3
+    assert "every 7 s; Ctrl-C ends" in done.stdout
     assert History.load(run).steps == [2, 4, 10, 12]
 
 
@@ -168,6 +169,7 @@ def test_revisions_of_a_model(saved, by_hand, monkeypatch, tmp_path):
     [
         (("nowhere",), "'nowhere' is no folder; give the output_dir of a run"),
         ((".",), "holds no finished checkpoint-N"),
+        ((".", "--metrics", "foo"), "holds no finished checkpoint-N"),
         ((".", "--poll", "0"), "poll=0.0 must be above 0"),
         (("m", "--revisions", "step1"), "--revisions needs --out"),
         (("m", "--revisions", "main", "--out", "o"), "'main' has no step in its name, like step1000"),
@@ -186,10 +188,39 @@ def test_a_history_of_other_pairs_is_not_mixed(run, by_hand):
     (run / "checkpoint-12" / "trainer_state.json").write_text("{}")
     done = xalign("track", run, "--languages", "deu,rus", "--n", "9", "--metrics", "nasca,margin")
     assert done.exit_code == 2
-    assert "such scores make no curve" in done.stderr
+    assert "on other sentences than these, on 10 pairs each of deu_Latn, rus_Cyrl" in done.stderr
     assert History.load(run).to_rows() == by_hand
+    (run / "checkpoint-12" / "trainer_state.json").unlink()  # nothing is left to measure: said all the same
+    for options, message in [
+        (("--languages", "deu"), "on other sentences than these"),
+        (("--metrics", "mexa"), "nasca, margin there, mexa now"),
+        (("--metrics", "foo"), "unknown; choose from nasca"),
+        (("--revisions", "step12", "--out", "o"), "holds checkpoints: leave --revisions out"),
+    ]:
+        done = xalign("track", run, *options)
+        assert done.exit_code == 2 and message in done.stderr, options
     with pytest.raises(ReportError, match="is no folder"):
         checkpoints_of(run / "none")
+
+
+def test_without_options_it_measures_as_before(run):
+    """On the sentences, with the metrics and the template of the callback's reports, in whatever order."""
+    pairs = load_pairs("bundled", ["rus_Cyrl", "deu_Latn"]).sample(9, seed=1)
+    options = {"template": "say: {text}", "pool_special_tokens": False}
+    callback = AlignmentMonitor(
+        model_of(0), make_tokenizer(), pairs, ["margin"], save_dir=run / "alignment", **options
+    )
+    callback.step(0)
+    done = xalign("track", run)
+    assert done.exit_code == 0, done.stderr
+    expected = [
+        row
+        for step in (0, *STEPS)
+        for row in measure(
+            model_of(step), make_tokenizer(), pairs, ["margin"], step=step, **options
+        ).to_rows()
+    ]
+    assert History.load(run).to_rows() == expected
 
 
 def test_killed_over_babels_checkpoints_it_measures_none_twice(tmp_path):

@@ -47,3 +47,4 @@ trainer._save_optimizer_and_scheduler = moment(trainer._save_optimizer_and_sched
 trainer.training_step = moment(trainer.training_step)
 checkpoints = sorted(folder.glob("checkpoint-*/trainer_state.json"), key=os.path.getmtime)
 trainer.train(resume_from_checkpoint=str(checkpoints[-1].parent) if checkpoints else None)
+print("moments:", reached)

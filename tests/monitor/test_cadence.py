@@ -1,5 +1,7 @@
 """Cadences, on a clock of their own."""
 
+import math
+
 import pytest
 
 from xalign.errors import ArgumentError
@@ -13,9 +15,9 @@ class Clock:
         return self.now
 
 
-def simulate(cadence, clock, steps, per_step, cost, at_start=True):
+def simulate(cadence, clock, steps, per_step, cost, at_start=True, resumed=math.nan):
     """The steps measured, and the share after each measurement that the cadence asked for."""
-    cadence.begin(0)
+    cadence.begin(0, resumed)
     measured, shares = [], []
     if at_start:
         clock.now += cost(0)
@@ -99,3 +101,14 @@ def test_bad_input(every):
         Cadence(every)
     with pytest.raises(ArgumentError, match="max_share=0"):
         Cadence("auto", 0)
+
+
+def test_auto_keeps_to_its_share_where_a_run_resumes():
+    """It knows what a measurement takes from before, and makes none until the time is there."""
+    clock = Clock()
+    cadence = Cadence("auto", 0.02, clock=clock)
+    measured, shares = simulate(
+        cadence, clock, 2000, lambda _: 1.0, lambda _: 5.0, at_start=False, resumed=5.0
+    )
+    assert measured[0] == pytest.approx(5 / 0.02 - 5, abs=1)
+    assert max(shares) <= 0.02 and len(measured) >= 7

@@ -17,6 +17,14 @@ from xalign import AlignmentCallback, AlignmentReport, load_pairs, measure
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError, XAlignError
 from xalign.results.history import History
 
+SELECTING = {
+    "max_steps": 20,
+    "eval_steps": 2,
+    "save_strategy": "steps",
+    "save_steps": 2,
+    "load_best_model_at_end": True,
+}
+
 
 @pytest.fixture(scope="module")
 def pairs():
@@ -136,14 +144,7 @@ def test_tensorboard(pairs, monkeypatch):
 @pytest.mark.parametrize("order", ["stopping first", "stopping last"])
 def test_early_stopping_and_best_model(order, pairs):
     """A falling score stops the run after its patience, and the best checkpoint is kept."""
-    trainer = make_trainer(
-        max_steps=20,
-        eval_steps=2,
-        save_strategy="steps",
-        save_steps=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="nasca",
-    )
+    trainer = make_trainer(**SELECTING, metric_for_best_model="nasca")
     stopping = EarlyStoppingCallback(early_stopping_patience=2)
     if order == "stopping first":
         trainer.add_callback(stopping)
@@ -373,7 +374,7 @@ def test_every_option_of_measure(pairs):
         ({"on_regression": "stop"}, ArgumentTypeError, "on_regression='stop' must be 'warn', 'ignore'"),
         ({"heatmap_every": 0}, ArgumentError, "heatmap_every=0 must be at least 1"),
         ({"name": "a b"}, ArgumentError, "name='a b' must be made of letters, digits"),
-        ({"keep_best": "bleu"}, ArgumentError, "keep_best='bleu' will not be measured; there are: nasca"),
+        ({"keep_best": "bleu"}, ArgumentError, "keep_best='bleu' is no value to select by; there are: nasca"),
         ({"at_evaluate": False, "at_start": False, "at_end": False}, ArgumentError, "nothing to measure at"),
         ({"metrics": ["bleu"]}, ArgumentError, "unknown; choose from nasca"),
         ({"template": "no place"}, ArgumentError, "must hold"),
@@ -397,9 +398,14 @@ def test_built_it_checks_the_trainer_too(pairs):
     trainer.args.metric_for_best_model = "eval_nasca_deu_Latn"
     assert AlignmentCallback(trainer, pairs)
     for wrong in ({"metrics": ["mexa"]}, {"at_evaluate": False}):
-        with pytest.raises(ArgumentError, match="'eval_nasca_deu_Latn' will be in no evaluation"):
+        with pytest.raises(ArgumentError, match="'eval_nasca_deu_Latn' is no value of an evaluation"):
             AlignmentCallback(trainer, pairs, **wrong)
-    for wrong in ("nasca_wurst", "naska", "eval_nasca_fra_Latn"):
+    trainer.args.greater_is_better = False
+    with pytest.raises(ArgumentError, match="would keep the model that is aligned worst"):
+        AlignmentCallback(trainer, pairs)
+    trainer.args.greater_is_better = True
+    unknown = ("nasca_wurst", "naska", "eval_nasca_fra_Latn", "nasca_over_base", "nasca_best_layer")
+    for wrong in (*unknown, "eval/nasca_worst", "alignment_share"):
         trainer.args.metric_for_best_model = wrong
         with pytest.raises(ArgumentError, match="there are: nasca, nasca_worst, nasca_gap, nasca_deu_Latn"):
             AlignmentCallback(trainer, pairs)
@@ -496,14 +502,7 @@ def test_two_callbacks_on_different_pairs(pairs):
 @pytest.mark.parametrize("order", ["stopping first", "stopping last"])
 def test_several_evaluation_sets(order, pairs):
     """The values stand in the first set's row only; selection and stopping count each evaluation once."""
-    trainer = make_trainer(
-        max_steps=20,
-        eval_steps=2,
-        save_strategy="steps",
-        save_steps=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="nasca_worst",
-    )
+    trainer = make_trainer(**SELECTING, metric_for_best_model="nasca_worst")
     trainer.eval_dataset = {"one": trainer.eval_dataset, "two": trainer.eval_dataset[:4]}
     if order == "stopping first":
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=2))
@@ -518,6 +517,26 @@ def test_several_evaluation_sets(order, pairs):
     assert [row["step"] for row in rows_with(trainer, "eval_two_loss")] == [2, 4, 6, 8]
     assert trainer.state.global_step == 8
     assert trainer.state.best_model_checkpoint.endswith("checkpoint-4")
+
+
+def test_the_best_over_the_base(pairs):
+    trainer = make_trainer(
+        "sft", lora=True, max_steps=4, eval_steps=2, save_strategy="steps", save_steps=2,
+        metric_for_best_model="nasca_over_base", load_best_model_at_end=True,
+    )  # fmt: skip
+    attach(trainer, pairs)
+    trainer.train()
+    scores = [row["eval_nasca_over_base"] for row in rows_with(trainer, "eval_loss")]
+    assert trainer.state.best_metric == max(scores)
+
+
+def test_keep_best_deletes_what_is_no_longer_the_best(pairs):
+    """Also where the new best is a checkpoint that the trainer saves anyway."""
+    trainer = make_trainer(evaluate=False, max_steps=4, save_strategy="steps", save_steps=4)
+    callback = attach(trainer, pairs, every=1, keep_best="nasca")
+    script(callback, "nasca", [0.1, 0.0, 0.0, 0.3, 0.4])
+    trainer.train()
+    assert [path.name for path in Path("run").glob("checkpoint-*")] == ["checkpoint-4"]
 
 
 @pytest.mark.parametrize("every_checkpoint", [False, True])

@@ -13,7 +13,6 @@ from xalign import AlignmentReport
 from xalign.results.history import History
 
 EVERY_STEP = [0, 2, 3, 4, 6, 8, 9, 10, 12]
-MOMENTS = 50  # about how many there are in a run
 
 
 def run(folder, kill_at=0, *options):
@@ -29,7 +28,7 @@ def logged(folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The run that was not killed."""
+    """The run that was not killed, and how many moments it has."""
     folder = tmp_path_factory.mktemp("whole")
     ran = run(folder)
     assert ran.returncode == 0, ran.stderr[-2000:]
@@ -37,11 +36,14 @@ def whole(tmp_path_factory):
     assert history.steps == EVERY_STEP
     margins = [row["value"] for row in history.to_rows() if row["metric"] == "margin"]
     assert len(set(margins)) == len(margins)
-    return folder
+    moments = int(ran.stdout.rpartition("moments:")[2])
+    assert moments > 30
+    return folder, moments
 
 
 def check_killed(folder, whole, seed):
-    kill_at = random.Random(seed).randint(2, MOMENTS)
+    whole, moments = whole
+    kill_at = random.Random(seed).randint(2, moments)
     killed = run(folder, kill_at)
     assert killed.returncode == -9, (kill_at, killed.returncode, killed.stderr[-1500:])
     resumed = run(folder)
@@ -72,5 +74,5 @@ def test_a_checkpoint_written_without_the_callback_resumes_too(whole, tmp_path):
     first = history.steps[0]
     assert first > 0
     assert history.steps == [step for step in EVERY_STEP if step >= first]
-    expected = [row for row in History.load(whole).to_rows() if row["step"] >= first]
+    expected = [row for row in History.load(whole[0]).to_rows() if row["step"] >= first]
     assert history.to_rows() == expected

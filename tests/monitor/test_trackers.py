@@ -16,7 +16,7 @@ from tests.wandb_files import offline_run
 from xalign import AlignmentCallback, load_pairs
 from xalign.monitor import trackers
 from xalign.monitor.scalars import MOST_LANGUAGES, pooled_only
-from xalign.monitor.trackers import go_offline_without_login, scores_table, worst_pairs_table
+from xalign.monitor.trackers import scores_table, worst_pairs_table
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,14 @@ def test_nothing_is_drawn_without_a_tracker(pairs, monkeypatch):
     trained(pairs, "none")
 
 
+def run_for_itself(script, folder, **environment):
+    """A script with a home of its own, in which nobody has logged in anywhere."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "NETRC"))}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    own = known | {"HOME": str(folder), "PYTHONPATH": path} | environment
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=own, cwd=folder)
+
+
 HIDDEN = """
 import sys
 from importlib.machinery import PathFinder
@@ -129,10 +137,7 @@ trainer.train()
 assert not any(name in sys.modules for name in ("wandb", "trackio", "tensorboard"))
 print("measured:", [row["step"] for row in trainer.state.log_history if "eval_nasca" in row])
 """
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
-    )
+    done = run_for_itself(script, tmp_path)
     assert done.returncode == 0, done.stderr
     refused = [line for line in done.stdout.splitlines() if line.startswith("refused:")]
     assert len(refused) == 3 and all("install" in line for line in refused)
@@ -174,19 +179,39 @@ def test_many_languages_give_way_to_a_table():
     assert pooled_only(values, languages[:-1]) == values
 
 
-def test_wandb_without_a_login_stays_on_this_machine(monkeypatch):
-    import wandb
+WITHOUT_LOGIN = """
+from tests.monitor.training import make_trainer
+from xalign import AlignmentCallback, load_pairs
 
-    monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setattr(type(wandb.api), "api_key", property(lambda self: None))
-    said = go_offline_without_login(["wandb"])
-    assert "W&B has no login here" in said and "trackio" in said
-    import os
+pairs = load_pairs("bundled", ["deu_Latn"], n=8)
+for folder in ("one", "two"):
+    trainer = make_trainer(report_to="wandb", folder=folder, evaluate=False)
+    trainer.add_callback(AlignmentCallback(trainer, pairs, every=3))
+    trainer.train()
+"""
 
-    assert os.environ["WANDB_MODE"] == "offline"
-    assert go_offline_without_login(["wandb"]) is None  # said once
-    monkeypatch.setenv("WANDB_MODE", "")
-    assert go_offline_without_login(["tensorboard"]) is None
-    monkeypatch.setattr(type(wandb.api), "api_key", property(lambda self: "key"))
-    monkeypatch.delenv("WANDB_MODE")
-    assert go_offline_without_login(["wandb"]) is None
+
+def test_wandb_without_a_login_stays_on_this_machine(tmp_path):
+    done = run_for_itself(WITHOUT_LOGIN, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("W&B has no login here") == 1  # of two runs
+    assert "deprecated" not in done.stderr
+    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 2
+
+
+@pytest.mark.parametrize("login", ["WANDB_API_KEY", "NETRC", "wrong"])
+def test_wandb_with_a_login_is_left_alone(login, tmp_path):
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {'a' * 40}")
+    set_up = {
+        "WANDB_API_KEY": {"WANDB_API_KEY": "a" * 40},
+        "NETRC": {"NETRC": str(tmp_path / "netrc")},
+        "wrong": {"WANDB_API_KEY": "too short"},
+    }
+    script = """
+import wandb
+from xalign.monitor.trackers import go_offline_without_login
+print(go_offline_without_login(["wandb"]), go_offline_without_login(["tensorboard"]))
+print(wandb.setup().settings.mode)
+"""
+    done = run_for_itself(script, tmp_path, **set_up[login])
+    assert done.stdout.split() == ["None", "None", "online"], done.stderr[-2000:]

@@ -199,6 +199,7 @@ def test_arguments_of_the_wrong_type():
 def test_fingerprint():
     pairs = multiway()
     assert pairs.fingerprint == multiway().fingerprint
+    assert pairs.fingerprint == pairs.only(["es", "de"]).fingerprint != pairs.only(["de"]).fingerprint
     others = [
         ParallelPairs({"en": ENGLISH, "de": [*GERMAN[:4], "Zwei Katzen schlafen!"], "es": SPANISH}),
         pairs.only(["de"]),

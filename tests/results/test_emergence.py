@@ -2,7 +2,9 @@
 
 import pytest
 
-from xalign.errors import ArgumentError
+from tests.tiny import make_model, make_tokenizer
+from xalign import load_pairs, measure
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.results.emergence import emergence
 from xalign.results.history import History
 
@@ -71,3 +73,13 @@ def test_bad_input():
         emergence(History())
     with pytest.raises(ArgumentError, match="metric='mexa' is not in this history; it has nasca"):
         emergence(history_of([(0.1, 0.2)]), "mexa")
+    with pytest.raises(ArgumentTypeError, match=r"history must be one, .* not 'run'"):
+        emergence("run")
+
+
+def test_all_metrics_unless_one_is_named():
+    history = History()
+    history.append(
+        measure(make_model("llama"), make_tokenizer(), load_pairs("bundled", n=8), ["nasca", "mexa"], step=0)
+    )
+    assert emergence(history) == [*emergence(history, "nasca"), *emergence(history, "mexa")]

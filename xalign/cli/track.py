@@ -15,7 +15,6 @@ from xalign.cli.options import (
     DtypeName,
     FirstPairs,
     Languages,
-    Pairs,
     Pivot,
     Template,
     TemplatePooled,
@@ -24,14 +23,22 @@ from xalign.cli.options import (
     listed,
 )
 
+_SETTINGS = ("pool_special_tokens", "truncate")  # beside the template, which has an option
+
 
 def track(
     run: Annotated[str, typer.Argument(help="Folder with checkpoints; with --revisions, a Hub id.")],
-    pairs: Pairs = "bundled",
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="As for measure. Without it what the history was measured on, or 'bundled'."),
+    ] = None,
     languages: Languages = None,
     pivot: Pivot = "eng_Latn",
     n: FirstPairs = None,
-    metrics: Annotated[str, typer.Option(help="As for measure; separated by commas.")] = "nasca",
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="As for measure, separated by commas. Without it those of the history, or nasca."),
+    ] = None,
     revisions: Annotated[
         str | None,
         typer.Option(help="Revisions of a model with their steps in them, like step1000,step2000."),
@@ -51,8 +58,9 @@ def track(
 ) -> None:
     """Measure the checkpoints of a run that were not measured yet, and say when each language emerged.
 
-    Completes the history that a callback left there, or begins one. Interrupted, it goes on where it was.
-    With --follow a second machine can watch a long run.
+    Completes the history that a callback left there, on its sentences and with its settings where its reports
+    were kept, or begins one. Interrupted, it goes on where it was. With --follow a second machine can watch a
+    long run.
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
@@ -68,9 +76,21 @@ def track(
     if revisions is not None and out is None:
         raise ArgumentError("--revisions needs --out, the folder of the history")
     named = None if revisions is None else _steps_of(listed(revisions))
-    text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n)
-    if named is None:
-        checkpoints_of(run)  # an error now, not after the work
+    if named is None and not checkpoints_of(run) and not follow:
+        raise ArgumentError(f"run={run!r} holds no finished checkpoint-N; is it the output_dir of a run?")
+    if named is not None and Path(run).is_dir() and checkpoints_of(run):
+        raise ArgumentError(f"run={run!r} holds checkpoints: leave --revisions out, or name a model")
+    folder = out or Path(run) / "alignment"
+    console = Console()
+    before = _last_report(folder)
+    settings: dict[str, Any] = {"template": template, "template_pooled": template_pooled}
+    if before is not None and template is None and not template_pooled:
+        settings = {name: before.provenance[name] for name in (*settings, *_SETTINGS)}
+    if before is not None and pairs is None and languages is None and n is None:
+        text = before.pairs
+    else:
+        text = load_pairs(pairs or "bundled", None if languages is None else listed(languages), pivot, n)
+    asked = listed(metrics) if metrics else before.measured if before is not None else ["nasca"]
 
     def load(checkpoint: Any) -> tuple[Any, Any]:
         where = {"name": run, "revision": checkpoint} if named is not None else {"name": str(checkpoint)}
@@ -83,14 +103,12 @@ def track(
             progress=sys.stderr.isatty(),
         )
 
-    console = Console()
-    asked = listed(metrics)
-
     def show(report: Any) -> None:
         scores = ", ".join(f"{metric} {report.score(metric):.3f}" for metric in report.measured)
         console.print(f"step {report.step}: {scores}", highlight=False)
 
-    folder = out or Path(run) / "alignment"
+    if follow:
+        console.print(f"looking into {run} every {poll:g} s; Ctrl-C ends", markup=False, highlight=False)
     history = measure_all(
         lambda: checkpoints_of(run) if named is None else named,
         load,
@@ -100,22 +118,29 @@ def track(
         follow=follow,
         poll=poll,
         on_report=show,
-        template=template,
-        template_pooled=template_pooled,
         token_budget=token_budget,
+        **settings,
     )
     if not history.entries:
-        raise ArgumentError(f"run={run!r} holds no finished checkpoint-N; is it the output_dir of a run?")
+        raise ArgumentError(f"run={run!r}: none of its checkpoints could be measured")
     table = Table("metric", "language", "emerged at", "peak", "at step", "best layer", "last", "", box=None)
-    for metric in history.metrics:
-        for row in (one for one in emergence(history, metric) if one["layer"] == "mean"):
-            table.add_row(
-                *(metric, row["language"], "–" if row["emerged_at"] is None else str(row["emerged_at"])),
-                *(f"{row['peak']:.3f}", str(row["peak_step"]), str(row["best_layer"]), f"{row['last']:.3f}"),
-                "fell since" if row["regressed"] else "",
-            )
+    for row in (one for one in emergence(history) if one["layer"] == "mean"):
+        table.add_row(
+            row["metric"],
+            *(row["language"], "–" if row["emerged_at"] is None else str(row["emerged_at"])),
+            *(f"{row['peak']:.3f}", str(row["peak_step"]), str(row["best_layer"]), f"{row['last']:.3f}"),
+            "fell since" if row["regressed"] else "",
+        )
     console.print(table)
     console.print(f"{len(history)} steps in {folder / 'history.jsonl'}", markup=False, highlight=False)
+
+
+def _last_report(folder: Path) -> Any:
+    """The report of the history's last step, or None: there is no history, or reports were not kept."""
+    from xalign.results.history import NAME, History
+
+    history = History(folder / NAME)
+    return history.report(history.steps[-1]) if history.entries else None
 
 
 def _steps_of(revisions: list[str]) -> dict[int, str]:

@@ -59,10 +59,15 @@ class Cadence:
         self._has_said = False
         self.begin(0)
 
-    def begin(self, step: int) -> None:
-        """Starts to count time: the run begins after this step."""
+    def begin(self, step: int, cost: float = math.nan) -> None:
+        """Starts to count time: the run begins, or goes on, after this step.
+
+        Args:
+            step: The steps done.
+            cost: Seconds that a measurement will take, where one was made before.
+        """
         self._started, self._first_step = self._clock(), step
-        self._spent, self._last = 0.0, math.nan
+        self._spent, self._last = 0.0, cost
         self._next = step + FIRST_LOOK
 
     def is_due(self, step: int) -> bool:

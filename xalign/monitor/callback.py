@@ -19,7 +19,7 @@ from xalign.arguments import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.measurement import MeasureOptions
 from xalign.monitor.cadence import Every
-from xalign.monitor.monitor import AlignmentMonitor, OnRegression
+from xalign.monitor.monitor import AlignmentMonitor, OnRegression, has_adapter
 from xalign.monitor.scalars import MOST_LANGUAGES, named, pooled_only, scalar_keys, scalars
 from xalign.monitor.selection import KeepBest, check_selection
 from xalign.monitor.trackers import Trackers, go_offline_without_login, scores_table, worst_pairs_table
@@ -141,11 +141,13 @@ class AlignmentCallback(TrainerCallback):
             **options,
         )
         measurement = self._monitor.measurement
-        keys = scalar_keys(measurement.metrics, list(measurement.pairs), name)
+        keys = scalar_keys(
+            measurement.metrics, list(measurement.pairs), name, over_base=has_adapter(trainer.model)
+        )
         check_selection(
             trainer.args,
             keys if at_evaluate else (),
-            [named(metric, name) for metric in METRICS if metric not in SHARED_NAMES],
+            [named(key, name) for key in (*METRICS, "alignment") if key not in SHARED_NAMES],
             f"with these metrics, pairs and at_evaluate={at_evaluate}",
         )
         if keep_best is not None:

@@ -1,5 +1,6 @@
 """`AlignmentMonitor`: the same measurement again and again, in any training loop."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,11 +19,12 @@ from xalign.model.ranks import Ranks
 from xalign.monitor.cadence import Cadence, Every
 from xalign.monitor.scalars import named, scalars
 from xalign.pairs.parallel import ParallelPairs
-from xalign.results.history import NAME, History
+from xalign.results.history import NAME, History, folder_name
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
 
 MOST_UNKNOWN = 0.5  # share of tokens
+MOST_NAMED = 5  # falls in one warning
 OnRegression = Literal["warn", "ignore"] | Callable[[str, str, Fall], object]
 
 
@@ -154,7 +156,6 @@ class AlignmentMonitor:
             Whether the history holds step n.
         """
         self._begun = True
-        self.cadence.begin(n)
         self.reports, self._series, self._fallen = [], {}, set()
         with self._ranks.failing_together():
             if n == 0 and not measured:
@@ -163,7 +164,10 @@ class AlignmentMonitor:
                 self.history.check(self.measurement.provenance, self.measurement.readings)
                 self.history.keep_until(n if measured else n - 1)
                 self._recall()
-        return self._ranks.from_first(n in self.history.steps)
+        before = self.history.entries[-1]["cost"]["seconds"] if self.history.entries else math.nan
+        is_measured, cost = self._ranks.from_first((n in self.history.steps, before))
+        self.cadence.begin(n, cost)
+        return is_measured
 
     def measure(self, n: int) -> AlignmentReport:
         """Measures now, whatever the cadence, and keeps the report under step n."""
@@ -177,7 +181,7 @@ class AlignmentMonitor:
             )
         started = time.perf_counter()
         report = self.measurement.run(n)
-        if self.base is None and _has_adapter(self.measurement.model):
+        if self.base is None and has_adapter(self.measurement.model):
             self.base = self._without_adapter()
         self.reports = [*(earlier for earlier in self.reports if (earlier.step or 0) < n), report]
         with self._ranks.failing_together():
@@ -261,7 +265,7 @@ class AlignmentMonitor:
             )
 
     def _folder_of(self, step: int) -> Path:
-        return (self.save_dir or Path()) / f"step-{step:08d}"
+        return (self.save_dir or Path()) / folder_name(step)
 
     def _set_aside(self) -> None:
         """Moves what an earlier run left to a folder of its own."""
@@ -285,13 +289,12 @@ class AlignmentMonitor:
 
     def _recall(self) -> None:
         """Takes up each sentence's scores of before, for the comparison with the best so far."""
-        if self.save_dir is None:
-            return
         for step in self.history.steps:
-            try:
-                self._add_to_series(AlignmentReport.load(self._folder_of(step)))
-            except ReportError:  # reports were not kept: what is compared begins here
+            report = self.history.report(step)
+            if report is None:  # what is compared begins here
                 self._series = {}
+            else:
+                self._add_to_series(report)
 
     def _add_to_series(self, report: AlignmentReport) -> None:
         for metric in report.measured:
@@ -305,26 +308,30 @@ class AlignmentMonitor:
             return
         self._add_to_series(report)
         found = falls({key: np.array(values) for key, values in self._series.items()})
-        for (metric, language), fall in found.items():
-            if (metric, language) not in self._fallen:
-                self._tell(report, metric, language, fall)
+        new = [(*key, fall) for key, fall in found.items() if key not in self._fallen]
         self._fallen = set(found)
-
-    def _tell(self, report: AlignmentReport, metric: str, language: str, fall: Fall) -> None:
-        self.falls.append((report.step or 0, metric, language, fall))
+        self.falls += [(report.step or 0, *one) for one in new]
         if callable(self._on_regression):
-            self._on_regression(metric, language, fall)
-            return
-        over = "" if fall.window == 1 else f" (means of {fall.window} measurements)"
-        warnings.warn(
-            f"{metric} of {language} fell from {fall.best:.3f}, its best so far, to {fall.now:.3f} at step "
-            f"{report.step}{over}; p = {fall.p:.2g} for any such alarm in the run",
-            UserWarning,
-            stacklevel=4,
-        )
+            for one in new:
+                self._on_regression(*one)
+        elif new:
+            warnings.warn(_in_words(new, report.step), UserWarning, stacklevel=3)
 
 
-def _has_adapter(model: nn.Module) -> bool:
+def _in_words(fallen: Sequence[tuple[str, str, Fall]], step: int | None) -> str:
+    """The fall that is the surest in words, and what else fell."""
+    (metric, language, fall), *others = sorted(fallen, key=lambda one: one[2].p)
+    over = "" if fall.window == 1 else f" (means of {fall.window} measurements)"
+    also = ", ".join(f"{m} of {code} ({f.best:.3f} to {f.now:.3f})" for m, code, f in others[:MOST_NAMED])
+    if len(others) > MOST_NAMED:
+        also += f" and {len(others) - MOST_NAMED} more"
+    return (
+        f"{metric} of {language} fell from {fall.best:.3f}, its best so far, to {fall.now:.3f} at step "
+        f"{step}{over}; p = {fall.p:.2g} for any such alarm in the run" + (f"; so did {also}" if also else "")
+    )
+
+
+def has_adapter(model: nn.Module) -> bool:
     """Whether it is a PEFT model whose adapter can be switched off."""
     return hasattr(model, "peft_config") and hasattr(model, "disable_adapter")
 

@@ -38,14 +38,17 @@ def scalars(report: AlignmentReport) -> dict[str, float]:
     return values
 
 
-def scalar_keys(metrics: Sequence[str], languages: Sequence[str], name: str = "") -> list[str]:
-    """The keys of `scalars` of which more is better.
+def scalar_keys(
+    metrics: Sequence[str], languages: Sequence[str], name: str = "", *, over_base: bool = False
+) -> list[str]:
+    """The keys of which more is better: those of `scalars`, and with an adapter `nasca_over_base`.
 
     Example:
         >>> scalar_keys(["nasca"], ["deu_Latn"])
         ['nasca', 'nasca_worst', 'nasca_gap', 'nasca_deu_Latn']
     """
-    parts = ["", "_worst", "_gap", *(f"_{language}" for language in languages)]
+    parts = ["", "_worst", "_gap", *(["_over_base"] if over_base else [])]
+    parts += [f"_{language}" for language in languages]
     return [named(f"{metric}{part}", name) for metric in metrics for part in parts]
 
 

@@ -24,16 +24,23 @@ def check_selection(args: TrainingArguments, keys: Sequence[str], known: Sequenc
         why: What the keys depend on, for the message.
 
     Raises:
-        ArgumentError: `metric_for_best_model` looks like one of them and is none.
+        ArgumentError: `metric_for_best_model` looks like one of them and is none, or less of it is to be
+            better.
     """
-    name = (args.metric_for_best_model or "").removeprefix("eval_")
-    if name in keys:
+    given = (args.metric_for_best_model or "").removeprefix("eval_")
+    if given in keys:
+        if args.greater_is_better is False:
+            raise ArgumentError(
+                f"greater_is_better=False with metric_for_best_model={args.metric_for_best_model!r} would "
+                "keep the model that is aligned worst; leave greater_is_better out"
+            )
         return
-    meant = any(name == start or name.startswith(f"{start}_") for start in known)
+    name = given.replace("/", "_").removeprefix("eval_")  # as trackers show it
+    meant = name in keys or any(name == start or name.startswith(f"{start}_") for start in known)
     if meant or difflib.get_close_matches(name.split("_")[0], known, cutoff=0.8):
         raise ArgumentError(
-            f"metric_for_best_model={args.metric_for_best_model!r} will be in no evaluation; {why} there "
-            f"are: {', '.join(keys) or 'none'}"
+            f"metric_for_best_model={args.metric_for_best_model!r} is no value of an evaluation to select "
+            f"by; {why} there are: {', '.join(keys) or 'none'}"
         )
 
 
@@ -61,7 +68,7 @@ class KeepBest:
             )
         self.key = str(key).removeprefix("eval_")
         if self.key not in keys:
-            raise ArgumentError(f"keep_best={key!r} will not be measured; there are: {', '.join(keys)}")
+            raise ArgumentError(f"keep_best={key!r} is no value to select by; there are: {', '.join(keys)}")
         self._folder, self._ranks = Path(str(args.output_dir)), Ranks(shared=True)
         self._saved_for_this = False
 
@@ -92,15 +99,14 @@ class KeepBest:
         """Deletes what was best before and saved for nothing else."""
         if self._ranks.index > 0:
             return
-        best = state.best_model_checkpoint
-        if not self._saved_for_this or best is None:
-            # Saved for itself too now: it is the trainer's.
-            (self._folder / f"checkpoint-{state.global_step}" / MARK).unlink(missing_ok=True)
-            return
+        mark = self._folder / f"checkpoint-{state.global_step}" / MARK
+        if self._saved_for_this:
+            mark.touch()
+        else:  # the trainer saved it for itself, perhaps once more: it is the trainer's
+            mark.unlink(missing_ok=True)
         self._saved_for_this = False
-        (Path(best) / MARK).touch()
         for mark in self._marks():
-            if mark.parent.name != Path(best).name:
+            if mark.parent.name != f"checkpoint-{state.best_global_step}":
                 shutil.rmtree(mark.parent, ignore_errors=True)
 
     def _marks(self) -> list[Path]:

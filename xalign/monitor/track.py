@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from xalign.errors import ReportError, XAlignError
-from xalign.measurement import MeasureOptions, measure
+from xalign.measurement import Measurement, MeasureOptions
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
-from xalign.results.history import NAME, History
+from xalign.results.history import NAME, History, folder_name
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
+from xalign.scores import METRICS, checked_metrics
 
 Checkpoint = TypeVar("Checkpoint")
 
@@ -65,22 +66,28 @@ def track(
     folder = check_folder(out)
     history = History(folder / NAME)
     loaded_pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
+    rows = [row for metric in checked_metrics(metrics) for row in METRICS[metric][1]]
+    history.check({"fingerprint": loaded_pairs.fingerprint}, dict.fromkeys(rows))  # before a model is loaded
     failed: set[int] = set()
     while True:
         waiting = {step: one for step, one in find().items() if step not in {*history.steps, *failed}}
         for step in sorted(waiting):
             try:
                 model, tokenizer = load(waiting[step])
-                report = measure(model, tokenizer, loaded_pairs, metrics, step=step, **options)
+                measurement = Measurement(model, tokenizer, loaded_pairs, metrics, **options)
+                history.check(measurement.provenance, measurement.readings)
+                report = measurement.run(step)
+            except ReportError:
+                raise
             except (XAlignError, OSError) as error:
                 failed.add(step)
                 warnings.warn(f"step {step} is left out: {error}", UserWarning, stacklevel=2)
                 continue
-            del model
+            del model, measurement
             gc.collect()  # before the next one is loaded
             history.insert(report)
             if save_reports:
-                report.save(folder / f"step-{step:08d}", overwrite=True)
+                report.save(folder / folder_name(step), overwrite=True)
             if on_report is not None:
                 on_report(report)
         if not follow:

@@ -124,13 +124,27 @@ def go_offline_without_login(report_to: Sequence[str]) -> str | None:
         return None
     import wandb
 
-    if wandb.run is not None or wandb.api.api_key is not None:
+    if wandb.run is not None or wandb.setup().settings.mode != "online" or _has_login():
         return None
-    os.environ["WANDB_MODE"] = "offline"
+    wandb.setup(wandb.Settings(mode="offline"))  # the variable counts no longer: W&B has read it
     return (
         "xalign: W&B has no login here, so its run is kept in ./wandb; `wandb sync` uploads it. Without an "
         "account, report_to='trackio' shows runs in the browser: pip install 'xalign[trackio]'"
     )
+
+
+def _has_login() -> bool:
+    """Whether W&B has a key or token for its host, as it looks for one itself, but asking nobody."""
+    import wandb
+    from wandb.sdk.lib import wbauth
+
+    try:
+        found = wbauth.authenticate_session(
+            host=wandb.setup().settings.base_url, source="xalign", prompt=False, update_session=False
+        )
+    except wandb.Error:  # one that is wrong: W&B says how
+        return True
+    return found is not None
 
 
 def _pixels(figure: "Figure") -> UInt8[np.ndarray, "height width colour"]:

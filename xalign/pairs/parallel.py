@@ -201,8 +201,9 @@ class ParallelPairs(Mapping[str, Bitext]):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of languages and text: equal exactly when every sentence is."""
-        text = [self.pivot, [[b.language, b.pivot_sentences, b.sentences] for b in self._bitexts.values()]]
+        """SHA-256 (hex) of languages and text: equal exactly when every sentence is; their order is free."""
+        bitexts = [self._bitexts[language] for language in sorted(self._bitexts)]
+        text = [self.pivot, [[b.language, b.pivot_sentences, b.sentences] for b in bitexts]]
         return hashlib.sha256(json.dumps(text, ensure_ascii=False).encode()).hexdigest()
 
     @property

@@ -49,25 +49,19 @@ def write_page(source: AlignmentReport | History | str | Path, path: str | Path)
 def _sources(source: AlignmentReport | History | str | Path) -> tuple[History, AlignmentReport | None]:
     """The history, and the report of its last step where there is one."""
     if isinstance(source, History):
-        return source, _report_beside(source)
+        return source, _last_report(source)
     if not isinstance(source, AlignmentReport):
         if find_history(source) is not None:
             history = History.load(source)
-            return history, _report_beside(history)
+            return history, _last_report(history)
         source = AlignmentReport.load(source)
     history = History()
     history.append(replace(source, step=source.step or 0))
     return history, source
 
 
-def _report_beside(history: History) -> AlignmentReport | None:
-    if history.path is None or not history.entries:
-        return None
-    folder = history.path.parent / f"step-{history.steps[-1]:08d}"
-    try:
-        return AlignmentReport.load(folder)
-    except ReportError:  # not kept, or not whole
-        return None
+def _last_report(history: History) -> AlignmentReport | None:
+    return history.report(history.steps[-1]) if history.entries else None
 
 
 def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:

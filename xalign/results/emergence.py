@@ -2,29 +2,29 @@
 
 from typing import Any
 
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.results.history import History
 
 Row = dict[str, Any]
 
 
-def emergence(history: History, metric: str = "nasca") -> list[Row]:
+def emergence(history: History, metric: str | None = None) -> list[Row]:
     """Per language and layer when alignment emerged, where it peaked and whether it was lost again.
 
     Args:
         history: What was measured along a run.
-        metric: A metric of the history, retrieval in one direction.
+        metric: A metric of the history, retrieval in one direction; all of them where None.
 
     Returns:
-        A dict per language and layer, and per score, with layer `"mean"`: `metric`, `language`, `layer`;
-        `emerged_at`, the first step from which on the lower bound of the 95 % interval stays above both the
-        lexical floor and chance, or None; `peak` and `peak_step`, the largest value and the first step that
-        has it; `last`, the last value; `regressed`, whether the last interval lies wholly below that of the
-        peak; and for the score `best_layer`, the layer with the largest value at the peak's step, the lowest
-        of equal ones.
+        A dict per metric, language and layer, and per score, with layer `"mean"`: `metric`, `language`,
+        `layer`; `emerged_at`, the first step from which on the lower bound of the 95 % interval stays above
+        both the lexical floor and chance, or None; `peak` and `peak_step`, the largest value and the first
+        step that has it; `last`, the last value; `regressed`, whether the last interval lies wholly below
+        that of the peak; and for the score `best_layer`, the layer with the largest value at the peak's step,
+        the lowest of equal ones.
 
     Raises:
-        ArgumentError: An empty history, or one without the metric.
+        ArgumentError: An empty history, one without the metric, or none at all.
 
     Example:
         >>> history = History()
@@ -33,16 +33,21 @@ def emergence(history: History, metric: str = "nasca") -> list[Row]:
         >>> [row["emerged_at"] for row in emergence(history) if row["layer"] == "mean"]
         [None]
     """
+    if not isinstance(history, History):
+        raise ArgumentTypeError(f"history must be one, like History.load(folder), not {history!r:.60}")
     if not history.entries:
         raise ArgumentError("the history is empty: nothing was measured")
-    if metric not in history.metrics:
+    if metric is not None and metric not in history.metrics:
         raise ArgumentError(f"metric={metric!r} is not in this history; it has {', '.join(history.metrics)}")
-    found = [entry["metrics"][metric] for entry in history.entries]
-    return [
-        _row_of(metric, language, place, layer, found, history.steps)
-        for language in history.languages
-        for place, layer in enumerate(found[-1]["layers"])
-    ]
+    rows = []
+    for name in history.metrics if metric is None else [metric]:
+        found = [entry["metrics"][name] for entry in history.entries]
+        rows += [
+            _row_of(name, language, place, layer, found, history.steps)
+            for language in history.languages
+            for place, layer in enumerate(found[-1]["layers"])
+        ]
+    return rows
 
 
 def _row_of(

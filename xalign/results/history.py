@@ -19,7 +19,6 @@ KIND = "xalign.History"
 NAME = "history.jsonl"
 
 Row = dict[str, Any]
-_WORDS = {"fingerprint": "the fingerprint of the sentences"}
 _PER_LANGUAGE = ("n", "chance", "floor")
 _PER_LAYER = ("value", "low", "high")
 # What must be the same in all entries: else they are no curve.
@@ -97,12 +96,13 @@ class History:
         """The rows of all entries, with the keys of `AlignmentReport.to_rows`."""
         return [row for entry in self.entries for row in _rows_of(entry)]
 
-    def check(self, provenance: Mapping[str, Any], readings: Mapping[str, Sequence[str]]) -> None:
+    def check(self, provenance: Mapping[str, Any], readings: Mapping[str, Sequence[str] | None]) -> None:
         """An error where what it holds was measured otherwise: more of it would be no curve.
 
         Args:
-            provenance: As a report's.
-            readings: Metric -> the places it is read at, from the first layer to the last.
+            provenance: As a report's; what is not in it is not compared.
+            readings: Metric -> the places it is read at, from the first layer to the last, or None where they
+                are not known yet.
 
         Raises:
             ReportError: Other sentences, settings, metrics or places.
@@ -110,19 +110,41 @@ class History:
         if not self.entries:
             return
         last = self.entries[-1]
+        advice = "measure the same, or into another folder"
+        if provenance.get("fingerprint", (was := last["settings"]["fingerprint"])) != was:
+            languages = next(iter(last["metrics"].values()))["languages"]
+            n = [numbers["n"] for numbers in languages.values()]
+            counts = " to ".join(map(str, sorted({min(n), max(n)})))
+            raise ReportError(
+                f"{self.path or 'the history'} was measured on other sentences than these, on {counts} pairs "
+                f"each of {', '.join(self.languages)} with {last['pivot']}; {advice}"
+            )
         for name in _MUST_AGREE:
-            was, now = last["settings"].get(name), provenance.get(name)
-            if was != now:
+            was = last["settings"].get(name)
+            if name in provenance and provenance[name] != was:
                 raise ReportError(
-                    f"{_WORDS.get(name, name)} was {was!r} at step {last['step']} and is {now!r} now: such "
-                    "scores make no curve; measure with the same pairs and settings, or into another folder"
+                    f"{name} was {was!r} at step {last['step']} and is {provenance[name]!r} now: such scores "
+                    f"make no curve; {advice}"
                 )
         were = {metric: list(found["readings"]) for metric, found in last["metrics"].items()}
-        if were != {metric: list(places) for metric, places in readings.items()}:
+        if were.keys() != readings.keys() or any(
+            places is not None and were[metric] != list(places) for metric, places in readings.items()
+        ):
             raise ReportError(
                 f"the metrics or their places are not those of step {last['step']}: {', '.join(were)} there, "
-                f"{', '.join(readings)} now; measure the same, or into another folder"
+                f"{', '.join(readings)} now; {advice}"
             )
+
+    def report(self, step: int) -> "AlignmentReport | None":
+        """The whole report of a step, where it was kept beside the file."""
+        from xalign.results.report import AlignmentReport
+
+        if self.path is None:
+            return None
+        try:
+            return AlignmentReport.load(self.path.parent / folder_name(step))
+        except ReportError:  # not kept, or not whole
+            return None
 
     def append(self, report: "AlignmentReport") -> None:
         """Adds a report's numbers, in the file too.
@@ -185,7 +207,8 @@ class History:
     def __repr__(self) -> str:
         """Where it is and what it holds."""
         span = f", steps {self.steps[0]} to {self.steps[-1]}" if self.entries else ""
-        return f"History({str(self.path)!r}, {len(self)} entries{span})"
+        where = "" if self.path is None else f"{str(self.path)!r}, "
+        return f"History({where}{len(self)} entries{span})"
 
     def _take_up(self) -> None:
         """Takes up what another process has written since, as `xalign track` does beside a run."""
@@ -289,6 +312,16 @@ def entry_of(report: "AlignmentReport") -> Row:
         "cost": {"seconds": report.cost.seconds, "cpu_seconds": report.cost.cpu_seconds},
         "metrics": by_metric,
     }
+
+
+def folder_name(step: int) -> str:
+    """The folder of a step's report beside the history.
+
+    Example:
+        >>> folder_name(200)
+        'step-00000200'
+    """
+    return f"step-{step:08d}"
 
 
 def find_history(path: str | Path) -> Path | None:
