@@ -40,6 +40,7 @@ if saved.exists():
     state = torch.load(saved / "state.pt")
     optimizer.load_state_dict(state["optimizer"])
     done = state["step"]
+    print(f"goes on from {saved}, step {done}")
 
 monitor = AlignmentMonitor(
     model, tokenizer, held_out, every=arguments.every, save_dir=arguments.output_dir / "alignment"
@@ -55,7 +56,7 @@ for step in range(done, arguments.steps + 1):
         model(**batch, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    report = monitor.step(step)
+    report = monitor.step(step) if step < arguments.steps else monitor.measure(step)
     if report is not None:
         print(step, {key: round(value, 3) for key, value in monitor.scalars.items()})
         model.save_pretrained(saved)

@@ -37,7 +37,10 @@ def test_a_plain_loop_goes_on_where_it_stopped(model_folder, tmp_path):
     whole = History.load(tmp_path / "whole")
     assert whole.steps == [0, 2, 4, 6]
     run("monitor_plain_loop", "--output_dir", tmp_path / "parts", "--steps", 3, *common)
+    parts = History.load(tmp_path / "parts")
+    assert parts.steps == [0, 2, 3]  # the last step is measured, and kept
     printed = run("monitor_plain_loop", "--output_dir", tmp_path / "parts", "--steps", 6, *common)
+    assert f"goes on from {tmp_path / 'parts' / 'checkpoint'}, step 3" in printed
     assert "4 entries, steps 0 to 6" in printed
     assert History.load(tmp_path / "parts").to_rows() == whole.to_rows()
 

@@ -71,9 +71,9 @@ def test_it_draws_every_curve_cell_and_label(run, browser, tmp_path):
     page = write_page(run, tmp_path / "report.html")
     elements, said = opened(browser, page, "--dump-dom")
     assert said == []
-    # Labels: five ticks of the scale, three of steps, one per map.
+    # Labels: five ticks of the scale, eleven of the steps from 0 to 20, one per map.
     assert drawn_in(elements) == {
-        "curves": 2, "bands": 2, "floors": 2, "cells": 2 * 3 * 3, "labels": 5 + 3 + 2, "maps": 2
+        "curves": 2, "bands": 2, "floors": 2, "cells": 2 * 3 * 3, "labels": 5 + 11 + 2, "maps": 2
     }  # fmt: skip
     assert len(re.findall(r'<path class="curve"', elements)) == 2
     assert len(re.findall(r"<canvas[^>]*tabindex=\"0\"", elements)) == 2

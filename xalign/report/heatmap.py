@@ -63,7 +63,7 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
         axes.text(
             column,
             row,
-            f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.1f}",
+            _short(value),
             ha="center",
             va="center",
             fontsize=8,
@@ -80,5 +80,11 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     step = "" if report.step is None else f", step {report.step}"
     axes.set_title(f"{metric.upper()} with {report.pairs.pivot}{step}", loc="left")
     figure.colorbar(image, ax=axes, label="share of pairs" if metric != "margin" else "cosine")
-    figure.supxlabel("bold: above the language's lexical floor; italic: not", fontsize=8)
+    figure.supxlabel("layers and mean: bold above the language's lexical floor, italic not", fontsize=8)
     return figure
+
+
+def _short(value: float) -> str:
+    """Two decimals without a zero in front, and no minus before nothing."""
+    shown = f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}"
+    return shown.replace("-0.00", "0.00").replace("0.", ".", 1) if abs(value) < 0.995 else shown

@@ -13,6 +13,7 @@ from xalign.results.history import History, find_history
 from xalign.results.report import AlignmentReport
 
 WORST = 5  # pairs shown per language
+ACRONYMS = ("nasca", "navca", "mexa")
 
 
 def write_page(source: AlignmentReport | History | str | Path, path: str | Path) -> Path:
@@ -72,20 +73,22 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     )
     counts = {numbers["n"] for found in last["metrics"].values() for numbers in found["languages"].values()}
     pairs = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    languages = f"{len(history.languages)} language{'s' if len(history.languages) > 1 else ''}"
     seconds = sum(entry["cost"]["seconds"] for entry in history.entries)
     about = {
         "model": last["model"] or "–",
-        "revision": last["revision"] or "–",
+        "revision": last["revision"],
         "sentences": f"fingerprint {str(last['settings']['fingerprint'])[:16]}",
-        **{name: str(value) for name, value in last["settings"].items() if name != "fingerprint"},
+        **{name: value for name, value in last["settings"].items() if name != "fingerprint"},
         "measuring took": f"{seconds:.1f} s in all, {seconds / len(steps):.2f} s each",
-        "history": str(history.path or "–"),
+        "history": history.path,
     }
     if report is not None:
         about["versions"] = ", ".join(f"{k} {v}" for k, v in report.provenance.get("versions", {}).items())
+    about = {name: str(value) for name, value in about.items() if value is not None and value != []}
     return {
-        "title": f"Alignment of {_short(last['model'])} with {first['pivot']}",
-        "lead": f"{len(history.languages)} languages × {pairs} pairs, {span}.",
+        "title": f"Alignment of {_title(history)} with {first['pivot']}",
+        "lead": f"{languages} × {pairs} pairs, {span}.",
         "steps": steps,
         "metrics": {metric: _of_metric(history, metric) for metric in history.metrics},
         "worst": {}
@@ -98,11 +101,16 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     }
 
 
-def _short(model: str | None) -> str:
-    """A model's name: a Hub id whole, of a path the last part."""
+def _title(history: History) -> str:
+    """What was measured: a model by its name, many checkpoints by their run's folder."""
+    models = {entry["model"] for entry in history.entries}
+    if len(models) > 1 and history.path is not None:
+        folder = history.path.resolve().parent
+        return folder.parent.name if folder.name == "alignment" else folder.name
+    model = history.entries[-1]["model"]
     if not model:
         return "a model"
-    return Path(model).name if Path(model).is_absolute() else model
+    return Path(model).name if Path(model).is_absolute() else str(model)
 
 
 def _of_metric(history: History, metric: str) -> dict[str, Any]:
@@ -129,7 +137,7 @@ def _of_metric(history: History, metric: str) -> dict[str, Any]:
             "emergence": emerged[code],
         }
     return {
-        "name": metric.upper().replace("_", " "),
+        "name": metric.upper() if metric in ACRONYMS else metric.capitalize().replace("_", " "),
         "layers": [str(layer) for layer in found[-1]["layers"][:-1]],
         "unbounded": metric == "margin",
         "languages": languages,
