@@ -148,7 +148,7 @@ def test_the_command(run, tmp_path):
     assert done.exit_code == 0 and "wrote" in done.stdout
     assert (tmp_path / "here.html").is_file()
     done = xalign("page", tmp_path)
-    assert done.exit_code == 2 and "holds no report" in done.stderr
+    assert done.exit_code == 2 and "holds no history.jsonl and no report.json" in done.stderr
     done = xalign("page", run, "--out", tmp_path)
     assert done.exit_code == 2 and "is a folder; name the file" in done.stderr
 

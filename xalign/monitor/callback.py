@@ -46,14 +46,15 @@ class AlignmentCallback(TrainerCallback):
     Args:
         trainer: The trainer it will be added to.
         pairs: Held-out parallel sentences, or what `load_pairs` takes.
-        every: Measures every so many steps; `"auto"` as often as `max_share` allows; None at evaluations
-            only.
+        every: Measures every so many steps; `"auto"` as often as `max_share` allows; None only at start, end
+            and evaluations.
         metrics: Names of metrics, as in `measure`.
         at_evaluate: Measures at each evaluation.
         at_start: Measures before the first step, not where a run resumes.
         at_end: Measures after the last step.
-        max_share: The largest share of the run's time that measuring may take: kept to with `every="auto"`,
-            and said once where a number takes more.
+        max_share: The largest share of the time, since the run began or was resumed, that measuring may take:
+            kept to with `every="auto"` beside start, end and evaluations, and said once where a number takes
+            more.
         keep_best: A key, such as `"nasca"` or `"nasca_swh_Latn"`, by which the best checkpoint is kept in a
             run without evaluations, where the trainer selects none.
         on_regression: What to do where a language falls significantly: `"warn"`, `"ignore"`, or a function

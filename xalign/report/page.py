@@ -9,7 +9,7 @@ from typing import Any
 from xalign.disk import writable_folder, write_whole
 from xalign.errors import ReportError
 from xalign.results.emergence import emergence
-from xalign.results.history import History, find_history
+from xalign.results.history import NAME, History, find_history
 from xalign.results.report import AlignmentReport
 
 WORST = 5  # pairs shown per language
@@ -55,6 +55,13 @@ def _sources(source: AlignmentReport | History | str | Path) -> tuple[History, A
         if find_history(source) is not None:
             history = History.load(source)
             return history, _last_report(history)
+        if not Path(source).exists():
+            raise ReportError(f"source={str(source)!r} does not exist")
+        if not (Path(source) / "report.json").is_file():
+            raise ReportError(
+                f"source={str(source)!r} holds no {NAME} and no report.json; give the output_dir of a run "
+                "that was measured, its alignment folder, or the folder of a report"
+            )
         source = AlignmentReport.load(source)
     history = History()
     history.append(replace(source, step=source.step or 0))
