@@ -180,6 +180,7 @@ def test_many_languages_give_way_to_a_table():
 
 
 WITHOUT_LOGIN = """
+import wandb
 from tests.monitor.training import make_trainer
 from xalign import AlignmentCallback, load_pairs
 
@@ -188,6 +189,7 @@ for folder in ("one", "two"):
     trainer = make_trainer(report_to="wandb", folder=folder, evaluate=False)
     trainer.add_callback(AlignmentCallback(trainer, pairs, every=3))
     trainer.train()
+    wandb.finish()
 """
 
 
