@@ -83,7 +83,7 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     languages = f"{len(history.languages)} language{'s' if len(history.languages) > 1 else ''}"
     seconds = sum(entry["cost"]["seconds"] for entry in history.entries)
     about = {
-        "model": last["model"] or "–",
+        "model": last["model"] or None,
         "revision": last["revision"],
         "sentences": f"fingerprint {str(last['settings']['fingerprint'])[:16]}",
         **{name: value for name, value in last["settings"].items() if name != "fingerprint"},
