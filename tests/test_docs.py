@@ -124,4 +124,6 @@ def namespace_for(name):
 
 def test_pages_speak_of_the_project_only():
     for page in [*PAGES, ROOT / "CHANGELOG.md", *Path(ROOT / "xalign").rglob("README.md")]:
-        assert "/work/" not in page.read_text(encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"/(home|root|work|Users)/", text), page
+        assert str(ROOT) not in text, page

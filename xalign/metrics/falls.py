@@ -80,9 +80,8 @@ def _fall(values: Float[np.ndarray, "measurement pair"], window: int) -> Fall:
     now, earlier = means[-1], means[: len(means) - window]
     best = int(earlier.mean(axis=1).argmax())
     differences = earlier[best] - now
-    differences[np.abs(differences) < ROUNDING] = (
-        0.0  # or equal scores, added up in another order, would fall
-    )
+    # Equal scores, added up in another order, would fall otherwise.
+    differences[np.abs(differences) < ROUNDING] = 0.0
     total, squares = float(differences.sum()), float((differences**2).sum())
     chance = math.exp(-(total**2) / (2 * squares)) if total > 0 else 1.0
     return Fall(

@@ -18,7 +18,7 @@ from xalign.metrics.falls import Fall, falls
 from xalign.model.ranks import Ranks
 from xalign.monitor.cadence import Cadence, Every
 from xalign.monitor.scalars import named, scalars
-from xalign.pairs.parallel import ParallelPairs
+from xalign.pairs.parallel import ParallelPairs, count_range
 from xalign.results.history import NAME, History, folder_name
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
@@ -232,8 +232,7 @@ class AlignmentMonitor:
     def cost_line(self) -> str:
         """What one measurement costs, in words."""
         pairs, measurement = self.measurement.pairs, self.measurement
-        counts = sorted(set(pairs.counts.values()))
-        each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        each = count_range(pairs.counts.values())
         return (
             f"xalign: one measurement is {len(pairs)} languages × {each} pairs with {pairs.pivot}, "
             f"{measurement.tokens:,} tokens in {measurement.forwards} forwards"
@@ -289,6 +288,8 @@ class AlignmentMonitor:
 
     def _recall(self) -> None:
         """Takes up each sentence's scores of before, for the comparison with the best so far."""
+        if self._on_regression == "ignore":
+            return
         for step in self.history.steps:
             report = self.history.report(step)
             if report is None:  # what is compared begins here

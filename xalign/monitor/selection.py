@@ -79,7 +79,7 @@ class KeepBest:
                 mark.unlink(missing_ok=True)
         if state.best_global_step is None:
             return
-        best = self._folder / f"checkpoint-{state.best_global_step}"
+        best = self._checkpoint(state.best_global_step)
         if self._ranks.from_first(best.is_dir()):
             state.best_model_checkpoint = str(best)
         else:
@@ -91,7 +91,7 @@ class KeepBest:
         if state.best_metric is not None and value <= state.best_metric:
             return
         state.best_metric, state.best_global_step = value, state.global_step
-        state.best_model_checkpoint = str(self._folder / f"checkpoint-{state.global_step}")
+        state.best_model_checkpoint = str(self._checkpoint(state.global_step))
         self._saved_for_this = not control.should_save
         control.should_save = True
 
@@ -99,15 +99,18 @@ class KeepBest:
         """Deletes what was best before and saved for nothing else."""
         if self._ranks.index > 0:
             return
-        mark = self._folder / f"checkpoint-{state.global_step}" / MARK
+        mark = self._checkpoint(state.global_step) / MARK
         if self._saved_for_this:
             mark.touch()
         else:  # the trainer saved it for itself, perhaps once more: it is the trainer's
             mark.unlink(missing_ok=True)
         self._saved_for_this = False
         for mark in self._marks():
-            if mark.parent.name != f"checkpoint-{state.best_global_step}":
+            if mark.parent != self._checkpoint(state.best_global_step):
                 shutil.rmtree(mark.parent, ignore_errors=True)
+
+    def _checkpoint(self, step: int | None) -> Path:
+        return self._folder / f"checkpoint-{step}"
 
     def _marks(self) -> list[Path]:
         return list(self._folder.glob(f"checkpoint-*/{MARK}"))

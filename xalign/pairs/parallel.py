@@ -163,7 +163,7 @@ class ParallelPairs(Mapping[str, Bitext]):
     def __repr__(self) -> str:
         """The pivot, the languages, and how many pairs each has."""
         counts = set(self.counts.values())
-        each = f"{counts.pop()} pairs each" if len(counts) == 1 else f"{min(counts)} to {max(counts)} pairs"
+        each = f"{counts.pop()} pairs each" if len(counts) == 1 else f"{count_range(counts)} pairs"
         return f"ParallelPairs({self.pivot} with {', '.join(self.languages)}; {each})"
 
     # What they are.
@@ -349,3 +349,14 @@ class ParallelPairs(Mapping[str, Bitext]):
                 documents,
             )
         return cls._of(saved["pivot"], bitexts, saved["source"])
+
+
+def count_range(counts: Iterable[int]) -> str:
+    """Counts in words.
+
+    Example:
+        >>> count_range([8, 8]), count_range([8, 12, 10])
+        ('8', '8 to 12')
+    """
+    found = sorted(counts)
+    return f"{found[0]}" if found[0] == found[-1] else f"{found[0]} to {found[-1]}"

@@ -86,5 +86,4 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
 
 def _short(value: float) -> str:
     """Two decimals without a zero in front, and no minus before nothing."""
-    shown = f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}"
-    return shown.replace("-0.00", "0.00").replace("0.", ".", 1) if abs(value) < 0.995 else shown
+    return f"{value:z.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.1f}"

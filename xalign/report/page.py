@@ -8,9 +8,11 @@ from typing import Any
 
 from xalign.disk import writable_folder, write_whole
 from xalign.errors import ReportError
+from xalign.pairs.parallel import count_range
 from xalign.results.emergence import emergence
 from xalign.results.history import NAME, History, find_history
 from xalign.results.report import AlignmentReport
+from xalign.results.saved import REPORT
 
 WORST = 5  # pairs shown per language
 ACRONYMS = ("nasca", "navca", "mexa")
@@ -57,9 +59,9 @@ def _sources(source: AlignmentReport | History | str | Path) -> tuple[History, A
             return history, _last_report(history)
         if not Path(source).exists():
             raise ReportError(f"source={str(source)!r} does not exist")
-        if not (Path(source) / "report.json").is_file():
+        if not (Path(source) / REPORT).is_file():
             raise ReportError(
-                f"source={str(source)!r} holds no {NAME} and no report.json; give the output_dir of a run "
+                f"source={str(source)!r} holds no {NAME} and no {REPORT}; give the output_dir of a run "
                 "that was measured, its alignment folder, or the folder of a report"
             )
         source = AlignmentReport.load(source)
@@ -79,7 +81,6 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
         f"steps {steps[0]} to {steps[-1]}, {len(steps)} measurements" if len(steps) > 1 else "one measurement"
     )
     counts = {numbers["n"] for found in last["metrics"].values() for numbers in found["languages"].values()}
-    pairs = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
     languages = f"{len(history.languages)} language{'s' if len(history.languages) > 1 else ''}"
     seconds = sum(entry["cost"]["seconds"] for entry in history.entries)
     about = {
@@ -95,7 +96,7 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     about = {name: str(value) for name, value in about.items() if value is not None and value != []}
     return {
         "title": f"Alignment of {_title(history)} with {first['pivot']}",
-        "lead": f"{languages} × {pairs} pairs, {span}.",
+        "lead": f"{languages} × {count_range(counts)} pairs, {span}.",
         "steps": steps,
         "metrics": {metric: _of_metric(history, metric) for metric in history.metrics},
         "worst": {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from xalign.errors import ReportError
 from xalign.report.heatmap import heatmap
 from xalign.results.report import AlignmentReport
+from xalign.results.saved import REPORT
 
 
 def save_with_heatmaps(report: AlignmentReport, folder: Path, *, overwrite: bool = False) -> list[Path]:
@@ -14,7 +15,7 @@ def save_with_heatmaps(report: AlignmentReport, folder: Path, *, overwrite: bool
     there = [str(path) for path in drawn if path.exists()]
     if there and not overwrite:
         raise ReportError(f"{', '.join(there)} exist already; name another folder, or pass overwrite=True")
-    written = [report.save(folder, overwrite=overwrite) / "report.json"]
+    written = [report.save(folder, overwrite=overwrite) / REPORT]
     if find_spec("matplotlib") is not None:
         for metric, path in zip(report.measured, drawn, strict=True):
             heatmap(report, metric).savefig(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xalign.arguments import whole_number
 from xalign.disk import write_whole
 from xalign.errors import ArgumentError, ReportError
+from xalign.pairs.parallel import count_range
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -23,7 +24,13 @@ _PER_LANGUAGE = ("n", "chance", "floor")
 _PER_LAYER = ("value", "low", "high")
 # What must be the same in all entries: else they are no curve.
 _MUST_AGREE = (
-    *("fingerprint", "template", "template_pooled", "pool_special_tokens", "truncate", "subtract", "steered"),
+    "fingerprint",
+    "template",
+    "template_pooled",
+    "pool_special_tokens",
+    "truncate",
+    "subtract",
+    "steered",
 )
 
 
@@ -111,21 +118,21 @@ class History:
             return
         last = self.entries[-1]
         advice = "measure the same, or into another folder"
-        if provenance.get("fingerprint", (was := last["settings"]["fingerprint"])) != was:
-            languages = next(iter(last["metrics"].values()))["languages"]
-            n = [numbers["n"] for numbers in languages.values()]
-            counts = " to ".join(map(str, sorted({min(n), max(n)})))
-            raise ReportError(
-                f"{self.path or 'the history'} was measured on other sentences than these, on {counts} pairs "
-                f"each of {', '.join(self.languages)} with {last['pivot']}; {advice}"
-            )
         for name in _MUST_AGREE:
             was = last["settings"].get(name)
-            if name in provenance and provenance[name] != was:
+            if provenance.get(name, was) == was:
+                continue
+            if name == "fingerprint":
+                languages = next(iter(last["metrics"].values()))["languages"]
+                each = count_range(numbers["n"] for numbers in languages.values())
                 raise ReportError(
-                    f"{name} was {was!r} at step {last['step']} and is {provenance[name]!r} now: such scores "
-                    f"make no curve; {advice}"
+                    f"{self.path or 'the history'} was measured on other sentences than these, on {each} "
+                    f"pairs each of {', '.join(languages)} with {last['pivot']}; {advice}"
                 )
+            raise ReportError(
+                f"{name} was {was!r} at step {last['step']} and is {provenance[name]!r} now: such scores "
+                f"make no curve; {advice}"
+            )
         were = {metric: list(found["readings"]) for metric, found in last["metrics"].items()}
         if were.keys() != readings.keys() or any(
             places is not None and were[metric] != list(places) for metric, places in readings.items()

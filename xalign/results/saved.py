@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _KIND = "xalign.AlignmentReport"
-_JSON = "report.json"
+REPORT = "report.json"
 
 
 def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -31,9 +31,11 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
         ReportError: It cannot be written, is no folder, or already holds a report and `overwrite` is off.
     """
     folder = writable_folder(folder, ReportError)
-    if (folder / _JSON).is_dir():
-        raise ReportError(f"{folder / _JSON} is a folder, where a report's file belongs; name another folder")
-    if (folder / _JSON).exists() and not overwrite:
+    if (folder / REPORT).is_dir():
+        raise ReportError(
+            f"{folder / REPORT} is a folder, where a report's file belongs; name another folder"
+        )
+    if (folder / REPORT).exists() and not overwrite:
         raise ReportError(
             f"folder={str(folder)!r} already holds a report; name another one, or replace it "
             "with overwrite=True (--overwrite)"
@@ -75,9 +77,9 @@ def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: boo
         text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise ReportError(f"the report holds what JSON cannot: {error}; nothing was written") from None
-    replaced = values_file(folder / _JSON)
+    replaced = values_file(folder / REPORT)
     write_whole(folder / f"values-{digest[:12]}.safetensors", data)
-    write_whole(folder / _JSON, text)
+    write_whole(folder / REPORT, text)
     # Only what this report replaces: another process may be saving here too.
     if replaced is not None and digest[:12] not in replaced.name:
         replaced.unlink(missing_ok=True)
@@ -88,10 +90,10 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
     """The fields of the report in a folder."""
     if not isinstance(folder, str | Path):
         raise ArgumentTypeError(f"folder must be a path, not {folder!r:.60}")
-    path = Path(folder) / _JSON
+    path = Path(folder) / REPORT
     if not os.path.isfile(path):
         raise ReportError(
-            f"{str(folder)!r} holds no report ({_JSON}); give the folder that report.save wrote"
+            f"{str(folder)!r} holds no report ({REPORT}); give the folder that report.save wrote"
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
