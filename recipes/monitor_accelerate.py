@@ -23,11 +23,12 @@ parser.add_argument("--every", type=int, default=50)
 parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
 arguments = parser.parse_args()
 
-accelerator = Accelerator(cpu=arguments.cpu)
 torch.manual_seed(0)
 tokenizer = AutoTokenizer.from_pretrained(arguments.model)
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 model = AutoModelForCausalLM.from_pretrained(arguments.model)
+# After the model: what torch imports for it would hold a process group that is there already to the end.
+accelerator = Accelerator(cpu=arguments.cpu)
 held_out, rest = load_pairs("bundled").split(0.5, seed=0)
 data = [{"input_ids": tokenizer(line)["input_ids"]} for code in rest.texts for line in rest.texts[code]]
 loader = DataLoader(
@@ -58,5 +59,6 @@ while step < arguments.steps:
         if step == arguments.steps:
             break
 accelerator.print("processes:", accelerator.num_processes, "rank 0 wrote", monitor.history)
-accelerator.wait_for_everyone()  # a process that ends while Gloo still holds its last message may be aborted
+# DDP's wrapper holds the group too: Gloo's threads can abort a process that exits with it.
+model, optimizer, loader = accelerator.free_memory(model, optimizer, loader)
 accelerator.end_training()

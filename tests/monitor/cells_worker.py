@@ -18,6 +18,7 @@ os.environ |= {
 }
 
 from tests.monitor.cells import run_cell
+from tests.torchrun import leave
 
 warnings.simplefilter("ignore")
 folder = Path(sys.argv[1])
@@ -29,5 +30,4 @@ for number, name in enumerate(sys.argv[2:]):
         found = {"error": traceback.format_exc()}
     torch.save(found, own / f"found-{os.environ['RANK']}.pt")
 if dist.is_initialized():
-    dist.barrier()
-    dist.destroy_process_group()
+    leave()

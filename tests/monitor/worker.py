@@ -24,6 +24,7 @@ from transformers.distributed import DistributedConfig
 
 from tests.monitor.training import make_trainer, whole
 from tests.tiny import make_tokenizer
+from tests.torchrun import leave
 from xalign import AlignmentCallback, load_pairs, measure
 from xalign.errors import XAlignError
 
@@ -117,8 +118,6 @@ else:
     found["reports"] = [(report.step, report.to_rows()) for report in callback.reports]
     found["weights"] = weights_of(trainer)
 torch.save(found, folder / f"found-{dist.get_rank()}.pt")
-if "error" not in found:
-    dist.barrier()
-    dist.destroy_process_group()
-if mode == "raise":
-    raise SystemExit(found.get("error"))
+if "error" in found:
+    raise SystemExit(found["error"])
+leave()

@@ -22,7 +22,8 @@ def model_folder(tmp_path):
 def run(recipe, *arguments, processes=1):
     script = ROOT / "recipes" / f"{recipe}.py"
     if processes > 1:
-        ran = torchrun(script, *arguments, processes=processes, timeout=300)
+        watched = ROOT / "tests" / "recipes" / "no_thread_left.py"
+        ran = torchrun(watched, script, *arguments, processes=processes, timeout=300)
     else:
         command = [sys.executable, str(script), *map(str, arguments)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 from transformers import LlamaForCausalLM
 from transformers.distributed import DistributedConfig
 
+from tests.torchrun import leave
 from tests.training.runs import KeepGradients, make_trainer
 
 mode, cells, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
@@ -45,5 +46,4 @@ for fields, changes in cells:
     found.append((keeper.steps[0], [str(warning.message) for warning in warned]))
 if dist.get_rank() == 0:
     torch.save(found, folder / "found.pt")
-dist.barrier()
-dist.destroy_process_group()
+leave()
