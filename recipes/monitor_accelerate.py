@@ -27,7 +27,7 @@ torch.manual_seed(0)
 tokenizer = AutoTokenizer.from_pretrained(arguments.model)
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 model = AutoModelForCausalLM.from_pretrained(arguments.model)
-# After the model: what torch imports for it would hold a process group that is there already to the end.
+# Made after the model: modules that torch imports for it would hold on to a process group made before.
 accelerator = Accelerator(cpu=arguments.cpu)
 held_out, rest = load_pairs("bundled").split(0.5, seed=0)
 data = [{"input_ids": tokenizer(line)["input_ids"]} for code in rest.texts for line in rest.texts[code]]

@@ -22,7 +22,8 @@ def torchrun(script, *arguments, processes=2, timeout=400, **options):
 def leave():
     """Ends a process of several when all are here, without the interpreter's end.
 
-    There, a thread of Gloo's that is late in freeing its tensors aborts the process (pytorch/pytorch#190489).
+    There, a thread of Gloo's that is late in freeing its tensors can abort the process
+    (pytorch/pytorch#190489).
     """
     dist.barrier()
     sys.stdout.flush()

@@ -1,7 +1,7 @@
 """Runs a recipe as one process of several: `torchrun --nproc_per_node 2 no_thread_left.py RECIPE …`.
 
 Fails where the recipe ends and leaves Gloo's threads behind: one that is late frees its tensors while the
-interpreter ends, which aborts the process (pytorch/pytorch#190489), once in a hundred runs.
+interpreter ends, which can abort the process (pytorch/pytorch#190489).
 """
 
 import runpy
