@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from tests.tiny import make_model
 from xalign import Reading, Site, map_model
@@ -152,3 +153,22 @@ def test_autocast_of_the_top_level_model_holds(batches):
     reading = Reading(Site("inner", 1), "abs")
     with torch.autocast("cpu", torch.bfloat16):
         assert read_states(model, batches, [reading])[reading].dtype == torch.float32
+
+
+def test_four_bit_weights_stay_as_they_are(batches, tmp_path):
+    """On CPUs with AVX512-BF16 bitsandbytes repacks its weights in evaluation mode, and rounds their scales."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    make_model("llama", hidden_size=64, intermediate_size=128, head_dim=16).save_pretrained(tmp_path)
+    four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
+    model = LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=four_bit, device_map="cpu").eval()
+    layers = [module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
+    for layer in layers:
+        assert hasattr(layer, "support_avx512bf16_for_cpu")
+        layer.support_avx512bf16_for_cpu = True  # as on such a CPU
+    before = [layer.weight.data.clone() for layer in layers]
+    read_states(model, batches, [Reading(Site("inner", 2))])
+    assert len(layers) == 3 * 7
+    for layer, weight in zip(layers, before, strict=True):
+        assert torch.equal(layer.weight.data, weight)
+        assert not getattr(layer.weight.quant_state, "packing_format_for_cpu", False)
+        assert not layer.training

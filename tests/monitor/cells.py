@@ -63,6 +63,8 @@ NOT_RUN = {
     ("LoRA", "reentrant", "DDP"): "DDP itself fails, callback or not: weights are marked ready twice",
     ("QLoRA", "reentrant", "DDP"): "DDP itself fails, callback or not: weights are marked ready twice",
 }
+# bitsandbytes packs 4-bit weights in blocks of 64 inputs and 32 outputs, on some processors only in such.
+FOUR_BIT = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
 SHUFFLE = 2  # of many tried, one that gives the fewest cells
 PAIRS = load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=8)
 ENGLISH = load_pairs("bundled")["deu_Latn"].pivot_sentences
@@ -128,6 +130,7 @@ def _model(cell, folder):
         return make_model("llama", **DROPOUT)
     saved = Path(folder) / "model"
     if weights == "QLoRA":
+        saved = Path(folder) / "four-bit"
         four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
         return AutoModelForCausalLM.from_pretrained(saved, quantization_config=four_bit, dtype=torch.float32)
     sharded = {"distributed_config": DistributedConfig(fsdp_size=2)} if launch == "FSDP2" else {}
@@ -220,8 +223,9 @@ def _reward(completions, **kwargs):
 
 
 def prepare(folder):
-    """Saves the model that some cells load; one process does it, before any runs."""
+    """Saves the models that some cells load; one process does it, before any runs."""
     make_model("llama", **DROPOUT).save_pretrained(Path(folder) / "model")
+    make_model("llama", **DROPOUT, **FOUR_BIT).save_pretrained(Path(folder) / "four-bit")
     return folder
 
 

@@ -95,11 +95,21 @@ def observing(model: nn.Module) -> Iterator[None]:
             with torch.random.fork_rng(devices=devices), torch.no_grad():
                 # Not model.eval(), which some modules override to do more than this.
                 for module, _ in modes:
-                    module.training = False
+                    module.training = _repacks_in_evaluation(module)
                 yield
         finally:
             for module, training in modes:
                 module.training = training
+
+
+def _repacks_in_evaluation(module: nn.Module) -> bool:
+    """Whether a layer changes its weights for good when it runs in evaluation mode.
+
+    bitsandbytes' 4-bit Linear does so on CPUs with AVX512-BF16: it rounds its scales to bfloat16, and the
+    packed weights pass no gradient on when training goes on. It has no dropout, so that training mode gives
+    the same values.
+    """
+    return hasattr(module, "support_avx512bf16_for_cpu")
 
 
 def run(model: nn.Module, batch: Batch) -> Any:
