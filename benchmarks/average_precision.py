@@ -12,7 +12,7 @@ import time
 import torch
 from sklearn.metrics import average_precision_score
 
-from xalign.steering.average_precision import average_precision
+from xalign.metrics.average_precision import average_precision
 
 UNITS, EXAMPLES, TIMED = 20_000, 2_000, 1_000
 

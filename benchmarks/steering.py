@@ -26,13 +26,13 @@ import torch
 
 from xalign import load_pairs, map_model, measure
 from xalign.babel import load_babel, write_pairs
-from xalign.metrics.intervals import bootstrap_interval
-from xalign.steering.calibrate import calibrate
-from xalign.steering.controls import random_units, shuffled_texts
-from xalign.steering.evaluate import evaluate
-from xalign.steering.find import find_units
-from xalign.steering.language_means import language_means
-from xalign.steering.mean_difference import mean_difference
+from xalign.finding.find import find_units
+from xalign.finding.language_means import language_means
+from xalign.finding.mean_difference import mean_difference
+from xalign.judging.calibrate import calibrate
+from xalign.judging.controls import random_units, shuffled_texts
+from xalign.judging.evaluate import evaluate
+from xalign.statistics.intervals import bootstrap_interval
 from xalign.steering.steer import steer
 
 PARTS = ("deactivate", "force", "centre", "experts", "combine")

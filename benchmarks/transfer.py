@@ -30,8 +30,8 @@ from xalign.babel.examine import WITH_SEPARATOR, token_loss
 from xalign.babel.splits import take_meanings
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.transfer import intent_logits, intents
-from xalign.metrics.intervals import bootstrap_interval
-from xalign.model.encode import pad_documents
+from xalign.model.batches import pad_documents
+from xalign.statistics.intervals import bootstrap_interval
 from xalign.training.objective import AlignmentObjective
 
 ARMS = {

@@ -24,8 +24,8 @@ from rich.console import Console
 from transformers import AutoModel, AutoTokenizer
 
 from xalign import load_pairs, measure
-from xalign.report.stages import stages_figure, stages_table
-from xalign.steering import language_means
+from xalign.finding import language_means
+from xalign.views.stages import stages_figure, stages_table
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--output_dir", type=Path, required=True, help="where vectors and figures go")

@@ -17,7 +17,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xalign import find_units, load_pairs
-from xalign.steering import calibrate, evaluate
+from xalign.judging import calibrate, evaluate
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--config", type=Path, required=True)

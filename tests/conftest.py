@@ -38,6 +38,29 @@ def in_own_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def as_for_users():
+    """Without the checks of shapes and types that only tests run: what a user's mistake meets."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Registers a layout for one test."""
+    from xalign import register_layout
+    from xalign.model.architectures.table import LAYOUTS
+
+    def register(model_type, layout):
+        monkeypatch.setitem(LAYOUTS, model_type, LAYOUTS.get(model_type))  # put back afterwards
+        register_layout(model_type, layout)
+
+    return register
+
+
+@pytest.fixture
 def wandb_here():
     """W&B keeps the folder of a process's first run for all later ones; this one starts anew."""
     import wandb

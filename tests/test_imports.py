@@ -11,21 +11,21 @@ from tests.tiny import ROOT
 
 # Each room may import what stands in an earlier row, and itself.
 LEVELS = [
-    ["errors"],
-    ["arguments", "disk"],
+    ["errors", "renamed"],
+    ["checks", "options", "storage"],
     ["pairs", "model", "metrics", "losses"],
-    ["results", "units"],
-    ["scores"],
-    ["readout"],
-    ["measurement"],
-    ["report", "monitor", "steering"],
-    ["training", "babel"],
+    ["statistics", "units"],
+    ["results"],
+    ["measurement", "views", "trackers"],
+    ["finding", "steering", "monitor"],
+    ["judging", "training", "babel"],
+    ["demo"],
     ["cli", "recipes"],
 ]
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
-ALLOWED_WITHIN_A_LEVEL = {("training", "monitor"), ("training", "steering")}
+ALLOWED_WITHIN_A_LEVEL: set[tuple[str, str]] = set()
 # A report draws itself: the one call upward, inside its methods.
-ALLOWED_UPWARD = {("results", "report")}
+ALLOWED_UPWARD = {("results", "views")}
 FILES = sorted((ROOT / "xalign").rglob("*.py"))
 
 
@@ -68,9 +68,9 @@ def test_imports_point_one_way(path):
             continue
         assert LEVEL[imported] < LEVEL[room], f"{room} may not import {imported}"
         if room in ("metrics", "losses"):
-            assert imported == "errors"
+            assert imported in ("errors", "checks")
         if imported == "babel":
-            assert room in ("cli", "recipes")
+            assert room in ("demo", "cli", "recipes")
 
 
 def test_every_room_stands_in_a_level():
@@ -122,6 +122,7 @@ def test_the_public_api():
         "load_pairs",
         "map_model",
         "measure",
+        "register_layout",
         "steer",
         "visit",
         "with_alignment",

@@ -6,19 +6,21 @@ What is listed here is the public API. Names are loaded when first used, so that
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from xalign.renamed import install
+
 if TYPE_CHECKING:
     from xalign.errors import XAlignError
-    from xalign.measurement import measure
-    from xalign.model.layouts import Layout
-    from xalign.model.map import ModelMap, map_model
-    from xalign.model.sites import Reading, Site
+    from xalign.finding.find import find_units
+    from xalign.measurement.run import measure
+    from xalign.model.architectures.map import ModelMap, map_model
+    from xalign.model.architectures.sites import Reading, Site
+    from xalign.model.architectures.table import Layout, register_layout
     from xalign.model.visit import visit
     from xalign.monitor.callback import AlignmentCallback
     from xalign.monitor.monitor import AlignmentMonitor
     from xalign.pairs.load import load_pairs
     from xalign.pairs.parallel import ParallelPairs
     from xalign.results.report import AlignmentReport
-    from xalign.steering.find import find_units
     from xalign.steering.steer import steer
     from xalign.training.config import AlignmentArguments, AlignmentConfig
     from xalign.training.objective import AlignmentObjective
@@ -45,6 +47,7 @@ __all__ = [
     "load_pairs",
     "map_model",
     "measure",
+    "register_layout",
     "steer",
     "visit",
     "with_alignment",
@@ -58,17 +61,18 @@ _HOME = {
     "AlignmentObjective": "xalign.training.objective",
     "AlignmentReport": "xalign.results.report",
     "LanguageVector": "xalign.units.language_vector",
-    "Layout": "xalign.model.layouts",
-    "ModelMap": "xalign.model.map",
+    "Layout": "xalign.model.architectures.table",
+    "ModelMap": "xalign.model.architectures.map",
     "ParallelPairs": "xalign.pairs.parallel",
-    "Reading": "xalign.model.sites",
-    "Site": "xalign.model.sites",
+    "Reading": "xalign.model.architectures.sites",
+    "Site": "xalign.model.architectures.sites",
     "UnitSet": "xalign.units.unit_set",
     "XAlignError": "xalign.errors",
-    "find_units": "xalign.steering.find",
+    "find_units": "xalign.finding.find",
     "load_pairs": "xalign.pairs.load",
-    "map_model": "xalign.model.map",
-    "measure": "xalign.measurement",
+    "map_model": "xalign.model.architectures.map",
+    "measure": "xalign.measurement.run",
+    "register_layout": "xalign.model.architectures.table",
     "steer": "xalign.steering.steer",
     "visit": "xalign.model.visit",
     "with_alignment": "xalign.training.trainer",
@@ -80,3 +84,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'xalign' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOME[name]), name)
     return value
+
+
+install()

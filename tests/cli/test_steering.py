@@ -5,7 +5,7 @@ import pytest
 from tests.cli.typed import xalign
 from tests.tiny import FFN, LAYERS, make_model, make_tokenizer
 from xalign import UnitSet
-from xalign.steering.sample import sample
+from xalign.judging.sample import sample
 from xalign.steering.steer import steer
 
 

@@ -3,7 +3,9 @@ import torch
 
 from tests.tiny import make_model, make_tokenizer
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.model.encode import context_of, encode, make_batches, pad_id_of
+from xalign.model.batches import make_batches
+from xalign.model.encode import encode
+from xalign.model.inputs import context_of, pad_id_of
 
 SENTENCES = ["Have you fed the cat?", "No.", "Whose umbrella is this?", "No."]
 
@@ -94,14 +96,16 @@ def test_batches(tokenizer):
     batches = make_batches(encoded.lines, token_budget=10_000, pad_id=7)
     assert len(batches) == 1
     batch = batches[0]
-    assert batch.input_ids.shape[0] == 3  # "No." is run once for both of its rows
+    assert batch.inputs["input_ids"].shape[0] == 3  # "No." is run once for both of its rows
     assert sorted(row for rows in batch.rows for row in rows) == [0, 1, 2, 3]
     for line, rows in enumerate(batch.rows):
         length = len(encoded.ids[rows[0]])
-        assert tuple(batch.input_ids[line, :length].tolist()) == encoded.ids[rows[0]]
-        assert (batch.input_ids[line, length:] == 7).all()
-        assert batch.attention_mask[line].tolist() == [1] * length + [0] * (batch.input_ids.shape[1] - length)
-        assert torch.equal(batch.pooled[line], batch.attention_mask[line].bool())
+        assert tuple(batch.inputs["input_ids"][line, :length].tolist()) == encoded.ids[rows[0]]
+        assert (batch.inputs["input_ids"][line, length:] == 7).all()
+        assert batch.inputs["attention_mask"][line].tolist() == [1] * length + [0] * (
+            batch.inputs["input_ids"].shape[1] - length
+        )
+        assert torch.equal(batch.pooled[line], batch.inputs["attention_mask"][line].bool())
 
 
 @pytest.mark.parametrize("budget", [1, 20, 30])
@@ -110,7 +114,7 @@ def test_the_budget_holds(tokenizer, budget):
     batches = make_batches(encoded.lines, token_budget=budget, pad_id=0)
     assert sorted(row for batch in batches for rows in batch.rows for row in rows) == [0, 1, 2, 3]
     for batch in batches:
-        assert batch.input_ids.numel() <= budget or len(batch.input_ids) == 1
+        assert batch.inputs["input_ids"].numel() <= budget or len(batch.inputs["input_ids"]) == 1
     with pytest.raises(ArgumentError, match="token_budget=0 must be"):
         make_batches(encoded.lines, token_budget=0, pad_id=0)
 

@@ -7,7 +7,8 @@ from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from tests.tiny import make_model
 from xalign import Reading, Site, map_model
 from xalign.errors import ModelError
-from xalign.model.encode import encode, make_batches
+from xalign.model.batches import make_batches
+from xalign.model.encode import encode
 from xalign.model.read import pool, read_states, run, state_of, token_weights
 from xalign.model.visit import visit
 

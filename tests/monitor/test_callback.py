@@ -355,7 +355,13 @@ def test_one_line_says_what_it_costs(pairs, capsys):
 def test_every_option_of_measure(pairs):
     trainer = make_trainer()
     callback = attach(
-        trainer, pairs, every=3, template="{text} </s>", template_pooled=True, nas="inner", token_budget=64
+        trainer,
+        pairs,
+        every=3,
+        template="{text} </s>",
+        template_pooled=True,
+        state_site="inner",
+        token_budget=64,
     )
     trainer.train()
     assert callback.reports[0].provenance["template"] == "{text} </s>"

@@ -62,7 +62,7 @@ def test_a_loop_that_resumes(pairs, tmp_path):
         (monitor(load_pairs("bundled", ["deu_Latn"], n=9)), "was measured on other sentences than these"),
         (monitor(pool_special_tokens=False), "pool_special_tokens was True at step 8 and is False now"),
         (monitor(metrics=["mexa"]), "nasca there, mexa now"),
-        (monitor(nas="inner"), "the metrics or their places are not those of step 8"),
+        (monitor(state_site="inner"), "the metrics or their places are not those of step 8"),
     ]:
         other.measurement.model = None  # no forward comes first
         with pytest.raises(ReportError, match=message):
@@ -139,7 +139,7 @@ def test_a_fall_is_told_of_once(pairs):
     for step in range(12):
         monitor.step(step)
     assert [(metric, language) for metric, language, _ in told] == [("nasca", "rus_Cyrl")]
-    assert [(step, language) for step, _, language, _ in monitor.falls] == [(5, "rus_Cyrl")]
+    assert [(step, language) for step, _, language, _ in monitor.regressions] == [(5, "rus_Cyrl")]
     fall = told[0][2]
     assert (fall.best, fall.now, fall.window) == (1.0, 0.0, 1) and fall.p < 1e-6
 

@@ -8,7 +8,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from tests.minilm import minilm_folder
 from xalign import load_pairs, measure
-from xalign.steering import language_means
+from xalign.finding import language_means
 
 EXPECTED = {("fra_Latn", 2): (0.21, 0.54), ("deu_Latn", 2): (0.08, 0.25), ("swh_Latn", 2): (0.01, 0.19)} | {
     ("deu_Latn", "final"): (0.60, 0.68)
@@ -30,7 +30,7 @@ def test_language_means_of_minilm(real_text):
     mistaken = measure(model, tokenizer, held_out, ["mexa"], subtract=wrong)
     for (code, layer), (was, now) in EXPECTED.items():
         for report, expected in ((before, was), (after, now)):
-            value = report.bits("mexa", code, layer).double().mean().item()
+            value = report.per_sentence("mexa", code, layer).double().mean().item()
             assert value == pytest.approx(expected, abs=0.03 + 1e-9), (code, layer)
     # Another language's mean takes off what all languages share; its own, more.
     for code in ("deu_Latn", "swh_Latn"):

@@ -12,10 +12,11 @@ from transformers import AutoModel, AutoTokenizer
 from tests.minilm import minilm_folder
 from xalign import Reading, load_pairs, map_model, measure
 from xalign.metrics.cosine import cosine_matrix
-from xalign.metrics.intervals import layer_interval, score_interval
 from xalign.metrics.weak_alignment import weak_alignment
-from xalign.model.encode import encode, make_batches
+from xalign.model.batches import make_batches
+from xalign.model.encode import encode
 from xalign.model.read import read_states
+from xalign.statistics.intervals import layer_interval, score_interval
 
 TOLERANCE = 0.02 + 1e-9
 # NASCA of blocks 0–5, its mean; MEXA at embed, blocks 0–4, final, its mean; retrieval on final from and to
@@ -67,7 +68,7 @@ def test_every_cell(report, language):
     assert cells(report, "mexa", language) == pytest.approx(mexa, abs=TOLERANCE)
     assert report.score("mexa", language) == pytest.approx(mexa_mean, abs=TOLERANCE)
     for direction, expected in zip(("from", "to"), retrieval, strict=True):
-        found = report.bits(f"retrieval_{direction}_pivot", language, "final").double().mean().item()
+        found = report.per_sentence(f"retrieval_{direction}_pivot", language, "final").double().mean().item()
         assert found == pytest.approx(expected, abs=TOLERANCE)
     assert report.floor("nasca", language) == pytest.approx(floor, abs=1e-9)
     assert report.score("navca", language) == pytest.approx(navca_mean, abs=TOLERANCE)

@@ -17,8 +17,8 @@ from trl import ModelConfig, SFTConfig, TrlParser
 from tests.tiny import ROOT, SIZES, make_model, make_tokenizer
 from xalign import AlignmentArguments, LanguageVector, UnitSet
 from xalign.errors import ArgumentError
-from xalign.steering import calibrate, evaluate
-from xalign.steering.expert_ap import expert_ap
+from xalign.finding.expert_ap import expert_ap
+from xalign.judging import calibrate, evaluate
 from xalign.training.layers import blocks_of, parse_layers
 
 # What each real model is, in the width of a toy: its depth decides which layer a share of it means.

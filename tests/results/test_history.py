@@ -101,7 +101,7 @@ def test_other_pairs_settings_and_places_make_no_curve(reports, path):
             "was measured on other sentences than these, on 8 pairs each of deu_Latn, rus",
         ),
         ({"pool_special_tokens": False}, "pool_special_tokens was True at step 20 and is False"),
-        ({"nas": "inner"}, "the metrics or their places are not those of step 20"),
+        ({"state_site": "inner"}, "the metrics or their places are not those of step 20"),
         ({"metrics": ["nasca"]}, "nasca, margin, retrieval_.* there, nasca now"),
     ]
     for options, message in others:

@@ -11,10 +11,11 @@ import safetensors.torch
 import torch
 
 from tests.tiny import make_model, make_tokenizer
-from xalign import AlignmentReport, ParallelPairs, load_pairs, measure
+from xalign import AlignmentReport, ParallelPairs, Site, load_pairs, measure
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
-from xalign.metrics.intervals import bootstrap_interval, wilson_interval
+from xalign.metrics import METRICS
 from xalign.results.values import Cost, LanguageStats, MetricResult
+from xalign.statistics.intervals import bootstrap_interval, wilson_interval
 
 ALL = ("nasca", "navca", "mexa", "retrieval", "margin")
 
@@ -47,7 +48,15 @@ def by_hand():
     }
     stats = dict.fromkeys(["eng_Latn", "deu_Latn", "rus_Cyrl"], LanguageStats(1.0, 0.0))
     metrics = {
-        "nasca": MetricResult((0, 1), ("0.gate:active:weighted", "1.gate:active:weighted"), bits, floors)
+        "nasca": MetricResult(
+            metric="nasca",
+            scale=METRICS["nasca"].scale,
+            sites=(Site("gate", 0), Site("gate", 1)),
+            readings=("0.gate:active:weighted", "1.gate:active:weighted"),
+            values=bits,
+            floors=floors,
+            chance={"deu_Latn": 1 / 7, "rus_Cyrl": 1 / 7},
+        )
     }
     return AlignmentReport(pairs, metrics, stats, Cost(1, 1, 1, 1, 1), {})
 
@@ -61,7 +70,7 @@ def test_numbers_by_hand():
     assert report.floor("nasca", "deu_Latn") == 0.25
     assert report.chance("nasca", "deu_Latn") == pytest.approx(1 / 7)
     assert report.best_layer("nasca", "deu_Latn") == 1
-    assert report.bits("nasca", "deu_Latn", 0).tolist() == [True, True, False, False]
+    assert report.per_sentence("nasca", "deu_Latn", 0).tolist() == [True, True, False, False]
     assert report.summary() == {
         "nasca": pytest.approx(3 / 8),
         "nasca_deu_Latn": pytest.approx(5 / 8),
@@ -100,8 +109,8 @@ def test_retrieval_is_the_mean_of_its_directions(report):
 def test_margin_has_no_chance_and_signs_of_bits(report):
     assert report.chance("margin", "deu_Latn") is None
     for layer in report.metrics["mexa"].layers:
-        margins = report.bits("margin", "rus_Cyrl", layer)
-        assert torch.equal(margins > 0, report.bits("mexa", "rus_Cyrl", layer))
+        margins = report.per_sentence("margin", "rus_Cyrl", layer)
+        assert torch.equal(margins > 0, report.per_sentence("mexa", "rus_Cyrl", layer))
     json.dumps(report.to_rows(), allow_nan=False)
 
 
@@ -109,7 +118,10 @@ def test_what_is_not_in_a_report(report):
     for ask, message in (
         (lambda: report.score("navca2"), "metric='navca2' is not in this report; it has nasca, navca, mexa"),
         (lambda: report.score("nasca", "fra_Latn"), "language='fra_Latn' is not in this report"),
-        (lambda: report.bits("nasca", "deu_Latn", "embed"), "layer='embed' was not measured by nasca"),
+        (
+            lambda: report.per_sentence("nasca", "deu_Latn", "embed"),
+            "layer='embed' was not measured by nasca",
+        ),
     ):
         with pytest.raises(ArgumentError, match=message):
             ask()
@@ -242,8 +254,8 @@ def test_what_is_asked_wrongly(report, tmp_path):
     with pytest.raises(ArgumentTypeError, match="must be the name of one metric"):
         report.score(["nasca"])
     assert report != replace(report)
-    with pytest.raises(ArgumentError, match="bits per direction; ask for retrieval_from_pivot or"):
-        report.bits("retrieval", "deu_Latn", 0)
+    with pytest.raises(ArgumentError, match="values per row; ask for retrieval_from_pivot or"):
+        report.per_sentence("retrieval", "deu_Latn", 0)
     for wrong in (None, 5):
         with pytest.raises(ArgumentTypeError, match="folder must be a path"):
             AlignmentReport.load(wrong)
@@ -322,8 +334,12 @@ def test_compare_pairs_over_sentences():
 
     def with_bits(bits):
         values = {"deu_Latn": torch.tensor([bits], dtype=torch.bool)}
-        result = MetricResult(
-            (0,), ("0.gate:active:weighted",), values, {"deu_Latn": torch.zeros(100, dtype=torch.bool)}
+        result = replace(
+            report.metrics["nasca"],
+            sites=(Site("gate", 0),),
+            readings=("0.gate:active:weighted",),
+            values=values,
+            floors={"deu_Latn": torch.zeros(100, dtype=torch.bool)},
         )
         return replace(report, pairs=pairs, metrics={"nasca": result})
 
@@ -342,7 +358,7 @@ def test_what_cannot_be_compared(report, pairs):
     with pytest.raises(ReportError, match="measured different sentences"):
         measure(model, tokenizer, pairs.first(29), ["nasca"]).compare(report)
     with pytest.raises(ReportError, match=r"nasca read 0\.gate:active.* before, and 0\.inner:active"):
-        measure(model, tokenizer, pairs, ["nasca"], nas="inner").compare(report)
+        measure(model, tokenizer, pairs, ["nasca"], state_site="inner").compare(report)
     with pytest.raises(ReportError, match=r"mexa read .* \(4 places\) before, and .* \(3\) after"):
         measure(model, tokenizer, pairs, ["mexa"], include_embedding=False).compare(
             measure(model, tokenizer, pairs, ["mexa"])

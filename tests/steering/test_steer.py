@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from tests.tiny import ROOT, make_model, make_tokenizer
 from xalign import Site, visit
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, UnitsError
-from xalign.steering.expert_ap import expert_ap
+from xalign.finding.expert_ap import expert_ap
 from xalign.steering.steer import steer
 from xalign.units.unit_set import UnitSet
 

@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 
+import xalign.storage as storage
 import xalign.units.artefact as artefact
 from xalign.errors import ArgumentTypeError, UnitsError, XAlignError
 from xalign.units.unit_set import UnitSet
@@ -56,6 +57,7 @@ def test_an_interruption_leaves_the_old_set_or_the_new(tmp_path, monkeypatch, at
         write(path, data)
 
     monkeypatch.setattr(artefact, "write_whole", breaking)
+    monkeypatch.setattr(storage, "write_whole", breaking)
     with pytest.raises(KeyboardInterrupt):
         UNITS["spa_Latn"].save_pretrained(tmp_path)
     assert UnitSet.from_pretrained(tmp_path) == (UNITS if at < 2 else UNITS["spa_Latn"])
@@ -108,7 +110,7 @@ def test_a_file_made_by_hand_is_checked_too(tmp_path):
         {"schema_version": 2},
     ):
         body = good | change
-        text = json.dumps(body | {"sha256": artefact._digest(body)})
+        text = json.dumps(body | {"sha256": storage._digest(body)})
         (tmp_path / "xalign.json").write_text(text)
         with pytest.raises(UnitsError):
             UnitSet.from_pretrained(tmp_path)

@@ -12,7 +12,7 @@ from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.transfer import transfer_task
 from xalign.babel.write import write_pairs
 from xalign.measurement import MeasureOptions, measure
-from xalign.model.encode import pad_documents
+from xalign.model.batches import pad_documents
 
 WITH_SEPARATOR = MeasureOptions(template=f"{{text}} {SEPARATOR}", template_pooled=True)
 """Measures sentences as they stand in training: with the separator behind them, which is pooled too."""

@@ -17,7 +17,7 @@ from transformers import (
 
 from xalign.babel.tokenizer import make_tokenizer
 from xalign.babel.write import write_documents
-from xalign.model.encode import pad_documents
+from xalign.model.batches import pad_documents
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from functools import cache
 from math import gcd, prod
 from typing import Any
 
-from xalign.arguments import whole_number
 from xalign.babel.lexicon import load_lexicon
 from xalign.babel.meanings import Meaning, draw_meanings
 from xalign.babel.templates import TIMES, load_templates
+from xalign.checks import whole_number
 from xalign.errors import ArgumentError
 
 SPLITS = {"train": (0, 8), "held_out": (8, 9), "task": (9, 10)}

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from xalign.arguments import whole_number
 from xalign.babel.lexicon import LANGUAGES, load_lexicon
 from xalign.babel.meanings import Meaning
 from xalign.babel.splits import take_meanings
 from xalign.babel.templates import load_templates
 from xalign.babel.tokenizer import SEPARATOR
+from xalign.checks import whole_number
 
 _BATCH = 32
 

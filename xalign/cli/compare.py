@@ -18,8 +18,8 @@ def compare(
 
     Example: `xalign compare runs/base runs/aligned`
     """
-    from xalign.report.table import comparison_table
     from xalign.results.report import AlignmentReport
+    from xalign.views.table import comparison_table
 
     rows = AlignmentReport.load(after).compare(AlignmentReport.load(before))
     Console().print(comparison_table(rows))

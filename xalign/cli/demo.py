@@ -68,8 +68,8 @@ def _emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
     from xalign.babel.write import write_pairs
     from xalign.cli.live import LiveTable
     from xalign.monitor.callback import AlignmentCallback
-    from xalign.report.emergence import emergence_figure
     from xalign.results.history import NAME, History
+    from xalign.views.emergence import emergence_figure
 
     started = time.process_time()
     steps = QUICK_STEPS if quick else STEPS

@@ -46,8 +46,8 @@ def experts(
     """
     from xalign.cli.loading import load_model
     from xalign.errors import ArgumentError
+    from xalign.finding.find import find_units
     from xalign.pairs.load import load_pairs
-    from xalign.steering.find import find_units
     from xalign.units.artefact import holds_artefact
 
     if method != "expert_ap" and sites != "inner":

@@ -29,12 +29,12 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
     from xalign.babel.pretrain import Pretraining, make_trainer
     from xalign.babel.tokenizer import SEPARATOR
     from xalign.babel.write import write_pairs
+    from xalign.finding.mean_difference import mean_difference
     from xalign.measurement import measure
-    from xalign.report.stages import stages_figure, stages_table
-    from xalign.steering.mean_difference import mean_difference
     from xalign.steering.steer import steer
     from xalign.training.config import AlignmentConfig
     from xalign.training.trainer import with_alignment
+    from xalign.views.stages import stages_figure, stages_table
 
     steps = QUICK_STEPS if quick else STEPS
     model, tokenizer = load_babel("unaligned")
@@ -103,9 +103,9 @@ def _spoken(model: Any, tokenizer: Any, pairs: Any, *, quick: bool) -> str:
     """What the aligned model says from nothing, and with a language's neurons set at the first token."""
     from xalign.babel.tokenizer import SEPARATOR
     from xalign.babel.write import write_pairs
-    from xalign.steering.calibrate import calibrate
-    from xalign.steering.evaluate import evaluate
-    from xalign.steering.find import find_units
+    from xalign.finding.find import find_units
+    from xalign.judging.calibrate import calibrate
+    from xalign.judging.evaluate import evaluate
 
     texts = {code: sentences[: 50 if quick else 300] for code, sentences in pairs.texts.items()}
     units = find_units(model, tokenizer, texts, share=0.04)[LANGUAGE]

@@ -66,8 +66,8 @@ def measure(
     from xalign.cli.loading import load_model
     from xalign.measurement import measure as run
     from xalign.pairs.load import load_pairs
-    from xalign.report.save import save_with_heatmaps
     from xalign.results.saved import check_folder
+    from xalign.views.save import save_with_heatmaps
 
     shown = sys.stderr.isatty() if progress is None else progress
     text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n)

@@ -16,6 +16,6 @@ def page(
     """
     from rich.console import Console
 
-    from xalign.report.page import write_page
+    from xalign.views.page import write_page
 
     Console().print(f"wrote {write_page(source, out)}", markup=False, highlight=False)

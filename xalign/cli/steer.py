@@ -36,9 +36,9 @@ def steer(
     """
     from xalign.cli.loading import load_model
     from xalign.errors import ArgumentError
+    from xalign.judging.sample import sample
     from xalign.model.positions import WHERE
     from xalign.pairs.languages import normalize_language
-    from xalign.steering.sample import sample
     from xalign.steering.steer import steer as steering
     from xalign.units.unit_set import UnitSet
 

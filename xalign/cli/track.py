@@ -64,7 +64,7 @@ def track(
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
-    from xalign.arguments import positive
+    from xalign.checks import positive
     from xalign.cli.loading import load_model
     from xalign.errors import ArgumentError
     from xalign.monitor.track import checkpoints_of

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xalign.metrics.metric import Metric
 from xalign.metrics.weak_alignment import check_pairs
 
 
@@ -29,3 +30,6 @@ def margin(similarity: Float[Tensor, "pair pair"]) -> Float[Tensor, " pair"]:
     n = check_pairs(similarity)
     others = similarity.masked_fill(torch.eye(n, dtype=torch.bool, device=similarity.device), -torch.inf)
     return similarity.diagonal() - torch.maximum(others.amax(dim=0), others.amax(dim=1))
+
+
+MARGIN = Metric("margin", "Margin", "hidden", margin, bounds=(-2.0, 2.0), unit="cosine")

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xalign.metrics.metric import Metric
 from xalign.metrics.weak_alignment import check_pairs
 
 
@@ -48,3 +49,13 @@ def retrieval_to_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, "
 def retrieval_chance(n: int) -> float:
     """The expected accuracy of retrieval among n candidates without any information."""
     return 1 / n
+
+
+RETRIEVAL = Metric(
+    "retrieval",
+    "Retrieval",
+    "hidden",
+    chance=retrieval_chance,
+    parts={"retrieval_from_pivot": retrieval_from_pivot, "retrieval_to_pivot": retrieval_to_pivot},
+    unit="share of pairs",
+)

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xalign.errors import ArgumentError
+from xalign.metrics.metric import Metric, Source
 
 
 def weak_alignment(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
@@ -52,3 +53,19 @@ def check_pairs(similarity: Float[Tensor, "pair pair"]) -> int:
             f"similarity has {len(similarity)} pair(s); at least 2 are needed to compare anything"
         )
     return len(similarity)
+
+
+def _weak_alignment_metric(name: str, reads: Source) -> Metric:
+    return Metric(
+        name,
+        name.upper(),
+        reads,
+        weak_alignment,
+        chance=weak_alignment_chance,
+        unit="share of pairs",
+    )
+
+
+NASCA = _weak_alignment_metric("nasca", "neuron_states")
+NAVCA = _weak_alignment_metric("navca", "neuron_values")
+MEXA = _weak_alignment_metric("mexa", "hidden")

@@ -7,17 +7,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.model.layouts import Layout
-from xalign.model.sites import Site
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.sites import Site
 from xalign.model.visit import VisitFn, visit
 
 Captured = dict[Site, Float[Tensor, "batch token width"]]
 
 
+@takes_layout
 @contextmanager
-def capture(
-    model: nn.Module, sites: Iterable[Site], *, layout: Layout | None = None, early_exit: bool = False
-) -> Iterator[Captured]:
+def capture(model: nn.Module, sites: Iterable[Site], *, early_exit: bool = False) -> Iterator[Captured]:
     """Keeps the tensor of each site as it passes, in the graph of the forward.
 
     The tensors lie on the model's own path: a loss on them reaches the weights below, and the gradient of
@@ -27,7 +26,6 @@ def capture(
     Args:
         model: The model that is called inside the `with`.
         sites: The places.
-        layout: Module paths, for an architecture that is not known.
         early_exit: Leaves the forward, and with it the `with`, once every site has its tensor, as in `visit`.
 
     Yields:
@@ -57,5 +55,5 @@ def capture(
 
         return keep
 
-    with visit(model, {site: keeper(site) for site in sites}, layout=layout, early_exit=early_exit):
+    with visit(model, {site: keeper(site) for site in sites}, early_exit=early_exit):
         yield captured

@@ -1,19 +1,16 @@
-"""`encode`: sentences to right-padded, length-bucketed batches under a token budget."""
+"""`encode`: sentences to token ids, and which of the tokens are pooled."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from xalign.arguments import whole_number
-from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.batches import Line
+from xalign.renamed import renamed
 
 Template = str | Callable[[str, str], str]
-Line = tuple[tuple[int, ...], tuple[bool, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +45,6 @@ class Encoded:
             [token for token, pooled in zip(ids, mask, strict=True) if pooled]
             for ids, mask in zip(self.ids, self.pooled, strict=True)
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Sentences of similar length, padded on the right.
-
-    Attributes:
-        input_ids: Token ids, [batch, token].
-        attention_mask: 1 at real tokens, [batch, token].
-        pooled: True at tokens that are pooled, [batch, token].
-        rows: Per line of the batch, the rows of the sentences it stands for: equal sentences are run once, so
-            that their states are equal to the bit and tie.
-    """
-
-    input_ids: Int[Tensor, "batch token"]
-    attention_mask: Int[Tensor, "batch token"]
-    pooled: Bool[Tensor, "batch token"]
-    rows: tuple[tuple[int, ...], ...]
-
-    def halves(self) -> tuple["Batch", "Batch"]:
-        """The same lines in two batches, padded as they are here."""
-        middle = len(self.rows) // 2
-        first, second = (
-            Batch(self.input_ids[part], self.attention_mask[part], self.pooled[part], self.rows[part])
-            for part in (slice(middle), slice(middle, None))
-        )
-        return first, second
 
 
 def encode(
@@ -164,89 +134,6 @@ def encode(
     )
 
 
-def make_batches(
-    lines: Iterable[Line], *, pad_id: int, token_budget: int | None = None, size: int | None = None
-) -> list[Batch]:
-    """Groups sentences by length and pads each group on the right.
-
-    Args:
-        lines: Per sentence its token ids and which of them are pooled, as `Encoded.lines` gives them.
-        pad_id: The id to pad with; padded positions are masked.
-        token_budget: The most tokens of a batch, padding included; a longer sentence gets a batch of its own.
-        size: The most sentences of a batch. Without either, all go into one.
-    """
-    token_budget = None if token_budget is None else whole_number("token_budget", token_budget, least=1)
-    rows_of: dict[Line, list[int]] = {}
-    for row, line in enumerate(lines):
-        rows_of.setdefault(line, []).append(row)
-    # The longest first, so that memory that does not suffice is found out at once.
-    waiting = sorted(rows_of, key=lambda line: len(line[0]), reverse=True)
-    batches = []
-    while waiting:
-        count = len(waiting) if token_budget is None else max(1, token_budget // len(waiting[0][0]))
-        count = count if size is None else min(count, size)
-        taken, waiting = waiting[:count], waiting[count:]
-        ids, masks = zip(*taken, strict=True)
-        batches.append(
-            Batch(
-                input_ids=_padded(ids, pad_id),
-                attention_mask=_padded([(1,) * len(line) for line in ids], 0),
-                pooled=_padded(masks, False),
-                rows=tuple(tuple(rows_of[line]) for line in taken),
-            )
-        )
-    return batches
-
-
-def pad_documents(documents: Sequence[Sequence[int]], pad_id: int = 0) -> dict[str, Tensor]:
-    """One batch to learn from, padded on the right: ids, mask, and labels; padding has no loss."""
-    return {
-        "input_ids": _padded(documents, pad_id),
-        "attention_mask": _padded([[1] * len(ids) for ids in documents], 0),
-        "labels": _padded(documents, -100),
-    }
-
-
-def _padded(lines: Sequence[Sequence[int]], value: int) -> Tensor:
-    """Lines of different lengths as one tensor, filled up on the right."""
-    longest = max(map(len, lines))
-    return torch.tensor([[*line, *[value] * (longest - len(line))] for line in lines])
-
-
-def pad_id_of(tokenizer: PreTrainedTokenizerBase, below: int | None = None) -> int:
-    """An id to pad with: the pad token's, else the end-of-sequence token's, else 0; all are masked.
-
-    A pad token that was added without room in the model's embedding, which has ids `below` some number, is
-    passed over.
-    """
-    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token_id is not None and (below is None or token_id < below):
-            return int(token_id)
-    return 0
-
-
-def context_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The most tokens that both model and tokenizer take; None where neither says."""
-    config = getattr(getattr(model, "module", model), "config", None)  # DDP keeps the model in `module`
-    if config is None:
-        raise ModelError(f"{type(model).__name__} has no config; pass a transformers model")
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    limits = [tokenizer.model_max_length]
-    positions = getattr(text, "max_position_embeddings", None)
-    if positions is not None:
-        # RoBERTa counts positions from its padding id + 1.
-        shifted = text.model_type in ("roberta", "xlm-roberta")
-        limits.append(positions - (text.pad_token_id + 1 if shifted else 0))
-    known = [limit for limit in limits if limit is not None and 0 < limit < 10**9]
-    return min(known, default=None)
-
-
-def vocabulary_of(model: Any) -> int | None:
-    """How many tokens the model embeds; None where it does not say."""
-    embedding = getattr(model, "get_input_embeddings", lambda: None)()
-    return getattr(embedding, "num_embeddings", None)
-
-
 def refuse_unknown_ids(lines: Iterable[Sequence[int]], vocabulary: int | None) -> None:
     """An error where lines hold ids that the model does not embed: the tokenizer is another model's."""
     largest = max(map(max, lines))
@@ -291,3 +178,7 @@ def _own(
         not is_special and start < span[1] and end > span[0]
         for is_special, (start, end) in zip(special, offsets, strict=True)
     )
+
+
+def __getattr__(name: str) -> Any:
+    return renamed(__name__, name)

@@ -78,7 +78,7 @@ def chosen(positions: Positions, tokens: Tokens) -> Bool[Tensor, "batch token"]:
     return tokens.real & given.to(tokens.real.device)
 
 
-class Course:
+class PromptTracker:
     """Follows the forwards of a model, and says of each which of its tokens are prompt.
 
     `generate` tells a model nothing of this. With a cache, its first call carries the prompt and finds the

@@ -13,23 +13,23 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xalign.errors import ModelError
-from xalign.model.encode import Batch
-from xalign.model.layouts import Layout
-from xalign.model.map import ModelMap, map_model
-from xalign.model.ranks import Ranks
-from xalign.model.sites import Pool, Reading, Site
-from xalign.model.split import is_sharded, let_go
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.map import ModelMap, map_model
+from xalign.model.architectures.sites import Pool, Reading, Site
+from xalign.model.batches import Batch
+from xalign.model.distributed import Ranks, is_sharded, reshard
 from xalign.model.visit import VisitFn, visit
+from xalign.model.wrapped import base_model_of
 
 States = dict[Reading, Float[Tensor, "pair width"]]
 
 
+@takes_layout
 def read_states(
     model: nn.Module,
     batches: Sequence[Batch],
     readings: Iterable[Reading],
     *,
-    layout: Layout | None = None,
     on_batch: Callable[[], None] | None = None,
     ranks: Ranks | None = None,
 ) -> States:
@@ -42,7 +42,6 @@ def read_states(
         model: The model; the forward goes through it, so that autocast and sharding hold.
         batches: What `make_batches` gave.
         readings: What to take; all of one site share one hook.
-        layout: Module paths, for an architecture that is not known.
         on_batch: Called after each batch, for progress.
         ranks: The processes that share the batches, all of which call; this one alone where None.
 
@@ -56,7 +55,7 @@ def read_states(
             halves.
     """
     readings = list(dict.fromkeys(readings))
-    model_map = map_model(model, layout)
+    model_map = map_model(model)
     n = sum(len(rows) for batch in batches for rows in batch.rows)
     widths = {reading: model_map.place(reading.site).width for reading in readings}
     states: States = {
@@ -66,8 +65,8 @@ def read_states(
     # Within a sharded forward the others wait for this process's weights, and cannot be told of an error: it
     # ends the process, and with it the run.
     sharded = is_sharded(model)
-    with nullcontext() if sharded else ranks.failing_together(), observing(model):
-        for batch, is_own in ranks.deal(batches):
+    with nullcontext() if sharded else ranks.raise_everywhere(), observing(model):
+        for batch, is_own in ranks.shard(batches):
             for part, pooled in _read_fitting(model, model_map, batch, readings):
                 if is_own:
                     lines = [line for line, rows in enumerate(part.rows) for _ in rows]
@@ -77,7 +76,7 @@ def read_states(
             if on_batch is not None:
                 on_batch()
     if sharded:
-        let_go(model)
+        reshard(model)
     return {reading: ranks.summed(values, device_of(model)) for reading, values in states.items()}
 
 
@@ -115,23 +114,18 @@ def _repacks_in_evaluation(module: nn.Module) -> bool:
 def run(model: nn.Module, batch: Batch) -> Any:
     """One forward through the top-level model, without cache and with as little of the head as it allows."""
     device = device_of(model)
-    inner: Any = getattr(model, "module", model)
-    if hasattr(inner, "get_base_model"):
-        inner = inner.get_base_model()
+    inner = base_model_of(model)
     # The class, because trainers put functions without a signature in the place of the instance's forward.
     accepted = signature(type(inner).forward).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
-    if "input_ids" not in accepted and not takes_any:
+    missing = [name for name in batch.inputs if name not in accepted]
+    if missing and not takes_any:
         raise ModelError(
-            f"{type(inner).__name__} takes no input_ids; pass the transformers model inside it (of a "
+            f"{type(inner).__name__} takes no {missing[0]}; pass the transformers model inside it (of a "
             "SentenceTransformer, model[0].auto_model)"
         )
     extra = {"use_cache": False, "logits_to_keep": 1}
-    return model(
-        input_ids=batch.input_ids.to(device),
-        attention_mask=batch.attention_mask.to(device),
-        **{name: value for name, value in extra.items() if name in accepted},
-    )
+    return model(**batch.to(device), **{name: value for name, value in extra.items() if name in accepted})
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -146,7 +140,7 @@ def _read_fitting(
     model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]
 ) -> list[tuple[Batch, dict[Reading, Float[Tensor, "batch width"]]]]:
     """What is read of a batch, in halves of it where it does not fit into memory."""
-    lines, tokens = batch.input_ids.shape
+    lines, tokens = batch.shape
     try:
         return [(batch, _read_batch(model, model_map, batch, readings))]
     except torch.OutOfMemoryError:
@@ -179,7 +173,7 @@ def _read_batch(
         by_site[reading.site].append(reading)
     on_device = batch.pooled.to(device_of(model))
     weights = {how: token_weights(on_device, how) for how in {reading.pool for reading in readings}}
-    real = batch.attention_mask.bool()
+    real = batch.real
     pooled: dict[Reading, Tensor] = {}
     finite: list[bool] = []
 
@@ -199,8 +193,8 @@ def _read_batch(
 
     fns = {site: reader(wanted) for site, wanted in by_site.items()}
     with (
-        visit(model, fns, layout=model_map.layout),
-        visit(model, {Site("hidden", "final"): check}, layout=model_map.layout),
+        visit(model, fns),
+        visit(model, {Site("hidden", "final"): check}),
     ):
         run(model, batch)
     if not finite[0]:
@@ -267,7 +261,7 @@ def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "b
 
 def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch) -> str:
     sites = model_map.sites("hidden")
-    real = batch.attention_mask.bool()
+    real = batch.real
     broken: list[Site] = []
 
     def checker(site: Site) -> VisitFn:
@@ -277,7 +271,7 @@ def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch) -> st
 
         return check
 
-    with visit(model, {site: checker(site) for site in sites}, layout=model_map.layout):
+    with visit(model, {site: checker(site) for site in sites}):
         run(model, batch)
     return (
         f"the states at {min(broken, key=sites.index)} hold NaN or infinity, so no score can be given; check "

@@ -12,20 +12,21 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from xalign.errors import ArgumentTypeError, ModelError
-from xalign.model.layouts import Layout
-from xalign.model.map import Place, map_model
-from xalign.model.sites import Site
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.map import Place, map_model
+from xalign.model.architectures.sites import Site
+from xalign.model.wrapped import entry_points
 
 VisitFn = Callable[[Tensor], Tensor | None]
 ForwardFn = Callable[[tuple[Any, ...], dict[str, Any]], None]
 
 
+@takes_layout
 @contextmanager
 def visit(
     model: nn.Module,
     fns: Mapping[Site, VisitFn],
     *,
-    layout: Layout | None = None,
     early_exit: bool = False,
     on_forward: ForwardFn | None = None,
 ) -> Iterator[None]:
@@ -45,7 +46,6 @@ def visit(
         model: The model that is called inside the `with`; wrapped models (PEFT, DDP) are passed as they are
             called.
         fns: Site -> function.
-        layout: Module paths, for an architecture that is not known.
         early_exit: Leaves the forward, and with it the `with`, as soon as every site has fired: the blocks
             above and the head are not run, and what stands below the call in the `with` is not reached. Not
             for sharded models, whose blocks must finish what they began.
@@ -71,11 +71,10 @@ def visit(
             raise ArgumentTypeError(
                 f"fns must map xalign.Site to functions, not {site!r:.60}; see Site.parse"
             )
-    model_map = map_model(model, layout)
+    model_map = map_model(model)
     places = {site: model_map.place(site) for site in fns}
-    called = getattr(model, "_orig_mod", model)
-    door = _Door(fns, early_exit, on_forward)
-    outside = len(_OPEN.doors)
+    door = _HookSession(fns, early_exit, on_forward)
+    outside = len(_ACTIVE.doors)
     with ExitStack() as stack:
         stack.callback(door.shut)
 
@@ -85,7 +84,7 @@ def visit(
         if "torch._dynamo" in sys.modules:
             # A compiled graph, of the model or of a function around it, does not see hooks added later.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for entry in _entries(called):
+        for entry in entry_points(model):
             keep(entry.register_forward_pre_hook(door.open, prepend=True, with_kwargs=True))
             keep(entry.register_forward_hook(door.close))
         if model_map.layout.flattened or any(site.kind == "linear" for site in fns):
@@ -101,39 +100,32 @@ def visit(
                 keep(place.module.register_forward_hook(door.on_output(site, place)))
         try:
             yield
-        except _ForwardLeft as left:
+        except _EarlyExit as left:
             if left.door is not door:  # an outer visit's
                 raise
-            for left_too in _OPEN.doors[outside:]:
+            for left_too in _ACTIVE.doors[outside:]:
                 left_too.shut()
         door.leave()
 
 
-def _entries(called: nn.Module) -> list[nn.Module]:
-    """Where a forward of the model may begin: `generate` of a PeftModel calls the model inside it."""
-    base = getattr(called, "get_base_model", None)
-    inner = called if base is None else base()
-    return [called] if inner is called else [called, inner]
-
-
-class _ForwardLeft(BaseException):
+class _EarlyExit(BaseException):
     """Carries control out of a forward in which every site of a door has fired."""
 
-    def __init__(self, door: "_Door") -> None:
+    def __init__(self, door: "_HookSession") -> None:
         self.door = door
 
 
-class _OpenDoors(threading.local):
+class _ActiveSessions(threading.local):
     """The doors whose forward is under way, in the order in which they opened."""
 
     def __init__(self) -> None:
-        self.doors: list[_Door] = []
+        self.doors: list[_HookSession] = []
 
 
-_OPEN = _OpenDoors()
+_ACTIVE = _ActiveSessions()
 
 
-class _Door:
+class _HookSession:
     """Counts what fires in one forward, and hands each tensor to its function in the common shape."""
 
     def __init__(self, fns: Mapping[Site, VisitFn], early_exit: bool, on_forward: ForwardFn | None) -> None:
@@ -146,13 +138,13 @@ class _Door:
         self._entry: nn.Module | None = None
 
     def open(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if self in _OPEN.doors and self._entry is not module:
+        if self in _ACTIVE.doors and self._entry is not module:
             return  # the model inside a PeftModel, whose forward is under way
         if self._on_forward is not None:
             self._on_forward(args, kwargs)
         self.shut()
         self._entry = module
-        _OPEN.doors.append(self)
+        _ACTIVE.doors.append(self)
         self._forwards += 1
         self._fired.clear()
 
@@ -164,13 +156,13 @@ class _Door:
         if silent:
             raise ModelError(
                 f"site(s) {', '.join(silent)} did not fire in this forward of {type(module).__name__}: "
-                "something bypasses their modules; print(map_model(model)) shows which they are, layout= "
-                "overrides them"
+                "something bypasses their modules; print(map_model(model)) shows which they are, "
+                "register_layout overrides them"
             )
 
     def shut(self) -> None:
-        if self in _OPEN.doors:
-            _OPEN.doors.remove(self)
+        if self in _ACTIVE.doors:
+            _ACTIVE.doors.remove(self)
 
     def leave(self) -> None:
         if self._fired_outside and not self._forwards:
@@ -203,7 +195,7 @@ class _Door:
         return hook
 
     def _pass(self, site: Site, place: Place, raw: Tensor) -> Tensor | None:
-        is_open = self in _OPEN.doors
+        is_open = self in _ACTIVE.doors
         if is_open:
             self._fired[site] += 1
             if self._fired[site] > 1:
@@ -223,7 +215,7 @@ class _Door:
             given, rest = given[..., : place.width], given[..., place.width :]
         new = self._fns[site](given)
         if self._early_exit and is_open and self._fired.keys() == self._fns.keys():
-            raise _ForwardLeft(self)
+            raise _EarlyExit(self)
         if new is None:
             return None
         if new is not given:

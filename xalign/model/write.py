@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from xalign.arguments import whole_number
+from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.model.layouts import Layout
-from xalign.model.map import map_model
-from xalign.model.positions import Course, Positions, check_positions, chosen
-from xalign.model.sites import Site
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.map import map_model
+from xalign.model.architectures.sites import Site
+from xalign.model.positions import Positions, PromptTracker, check_positions, chosen
 from xalign.model.visit import VisitFn, visit
 
 Operator = Literal["set", "add", "scale", "zero", "clamp", "project", "replace"]
@@ -131,6 +131,7 @@ class Written:
     trace: list[Changed] = field(default_factory=list)
 
 
+@takes_layout
 @contextmanager
 def write(
     model: nn.Module,
@@ -138,7 +139,6 @@ def write(
     *,
     positions: Positions = "all",
     trace: bool = False,
-    layout: Layout | None = None,
 ) -> Iterator[Written]:
     """Changes values at sites in every forward inside the `with`, at all real tokens or at some.
 
@@ -156,7 +156,6 @@ def write(
             prompt); a boolean mask [sentence, column] over the sequence, False beyond its end; or a function
             from `Tokens` to a boolean tensor [sentence, token]. Padding is never changed.
         trace: Notes every token changed.
-        layout: Module paths, for an architecture that is not known.
 
     Yields:
         What has been done so far.
@@ -174,15 +173,15 @@ def write(
     if not isinstance(edits, Mapping) or not all(isinstance(edit, Edit) for edit in edits.values()):
         raise ArgumentTypeError(f"edits must map xalign.Site to Edit, not be {edits!r:.80}")
     check_positions(positions)
-    model_map = map_model(model, layout)
-    pen = _Pen(model, positions, trace)
+    model_map = map_model(model)
+    pen = _EditSession(model, positions, trace)
     fns: dict[Site, VisitFn] = {}
     for site, edit in edits.items():
         if not isinstance(site, Site):
             raise ArgumentTypeError(f"edits must map xalign.Site to Edit, not {site!r:.60}; see Site.parse")
         _check_fits(site, edit, model_map.place(site).width)
         fns[site] = pen.writer(site, edit)
-    with visit(model, fns, layout=layout, on_forward=pen.follow):
+    with visit(model, fns, on_forward=pen.follow):
         yield pen.written
     if pen.written.forwards and not pen.written.tokens:
         raise ArgumentError(
@@ -191,13 +190,13 @@ def write(
         )
 
 
-class _Pen:
+class _EditSession:
     """Knows which tokens of the forward under way are to be changed, and changes them."""
 
     def __init__(self, model: nn.Module, positions: Positions, trace: bool) -> None:
         self.written = Written()
         self._model, self._positions, self._trace = model, positions, trace
-        self._course = Course()
+        self._course = PromptTracker()
         self._mask: Bool[Tensor, "batch token"]
 
     def follow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from xalign.arguments import positive, whole_number
+from xalign.checks import positive, whole_number
 from xalign.errors import ArgumentError
-from xalign.model.ranks import Ranks
+from xalign.model.distributed import Ranks
 
 Every = int | Literal["auto"] | None
 FIRST_LOOK = 10  # steps after which "auto" knows how long a step takes
@@ -78,7 +78,7 @@ class Cadence:
             return step % self.every == 0
         if step < self._next:
             return False
-        wait = self._ranks.from_first(self._steps_to_wait(step))
+        wait = self._ranks.broadcast(self._steps_to_wait(step))
         self._next = step + wait
         return wait <= 0
 

@@ -1,6 +1,5 @@
 """`AlignmentCallback`: alignment in the logs of a Hugging Face or TRL trainer."""
 
-from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,18 +14,20 @@ from transformers.trainer_callback import (
 from transformers.trainer_utils import IntervalStrategy
 from transformers.training_args import TrainingArguments
 
-from xalign.arguments import whole_number
+from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.measurement import MeasureOptions
+from xalign.measurement.options import MeasureOptions
+from xalign.measurement.run import Metrics
+from xalign.metrics import METRICS
+from xalign.model.wrapped import has_adapter
 from xalign.monitor.cadence import Every
-from xalign.monitor.monitor import AlignmentMonitor, OnRegression, has_adapter
+from xalign.monitor.monitor import AlignmentMonitor, OnRegression
 from xalign.monitor.scalars import MOST_LANGUAGES, named, pooled_only, scalar_keys, scalars
 from xalign.monitor.selection import KeepBest, check_selection
 from xalign.monitor.trackers import Trackers, go_offline_without_login, scores_table, worst_pairs_table
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
-from xalign.scores import METRICS
 
 # Evaluations of others have keys that begin like these: only a selection by our own is ours to judge.
 SHARED_NAMES = ("retrieval", "margin")
@@ -95,7 +96,7 @@ class AlignmentCallback(TrainerCallback):
         trainer: Any,
         pairs: ParallelPairs | str | Path,
         every: Every = None,
-        metrics: Sequence[str] = ("nasca",),
+        metrics: Metrics = ("nasca",),
         at_evaluate: bool = True,
         at_start: bool = True,
         at_end: bool = True,
@@ -143,7 +144,10 @@ class AlignmentCallback(TrainerCallback):
         )
         measurement = self._monitor.measurement
         keys = scalar_keys(
-            measurement.metrics, list(measurement.pairs), name, over_base=has_adapter(trainer.model)
+            [metric.name for metric in measurement.metrics],
+            list(measurement.pairs),
+            name,
+            over_base=has_adapter(trainer.model),
         )
         check_selection(
             trainer.args,

@@ -5,27 +5,29 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.arguments import whole_number
+from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
-from xalign.measurement import Measurement, MeasureOptions
-from xalign.metrics.falls import Fall, falls
-from xalign.model.ranks import Ranks
+from xalign.measurement.options import MeasureOptions
+from xalign.measurement.run import Measurement, Metrics
+from xalign.model.distributed import Ranks
+from xalign.model.wrapped import adapter_disabled, has_adapter
 from xalign.monitor.cadence import Cadence, Every
 from xalign.monitor.scalars import named, scalars
 from xalign.pairs.parallel import ParallelPairs, count_range
 from xalign.results.history import NAME, History, folder_name
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
+from xalign.statistics.regressions import Regression, find_regressions
 
 MOST_UNKNOWN = 0.5  # share of tokens
 MOST_NAMED = 5  # falls in one warning
-OnRegression = Literal["warn", "ignore"] | Callable[[str, str, Fall], object]
+OnRegression = Literal["warn", "ignore"] | Callable[[str, str, Regression], object]
 
 
 class AlignmentMonitor:
@@ -50,7 +52,7 @@ class AlignmentMonitor:
             once where a number takes more.
         save_dir: Keeps `history.jsonl` there, and each report under `step-00000200`.
         save_reports: Whether reports are kept, with their sentences and bits, or only the history.
-        on_regression: What to do where a language falls significantly below its best so far (see `falls`):
+        on_regression: What to do where a language falls significantly below its best so far (see `find_regressions`):
             `"warn"`, `"ignore"`, or a function (metric, language, fall), called in the first process.
         name: Goes in front of the keys of `scalars`.
         **options: The options of `measure`.
@@ -79,7 +81,7 @@ class AlignmentMonitor:
         model: nn.Module,
         tokenizer: PreTrainedTokenizerBase,
         pairs: ParallelPairs | str | Path = "bundled",
-        metrics: Sequence[str] = ("nasca",),
+        metrics: Metrics = ("nasca",),
         *,
         every: Every = None,
         max_share: float = 0.02,
@@ -111,14 +113,14 @@ class AlignmentMonitor:
                 stacklevel=2,
             )
         self.save_dir: Path | None = None
-        with self._ranks.failing_together():
+        with self._ranks.raise_everywhere():
             if save_dir is not None and self.is_first_process:
                 self.save_dir = check_folder(save_dir)
             self.history = History(None if self.save_dir is None else self.save_dir / NAME)
         self._save_reports = save_reports
         self.reports: list[AlignmentReport] = []
         self.base: AlignmentReport | None = None
-        self.falls: list[tuple[int, str, str, Fall]] = []
+        self.regressions: list[tuple[int, str, str, Regression]] = []
         self._fallen: set[tuple[str, str]] = set()
         self._series: dict[tuple[str, str], list[Any]] = {}  # per metric and language
         self._begun = False
@@ -157,7 +159,7 @@ class AlignmentMonitor:
         """
         self._begun = True
         self.reports, self._series, self._fallen = [], {}, set()
-        with self._ranks.failing_together():
+        with self._ranks.raise_everywhere():
             if n == 0 and not measured:
                 self._set_aside()
             else:
@@ -165,7 +167,7 @@ class AlignmentMonitor:
                 self.history.keep_until(n if measured else n - 1)
                 self._recall()
         before = self.history.entries[-1]["cost"]["seconds"] if self.history.entries else math.nan
-        is_measured, cost = self._ranks.from_first((n in self.history.steps, before))
+        is_measured, cost = self._ranks.broadcast((n in self.history.steps, before))
         self.cadence.begin(n, cost)
         return is_measured
 
@@ -184,7 +186,7 @@ class AlignmentMonitor:
         if self.base is None and has_adapter(self.measurement.model):
             self.base = self._without_adapter()
         self.reports = [*(earlier for earlier in self.reports if (earlier.step or 0) < n), report]
-        with self._ranks.failing_together():
+        with self._ranks.raise_everywhere():
             if self.is_first_process:
                 self._keep(report)
                 self._watch(report)
@@ -195,15 +197,9 @@ class AlignmentMonitor:
         return report
 
     def _without_adapter(self) -> AlignmentReport:
-        """The report of the base model. Switching an adapter on again makes all of it learn: undone."""
-        model = cast(Any, self.measurement.model)
-        learns = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-        try:
-            with model.disable_adapter():
-                return self.measurement.run()
-        finally:
-            for parameter, was in learns:
-                parameter.requires_grad_(was)
+        """The report of the base model."""
+        with adapter_disabled(self.measurement.model):
+            return self.measurement.run()
 
     @property
     def scalars(self) -> dict[str, float]:
@@ -308,10 +304,10 @@ class AlignmentMonitor:
         if self._on_regression == "ignore":
             return
         self._add_to_series(report)
-        found = falls({key: np.array(values) for key, values in self._series.items()})
+        found = find_regressions({key: np.array(values) for key, values in self._series.items()})
         new = [(*key, fall) for key, fall in found.items() if key not in self._fallen]
         self._fallen = set(found)
-        self.falls += [(report.step or 0, *one) for one in new]
+        self.regressions += [(report.step or 0, *one) for one in new]
         if callable(self._on_regression):
             for one in new:
                 self._on_regression(*one)
@@ -319,7 +315,7 @@ class AlignmentMonitor:
             warnings.warn(_in_words(new, report.step), UserWarning, stacklevel=3)
 
 
-def _in_words(fallen: Sequence[tuple[str, str, Fall]], step: int | None) -> str:
+def _in_words(fallen: Sequence[tuple[str, str, Regression]], step: int | None) -> str:
     """The fall that is the surest in words, and what else fell."""
     (metric, language, fall), *others = sorted(fallen, key=lambda one: one[2].p)
     over = "" if fall.window == 1 else f" (means of {fall.window} measurements)"
@@ -330,11 +326,6 @@ def _in_words(fallen: Sequence[tuple[str, str, Fall]], step: int | None) -> str:
         f"{metric} of {language} fell from {fall.best:.3f}, its best so far, to {fall.now:.3f} at step "
         f"{step}{over}; p = {fall.p:.2g} for any such alarm in the run" + (f"; so did {also}" if also else "")
     )
-
-
-def has_adapter(model: nn.Module) -> bool:
-    """Whether it is a PEFT model whose adapter can be switched off."""
-    return hasattr(model, "peft_config") and hasattr(model, "disable_adapter")
 
 
 def checked_name(name: str) -> str:

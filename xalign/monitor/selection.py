@@ -9,7 +9,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
 from xalign.errors import ArgumentError
-from xalign.model.ranks import Ranks
+from xalign.model.distributed import Ranks
 
 MARK = "kept-as-best"
 
@@ -80,7 +80,7 @@ class KeepBest:
         if state.best_global_step is None:
             return
         best = self._checkpoint(state.best_global_step)
-        if self._ranks.from_first(best.is_dir()):
+        if self._ranks.broadcast(best.is_dir()):
             state.best_model_checkpoint = str(best)
         else:
             state.best_metric = state.best_global_step = state.best_model_checkpoint = None

@@ -4,18 +4,20 @@ import gc
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from xalign.errors import ReportError, XAlignError
 from xalign.measurement import Measurement, MeasureOptions
+from xalign.measurement.run import Metrics
+from xalign.metrics import METRICS
+from xalign.metrics.metric import resolve_metrics
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import NAME, History, folder_name
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
-from xalign.scores import METRICS, checked_metrics
 
 Checkpoint = TypeVar("Checkpoint")
 
@@ -25,7 +27,7 @@ def track(
     load: Callable[[Checkpoint], tuple[Any, Any]],
     out: str | Path,
     pairs: ParallelPairs | str | Path = "bundled",
-    metrics: Sequence[str] = ("nasca",),
+    metrics: Metrics = ("nasca",),
     *,
     save_reports: bool = True,
     follow: bool = False,
@@ -66,7 +68,7 @@ def track(
     folder = check_folder(out)
     history = History(folder / NAME)
     loaded_pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
-    rows = [row for metric in checked_metrics(metrics) for row in METRICS[metric][1]]
+    rows = [row for metric in resolve_metrics(metrics, METRICS) for row in metric.rows]
     history.check({"fingerprint": loaded_pairs.fingerprint}, dict.fromkeys(rows))  # before a model is loaded
     failed: set[int] = set()
     while True:

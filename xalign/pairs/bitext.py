@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xalign.arguments import whole_number
+from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from xalign.arguments import whole_number
+from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
 from xalign.pairs.bitext import Bitext, checked_sentences, first_occurrences, repeats
 from xalign.pairs.languages import normalize_language, normalize_languages

@@ -4,13 +4,13 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentTypeError, ReportError
-from xalign.metrics.intervals import bootstrap_interval, paired_p_value
+from xalign.statistics.intervals import bootstrap_interval, paired_p_value
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
 
-# Settings that change what is pooled: scores under different ones are different quantities.
-_MUST_AGREE = ("template", "template_pooled", "pool_special_tokens", "truncate")
+# Of reports of 0.1.0, which do not say themselves what must agree.
+_COMPARED_IN_0_1_0 = ("template", "template_pooled", "pool_special_tokens", "truncate")
 
 
 def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> list[str]:
@@ -28,7 +28,7 @@ def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> 
             f"{before.pairs.fingerprint[:12]}, before, and {after.pairs!r}, {after.pairs.fingerprint[:12]}, "
             "after; measure both on the same pairs"
         )
-    for name in _MUST_AGREE:
+    for name in dict.fromkeys((*_compared(before), *_compared(after))):
         old, new = before.provenance.get(name), after.provenance.get(name)
         if old != new:
             raise ReportError(f"{name} was {old!r} before and {new!r} after; such scores cannot be compared")
@@ -47,6 +47,12 @@ def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> 
     return shared
 
 
+def _compared(report: "AlignmentReport") -> list[str]:
+    """The options that must be equal in two reports that are compared."""
+    marks = report.provenance.get("must_agree")
+    return list(_COMPARED_IN_0_1_0 if marks is None else marks["compared"])
+
+
 def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list[dict[str, Any]]:
     """Rows of differences, after minus before; see `AlignmentReport.compare`."""
     shared = refuse_incomparable(before, after)
@@ -63,16 +69,16 @@ def _differences(before: "AlignmentReport", after: "AlignmentReport", metric: st
     for language in after.languages:
         first, second = (result.values[language].double().numpy() for result in (old, new))
         layers = [
-            *zip(new.layers, first, second, strict=True),
-            ("mean", first.mean(axis=0), second.mean(axis=0)),
+            *((site.stack, site.layer, *pair) for site, *pair in zip(new.sites, first, second, strict=True)),
+            ("", "mean", first.mean(axis=0), second.mean(axis=0)),
         ]
-        for layer, was, now in layers:
+        for stack, layer, was, now in layers:
             low, high = bootstrap_interval(now - was, seed=after.seed)
             rows.append(
                 {
                     "metric": metric,
                     "language": language,
-                    "stack": "",
+                    "stack": stack,
                     "layer": layer,
                     "before": float(was.mean()),
                     "after": float(now.mean()),

@@ -4,13 +4,16 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xalign.arguments import whole_number
-from xalign.disk import write_whole
+from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ReportError
+from xalign.metrics.metric import Scale
 from xalign.pairs.parallel import count_range
+from xalign.results.saved import described_scale
+from xalign.storage import write_whole
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -22,15 +25,10 @@ NAME = "history.jsonl"
 Row = dict[str, Any]
 _PER_LANGUAGE = ("n", "chance", "floor")
 _PER_LAYER = ("value", "low", "high")
-# What must be the same in all entries: else they are no curve.
-_MUST_AGREE = (
-    "fingerprint",
-    "template",
-    "template_pooled",
-    "pool_special_tokens",
-    "truncate",
-    "subtract",
-    "steered",
+# Of reports of 0.1.0, which do not say themselves what must agree.
+_CONTINUED_IN_0_1_0 = (
+    *("template", "template_pooled", "pool_special_tokens", "truncate"),
+    *("subtract", "steered"),
 )
 
 
@@ -118,9 +116,9 @@ class History:
             return
         last = self.entries[-1]
         advice = "measure the same, or into another folder"
-        for name in _MUST_AGREE:
+        for name in dict.fromkeys((*last["settings"], *_settings_of(provenance))):
             was = last["settings"].get(name)
-            if provenance.get(name, was) == was:
+            if (provenance.get(name, was) or None) == (was or None):
                 continue
             if name == "fingerprint":
                 languages = next(iter(last["metrics"].values()))["languages"]
@@ -202,8 +200,8 @@ class History:
         self._rewrite()
 
     def to_html(self, path: str | Path) -> Path:
-        """Writes the run as one page that opens from disk; see `xalign.report.page.write_page`."""
-        from xalign.report.page import write_page
+        """Writes the run as one page that opens from disk; see `xalign.views.page.write_page`."""
+        from xalign.views.page import write_page
 
         return write_page(self, path)
 
@@ -297,6 +295,8 @@ def entry_of(report: "AlignmentReport") -> Row:
         metric = by_metric.setdefault(
             row["metric"],
             {
+                "metric": report.metrics[row["metric"]].metric,
+                "scale": asdict(report.metrics[row["metric"]].scale),
                 "layers": [*report.metrics[row["metric"]].layers, "mean"],
                 "readings": list(report.metrics[row["metric"]].readings),
                 "languages": {},
@@ -315,10 +315,22 @@ def entry_of(report: "AlignmentReport") -> Row:
         "model": report.provenance.get("model"),
         "revision": report.provenance.get("revision"),
         "pivot": report.pairs.pivot,
-        "settings": {name: report.provenance.get(name) for name in _MUST_AGREE},
+        "settings": _settings_of(report.provenance),
         "cost": {"seconds": report.cost.seconds, "cpu_seconds": report.cost.cpu_seconds},
         "metrics": by_metric,
     }
+
+
+def scale_in(entry: Row, row: str) -> Scale:
+    """What the numbers of a row of an entry mean."""
+    return described_scale(row, entry["metrics"][row])[1]
+
+
+def _settings_of(provenance: Mapping[str, Any]) -> Row:
+    """The settings that must be the same in all entries of a history."""
+    marks = provenance.get("must_agree")
+    names = _CONTINUED_IN_0_1_0 if marks is None else (*marks["compared"], *marks["continued"])
+    return {name: provenance.get(name) for name in ("fingerprint", *names)}
 
 
 def folder_name(step: int) -> str:
@@ -352,11 +364,18 @@ def _rows_of(entry: Row) -> Iterator[Row]:
                     "step": entry["step"],
                     "metric": metric,
                     "language": language,
-                    "stack": "",
-                    "layer": layer,
+                    **_place(layer),
                     **{name: numbers[name][place] for name in _PER_LAYER},
                     **{name: numbers[name] for name in _PER_LANGUAGE},
                 }
+
+
+def _place(layer: str | int) -> Row:
+    """Stack and layer of a site by its short name, like `3` or `decoder.3`."""
+    stack, dot, of_stack = str(layer).partition(".")
+    if not dot or stack not in ("encoder", "decoder"):
+        return {"stack": "", "layer": layer}
+    return {"stack": stack, "layer": int(of_stack) if of_stack.isdecimal() else of_stack}
 
 
 def _check_entry(entry: Row) -> None:

@@ -1,5 +1,6 @@
 """`AlignmentReport`: alignment per language, metric and layer, with the bit of every sentence."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,12 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.metrics.intervals import Interval, largest_layer_interval, layer_interval, score_interval
-from xalign.metrics.retrieval import retrieval_chance
-from xalign.metrics.weak_alignment import weak_alignment_chance
-from xalign.model.sites import Layer
+from xalign.metrics.metric import Scale
+from xalign.model.architectures.sites import Layer, Site
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results import compare, saved
-from xalign.results.values import RETRIEVAL, Cost, LanguageStats, MetricResult
+from xalign.results.values import Cost, LanguageStats, MetricResult
+from xalign.statistics.intervals import Interval, largest_layer_interval, layer_interval, score_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +32,8 @@ class AlignmentReport:
 
     Attributes:
         pairs: The sentences measured.
-        metrics: Metric -> its values. Retrieval stands there twice, from and to the pivot.
+        metrics: Row -> its values. A metric of several parts has a row for each, as retrieval has from and to
+            the pivot.
         stats: Language, the pivot too -> what the tokenizer makes of it.
         cost: What the measurement cost.
         provenance: Model, revision, dtype, fingerprint of the pairs, settings, versions.
@@ -55,19 +56,50 @@ class AlignmentReport:
 
     @property
     def measured(self) -> list[str]:
-        """The metrics as they are asked for: both directions of retrieval are one."""
-        return list(dict.fromkeys("retrieval" if metric in RETRIEVAL else metric for metric in self.metrics))
+        """The metrics as they are asked for; those of several rows are one."""
+        return list(dict.fromkeys(result.metric for result in self.metrics.values()))
+
+    @property
+    def stacks(self) -> list[str]:
+        """The stacks measured: `[""]`, or `["encoder", "decoder"]` of a model that has both."""
+        return list(dict.fromkeys(site.stack for result in self.metrics.values() for site in result.sites))
+
+    def scale(self, metric: str) -> Scale:
+        """What a metric's numbers mean: title, unit, bounds, and whether higher is better."""
+        return self._results(metric)[0].scale
+
+    def sites(self, metric: str) -> tuple[Site, ...]:
+        """The places at which a metric was measured, from the lowest of each stack."""
+        return self._results(metric)[0].sites
+
+    def per_sentence(self, metric: str, language: str, layer: Layer | Site | str) -> Shaped[Tensor, " pair"]:
+        """The value of every pair at one layer: bits, or real numbers.
+
+        Args:
+            metric: A metric of one row; of retrieval, one direction.
+            language: The language.
+            layer: A block, `"embed"` or `"final"`; of a model with two stacks a `Site`, or text like
+                `"decoder.3"`.
+        """
+        results = self._results(metric)
+        if len(results) > 1:
+            raise ArgumentError(
+                f"metric={metric!r} has values per row; ask for {' or '.join(self._rows(metric))}"
+            )
+        (result,) = results
+        known = result.sites if isinstance(layer, Site) else result.layers
+        if layer not in known:
+            raise ArgumentError(f"layer={layer!r} was not measured by {metric}; it has {list(result.layers)}")
+        return result.values[self._language(language)][known.index(layer)]
 
     def bits(self, metric: str, language: str, layer: Layer) -> Shaped[Tensor, " pair"]:
-        """The value of every pair at one layer: bits, or real numbers for the margin."""
-        if metric == "retrieval":
-            raise ArgumentError(
-                f"metric='retrieval' has bits per direction; ask for {' or '.join(RETRIEVAL)}"
-            )
-        (result,) = self._results(metric)
-        if layer not in result.layers:
-            raise ArgumentError(f"layer={layer!r} was not measured by {metric}; it has {list(result.layers)}")
-        return result.values[self._language(language)][result.layers.index(layer)]
+        """Deprecated: the name of `per_sentence` in 0.1.0."""
+        warnings.warn(
+            "AlignmentReport.bits is deprecated and will be removed in the next version: use per_sentence",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.per_sentence(metric, language, layer)
 
     def per_pair(self, metric: str, language: str | None = None) -> Shaped[np.ndarray, " pair"]:
         """Each pair's mean over the layers, of retrieval over both directions: their mean is the score.
@@ -116,22 +148,24 @@ class AlignmentReport:
         return score_interval(self.per_pair(metric, language), seed=self.seed)
 
     def worst(self, metric: str = "nasca") -> tuple[str, float]:
-        """The language with the smallest score, and that score."""
-        return min(((code, self.score(metric, code)) for code in self.languages), key=lambda pair: pair[1])
+        """The language with the worst score, and that score."""
+        worst = min if self.scale(metric).higher_is_better else max
+        return worst(((code, self.score(metric, code)) for code in self.languages), key=lambda pair: pair[1])
 
-    def floor(self, metric: str = "nasca", language: str | None = None) -> float:
-        """The lexical floor of a score: the same metric of token counts, with no model at all."""
+    def floor(self, metric: str = "nasca", language: str | None = None) -> float | None:
+        """The lexical floor of a score: the same metric of token counts, with no model at all.
+
+        None for a metric that has no floor.
+        """
         chosen = self.languages if language is None else [self._language(language)]
         results = self._results(metric)
+        if not all(result.floors for result in results):
+            return None
         return float(np.mean([result.floors[code].double().mean() for code in chosen for result in results]))
 
     def chance(self, metric: str, language: str) -> float | None:
-        """The expected score without any information; None for the margin."""
-        self._results(metric)
-        n = len(self.pairs[self._language(language)])
-        if metric == "margin":
-            return None
-        return retrieval_chance(n) if metric in ("retrieval", *RETRIEVAL) else weak_alignment_chance(n)
+        """The score expected without any information; None where it is not known."""
+        return self._results(metric)[0].chance[self._language(language)]
 
     def mean_by_layer(self, metric: str, language: str | None = None) -> Shaped[np.ndarray, " layer"]:
         """Each layer's value, of one language or averaged over all."""
@@ -140,9 +174,11 @@ class AlignmentReport:
         )
         return means
 
-    def best_layer(self, metric: str, language: str) -> Layer:
-        """The layer with the largest value, the lowest of equal ones."""
-        return self._results(metric)[0].layers[int(self.mean_by_layer(metric, language).argmax())]
+    def best_layer(self, metric: str, language: str) -> Layer | str:
+        """The layer with the best value, the lowest of equal ones."""
+        return self._results(metric)[0].layers[
+            best_place(self.mean_by_layer(metric, language), self.scale(metric))
+        ]
 
     def summary(self) -> dict[str, float]:
         """Plain floats under plain keys, per metric: `nasca`, `nasca_deu_Latn`, `nasca_worst`."""
@@ -163,20 +199,22 @@ class AlignmentReport:
         rows: list[Row] = []
         for metric, result in self.metrics.items():
             for language in self.languages:
-                common = {"step": self.step, "metric": metric, "language": language, "stack": ""}
+                common = {"step": self.step, "metric": metric, "language": language}
                 about = {
                     "n": len(self.pairs[language]),
                     "chance": self.chance(metric, language),
                     "floor": self.floor(metric, language),
                 }
-                for layer, values in zip(result.layers, result.values[language], strict=True):
+                for site, values in zip(result.sites, result.values[language], strict=True):
+                    place = {"stack": site.stack, "layer": str(site) if site.layer is None else site.layer}
                     low, high = layer_interval(values.numpy(), seed=self.seed)
                     value = values.double().mean().item()
-                    rows.append(common | {"layer": layer, "value": value, "low": low, "high": high} | about)
+                    rows.append(common | place | {"value": value, "low": low, "high": high} | about)
                 for pooled in over:
+                    place = {"stack": "", "layer": pooled}
                     low, high = self.interval(metric, language, pooled)
                     value = self.score(metric, language, pooled)
-                    rows.append(common | {"layer": pooled, "value": value, "low": low, "high": high} | about)
+                    rows.append(common | place | {"value": value, "low": low, "high": high} | about)
         return rows
 
     def compare(self, before: "AlignmentReport") -> list[Row]:
@@ -215,19 +253,19 @@ class AlignmentReport:
 
     def table(self) -> "Table":
         """The report as a rich table: each score beside its interval and its lexical floor."""
-        from xalign.report.table import report_table
+        from xalign.views.table import report_table
 
         return report_table(self)
 
     def figure(self, metric: str = "nasca") -> "Figure":
         """A layer × language heatmap of one metric, with the lexical floor beside it (needs matplotlib)."""
-        from xalign.report.heatmap import heatmap
+        from xalign.views.heatmap import heatmap
 
         return heatmap(self, metric)
 
     def to_html(self, path: str | Path) -> Path:
-        """Writes the report as one page that opens from disk; see `xalign.report.page.write_page`."""
-        from xalign.report.page import write_page
+        """Writes the report as one page that opens from disk; see `xalign.views.page.write_page`."""
+        from xalign.views.page import write_page
 
         return write_page(self, path)
 
@@ -238,14 +276,16 @@ class AlignmentReport:
         return f"AlignmentReport({step}{scores}; {', '.join(self.languages)})"
 
     def _results(self, metric: str) -> list[MetricResult]:
-        """The result of a metric, or both of retrieval."""
-        parts = RETRIEVAL if metric == "retrieval" else (metric,)
+        """The results of a metric: one, or one per part."""
+        return [self.metrics[row] for row in self._rows(metric)]
+
+    def _rows(self, metric: str) -> list[str]:
         if not isinstance(metric, str):
             raise ArgumentTypeError(f"metric={metric!r:.60} must be the name of one metric")
-        missing = [part for part in parts if part not in self.metrics]
-        if missing:
+        rows = [row for row, result in self.metrics.items() if metric in (row, result.metric)]
+        if not rows:
             raise ArgumentError(f"metric={metric!r} is not in this report; it has {', '.join(self.measured)}")
-        return [self.metrics[part] for part in parts]
+        return rows
 
     def _language(self, language: str) -> str:
         if language not in self.pairs:
@@ -257,6 +297,11 @@ class AlignmentReport:
     def _values(self, metric: str, language: str | None) -> list[Shaped[np.ndarray, "layer pair"]]:
         chosen = self.languages if language is None else [self._language(language)]
         return [result.values[code].double().numpy() for code in chosen for result in self._results(metric)]
+
+
+def best_place(values: Shaped[np.ndarray, " layer"], scale: Scale) -> int:
+    """Where the best of some values stands, the first of equal ones."""
+    return int(values.argmax() if scale.higher_is_better else values.argmin())
 
 
 def _check_over(over: str) -> None:

@@ -1,20 +1,21 @@
-"""Reports on disk: `report.json` beside one safetensors file, whole or not at all."""
+"""Reports on disk: `report.json` beside one safetensors file."""
 
-import hashlib
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 from torch import Tensor
 
-from xalign.arguments import whole_number
-from xalign.disk import values_file, writable_folder, write_whole
+from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, ReportError
+from xalign.metrics import METRICS
+from xalign.metrics.metric import Scale
+from xalign.model.architectures.sites import Site
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import Cost, LanguageStats, MetricResult
+from xalign.storage import load_folder, save_folder, writable_folder
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -25,10 +26,10 @@ REPORT = "report.json"
 
 
 def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Makes a folder for a report and checks that it can be written: before the work, not after.
+    """Make a folder for a report, and check before the work that it can be written.
 
     Raises:
-        ReportError: It cannot be written, is no folder, or already holds a report and `overwrite` is off.
+        ReportError: It cannot be written, is not a folder, or already holds a report and `overwrite` is off.
     """
     folder = writable_folder(folder, ReportError)
     if (folder / REPORT).is_dir():
@@ -44,46 +45,27 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes the tensors under a name made from their content, then the JSON that names them, in one step.
-
-    What an interruption leaves is the old report or the new one.
-    """
+    """Write a report, whole or not at all."""
     folder = check_folder(folder, overwrite=overwrite)
     tensors = {
-        f"{part}/{metric}/{language}": values.contiguous()
-        for metric, result in report.metrics.items()
+        f"{part}/{row}/{language}": values
+        for row, result in report.metrics.items()
         for part, of_language in (("values", result.values), ("floors", result.floors))
         for language, values in of_language.items()
     }
-    data = safetensors.torch.save(tensors)
-    digest = hashlib.sha256(data).hexdigest()
     content = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": _KIND,
         "step": report.step,
         "seed": report.seed,
         "scores": report.summary(),
         "provenance": report.provenance,
         "cost": asdict(report.cost),
         "stats": {language: asdict(stats) for language, stats in report.stats.items()},
-        "metrics": {
-            metric: {"layers": result.layers, "readings": result.readings}
-            for metric, result in report.metrics.items()
-        },
-        "values": {"file": f"values-{digest[:12]}.safetensors", "sha256": digest},
+        "metrics": {row: _described(result) for row, result in report.metrics.items()},
         "pairs": report.pairs.to_dict(),
     }
-    try:
-        text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise ReportError(f"the report holds what JSON cannot: {error}; nothing was written") from None
-    replaced = values_file(folder / REPORT)
-    write_whole(folder / f"values-{digest[:12]}.safetensors", data)
-    write_whole(folder / REPORT, text)
-    # Only what this report replaces: another process may be saving here too.
-    if replaced is not None and digest[:12] not in replaced.name:
-        replaced.unlink(missing_ok=True)
-    return folder
+    return save_folder(
+        folder, REPORT, content, tensors, kind=_KIND, schema_version=SCHEMA_VERSION, error=ReportError
+    )
 
 
 def load_parts(folder: str | Path) -> dict[str, Any]:
@@ -95,17 +77,8 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
         raise ReportError(
             f"{str(folder)!r} holds no report ({REPORT}); give the folder that report.save wrote"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["kind"] != _KIND or content["schema_version"] != SCHEMA_VERSION:
-            raise ReportError(
-                f"{path} is {content['kind']} of schema {content['schema_version']}; this xalign reads "
-                f"{_KIND} of schema {SCHEMA_VERSION}"
-            )
-        data = (path.parent / Path(content["values"]["file"]).name).read_bytes()
-        if hashlib.sha256(data).hexdigest() != content["values"]["sha256"]:
-            raise ReportError(f"{content['values']['file']} does not belong to {path}: its sha256 differs")
-        tensors = safetensors.torch.load(data)
+
+    def parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
         pairs = ParallelPairs.from_dict(content["pairs"])
         if pairs.fingerprint != content["provenance"]["fingerprint"]:
             raise ReportError(f"{path}: its sentences are not those that were measured; the file was edited")
@@ -113,13 +86,7 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
         return {
             "pairs": pairs,
             "metrics": {
-                metric: MetricResult(
-                    tuple(saved["layers"]),
-                    tuple(saved["readings"]),
-                    _of_languages(tensors, f"values/{metric}", pairs, len(saved["layers"])),
-                    _of_languages(tensors, f"floors/{metric}", pairs, len(saved["layers"])),
-                )
-                for metric, saved in content["metrics"].items()
+                row: _result(row, saved, tensors, pairs) for row, saved in content["metrics"].items()
             },
             "stats": {language: LanguageStats(**stats) for language, stats in content["stats"].items()},
             "cost": Cost(**content["cost"]),
@@ -127,24 +94,62 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
             "step": content["step"],
             "seed": content["seed"],
         }
-    except ReportError:
-        raise
-    except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
-        safetensors.SafetensorError,
-    ) as error:
-        raise ReportError(
-            f"{path} is broken ({type(error).__name__}: {error}); save the report again"
-        ) from None
+
+    return load_folder(path, parse, kind=_KIND, schema_version=SCHEMA_VERSION, error=ReportError)
+
+
+def described_scale(row: str, saved: Mapping[str, Any]) -> tuple[str, Scale]:
+    """The metric and the scale of a saved row.
+
+    Files of 0.1.0 name neither: there, the row is one of a metric that xalign has known since.
+    """
+    if "scale" in saved:
+        fields = saved["scale"]
+        bounds = fields["bounds"]
+        return saved["metric"], Scale(**{**fields, "bounds": None if bounds is None else tuple(bounds)})
+    metric = next(metric for metric in METRICS.values() if row in metric.rows)
+    return metric.name, metric.scale_of(row)
+
+
+def _described(result: MetricResult) -> dict[str, Any]:
+    return {
+        "metric": result.metric,
+        "scale": asdict(result.scale),
+        "layers": result.layers,
+        "readings": result.readings,
+        "chance": dict(result.chance),
+    }
+
+
+def _result(
+    row: str, saved: dict[str, Any], tensors: dict[str, Tensor], pairs: ParallelPairs
+) -> MetricResult:
+    name, scale = described_scale(row, saved)
+    has_floor = any(key.startswith(f"floors/{row}/") for key in tensors)
+    chance = saved["chance"] if "chance" in saved else _chance_in_0_1_0(name, pairs)
+    return MetricResult(
+        name,
+        scale,
+        tuple(Site.parse(reading.rsplit(":", 2)[0]) for reading in saved["readings"]),
+        tuple(saved["readings"]),
+        _of_languages(tensors, f"values/{row}", pairs, len(saved["layers"])),
+        _of_languages(tensors, f"floors/{row}", pairs, None) if has_floor else {},
+        {language: chance[language] for language in pairs},
+    )
+
+
+def _chance_in_0_1_0(name: str, pairs: ParallelPairs) -> dict[str, float | None]:
+    chance = METRICS[name].chance
+    return {language: None if chance is None else chance(n) for language, n in pairs.counts.items()}
 
 
 def _of_languages(
-    tensors: dict[str, Tensor], name: str, pairs: ParallelPairs, n_layers: int
+    tensors: dict[str, Tensor], name: str, pairs: ParallelPairs, n_sites: int | None
 ) -> dict[str, Tensor]:
     found = {language: tensors[f"{name}/{language}"] for language in pairs}
     for language, values in found.items():
         n = len(pairs[language])
-        expected = (n_layers, n) if name.startswith("values") else (n,)
+        expected = (n,) if n_sites is None else (n_sites, n)
         if tuple(values.shape) != expected:
             raise ValueError(f"{name}/{language} has shape {tuple(values.shape)}, not {expected}")
     return found

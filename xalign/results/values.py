@@ -1,30 +1,53 @@
 """The parts of an alignment report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Shaped
 from torch import Tensor
 
-from xalign.model.sites import Layer
-
-RETRIEVAL = ("retrieval_from_pivot", "retrieval_to_pivot")
+from xalign.metrics.metric import Scale
+from xalign.model.architectures.sites import Layer, Site
 
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One metric's values.
+    """One row of metrics: its values at every site, and what they mean.
 
     Attributes:
-        layers: The layers measured, from the lowest.
-        readings: What was read at each of them.
-        values: Language -> bits, or real values for the margin.
-        floors: Language -> the same metric of the lexical similarity.
+        metric: The metric it was asked for as; several rows may be parts of one, as both directions of
+            retrieval are.
+        scale: What its numbers mean.
+        sites: The places measured, from the lowest of each stack.
+        readings: What was read at each of them, as text.
+        values: Language -> bits, or real values, of every pair at every site.
+        floors: Language -> the same metric of the lexical similarity; empty where the metric has no floor.
+        chance: Language -> the value expected without any information; None where it is not known.
     """
 
-    layers: tuple[Layer, ...]
+    metric: str
+    scale: Scale
+    sites: tuple[Site, ...]
     readings: tuple[str, ...]
-    values: dict[str, Shaped[Tensor, "layer pair"]]
-    floors: dict[str, Shaped[Tensor, " pair"]]
+    values: Mapping[str, Shaped[Tensor, "site pair"]]
+    floors: Mapping[str, Shaped[Tensor, " pair"]]
+    chance: Mapping[str, float | None]
+
+    @property
+    def layers(self) -> tuple[Layer | str, ...]:
+        """A short name of each site: its layer, with the stack in front where the model has two."""
+        return tuple(layer_name(site) for site in self.sites)
+
+
+def layer_name(site: Site) -> Layer | str:
+    """The layer of a site, or `"decoder.3"` where its model has two stacks.
+
+    Example:
+        >>> layer_name(Site("gate", 3)), layer_name(Site("hidden", "embed", "decoder"))
+        (3, 'decoder.embed')
+    """
+    layer: Layer | str = str(site) if site.layer is None else site.layer
+    return f"{site.stack}.{layer}" if site.stack else layer
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.model.layouts import Layout
-from xalign.model.map import map_model
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.map import map_model
+from xalign.model.architectures.sites import Site
 from xalign.model.positions import Positions
-from xalign.model.sites import Site
 from xalign.model.write import Edit, Operator, Written, write
-from xalign.units.fit import refuse_unfit
+from xalign.units.compatibility import check_compatible
 from xalign.units.language_vector import LanguageVector
 from xalign.units.unit_set import UnitSet
 
@@ -21,6 +21,7 @@ _OF_UNITS: tuple[Operator, ...] = ("set", "add", "scale", "zero")
 _OF_VECTORS: tuple[Operator, ...] = ("add", "project")
 
 
+@takes_layout
 @contextmanager
 def steer(
     model: nn.Module,
@@ -30,7 +31,6 @@ def steer(
     strength: float = 1.0,
     positions: Positions = "all",
     trace: bool = False,
-    layout: Layout | None = None,
 ) -> Iterator[Written]:
     """Changes a set's units, or adds a language's vectors, in every forward inside the `with`.
 
@@ -45,7 +45,6 @@ def steer(
         strength: How much.
         positions: At which tokens, as in `write`.
         trace: Notes every token changed.
-        layout: Module paths, for an architecture that is not known.
 
     Yields:
         What has been done so far.
@@ -83,7 +82,7 @@ def steer(
             f"what holds values of the state {found_in!r}, and {operator!r} writes plain values: find the "
             "units with state='value', or scale or zero them"
         )
-    refuse_unfit(what.provenance, map_model(model, layout))
+    check_compatible(what.provenance, map_model(model))
     edits = (
         _of_units(what, operator, float(strength))
         if isinstance(what, UnitSet)
@@ -92,7 +91,7 @@ def steer(
             for site, vector in what.vectors.items()
         }
     )
-    with write(model, edits, positions=positions, trace=trace, layout=layout) as written:
+    with write(model, edits, positions=positions, trace=trace) as written:
         yield written
 
 

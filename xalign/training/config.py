@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
-from xalign.arguments import positive, whole_number
+from xalign.checks import positive, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses.contrastive import DIRECTIONS
-from xalign.model.sites import POOLS
+from xalign.model.architectures.sites import POOLS
 from xalign.training.layers import parse_layers
 
 KINDS = {"contrastive": "hidden", "cosine": "hidden", "neuron_state": "gate"}

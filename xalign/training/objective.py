@@ -10,23 +10,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.arguments import whole_number
+from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
 from xalign.losses.contrastive import contrastive
 from xalign.losses.cosine import cosine
 from xalign.losses.neuron_state import neuron_state, smooth_state
 from xalign.losses.similarity import InBatch, in_batch
 from xalign.measurement import MeasureOptions
-from xalign.model.encode import context_of, pad_id_of, vocabulary_of
-from xalign.model.layouts import Layout
-from xalign.model.map import map_model
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.map import map_model
+from xalign.model.distributed import is_sharded, refuse_split
+from xalign.model.inputs import context_of, pad_id_of, vocabulary_of
 from xalign.model.read import device_of, observing
-from xalign.model.split import is_sharded, refuse_split
+from xalign.model.wrapped import unwrapped
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.training.config import AlignmentConfig
 from xalign.training.layers import AUTO, blocks_of, choose_layer, parse_layers
-from xalign.training.pair_forward import PairForward, States, unwrapped
+from xalign.training.pair_forward import PairForward, States
 from xalign.training.pair_stream import PairBatch, PairStream
 from xalign.training.replay import Replay
 
@@ -60,7 +61,6 @@ class AlignmentObjective:
         pairs: Training pairs, or what `load_pairs` takes; those of `config` where absent.
         held_out: Pairs to measure on, beside those of `config`: refused where `pairs` share a sentence with
             them, and what `layer="auto"` measures.
-        layout: Module paths, for an architecture that is not known.
         config: What is asked for, whole; or give its fields.
         **options: The fields of `AlignmentConfig`.
 
@@ -90,6 +90,7 @@ class AlignmentObjective:
         {1: 1.0}
     """
 
+    @takes_layout
     def __init__(
         self,
         model: nn.Module,
@@ -97,7 +98,6 @@ class AlignmentObjective:
         pairs: ParallelPairs | str | Path | None = None,
         *,
         held_out: ParallelPairs | str | Path | None = None,
-        layout: Layout | None = None,
         config: AlignmentConfig | None = None,
         **options: Any,
     ) -> None:
@@ -115,8 +115,8 @@ class AlignmentObjective:
             raise ArgumentTypeError(
                 f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}"
             )
-        self.model, self._tokenizer, self._layout = model, tokenizer, layout
-        n_layers = map_model(model, layout).n_layers
+        self.model, self._tokenizer = model, tokenizer
+        n_layers = map_model(model).n_layers
         if isinstance(pairs, ParallelPairs) and config.pivot not in (AlignmentConfig.pivot, pairs.pivot):
             raise ArgumentError(f"pivot={config.pivot!r}, and the pairs given have the pivot {pairs.pivot}")
         self.pairs = _loaded(pairs, config.pivot)
@@ -146,7 +146,6 @@ class AlignmentObjective:
             pad_id=pad_id,
             size=None if config.chunk_size is None else 2 * config.chunk_size,
             alternate=config.mode == "alternate",
-            layout=layout,
         )
         self._replay = None
         if config.replay is not None and config.replay_weight:
@@ -213,7 +212,6 @@ class AlignmentObjective:
             template=config.template,
             template_pooled=config.template_pooled,
             truncate=config.max_length is not None,
-            layout=self._layout,
         )
         metric = "mexa" if config.kind == "hidden" else "nasca"
         held_out = [

@@ -8,16 +8,15 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from xalign.errors import ModelError
+from xalign.model.architectures.sites import Kind, Pool, Site
+from xalign.model.batches import Batch, Line, make_batches
 from xalign.model.capture import capture
-from xalign.model.encode import Batch, Line, make_batches
-from xalign.model.layouts import Layout
+from xalign.model.distributed import is_sharded
 from xalign.model.read import check_tokens, device_of, pool, run, token_weights
-from xalign.model.sites import Kind, Pool, Site
-from xalign.model.split import is_sharded
+from xalign.model.wrapped import is_compiled, is_ddp, registers_hooks_in_forward, unwrapped
 
 States = list[Float[Tensor, "line width"]]
 
@@ -34,7 +33,6 @@ class PairForward:
         size: The most lines run at a time; each such chunk is run again in backward, so that no more than one
             is in memory, and the gradient is that of all together.
         alternate: Whether a micro-batch may consist of pairs alone.
-        layout: Module paths, for an architecture that is not known.
     """
 
     kind: Kind
@@ -43,7 +41,6 @@ class PairForward:
     pad_id: int
     size: int | None = None
     alternate: bool = False
-    layout: Layout | None = None
     _has_said: bool = field(default=False, init=False)
 
     def __call__(
@@ -88,12 +85,12 @@ class PairForward:
     ) -> tuple[States, Float[Tensor, ""]]:
         sites = [Site(self.kind, block) for block in blocks]
         # DDP counts which parameters took part: beside a task's forward the pairs may go past it, alone not.
-        whole = is_sharded(model) or (isinstance(model, DistributedDataParallel) and self.alternate)
-        whole = whole or _hooks_its_forward(model)
+        whole = is_sharded(model) or (is_ddp(model) and self.alternate)
+        whole = whole or registers_hooks_in_forward(model)
         called = model if whole else unwrapped(model)
         self._say_what_costs_more(model, whole)
         zero = torch.zeros((), device=device_of(model))
-        with capture(called, sites, layout=self.layout, early_exit=not whole) as found:
+        with capture(called, sites, early_exit=not whole) as found:
             output = run(called, batch)
             # Reached by a whole forward only. A gradient that entered in the middle of a sharded block would
             # find its weights not gathered.
@@ -107,7 +104,7 @@ class PairForward:
         return states, zero
 
     def _say_what_costs_more(self, model: nn.Module, whole: bool) -> None:
-        if self._has_said or not (whole or _is_compiled(model)):
+        if self._has_said or not (whole or is_compiled(model)):
             return
         self._has_said = True
         warnings.warn(
@@ -119,21 +116,3 @@ class PairForward:
             UserWarning,
             stacklevel=5,
         )
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model without DDP and torch.compile: a second forward needs neither."""
-    model = getattr(model, "_orig_mod", model)
-    if isinstance(model, DistributedDataParallel):
-        model = model.module
-    return getattr(model, "_orig_mod", model)
-
-
-def _hooks_its_forward(model: nn.Module) -> bool:
-    """Whether the model's own forward registers hooks, which would stay if it were left (PEFT's aLoRA)."""
-    adapters = getattr(unwrapped(model), "peft_config", {})
-    return any(getattr(adapter, "alora_invocation_tokens", None) for adapter in adapters.values())
-
-
-def _is_compiled(model: nn.Module) -> bool:
-    return any(hasattr(one, "_orig_mod") for one in (model, getattr(model, "module", model)))

@@ -10,9 +10,10 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from xalign.arguments import whole_number
+from xalign.checks import whole_number
 from xalign.errors import ArgumentError, PairsError
-from xalign.model.encode import Line, Template, encode
+from xalign.model.batches import Line
+from xalign.model.encode import Template, encode
 from xalign.pairs.parallel import ParallelPairs
 
 FEWEST_PER_LANGUAGE = 8

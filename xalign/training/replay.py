@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.model.encode import pad_documents, refuse_unknown_ids
+from xalign.model.batches import pad_documents
+from xalign.model.encode import refuse_unknown_ids
 from xalign.model.read import device_of
 
 

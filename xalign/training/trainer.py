@@ -11,7 +11,7 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from transformers.training_args import TrainingArguments
 
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.model.split import refuse_split
+from xalign.model.distributed import refuse_split
 from xalign.monitor.callback import AlignmentCallback
 from xalign.training.config import AlignmentConfig
 from xalign.training.layers import AUTO, parse_layers

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xalign.arguments import whole_number
-from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError, XAlignError
-from xalign.model.sites import POOLS, STATES, Pool, Reading, Site, State
+from xalign.checks import whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.architectures.sites import POOLS, STATES, Pool, Reading, Site, State
 from xalign.units.artefact import card_of, load_artefact, push_artefact, save_artefact
 
 _KIND = "xalign.LanguageVector"
@@ -110,13 +110,13 @@ class LanguageVector:
         Raises:
             UnitsError: Nothing there, or files that are not what was saved.
         """
-        content, tensors = load_artefact(source, _KIND, revision)
-        try:
+
+        def parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> LanguageVector:
             vectors = {Site.parse(site): tensors[site] for site in content["sites"]}
             provenance = dict(content["provenance"])
             return cls(content["label"], vectors, provenance, content["state"], content["pool"])
-        except (XAlignError, LookupError, TypeError, ValueError) as error:
-            raise UnitsError(f"{source} holds no vectors ({type(error).__name__}: {error!s:.200})") from None
+
+        return load_artefact(source, _KIND, parse, revision)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Uploads the vectors with their card; options are `private`, `token` and `commit_message`.

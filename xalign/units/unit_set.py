@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from xalign.arguments import whole_number
-from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError, XAlignError
-from xalign.model.sites import Site
+from xalign.checks import whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.architectures.sites import Site
 from xalign.units.artefact import card_of, load_artefact, push_artefact, save_artefact
 
 _KIND = "xalign.UnitSet"
@@ -182,16 +183,16 @@ class UnitSet:
         Raises:
             UnitsError: Nothing there, or files that are not what was saved.
         """
-        content, columns = load_artefact(source, _KIND, revision)
-        try:
+
+        def parse(content: dict[str, Any], columns: dict[str, Tensor]) -> UnitSet:
             labels, sites = content["labels"], [Site.parse(site) for site in content["sites"]]
             numbers = zip(*(columns[name].tolist() for name in _COLUMNS), strict=True)
             return cls.from_rows(
                 [(labels[label], sites[site], *rest) for label, site, *rest in numbers],
                 content["provenance"],
             )
-        except (XAlignError, LookupError, TypeError, ValueError) as error:
-            raise UnitsError(f"{source} holds no units ({type(error).__name__}: {error!s:.200})") from None
+
+        return load_artefact(source, _KIND, parse, revision)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Uploads the set with its card; options are `private`, `token` and `commit_message`.

@@ -1,0 +1,128 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import LlamaForCausalLM, T5Config, T5ForConditionalGeneration
+
+from tests.tiny import FFN, LAYERS, WIDTH, make_model
+from xalign import Layout, Site, map_model, register_layout, visit
+from xalign.errors import ArgumentTypeError, ModelError
+from xalign.model.architectures.table import LAYOUTS
+
+
+class Unknown(LlamaForCausalLM):
+    pass
+
+
+def unknown_model():
+    """A Llama under another name, its modules unchanged."""
+    model = make_model("llama")
+    for module in model.modules():
+        if hasattr(module, "config"):
+            module.config.__class__ = type("Config", (type(module.config),), {"model_type": "mystery"})
+    return model
+
+
+LLAMA = Layout("layers", "mlp.gate_proj", "mlp.act_fn", "mlp.down_proj", "self_attn", "mlp", ("norm",))
+
+
+def test_what_a_map_says():
+    model_map = map_model(make_model("phi3").to(torch.bfloat16))
+    assert (model_map.n_layers, model_map.width, model_map.ffn_width) == (LAYERS, WIDTH, FFN)
+    assert model_map.dtype == torch.bfloat16
+    text = str(model_map)
+    for part in (
+        "phi3: 3 blocks, width 32",
+        "model.layers.0.mlp.down_proj (80)",
+        "first half",
+        "SiLUActivation",
+    ):
+        assert part in text
+    assert [str(site) for site in model_map.sites("hidden")] == [
+        *("embed.hidden", "0.hidden", "1.hidden", "2.hidden", "final.hidden")
+    ]
+    assert [str(site) for site in model_map.sites("gate")] == ["0.gate", "1.gate", "2.gate"]
+
+
+def test_an_unknown_architecture_names_the_override(registered):
+    model = unknown_model()
+    with pytest.raises(ModelError, match=r"model_type mystery.*register_layout\('mystery', Layout\(blocks="):
+        map_model(model)
+    registered("mystery", LLAMA)
+    place = map_model(model).place(Site("inner", 2))
+    assert (place.path, place.side, place.width) == ("model.layers.2.mlp.down_proj", "input", FFN)
+
+
+def test_a_layout_that_does_not_fit(registered):
+    model = make_model("llama")
+    for changes, message in (
+        ({"gate": "mlp.wi"}, "block 0 has no module 'mlp.wi'"),
+        ({"fused": True}, "gate gives 40 values where the down projection takes 80"),
+        ({"blocks": "decoder.blocks"}, "not an architecture xalign knows"),
+    ):
+        registered("llama", replace(LLAMA, **changes))
+        with pytest.raises(ModelError, match=message):
+            map_model(model)
+    with pytest.raises(ArgumentTypeError, match=r"layout must be an xalign\.Layout"):
+        register_layout("llama", {"blocks": "layers"})
+    with pytest.raises(ArgumentTypeError, match="model_type='' must be the model_type of a config"):
+        register_layout("", LLAMA)
+
+
+def test_what_is_no_transformer():
+    with pytest.raises(ModelError, match=r"Linear \(no model_type\) is not an architecture"):
+        map_model(nn.Linear(2, 2))
+    with pytest.raises(ArgumentTypeError, match="must be a torch module, not str"):
+        map_model("gpt2")
+    config = T5Config(d_model=16, d_ff=32, num_layers=1, num_heads=2, vocab_size=50)
+    with pytest.raises(ModelError, match="model_type t5"):
+        map_model(T5ForConditionalGeneration(config))
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+@pytest.mark.parametrize("wrap", ["lora", "compile"])
+def test_a_wrapped_base_model_is_one_stack(family, wrap):
+    """Wrappers pass attributes on to the model inside; its blocks must not be found twice."""
+    model = make_model(family)
+    if wrap == "lora":
+        model = get_peft_model(model, LoraConfig(target_modules="all-linear"))
+    else:
+        model = torch.compile(model, backend="eager")
+    assert map_model(model).n_layers == 3
+
+
+def test_what_does_not_say_how_wide_it_is(registered):
+    model = make_model("llama")
+    registered("llama", replace(LLAMA, gate="mlp.act_fn"))
+    with pytest.raises(ModelError, match="SiLUActivation does not say how wide it is"):
+        map_model(model)
+
+
+def test_the_layout_argument_of_0_1_0_still_works(registered):
+    model = unknown_model()
+    registered("mystery", LLAMA)
+    del LAYOUTS["mystery"]
+    with pytest.warns(DeprecationWarning, match=r"layout= is deprecated.*xalign\.register_layout") as warned:
+        assert map_model(model, LLAMA).n_layers == LAYERS
+    assert len(warned) == 1
+    del LAYOUTS["mystery"]
+    seen = []
+    with (
+        pytest.warns(DeprecationWarning, match="layout= is deprecated"),
+        visit(model, {Site("inner", 0): lambda x: seen.append(x.shape)}, layout=LLAMA),
+    ):
+        model(torch.arange(4, 9)[None])
+    assert seen == [(1, 5, FFN)]
+    with (
+        pytest.warns(DeprecationWarning, match="layout= is deprecated"),
+        pytest.raises(ArgumentTypeError, match="layout must be"),
+    ):
+        map_model(model, layout="llama")
+
+
+def test_two_stacks_are_ambiguous():
+    both = nn.ModuleDict({"policy": make_model("llama"), "reference": make_model("llama")})
+    with pytest.raises(ModelError, match=r"several stacks of blocks \(policy\.model, reference\.model\)"):
+        map_model(both)

@@ -1,0 +1,159 @@
+"""The page: one file that opens from disk, draws what it says, and stays small."""
+
+import copy
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.cli.typed import xalign
+from tests.tiny import make_model, make_tokenizer
+from xalign import ParallelPairs, measure
+from xalign.errors import ReportError
+from xalign.results.history import History, entry_of
+from xalign.views.page import write_page
+
+# A sentence that would end the page's data, if it were not escaped.
+HOSTILE = '</script><script>throw 1</script><b>bold</b> & "quoted"'
+PAIRS = ParallelPairs(
+    texts={
+        "eng_Latn": [f"Sentence number {number}." for number in range(8)],
+        "deu_Latn": [HOSTILE, *(f"Satz Nummer {number}." for number in range(1, 8))],
+        "arb_Arab": [f"جملة رقم {number}." for number in range(8)],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def reports():
+    return [
+        measure(make_model("llama", seed=step), make_tokenizer(), PAIRS, ["nasca", "margin"], step=step)
+        for step in (0, 10, 20)
+    ]
+
+
+@pytest.fixture
+def run(reports, tmp_path):
+    history = History(tmp_path / "run" / "alignment" / "history.jsonl")
+    for report in reports:
+        history.append(report)
+        report.save(tmp_path / "run" / "alignment" / f"step-{report.step:08d}")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def browser():
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("there is no chromium")
+    return found
+
+
+def opened(browser, page, *options):
+    """The page's elements after its script ran, and what the console said."""
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    command += ["--virtual-time-budget=5000", "--window-size=1200,2000", *options, page.as_uri()]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    said = [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
+    return ran.stdout, said
+
+
+def drawn_in(elements):
+    return json.loads(html.unescape(re.search(r'data-drawn="([^"]*)"', elements)[1]))
+
+
+@pytest.mark.browser
+def test_it_draws_every_curve_cell_and_label(run, browser, tmp_path):
+    page = write_page(run, tmp_path / "report.html")
+    elements, said = opened(browser, page, "--dump-dom")
+    assert said == []
+    # Labels: five ticks of the scale, eleven of the steps from 0 to 20, one per map.
+    assert drawn_in(elements) == {
+        "curves": 2, "bands": 2, "floors": 2, "cells": 2 * 3 * 3, "labels": 5 + 11 + 2, "maps": 2
+    }  # fmt: skip
+    assert len(re.findall(r'<path class="curve"', elements)) == 2
+    assert len(re.findall(r"<canvas[^>]*tabindex=\"0\"", elements)) == 2
+    assert len(re.findall(r"<button[^>]*aria-pressed", elements)) == 2
+    assert html.escape(HOSTILE, quote=False) in elements  # as text, among the worst pairs
+    assert "جملة رقم" in elements
+    picture = tmp_path / "page.png"
+    _, said = opened(browser, page, f"--screenshot={picture}")
+    assert said == [] and picture.stat().st_size > 20_000
+
+
+@pytest.mark.browser
+def test_a_single_report_has_curves_by_layer(reports, browser, tmp_path):
+    page = reports[-1].to_html(tmp_path / "report.html")
+    elements, said = opened(browser, page, "--dump-dom")
+    assert said == []
+    assert drawn_in(elements)["cells"] == 2 * 3
+    assert "NASCA by layer" in elements
+
+
+@pytest.mark.browser
+def test_a_hundred_languages_and_fifty_evaluations(reports, browser, tmp_path):
+    """100 languages × 40 layers × 50 evaluations: under 15 MB, and all of it drawn."""
+    entry, history = entry_of(reports[0]), History()
+    small = entry["metrics"]["nasca"]
+    values = [0.123456] * 41
+    numbers = {"n": 8, "chance": 0.06, "floor": 0.1, "value": values, "low": values, "high": values}
+    large = small | {
+        "layers": [*range(40), "mean"],
+        "languages": {f"l{number:02d}_Latn": numbers for number in range(100)},
+    }
+    for number in range(50):
+        one = copy.deepcopy(entry) | {"step": 10 * number, "metrics": {"nasca": large}}
+        history.entries.append(one)
+    page = history.to_html(tmp_path / "report.html")
+    assert page.stat().st_size < 15_000_000
+    elements, said = opened(browser, page, "--dump-dom")
+    assert said == []
+    found = drawn_in(elements)
+    assert (found["curves"], found["maps"], found["cells"]) == (100, 100, 200_000)
+
+
+def test_its_numbers_are_those_of_the_history(run, tmp_path):
+    page = write_page(run / "alignment" / "history.jsonl", tmp_path / "report.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert data["steps"] == [0, 10, 20]
+    for row in History.load(run).to_rows():
+        found = data["metrics"][row["metric"]]
+        one, place = found["languages"][row["language"]], data["steps"].index(row["step"])
+        if row["layer"] == "mean":
+            assert one["score"][place] == round(1000 * row["value"])
+            assert (one["low"][place], one["high"][place]) == (
+                round(1000 * row["low"]),
+                round(1000 * row["high"]),
+            )
+            assert (one["floor"], one["chance"]) == (row["floor"], row["chance"])
+        else:
+            assert one["values"][place][found["layers"].index(str(row["layer"]))] == round(
+                1000 * row["value"]
+            )
+
+
+def test_it_needs_no_network(run, tmp_path):
+    page = write_page(run, tmp_path / "report.html").read_text()
+    assert "http://www.w3.org/2000/svg" in page  # a name, no address
+    assert not re.search(r"(src|href)=", page)
+    assert page.count("http") == 1
+
+
+def test_the_command(run, tmp_path):
+    done = xalign("page", run, "--out", tmp_path / "here.html")
+    assert done.exit_code == 0 and "wrote" in done.stdout
+    assert (tmp_path / "here.html").is_file()
+    done = xalign("page", tmp_path)
+    assert done.exit_code == 2 and "holds no history.jsonl and no report.json" in done.stderr
+    done = xalign("page", run, "--out", tmp_path)
+    assert done.exit_code == 2 and "is a folder; name the file" in done.stderr
+
+
+def test_an_empty_history_is_refused(tmp_path):
+    with pytest.raises(ReportError, match="holds nothing that was measured"):
+        write_page(History(), tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()

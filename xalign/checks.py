@@ -1,0 +1,47 @@
+"""Checks of arguments that many functions share."""
+
+import math
+from numbers import Integral, Real
+
+from xalign.errors import ArgumentError, ArgumentTypeError
+
+
+def whole_number(name: str, value: object, least: int | None = 0) -> int:
+    """A whole number, numpy's included, of at least `least`; else an error that names the argument.
+
+    Example:
+        >>> whole_number("n", 3)
+        3
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ArgumentTypeError(f"{name}={value!r:.60} must be a whole number, not {type(value).__name__}")
+    if least is not None and value < least:
+        raise ArgumentError(f"{name}={value} must be at least {least}")
+    return int(value)
+
+
+def boolean(name: str, value: object) -> bool:
+    """True or False; else an error that names the argument.
+
+    Example:
+        >>> boolean("truncate", True)
+        True
+    """
+    if not isinstance(value, bool):
+        raise ArgumentTypeError(f"{name}={value!r:.60} must be True or False, not {type(value).__name__}")
+    return value
+
+
+def positive(name: str, value: object, *, zero: bool = False) -> float:
+    """A finite number above 0, or from 0 on; else an error that names the argument.
+
+    Example:
+        >>> positive("temperature", 0.05)
+        0.05
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentTypeError(f"{name}={value!r:.60} must be a number, not {type(value).__name__}")
+    number = float(value)
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise ArgumentError(f"{name}={value!r} must be {'0 or ' if zero else ''}above 0, and finite")
+    return number

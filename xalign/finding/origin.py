@@ -1,0 +1,47 @@
+"""Where units come from: what is written into every set that a method finds."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from torch import nn
+
+from xalign.model.architectures.map import map_model
+from xalign.model.wrapped import config_of
+from xalign.units.compatibility import shape_of
+
+
+def origin_of(
+    model: nn.Module, texts: Mapping[str, Sequence[str]], method: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Model, revision, shape, method, settings and a fingerprint of the text."""
+    config = config_of(model)
+    digest = hashlib.sha256(json.dumps({k: list(v) for k, v in texts.items()}).encode()).hexdigest()
+    return {
+        "model": str(getattr(config, "_name_or_path", "")),
+        "revision": getattr(config, "_commit_hash", None),
+        "shape": shape_of(map_model(model)),
+        "method": method,
+        "settings": dict(settings),
+        "texts": {label: len(sentences) for label, sentences in texts.items()},
+        "fingerprint": digest,
+        "xalign": version("xalign"),
+    }
+
+
+def warn_about_shared_texts(texts: Mapping[str, Sequence[str]]) -> None:
+    """Says how many texts stand under several labels: they are positives and negatives at once."""
+    labels: dict[str, set[str]] = {}
+    for label, sentences in texts.items():
+        for text in sentences:
+            labels.setdefault(text, set()).add(label)
+    shared = sum(len(found) > 1 for found in labels.values())
+    if shared:
+        warnings.warn(
+            f"{shared} text(s) stand under several labels, and speak for and against each; leave them out",
+            UserWarning,
+            stacklevel=3,
+        )

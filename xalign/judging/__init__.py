@@ -1,0 +1,15 @@
+"""Judge what steering did, beside controls."""
+
+from xalign.judging.calibrate import calibrate
+from xalign.judging.controls import random_units, shuffled_texts
+from xalign.judging.evaluate import evaluate
+from xalign.judging.identify import LanguageIdentifier, identify_language
+
+__all__ = [
+    "LanguageIdentifier",
+    "calibrate",
+    "evaluate",
+    "identify_language",
+    "random_units",
+    "shuffled_texts",
+]

@@ -1,0 +1,72 @@
+"""Controls: what would have been seen with units, labels or directions that mean nothing."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from xalign.checks import whole_number
+from xalign.errors import ArgumentError
+from xalign.finding.activations import check_texts
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.map import map_model
+from xalign.units.unit_set import Unit, UnitSet
+
+
+@takes_layout
+def random_units(model: nn.Module, units: UnitSet, *, seed: int = 0) -> UnitSet:
+    """As many other units at the same sites, with the same values in any order.
+
+    So the set has the same layer profile, and pushes as hard. A label's own units are not drawn for it; those
+    of others may be.
+
+    Args:
+        model: The model.
+        units: The set, of one label or several; each label's units are drawn apart.
+        seed: Same seed, same units.
+
+    Raises:
+        ArgumentError: A label has more than half of a site's units, so that too few others are left.
+
+    Example:
+        >>> units = UnitSet.from_rows([("deu_Latn", "1.inner", 7, 0.9, 2.5)])
+        >>> random_units(model, units, seed=0)["deu_Latn"]
+        UnitSet(deu_Latn 1)
+    """
+    draw, model_map = random.Random(whole_number("seed", seed)), map_model(model)
+    rows: list[Unit] = []
+    for label in units.labels:
+        for site, own in units[label].by_site().items():
+            taken = {row.index for row in own}
+            free = [index for index in range(model_map.place(site).width) if index not in taken]
+            if len(free) < len(own):
+                raise ArgumentError(
+                    f"units has {len(own)} of the {len(own) + len(free)} units of site {site} for {label}; "
+                    "as many others are not there to compare with"
+                )
+            values = draw.sample([row.value for row in own], len(own))
+            rows += [
+                replace(row, index=index, score=0.0, value=value)
+                for row, index, value in zip(own, draw.sample(free, len(own)), values, strict=True)
+            ]
+    return UnitSet(tuple(rows), {**units.provenance, "method": "random", "settings": {"seed": seed}})
+
+
+def shuffled_texts(texts: Mapping[str, Sequence[str]], *, seed: int = 0) -> dict[str, list[str]]:
+    """The sentences dealt out to the labels at random, as many to each as before.
+
+    What a method finds in these it finds by chance.
+
+    Args:
+        texts: Label -> sentences.
+        seed: Same seed, same deal.
+
+    Example:
+        >>> shuffled_texts({"eng_Latn": ["It rains."], "deu_Latn": ["Es regnet.", "Gute Nacht."]})
+        {'eng_Latn': ['Es regnet.'], 'deu_Latn': ['Gute Nacht.', 'It rains.']}
+    """
+    check_texts(texts)
+    every = [text for sentences in texts.values() for text in sentences]
+    dealt = iter(random.Random(whole_number("seed", seed)).sample(every, len(every)))
+    return {label: [next(dealt) for _ in sentences] for label, sentences in texts.items()}

@@ -1,0 +1,142 @@
+"""`Evaluation`: what steering did, beside what controls did, with intervals."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xalign.errors import ArgumentError
+from xalign.judging.probe import Values
+from xalign.statistics.intervals import bootstrap_interval, seed_interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CONTROLS = ("random", "shuffled")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Observation:
+    """One quantity, before and under one steering.
+
+    Attributes:
+        label: What was steered towards, or away.
+        arm: `"units"`, `"vector"`, or the control: `"random"` or `"shuffled"`.
+        seed: Of finding and sampling.
+        number: Which of several controls of the kind.
+        quantity: `loss`, `output_share`, `output_loss`, or a metric of alignment.
+        language: Whose.
+        before: Per sentence, pair or continuation.
+        after: Of the same ones.
+    """
+
+    label: str
+    arm: str
+    seed: int
+    number: int
+    quantity: str
+    language: str
+    before: Values
+    after: Values
+
+    @property
+    def difference(self) -> float:
+        """After minus before, on average."""
+        return float(self.after.mean() - self.before.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What steering did to a model. `evaluate` makes it.
+
+    Attributes:
+        observations: Everything seen, per steering, seed and control.
+        left_out: What was not done, and why.
+    """
+
+    observations: tuple[Observation, ...]
+    left_out: tuple[str, ...] = ()
+
+    def effect(self, label: str, quantity: str, language: str | None = None) -> dict[str, Any]:
+        """The row of one quantity; the label's own language where None.
+
+        Raises:
+            ArgumentError: It was not looked at.
+        """
+        wanted = (label, quantity, language or label)
+        for group in self._groups():
+            if (group[0].label, group[0].quantity, group[0].language) == wanted:
+                return self._row(group)
+        seen = sorted({f"{one.quantity} of {one.label}" for one in self.observations})
+        raise ArgumentError(
+            f"{quantity} of {wanted[2]} under {label} was not looked at; there is {', '.join(seen)}"
+        )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A dict per label, quantity and language.
+
+        Keys: label, quantity, language, before, after, difference, low and high (95 %: Student's over seeds,
+        or with one seed a bootstrap over sentences), n (seeds); and per control, named after it, the mean
+        difference, `_low` and `_high` over its runs (None with one), and `_largest`.
+        """
+        return [self._row(group) for group in self._groups()]
+
+    def table(self) -> "Table":
+        """The rows as a rich table: each effect beside its interval and its controls."""
+        from rich.table import Table
+
+        controls = list(dict.fromkeys(one.arm for one in self.observations if _is_control(one)))
+        table = Table(
+            "steered", "quantity", "of", "before", "after", "difference [95 %]", *controls, box=None
+        )
+        for row in self.to_rows():
+            table.add_row(
+                row["label"],
+                row["quantity"],
+                row["language"],
+                f"{row['before']:.3f}",
+                f"{row['after']:.3f}",
+                f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                *(f"{row[arm]:+.3f}" if arm in row else "" for arm in controls),
+            )
+        if self.left_out:
+            table.caption = "; ".join(self.left_out)
+        return table
+
+    def _groups(self) -> Iterator[list[Observation]]:
+        """Observations of the same; those of controls alone are of no one."""
+        groups: dict[tuple[str, str, str], list[Observation]] = {}
+        for one in self.observations:
+            groups.setdefault((one.label, one.quantity, one.language), []).append(one)
+        yield from (group for group in groups.values() if not all(map(_is_control, group)))
+
+    def _row(self, group: Sequence[Observation]) -> dict[str, Any]:
+        own = [one for one in group if not _is_control(one)]
+        differences = [one.difference for one in own]
+        low, high = (
+            seed_interval(differences)
+            if len(own) > 1
+            else bootstrap_interval(own[0].after - own[0].before, seed=own[0].seed)
+        )
+        row = {
+            "label": own[0].label,
+            "quantity": own[0].quantity,
+            "language": own[0].language,
+            "before": float(np.mean([one.before.mean() for one in own])),
+            "after": float(np.mean([one.after.mean() for one in own])),
+            "difference": float(np.mean(differences)),
+            "low": low,
+            "high": high,
+            "n": len(own),
+        }
+        for arm in dict.fromkeys(one.arm for one in group if _is_control(one)):
+            runs = [one.difference for one in group if one.arm == arm]
+            interval = seed_interval(runs) if len(runs) > 1 else (None, None)
+            row |= {arm: float(np.mean(runs)), f"{arm}_low": interval[0], f"{arm}_high": interval[1]}
+            row[f"{arm}_largest"] = max(runs)
+        return row
+
+
+def _is_control(one: Observation) -> bool:
+    return one.arm in CONTROLS

@@ -1,0 +1,119 @@
+"""What a model says by itself: sampled continuations of a prompt, or of nothing."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from xalign.checks import whole_number
+from xalign.errors import ArgumentError, ModelError
+from xalign.model.read import device_of, observing
+from xalign.model.wrapped import base_model_of
+
+# Plain sampling from the model's own distribution; transformers would cut it to the 50 likeliest tokens.
+_SAMPLING = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+_PLAIN = {"do_sample": True, "max_new_tokens": 24, **_SAMPLING}
+_OF_THE_MODEL = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Continuations.
+
+    Attributes:
+        texts: What was said, without the prompt.
+        ids: The token ids, prompt included, up to the end of what was said.
+        prompt: How many of the ids are prompt.
+    """
+
+    texts: list[str]
+    ids: list[list[int]]
+    prompt: int
+
+
+def sample(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    n: int,
+    *,
+    prompt: str = "",
+    seed: int = 0,
+    generation: Mapping[str, Any] | None = None,
+) -> Sampled:
+    """Samples continuations with a model as it is, steered if inside `steer`.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer.
+        n: How many.
+        prompt: What they go on from; nothing but the beginning-of-sequence token where empty.
+        seed: Same seed, same continuations; the generators outside are left as they were.
+        generation: Arguments of `generate` in place of plain sampling at temperature 1 of 24 tokens;
+            `eos_token_id` says what ends a continuation.
+
+    Raises:
+        ArgumentError: An empty prompt, and a tokenizer without a beginning-of-sequence token.
+        ModelError: A model that does not generate.
+
+    Example:
+        >>> said = sample(model, tokenizer, 3, seed=1, generation={"max_new_tokens": 4})
+        >>> len(said.texts), said.prompt
+        (3, 1)
+    """
+    n, seed = whole_number("n", n, least=1), whole_number("seed", seed)
+    generate: Any = getattr(model, "generate", None)
+    if generate is None:
+        raise ModelError(f"{type(model).__name__} does not generate; load it with its language-model head")
+    given = prompt_ids(tokenizer, prompt)
+    if given == [None]:
+        raise ArgumentError("prompt is empty and the tokenizer has no beginning-of-sequence token; give one")
+    ids = torch.tensor([given] * n, device=device_of(model))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    options = {**_PLAIN, "pad_token_id": pad, **(generation or {})}
+    if not options["do_sample"]:
+        options = {name: value for name, value in options.items() if name not in _SAMPLING}
+    with observing(model), _plain_generation(model) as config:
+        torch.default_generator.manual_seed(seed)
+        if ids.is_cuda:
+            with torch.cuda.device(ids.device):
+                torch.cuda.manual_seed(seed)
+        made = generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
+    stops = options.get("eos_token_id", config.eos_token_id)
+    ends = set(stops) if isinstance(stops, list | tuple) else {stops}
+    said = [_until(row, ends | {pad}, len(given)) for row in made.tolist()]
+    texts = [str(tokenizer.decode(row[len(given) :], skip_special_tokens=True)) for row in said]
+    return Sampled(texts, said, len(given))
+
+
+@contextmanager
+def _plain_generation(model: nn.Module) -> Iterator[Any]:
+    """A checkpoint's own settings, a penalty or beams, put aside: they are not the model's distribution.
+
+    transformers fills what a given configuration leaves open from the model's, so that is what is changed.
+    """
+    owner: Any = base_model_of(model)
+    its_own = owner.generation_config
+    tokens = {name: getattr(its_own, name, None) for name in _OF_THE_MODEL}
+    config: Any = GenerationConfig(**tokens)  # type: ignore[no-untyped-call]
+    owner.generation_config = config
+    try:
+        yield config
+    finally:
+        owner.generation_config = its_own
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """A prompt without an end-of-sequence token behind it; the beginning of a sequence where empty."""
+    if not prompt:
+        return [tokenizer.bos_token_id]
+    ids = list(tokenizer(prompt)["input_ids"])
+    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def _until(row: list[int], ends: set[int | None], start: int) -> list[int]:
+    """A row up to the first end after the prompt."""
+    return next((row[:at] for at in range(start, len(row)) if row[at] in ends), row)

@@ -1,0 +1,87 @@
+"""What a causal language model loses on sentences, each on its own."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from xalign.errors import ModelError
+from xalign.finding.activations import check_texts
+from xalign.model.batches import Batch, make_batches
+from xalign.model.encode import encode
+from xalign.model.inputs import context_of, pad_id_of, vocabulary_of
+from xalign.model.read import device_of, observing
+
+# Ids that a model predicts and that are lost on: all but the first of a sentence.
+Ids = Sequence[int]
+
+
+def text_losses(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Mapping[str, Sequence[str]],
+    *,
+    token_budget: int = 8192,
+) -> dict[str, Float[Tensor, "sentence 2"]]:
+    """Label -> per sentence the sum of its tokens' losses in nats, and how many tokens were predicted.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer.
+        texts: Label -> sentences, of at least two tokens each.
+        token_budget: The most tokens of one forward, padding included.
+
+    Raises:
+        ModelError: A model without a language-model head.
+        ArgumentError: A sentence longer than the context.
+
+    Example:
+        >>> losses = text_losses(model, tokenizer, {"eng_Latn": ["It rains.", "Good night."]})
+        >>> losses["eng_Latn"].shape
+        torch.Size([2, 2])
+    """
+    check_texts(texts)
+    context, vocabulary = context_of(model, tokenizer), vocabulary_of(model)
+    coded = {
+        label: encode(tokenizer, lines, language=label, context=context, vocabulary=vocabulary).ids
+        for label, lines in texts.items()
+    }
+    lost = id_losses(model, tokenizer, [ids for each in coded.values() for ids in each], token_budget)
+    return dict(zip(coded, torch.split(lost, [len(each) for each in coded.values()]), strict=True))
+
+
+def id_losses(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Ids], token_budget: int = 8192
+) -> Float[Tensor, "sentence 2"]:
+    """As `text_losses`, of token ids, the first of which is given."""
+    can_generate = getattr(model, "can_generate", None)
+    if callable(can_generate) and not can_generate():
+        raise ModelError(
+            f"{type(model).__name__} predicts no tokens; load a causal model with its language-model head"
+        )
+    lines = [(tuple(ids), (True,) * len(ids)) for ids in sentences]
+    pad_id = pad_id_of(tokenizer, below=vocabulary_of(model))
+    lost = torch.zeros(len(lines), 2, dtype=torch.float64)
+    with observing(model):
+        for batch in make_batches(lines, pad_id=pad_id, token_budget=token_budget):
+            found = _batch_losses(model, batch)
+            for line, rows in enumerate(batch.rows):
+                lost[list(rows)] = found[line]
+    return lost
+
+
+def _batch_losses(model: nn.Module, batch: Batch) -> Float[Tensor, "line 2"]:
+    device = device_of(model)
+    inputs = batch.to(device)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    logits = getattr(model(**inputs, use_cache=False), "logits", None)
+    if logits is None or logits.dim() != 3:
+        raise ModelError(f"{type(model).__name__} predicts no tokens; load it with its language-model head")
+    predicted = mask[:, 1:].bool()
+    lost = torch.nn.functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
+    )
+    sums = (lost.double() * predicted).sum(dim=1)
+    return torch.stack([sums, predicted.sum(dim=1).double()], dim=1).cpu()

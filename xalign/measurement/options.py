@@ -1,0 +1,164 @@
+"""The options of `measure`, each written once: with its default, its check, and what must agree."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypedDict, cast, get_args
+
+from xalign.checks import boolean, whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.architectures.sites import POOLS, Pool
+from xalign.model.encode import Template
+from xalign.model.inputs import TextOptions
+from xalign.options import COMPARED, CONTINUED, must_agree, option
+from xalign.units.language_vector import LanguageVector
+
+NeuronSite = Literal["gate", "inner"]
+Steered = Callable[[str], AbstractContextManager[Any]]
+Subtract = Mapping[str, LanguageVector | Sequence[LanguageVector]]
+
+# Options under their names of 0.1.0.
+_RENAMED = {"nas": "state_site", "nav": "value_site"}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What is read in a model while it runs over the sentences.
+
+    Attributes:
+        pool: How states are pooled over a sentence's tokens: `"weighted"`, `"last"`, `"mean"` or `"max"`.
+        state_site: Where neuron states are read: `"gate"`, before the activation function, or `"inner"`.
+        value_site: Where neuron values are read: `"inner"`, the input of the down projection, or `"gate"`.
+        include_embedding: Whether metrics of hidden states take the embedding too.
+        token_budget: The most tokens of a forward, padding included.
+        subtract: Language, the pivot too -> vectors to subtract from what is read of it (see
+            `language_means`).
+        steered: From a language, the pivot too, to the context in which its sentences run, like
+            `lambda code: steer(model, units[code])`.
+
+    Raises:
+        ArgumentError: A pool or site that does not exist, or a budget below 1.
+        ArgumentTypeError: `steered` is not a function.
+    """
+
+    pool: Pool = option("weighted")
+    state_site: NeuronSite = option("gate")
+    value_site: NeuronSite = option("inner")
+    include_embedding: bool = option(True)
+    token_budget: int = option(4096)
+    subtract: Subtract | None = option(None, must_agree=CONTINUED)
+    steered: Steered | None = option(None, must_agree=CONTINUED)
+
+    def __post_init__(self) -> None:
+        """Check everything that can be checked without a model."""
+        if self.pool not in POOLS:
+            raise ArgumentError(f"pool={self.pool!r} must be one of {', '.join(POOLS)}")
+        for name in ("state_site", "value_site"):
+            if getattr(self, name) not in get_args(NeuronSite):
+                raise ArgumentError(f"{name}={getattr(self, name)!r} must be 'gate' or 'inner'")
+        boolean("include_embedding", self.include_embedding)
+        object.__setattr__(self, "token_budget", whole_number("token_budget", self.token_budget, least=1))
+        if self.steered is not None and (not callable(self.steered) or hasattr(self.steered, "__enter__")):
+            raise ArgumentTypeError(
+                f"steered={self.steered!r:.60} must be a function from a language to a context, like "
+                "lambda code: steer(model, units[code])"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What belongs to one run of a measurement, and changes no score.
+
+    Attributes:
+        seed: Seeds the intervals.
+        revision: Of the model, for provenance.
+        progress: Show a progress bar.
+
+    Raises:
+        ArgumentError: A negative seed.
+        ArgumentTypeError: A revision that is not text.
+    """
+
+    seed: int = option(0)
+    revision: str | None = option(None)
+    progress: bool = option(False)
+
+    def __post_init__(self) -> None:
+        """Check types."""
+        object.__setattr__(self, "seed", whole_number("seed", self.seed))
+        if self.revision is not None and not isinstance(self.revision, str):
+            raise ArgumentTypeError(f"revision={self.revision!r:.60} must be text, or None")
+        boolean("progress", self.progress)
+
+
+class MeasureOptions(TypedDict, total=False):
+    """The same options for editors and type checkers: the keyword arguments of `measure` and the monitor."""
+
+    template: Template | None
+    template_pooled: bool
+    pool_special_tokens: bool
+    truncate: bool
+    max_length: int | None
+    pool: Pool
+    state_site: NeuronSite
+    value_site: NeuronSite
+    include_embedding: bool
+    token_budget: int
+    subtract: Subtract | None
+    steered: Steered | None
+    seed: int
+    revision: str | None
+    progress: bool
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[TextOptions, ReadOptions, RunOptions]:
+    """Sort keyword arguments into the options classes that have them.
+
+    Raises:
+        TypeError: An option that none of them has.
+    """
+    given = {_RENAMED.get(name, name): value for name, value in options.items()}
+    for old in _RENAMED.keys() & options.keys():
+        warnings.warn(
+            f"{old}= is deprecated and will be removed in the next version: use {_RENAMED[old]}=",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+    known = {cls: {one.name for one in fields(cls)} for cls in (TextOptions, ReadOptions, RunOptions)}
+    unknown = given.keys() - set().union(*known.values())
+    if unknown:
+        raise TypeError(f"measure has no option {', '.join(sorted(unknown))}")
+    return cast(
+        tuple[TextOptions, ReadOptions, RunOptions],
+        tuple(cls(**{name: given[name] for name in names & given.keys()}) for cls, names in known.items()),
+    )
+
+
+def described(*options: TextOptions | ReadOptions) -> dict[str, Any]:
+    """Every option for the provenance of a report, and which of them must agree in two reports."""
+    settings = {one.name: _plain(getattr(each, one.name)) for each in options for one in fields(each)}
+    marks = {
+        mark: [name for each in options for name in must_agree(type(each), mark)]
+        for mark in (COMPARED, CONTINUED)
+    }
+    return settings | {"must_agree": marks}
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON holds it: functions by name, vectors by their places and a checksum."""
+    if isinstance(value, Mapping):
+        return {language: _plain(vectors) for language, vectors in sorted(value.items())}
+    if isinstance(value, LanguageVector):
+        digest = hashlib.sha256()
+        for vector in value.vectors.values():
+            digest.update(vector.detach().cpu().float().contiguous().numpy().tobytes())
+        readings = ", ".join(str(reading) for reading in value.readings)
+        return {"label": value.label, "readings": readings, "sha256": digest.hexdigest()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if callable(value):
+        named = value if hasattr(value, "__qualname__") else type(value)
+        return f"{named.__module__}.{named.__qualname__}"
+    return value

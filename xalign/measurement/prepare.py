@@ -1,0 +1,131 @@
+"""The sentences of a measurement, made ready: tokenized and batched once, with their lexical floors."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from xalign.errors import PairsError
+from xalign.metrics.lexical import lexical_similarity
+from xalign.metrics.metric import Metric
+from xalign.model.batches import Batch
+from xalign.model.encode import Encoded
+from xalign.model.inputs import Inputs, TextOptions
+from xalign.pairs.parallel import ParallelPairs
+from xalign.results.values import LanguageStats
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a bitext, ready to run.
+
+    Attributes:
+        encoded: Its sentences as token ids.
+        batches: The same, in batches.
+    """
+
+    encoded: Encoded
+    batches: list[Batch]
+
+
+class PreparedPairs:
+    """Parallel sentences as a model takes them.
+
+    Args:
+        pairs: The sentences.
+        inputs: What the model takes.
+        options: How sentences become tokens.
+        token_budget: The most tokens of a forward, padding included.
+
+    Attributes:
+        sides: Language -> the pivot's side of its bitext, and its own. Languages that share the pivot's
+            sentences share the object.
+
+    Raises:
+        PairsError: Repeated pivot sentences, which can never win their row.
+        ArgumentError: A bad template, or a sentence longer than the context.
+    """
+
+    def __init__(self, pairs: ParallelPairs, inputs: Inputs, options: TextOptions, token_budget: int) -> None:
+        _refuse_pivot_duplicates(pairs)
+        self.pairs = pairs
+
+        def side(language: str, sentences: Sequence[str], ids: Sequence[str]) -> Side:
+            encoded = inputs.encode(sentences, language, options, ids)
+            return Side(encoded, inputs.batches(encoded.lines, token_budget=token_budget))
+
+        self.sides: dict[str, tuple[Side, Side]] = {}
+        pivot: Side | None = None
+        for language, bitext in pairs.items():
+            if pivot is None or not pairs.is_multiway:
+                pivot = side(pairs.pivot, bitext.pivot_sentences, bitext.ids)
+            self.sides[language] = (pivot, side(language, bitext.sentences, bitext.ids))
+        self._warn_about_equal_tokens()
+
+    def runs(self) -> list[Side]:
+        """The sides in the order in which they are run, each of them once."""
+        runs = []
+        previous = None
+        for pivot, side in self.sides.values():
+            runs += [side] if pivot is previous else [pivot, side]
+            previous = pivot
+        return runs
+
+    @property
+    def forwards(self) -> int:
+        """Forwards of one run."""
+        return sum(len(side.batches) for side in self.runs())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one run, padding included."""
+        return sum(batch.pooled.numel() for side in self.runs() for batch in side.batches)
+
+    def shortest(self) -> Batch:
+        """The shortest sentence, twice: some heads refuse several lines where they know no padding."""
+        batches = (batch for side in self.runs() for batch in side.batches)
+        return min(batches, key=lambda batch: batch.shape[1]).take([0, 0], [(0,), (1,)])
+
+    def lexical_floors(self, metrics: Sequence[Metric]) -> dict[str, dict[str, Tensor]]:
+        """Row of the report -> language -> the same metric of token counts, for metrics that have a floor."""
+        rows = {row: fn for metric in metrics if metric.has_floor for row, fn in metric.rows.items()}
+        floors: dict[str, dict[str, Tensor]] = {row: {} for row in rows}
+        for language, (pivot, side) in self.sides.items() if rows else ():
+            similarity = lexical_similarity(pivot.encoded.pooled_ids, side.encoded.pooled_ids)
+            for row, compute in rows.items():
+                floors[row][language] = compute(similarity)
+        return floors
+
+    def stats(self) -> dict[str, LanguageStats]:
+        """Language, the pivot too -> what the tokenizer makes of it."""
+
+        def of(sides: Sequence[Side]) -> LanguageStats:
+            own = sum(sum(side.encoded.own_tokens) for side in sides)
+            unknown = sum(sum(side.encoded.unknown_tokens) for side in sides)
+            return LanguageStats(own / sum(len(side.encoded) for side in sides), unknown / max(own, 1))
+
+        pivots = list({id(pivot): pivot for pivot, _ in self.sides.values()}.values())
+        return {self.pairs.pivot: of(pivots)} | {
+            language: of([side]) for language, (_, side) in self.sides.items()
+        }
+
+    def _warn_about_equal_tokens(self) -> None:
+        """Warn of pivot sentences that differ as text and not as tokens: their states tie, and ties lose."""
+        equal = max(len(side.encoded) - len(set(side.encoded.ids)) for side, _ in self.sides.values())
+        if equal:
+            warnings.warn(
+                f"{equal} pivot sentence(s) in {self.pairs.pivot} are the same tokens as an earlier one: the "
+                "tokenizer or truncate=True makes them equal, and their rows score 0",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def _refuse_pivot_duplicates(pairs: ParallelPairs) -> None:
+    count = pairs.duplicates.get(pairs.pivot, 0)
+    if count:
+        raise PairsError(
+            f"{count} pivot sentence(s) in {pairs.pivot} repeat an earlier one, and equal pivot sentences "
+            "can never win their row; measure pairs.without_duplicates()"
+        )

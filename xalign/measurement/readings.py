@@ -1,0 +1,49 @@
+"""Where each source of a metric is read in a model."""
+
+from collections.abc import Callable, Mapping
+
+from xalign.measurement.options import ReadOptions
+from xalign.metrics.metric import Source
+from xalign.model.architectures.map import ModelMap
+from xalign.model.architectures.sites import Reading, Site
+
+
+def _neuron_states(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
+    """Whether each neuron is active, in every block (NeuronXA)."""
+    return [Reading(site, "active", options.pool) for site in model_map.sites(options.state_site)]
+
+
+def _neuron_values(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
+    """The absolute value of each neuron, in every block (NeuronXA)."""
+    return [Reading(site, "abs", options.pool) for site in model_map.sites(options.value_site)]
+
+
+def _hidden(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
+    """The hidden states that Hugging Face returns (MEXA).
+
+    These are the embedding, all blocks but the last, and `final`, which stands for the last.
+    """
+    left_out = {Site("hidden", model_map.n_layers - 1)}
+    if not options.include_embedding:
+        left_out.add(Site("hidden", "embed"))
+    return [
+        Reading(site, "value", options.pool) for site in model_map.sites("hidden") if site not in left_out
+    ]
+
+
+_SOURCES: Mapping[Source, Callable[[ModelMap, ReadOptions], list[Reading]]] = {
+    "neuron_states": _neuron_states,
+    "neuron_values": _neuron_values,
+    "hidden": _hidden,
+}
+
+
+def readings_of(model_map: ModelMap, source: Source, options: ReadOptions | None = None) -> list[Reading]:
+    """The readings of a source, from the lowest layer.
+
+    Args:
+        model_map: Where the sites are.
+        source: What a metric reads.
+        options: How it is read; the defaults of `ReadOptions` where None.
+    """
+    return _SOURCES[source](model_map, options or ReadOptions())

@@ -1,0 +1,328 @@
+"""`measure`: parallel text in, one pass through a model, an `AlignmentReport` out."""
+
+import platform
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from xalign.checks import whole_number
+from xalign.errors import ModelError
+from xalign.measurement.options import MeasureOptions, RunOptions, described, split_options
+from xalign.measurement.prepare import PreparedPairs, Side
+from xalign.measurement.readings import readings_of
+from xalign.measurement.subtract import checked_offsets, subtract_offsets
+from xalign.metrics import METRICS
+from xalign.metrics.cosine import cosine_matrix
+from xalign.metrics.metric import Compute, Metric, resolve_metrics
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.map import ModelMap, map_model
+from xalign.model.architectures.sites import Reading
+from xalign.model.batches import Batch
+from xalign.model.distributed import Ranks, refuse_split
+from xalign.model.inputs import Inputs
+from xalign.model.read import States, device_of, read_states
+from xalign.model.wrapped import config_of
+from xalign.pairs.load import load_pairs
+from xalign.pairs.parallel import ParallelPairs
+from xalign.results.report import AlignmentReport
+from xalign.results.values import Cost, MetricResult
+
+DEFAULT_METRICS = ("nasca", "navca", "mexa", "retrieval")
+Metrics = Sequence[str | Metric | Compute]
+
+
+def measure(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: ParallelPairs | str | Path = "bundled",
+    metrics: Metrics = DEFAULT_METRICS,
+    *,
+    step: int | None = None,
+    distributed: bool = False,
+    **options: Unpack[MeasureOptions],
+) -> AlignmentReport:
+    """Measures how well a model lines its languages up with the pivot.
+
+    One forward pass over the sentences serves every metric. The model is left as it was.
+
+    Args:
+        model: A transformers model of a known architecture, wrapped or not.
+        tokenizer: Its tokenizer.
+        pairs: Parallel sentences, or what `load_pairs` takes.
+        metrics: Any of
+
+            - `nasca`: weak alignment of neuron activation states, over all blocks (NeuronXA);
+            - `navca`: weak alignment of neuron activation values, over all blocks (NeuronXA);
+            - `mexa`: weak alignment of hidden states at the embedding, every block and the final norm (MEXA);
+            - `retrieval`: top-1 retrieval from and to the pivot on MEXA's states;
+            - `margin`: by how much translations beat their nearest rivals, on MEXA's states.
+        step: The training step to note in the report.
+        distributed: Shares the forwards between the processes of `torch.distributed`, all of which must call;
+            the report is that of one process alone, to the bit, and every process gets it.
+        **options: `template`, a string with `{text}` or a function (text, language) -> text, for models that
+            need a prefix or a chat form; `template_pooled` (False) pools the template's and the special
+            tokens too; `pool_special_tokens` (True) pools, without a template, the special tokens the
+            tokenizer adds; `truncate` (False) cuts sentences longer than the context instead of refusing
+            them; `pool` (`"weighted"`), `"last"`, `"mean"` or `"max"`; `nas` (`"gate"`) and `nav`
+            (`"inner"`), the site that neuron states and values are read at; `include_embedding` (True),
+            whether MEXA, retrieval and margin take the embedding; `token_budget` (4096), the most tokens of a
+            forward, padding included; `seed` (0) of the intervals; `revision` of the model, for provenance;
+            `progress` (False) shows a bar; `subtract`, language -> the
+            `LanguageVector`s to take off what is read of it, the pivot's too (see `language_means`);
+            `steered`, a function from a language, the pivot too, to the context in which its sentences run,
+            like `lambda code: steer(model, units[code])`.
+
+    Returns:
+        The report: scores in [0, 1] beside chance and lexical floor, with intervals and the bit of every
+        sentence.
+
+    Raises:
+        ArgumentError: Unknown or no metrics, a bad option, a sentence longer than the context.
+        PairsError: Repeated pivot sentences, which can never win their row.
+        ModelError: An unknown architecture, a model split in a way that hides its states (ZeRO-3, FSDP1,
+            tensor parallelism), states that are not finite, or an error in another process.
+
+    Reference:
+        Huang et al. (2025), NeuronXA; Kargaran et al. (2025), MEXA.
+
+    Example:
+        >>> report = measure(model, tokenizer, "bundled", metrics=("nasca", "mexa"))
+        >>> 0 <= report.score("nasca", "deu_Latn") <= 1
+        True
+    """
+    return Measurement(model, tokenizer, pairs, metrics, distributed=distributed, **options).run(step)
+
+
+class Measurement:
+    """A measurement made ready: everything is checked and tokenized once, and it can be run again and again.
+
+    Args:
+        model: As in `measure`, and so are the others.
+        tokenizer: Its tokenizer.
+        pairs: Parallel sentences, or what `load_pairs` takes.
+        metrics: Names of metrics, `Metric` objects, or functions.
+        distributed: Whether the processes of `torch.distributed` share the forwards.
+        **options: The options of `measure`.
+
+    Attributes:
+        model: The model that is run.
+        pairs: The sentences.
+        metrics: The metrics.
+        tokens: Tokens of one run, padding included.
+        forwards: Forwards of one run.
+    """
+
+    @takes_layout
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        pairs: ParallelPairs | str | Path = "bundled",
+        metrics: Metrics = DEFAULT_METRICS,
+        *,
+        distributed: bool = False,
+        **options: Unpack[MeasureOptions],
+    ) -> None:
+        text, self._read_options, self._run_options = split_options(options)
+        self.metrics = resolve_metrics(metrics, METRICS)
+        self.pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
+        self.model, self._ranks = model, Ranks(distributed)
+        model_map = map_model(model)
+        refuse_split(model)
+        self._readings = {
+            row: readings_of(model_map, metric.reads, self._read_options)
+            for metric in self.metrics
+            for row in metric.rows
+        }
+        self._users = self._users_of_readings()
+        languages = (self.pairs.pivot, *self.pairs)
+        self._offsets = checked_offsets(self._read_options.subtract, languages, self._users, model_map)
+        self._prepared = PreparedPairs(
+            self.pairs, Inputs(model, tokenizer), text, self._read_options.token_budget
+        )
+        self.forwards, self.tokens = self._prepared.forwards, self._prepared.tokens
+        self._floors = self._prepared.lexical_floors(self.metrics)
+        self._stats = self._prepared.stats()
+        self._provenance = {
+            **_about_model(model, model_map, self._run_options),
+            "tokenizer": str(getattr(tokenizer, "name_or_path", "")),
+            "pairs": self.pairs.source,
+            "fingerprint": self.pairs.fingerprint,
+            **described(text, self._read_options),
+            "versions": {name: version(name) for name in ("xalign", "torch", "transformers", "numpy")}
+            | {"python": platform.python_version()},
+        }
+
+    @property
+    def unknown_shares(self) -> dict[str, float]:
+        """Language, the pivot too -> the share of its tokens that the tokenizer does not know."""
+        return {code: stats.unknown_share for code, stats in self._stats.items()}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a report says of how it was made."""
+        return dict(self._provenance)
+
+    @property
+    def readings(self) -> dict[str, tuple[str, ...]]:
+        """Row of the report -> the places it reads, from the first layer to the last."""
+        return {row: tuple(map(str, readings)) for row, readings in self._readings.items()}
+
+    def probe(self) -> None:
+        """Run one short sentence, to find out now whether every site is there and fires."""
+        self._states([self._prepared.shortest()], self._users)
+
+    def run(self, step: int | None = None) -> AlignmentReport:
+        """Run the model over the sentences, and score what is read.
+
+        Args:
+            step: The training step to note in the report.
+        """
+        step = None if step is None else whole_number("step", step)
+        refuse_split(self.model)  # it may have been wrapped since
+        started, cpu_started = time.perf_counter(), time.process_time()
+        values, peak = self._scores()
+        cost = Cost(
+            seconds=time.perf_counter() - started,
+            cpu_seconds=time.process_time() - cpu_started,
+            peak_bytes=peak,
+            tokens=self.tokens,
+            forwards=self.forwards,
+        )
+        values, cost = self._ranks.broadcast((values, cost))
+        results = {
+            row: self._result(row, metric, values[row]) for metric in self.metrics for row in metric.rows
+        }
+        return AlignmentReport(
+            self.pairs, results, self._stats, cost, self._provenance, step, self._run_options.seed
+        )
+
+    def _scores(self) -> tuple[dict[str, dict[str, Tensor]], int]:
+        """Row -> language -> values of every layer and pair; and the most bytes of states held at one time."""
+        values: dict[str, dict[str, Tensor]] = {row: {} for row in self._readings}
+        without_direction: list[str] = []
+        peak = 0
+        own = sum(-(-len(side.batches) // self._ranks.count) for side in self._prepared.runs())
+        shown = self._run_options.progress and self._ranks.index == 0
+        with tqdm(total=own, desc="measuring", unit="forward", disable=not shown) as bar:
+            for language, pivot, states in self._read_languages(bar):
+                peak = max(peak, sum(state.nbytes for state in (*pivot.values(), *states.values())))
+                layers: dict[str, list[Tensor]] = defaultdict(list)
+                for reading, users in self._users.items():
+                    similarity = cosine_matrix(pivot[reading], states[reading])
+                    if bool(similarity.isnan().any()):
+                        without_direction.append(f"{reading} of {language}")
+                    for row, over, compute in users:
+                        given = (similarity,) if over == "similarity" else (pivot[reading], states[reading])
+                        layers[row].append(_checked(row, compute(*given), len(self.pairs[language])))
+                for row, of_layers in layers.items():
+                    values[row][language] = torch.stack(of_layers)
+        self._refuse_nan(values, without_direction)
+        return values, peak
+
+    def _refuse_nan(self, values: Mapping[str, Mapping[str, Tensor]], without_direction: list[str]) -> None:
+        """NaN is never a score; a sentence without a direction is said."""
+        for row, languages in values.items():
+            for language, of_layers in languages.items():
+                if of_layers.is_floating_point() and not bool(of_layers.isfinite().all()):
+                    place = int((~of_layers.isfinite()).any(dim=1).nonzero()[0])
+                    where = f"{self._readings[row][place]} of {language}"
+                    if where in without_direction:
+                        raise ModelError(
+                            f"only zeros in {where}: such a sentence has no {row}; leave {row} out"
+                        )
+                    raise ModelError(
+                        f"{row} gave values at {where} that are not finite; it must give numbers"
+                    )
+        if without_direction:
+            more = " …" if len(without_direction) > 3 else ""
+            warnings.warn(
+                f"some sentence has only zeros in {', '.join(without_direction[:3])}{more}; "
+                "it has no direction, and what is compared with it loses",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _result(self, row: str, metric: Metric, values: dict[str, Tensor]) -> MetricResult:
+        readings = self._readings[row]
+        counts = self.pairs.counts
+        return MetricResult(
+            metric=metric.name,
+            scale=metric.scale_of(row),
+            sites=tuple(reading.site for reading in readings),
+            readings=tuple(str(reading) for reading in readings),
+            values=values,
+            floors=self._floors.get(row, {}),
+            chance={code: None if metric.chance is None else metric.chance(n) for code, n in counts.items()},
+        )
+
+    def _read_languages(self, bar: "tqdm[Any]") -> Iterator[tuple[str, States, States]]:
+        """Per language the pivot's states and its own; no more than these are held at one time."""
+        read_side: Side | None = None
+        pivot_states: States = {}
+        for language, (pivot, side) in self._prepared.sides.items():
+            if pivot is not read_side:
+                pivot_states.clear()
+                read_side, pivot_states = pivot, self._read(self.pairs.pivot, pivot, bar)
+            states = self._read(language, side, bar)
+            yield language, pivot_states, states
+            states.clear()
+
+    def _read(self, language: str, side: Side, bar: "tqdm[Any]") -> States:
+        steered = self._read_options.steered
+        with nullcontext() if steered is None else steered(language):
+            states = self._states(side.batches, self._users, bar.update)
+        subtract_offsets(states, self._offsets.get(language, {}))
+        return states
+
+    def _states(
+        self,
+        batches: Sequence[Batch],
+        readings: Iterable[Reading],
+        on_batch: Callable[[], None] | None = None,
+    ) -> States:
+        return read_states(self.model, batches, readings, on_batch=on_batch, ranks=self._ranks)
+
+    def _users_of_readings(self) -> dict[Reading, list[tuple[str, str, Compute]]]:
+        """Reading -> the rows that use it, so that each similarity matrix is made once and then dropped."""
+        users: dict[Reading, list[tuple[str, str, Compute]]] = defaultdict(list)
+        for metric in self.metrics:
+            for row, compute in metric.rows.items():
+                for reading in self._readings[row]:
+                    users[reading].append((row, metric.over, compute))
+        return users
+
+
+def _checked(row: str, values: Any, n: int) -> Tensor:
+    """What a metric's function gave, or an error where that is not one value per pair."""
+    if not isinstance(values, Tensor) or values.shape != (n,):
+        shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ModelError(
+            f"the function of metric {row!r} must give a tensor of one value per pair ({n}), not {shape}"
+        )
+    return values if values.dtype == torch.bool or values.is_floating_point() else values.double()
+
+
+def _about_model(model: nn.Module, model_map: ModelMap, options: RunOptions) -> dict[str, Any]:
+    config = config_of(model)
+    return {
+        "model": str(getattr(config, "_name_or_path", "")),
+        "revision": options.revision or getattr(config, "_commit_hash", None),
+        "model_class": type(model).__name__,
+        "model_type": model_map.model_type,
+        "layout": asdict(model_map.layout) | {"final": list(model_map.layout.final)},
+        "n_layers": model_map.n_layers,
+        "dtype": str(model_map.dtype).removeprefix("torch."),
+        "device": str(device_of(model)),
+    }

@@ -1,0 +1,78 @@
+"""What is subtracted from each language's states where they are read, before they are compared."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import Tensor
+
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.measurement.options import Subtract
+from xalign.model.architectures.map import ModelMap
+from xalign.model.architectures.sites import Reading
+from xalign.model.read import States
+from xalign.units.compatibility import check_compatible
+from xalign.units.language_vector import LanguageVector
+
+Offsets = dict[str, dict[Reading, Tensor]]
+
+
+def checked_offsets(
+    subtract: Subtract | None, languages: Iterable[str], read: Iterable[Reading], model_map: ModelMap
+) -> Offsets:
+    """Language -> reading -> the vector to subtract.
+
+    Raises:
+        ArgumentError: A language that is not measured, a language without a vector for anything that is read,
+            or a vector of another width.
+        ArgumentTypeError: `subtract` is not a mapping from languages to vectors.
+        UnitsError: Vectors of a model of another shape.
+    """
+    if subtract is None:
+        return {}
+    if not isinstance(subtract, Mapping):
+        raise ArgumentTypeError(f"subtract must map languages to vectors, not be {subtract!r:.60}")
+    wanted, known = set(read), list(languages)
+    offsets: Offsets = {}
+    for language, given in subtract.items():
+        if language not in known:
+            raise ArgumentError(
+                f"subtract has {language!r}, which is not measured; that is {', '.join(known)}"
+            )
+        vectors = [given] if isinstance(given, LanguageVector) else given
+        if not isinstance(vectors, Sequence) or not all(isinstance(one, LanguageVector) for one in vectors):
+            raise ArgumentTypeError(f"subtract[{language!r}] must be a LanguageVector, or a list of them")
+        found: dict[Reading, Tensor] = {}
+        for one in vectors:
+            check_compatible(one.provenance, model_map)
+            twice = [str(reading) for reading in one.readings if reading in found]
+            if twice:
+                raise ArgumentError(f"subtract[{language!r}] has two vectors of {', '.join(twice[:3])}")
+            found |= one.readings
+        offsets[language] = {reading: found[reading] for reading in wanted & found.keys()}
+        for reading, values in offsets[language].items():
+            width = model_map.place(reading.site).width
+            if len(values) != width:
+                raise ArgumentError(
+                    f"subtract[{language!r}] has {len(values)} coordinates at {reading.site}, which has "
+                    f"{width}"
+                )
+        if not offsets[language]:
+            raise ArgumentError(
+                f"subtract[{language!r}] has vectors of {', '.join(map(str, found))[:80]}, and none of what "
+                f"is read: {', '.join(map(str, sorted(wanted, key=str)))[:80]}; see language_means"
+            )
+    partly = sorted({str(one) for own in offsets.values() for one in wanted - own.keys()})
+    if partly:
+        warnings.warn(
+            f"subtract has no vector of {', '.join(partly[:3])}{' …' if len(partly) > 3 else ''} for some "
+            "languages: what is read there is compared as it is",
+            UserWarning,
+            stacklevel=4,
+        )
+    return offsets
+
+
+def subtract_offsets(states: States, offsets: Mapping[Reading, Tensor]) -> None:
+    """Subtract in place what a language has for each reading."""
+    for reading, offset in offsets.items():
+        states[reading] -= offset

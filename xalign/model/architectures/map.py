@@ -1,0 +1,267 @@
+"""`map_model`: where each site is in a given model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from xalign.errors import ArgumentTypeError, ModelError
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.sites import KINDS, Kind, Site
+from xalign.model.architectures.table import LAYOUTS, Layout
+
+# Activation functions that are positive exactly where their input is, so that the sign can be read before
+# them.
+_SIGN_KEEPING = {
+    *("SiLUActivation", "SiLU", "ReLU", "ReLUSquaredActivation", "QuickGELUActivation", "BloomGelu"),
+    *(
+        "GELU",
+        "GELUActivation",
+        "GELUTanh",
+        "NewGELUActivation",
+        "FastGELUActivation",
+        "AccurateGELUActivation",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a site is: at which side of which module, and how its tensor is cut.
+
+    Attributes:
+        module: The module to hook.
+        path: Its path from the model that was mapped.
+        side: Whether the site is the module's input or its output.
+        width: Size of the site's last dimension.
+        half: Whether the site is the first half of a fused tensor of twice the width.
+    """
+
+    module: nn.Module
+    path: str
+    side: Literal["input", "output"]
+    width: int
+    half: bool = False
+
+
+class ModelMap:
+    """Where the sites of one model are. It holds no hooks and changes nothing.
+
+    Attributes:
+        model_type: The architecture's name, as in the model's config.
+        layout: The module paths used.
+        blocks: The transformer blocks, in order.
+        width: Width of the residual stream.
+        ffn_width: Number of feed-forward neurons per block.
+        dtype: Type of the weights.
+    """
+
+    def __init__(
+        self, model: nn.Module, holder: nn.Module, prefix: str, model_type: str, layout: Layout
+    ) -> None:
+        self.model_type = model_type
+        self.layout = layout
+        self._model, self._holder, self._prefix = model, holder, prefix
+        self.blocks = list(holder.get_submodule(layout.blocks).children())
+        self.dtype: torch.dtype = next(p.dtype for p in holder.parameters() if p.is_floating_point())
+        for block in range(self.n_layers):
+            self._check(block)
+        down, gate = self._in_block(0, "down"), self._in_block(0, "gate")
+        self.ffn_width, self.width = _features(down)
+        gate_width = _features(gate)[1] // (2 if layout.fused else 1)
+        if gate_width != self.ffn_width:
+            raise ModelError(
+                f"{model_type}: the gate gives {gate_width} values where the down projection takes "
+                f"{self.ffn_width}; check layout.gate, layout.down and layout.fused"
+            )
+
+    def _check(self, block: int) -> None:
+        for name in ("gate", "act", "down", "attn_out", "mlp_out"):
+            try:
+                self._in_block(block, name)
+            except AttributeError:
+                raise ModelError(
+                    f"{self.model_type}: block {block} has no module {getattr(self.layout, name)!r}; call "
+                    f"register_layout({self.model_type!r}, Layout(..., {name}='path in the block'))"
+                ) from None
+
+    def _in_block(self, block: int, name: str) -> nn.Module:
+        return self.blocks[block].get_submodule(getattr(self.layout, name))
+
+    @property
+    def n_layers(self) -> int:
+        """Number of transformer blocks."""
+        return len(self.blocks)
+
+    @property
+    def final(self) -> tuple[nn.Module, str]:
+        """The module whose output is the final state, and its path."""
+        for path in self.layout.final:
+            module = getattr(self._holder, path, None)
+            if module is not None:
+                return module, self._path(path)
+        last = self.n_layers - 1
+        return self.blocks[last], self._path(f"{self.layout.blocks}.{last}")
+
+    def activation(self, layer: int) -> nn.Module:
+        """The activation function of a block."""
+        return self._in_block(layer, "act")
+
+    def keeps_sign(self, layer: int) -> bool:
+        """Whether a block's activation function is positive exactly where its input is."""
+        return type(self.activation(layer)).__name__ in _SIGN_KEEPING
+
+    def sites(self, kind: Kind) -> list[Site]:
+        """All sites of a kind, from the lowest: for `hidden` with `embed` first and `final` last."""
+        if kind == "linear":
+            linear = [name for name, module in self._model.named_modules() if _is_linear(module)]
+            # An adapter is a Linear made of Linears; the outer one is the site.
+            inside = {name for name in linear if any(name.startswith(f"{outer}.") for outer in linear)}
+            return [Site("linear", name=name) for name in linear if name not in inside]
+        blocks = [Site(kind, layer) for layer in range(self.n_layers)]
+        return [Site(kind, "embed"), *blocks, Site(kind, "final")] if kind == "hidden" else blocks
+
+    def place(self, site: Site) -> Place:
+        """Where a site is.
+
+        Raises:
+            ModelError: The model has no such site.
+        """
+        if site.stack:
+            raise ModelError(f"site {site}: {self.model_type} has one stack; leave stack empty")
+        if site.kind == "linear":
+            return self._linear(site)
+        if site.layer == "final":
+            module, path = self.final
+            return Place(module, path, "output", _features(module)[1] if _is_linear(module) else self.width)
+        layer = 0 if site.layer == "embed" else site.layer
+        if not isinstance(layer, int) or layer >= self.n_layers:
+            raise ModelError(f"site {site}: {self.model_type} has blocks 0 to {self.n_layers - 1}")
+        if site.kind == "hidden":
+            path = self._path(f"{self.layout.blocks}.{layer}")
+            side: Literal["input", "output"] = "input" if site.layer == "embed" else "output"
+            return Place(self.blocks[layer], path, side, self.width)
+        name = "down" if site.kind == "inner" else site.kind
+        module = self._in_block(layer, name)
+        path = self._path(f"{self.layout.blocks}.{layer}.{getattr(self.layout, name)}")
+        if site.kind == "inner":
+            return Place(module, path, "input", _features(module)[0])
+        if site.kind == "gate":
+            half = self.layout.fused
+            return Place(module, path, "output", _features(module)[1] // (2 if half else 1), half)
+        return Place(module, path, "output", self.width)
+
+    def _linear(self, site: Site) -> Place:
+        module = _submodule_or_none(self._model, site.name or "")
+        if module is None or not _is_linear(module):
+            raise ModelError(
+                f"site {site}: the model has no Linear of that name; map_model(model).sites('linear') lists "
+                "them"
+            )
+        return Place(module, site.name or "", "output", _features(module)[1])
+
+    def _path(self, inside: str) -> str:
+        return f"{self._prefix}.{inside}" if self._prefix else inside
+
+    def __str__(self) -> str:
+        """Per block: paths, widths, dtype, activation function, and the kinds available."""
+        lines = [f"{self.model_type}: {self.n_layers} blocks, width {self.width}, {self.dtype}"]
+        for kind in KINDS[:-1]:
+            place = self.place(Site(kind, 0))
+            cut = ", first half" if place.half else ""
+            lines.append(f"  0.{kind:<9} {place.side} of {place.path} ({place.width}{cut})")
+        lines.append(f"  final.hidden output of {self.final[1]}")
+        lines.append(f"  activation   {type(self.activation(0)).__name__}")
+        return "\n".join(lines)
+
+
+@takes_layout
+def map_model(model: nn.Module) -> ModelMap:
+    """Find where each site is in a model.
+
+    The model may be wrapped (PEFT, DDP); paths are given from the object passed. Nothing is changed.
+
+    Args:
+        model: A transformers model of a known architecture, or of one taught with `register_layout`.
+
+    Returns:
+        The map; `print` it to see the places.
+
+    Raises:
+        ArgumentTypeError: `model` is not a torch module.
+        ModelError: The architecture is not known, or its layout does not fit.
+
+    Example:
+        >>> print(map_model(model).place(Site("inner", 0)).path)
+        encoder.layer.0.output.dense
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError(f"model must be a torch module, not {type(model).__name__}")
+    found: dict[nn.Module, tuple[str, str, Layout]] = {}
+    seen: set[str] = set()
+    for path, module in model.named_modules():
+        model_type = getattr(getattr(module, "config", None), "model_type", None)
+        seen |= {model_type} if isinstance(model_type, str) else set()
+        name = model_type if isinstance(model_type, str) else type(module).__name__
+        known = LAYOUTS.get(name)
+        if known is not None and _has_blocks(module, known):
+            found[module] = (path, name, known)
+    if len(found) > 1:
+        places = ", ".join(path or "the model itself" for path, _, _ in found.values())
+        raise ModelError(
+            f"{type(model).__name__} holds several stacks of blocks ({places}); pass one of them alone"
+        )
+    if not found:
+        named = f"model_type {', '.join(sorted(seen))}" if seen else "no model_type"
+        key = sorted(seen)[0] if seen else type(model).__name__
+        raise ModelError(
+            f"{type(model).__name__} ({named}) is not an architecture xalign knows: {', '.join(LAYOUTS)}. If "
+            "it is a transformer, say where its modules are: from xalign import Layout, register_layout; "
+            f"register_layout({key!r}, Layout(blocks=..., gate=..., act=..., down=..., attn_out=..., "
+            "mlp_out=...))"
+        )
+    holder, (path, name, known) = next(iter(found.items()))
+    return ModelMap(model, holder, path, name, known)
+
+
+def names_of(model: nn.Module, layout: Layout) -> list[str]:
+    """The name under which `register_layout` would find each module that has the layout's blocks."""
+    names = []
+    for module in model.modules():
+        if _has_blocks(module, layout):
+            model_type = getattr(getattr(module, "config", None), "model_type", None)
+            names.append(model_type if isinstance(model_type, str) else type(module).__name__)
+    return names
+
+
+def _has_blocks(module: nn.Module, layout: Layout) -> bool:
+    blocks = _submodule_or_none(module, layout.blocks)
+    return isinstance(blocks, nn.ModuleList) and len(blocks) > 0
+
+
+def _submodule_or_none(module: nn.Module, path: str) -> nn.Module | None:
+    try:
+        for name in str(path).split("."):
+            # Not getattr, which wrappers such as PeftModel pass on to the model inside.
+            module = module._modules[name] if name else module  # type: ignore[assignment]
+    except KeyError:
+        return None
+    return module
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return hasattr(module, "in_features") and hasattr(module, "out_features") or hasattr(module, "nf")
+
+
+def _features(module: nn.Module) -> tuple[int, int]:
+    """(in, out) of an nn.Linear, a Conv1D, or a wrapper of one by peft or bitsandbytes."""
+    if hasattr(module, "nf"):
+        return int(module.nx), int(module.nf)  # type: ignore[arg-type]
+    features = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    if not all(isinstance(width, int) for width in features):
+        raise ModelError(
+            f"{type(module).__name__} does not say how wide it is (in_features, out_features), so it cannot "
+            "be read as a Linear; register a layout whose gate and down are Linear"
+        )
+    return features  # type: ignore[return-value]

@@ -1,0 +1,149 @@
+"""Where each known architecture keeps its feed-forward network: one row each."""
+
+from dataclasses import dataclass, replace
+
+from xalign.errors import ArgumentTypeError
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Module paths inside one architecture.
+
+    `blocks` is relative to the module that holds the list of blocks, `final` likewise; all others are
+    relative to one block.
+
+    Attributes:
+        blocks: The list of transformer blocks.
+        gate: The projection whose output goes through the activation function (fc1 where there is no gate).
+        act: The activation function.
+        down: The down projection; its input holds the neurons.
+        attn_out: The module whose output is what attention adds to the stream.
+        mlp_out: The module whose output is what the feed-forward network adds to the stream.
+        final: Candidates for the module whose output is the final state; the first that exists. Without any,
+            it is the last block's output.
+        fused: Whether gate and up are one matrix, gate first.
+        flattened: Whether the feed-forward network sees batch and tokens as one dimension.
+    """
+
+    blocks: str
+    gate: str
+    act: str
+    down: str
+    attn_out: str
+    mlp_out: str
+    final: tuple[str, ...] = ()
+    fused: bool = False
+    flattened: bool = False
+
+
+_LLAMA = Layout(
+    blocks="layers",
+    gate="mlp.gate_proj",
+    act="mlp.act_fn",
+    down="mlp.down_proj",
+    attn_out="self_attn",
+    mlp_out="mlp",
+    final=("norm",),
+)
+# The norm after each sub-layer stands between it and the stream, so what is added is the norm's output.
+_NORM_AFTER = replace(_LLAMA, attn_out="post_attention_layernorm", mlp_out="post_feedforward_layernorm")
+_GLM = replace(_LLAMA, gate="mlp.gate_up_proj", act="mlp.activation_fn", fused=True)
+# In training, dropout stands between the dense layer and the stream.
+_BERT = Layout(
+    blocks="encoder.layer",
+    gate="intermediate.dense",
+    act="intermediate.intermediate_act_fn",
+    down="output.dense",
+    attn_out="attention.output.dropout",
+    mlp_out="output.dropout",
+)
+
+LAYOUTS: dict[str, Layout] = {
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma2": _NORM_AFTER,
+    "gemma3_text": _NORM_AFTER,
+    "olmo2": _NORM_AFTER,
+    "glm": _GLM,
+    "glm4": replace(_GLM, attn_out="post_self_attn_layernorm", mlp_out="post_mlp_layernorm"),
+    "phi3": replace(_GLM, attn_out="resid_attn_dropout", mlp_out="resid_mlp_dropout"),
+    "gpt2": Layout(
+        blocks="h",
+        gate="mlp.c_fc",
+        act="mlp.act",
+        down="mlp.c_proj",
+        attn_out="attn",
+        mlp_out="mlp",
+        final=("ln_f",),
+    ),
+    "gpt_neox": Layout(
+        blocks="layers",
+        gate="mlp.dense_h_to_4h",
+        act="mlp.act",
+        down="mlp.dense_4h_to_h",
+        attn_out="post_attention_dropout",
+        mlp_out="post_mlp_dropout",
+        final=("final_layer_norm",),
+    ),
+    # BLOOM adds the residual inside its sub-layers, after a functional dropout: in training, what is seen
+    # here is what is added but for that dropout.
+    "bloom": Layout(
+        blocks="h",
+        gate="mlp.dense_h_to_4h",
+        act="mlp.gelu_impl",
+        down="mlp.dense_4h_to_h",
+        attn_out="self_attention.dense",
+        mlp_out="mlp.dense_4h_to_h",
+        final=("ln_f",),
+    ),
+    "opt": Layout(
+        blocks="layers",
+        gate="fc1",
+        act="activation_fn",
+        down="fc2",
+        attn_out="self_attn",
+        mlp_out="fc2",
+        final=("project_out", "final_layer_norm"),
+        flattened=True,
+    ),
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "modernbert": Layout(
+        blocks="layers",
+        gate="mlp.Wi",
+        act="mlp.act",
+        down="mlp.Wo",
+        attn_out="attn",
+        mlp_out="mlp",
+        final=("final_norm",),
+        fused=True,
+    ),
+}
+
+
+def register_layout(model_type: str, layout: Layout) -> None:
+    """Teach xalign an architecture, or override a known one, for this process.
+
+    Every function that takes a model then finds its sites.
+
+    Args:
+        model_type: The `model_type` of the model's config; for a model without a config, the name of the class
+            that holds the blocks.
+        layout: Where the modules are.
+
+    Raises:
+        ArgumentTypeError: `model_type` is not a string, or `layout` is not a `Layout`.
+
+    Example:
+        >>> register_layout("my_llama", LAYOUTS["llama"])
+    """
+    if not isinstance(model_type, str) or not model_type:
+        raise ArgumentTypeError(
+            f"model_type={model_type!r:.60} must be the model_type of a config, like 'llama'"
+        )
+    if not isinstance(layout, Layout):
+        raise ArgumentTypeError(f"layout must be an xalign.Layout, not {layout!r:.60}")
+    LAYOUTS[model_type] = layout

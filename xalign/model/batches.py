@@ -1,0 +1,112 @@
+"""Batches of token ids: grouped by length, padded on the right, under a token budget."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from xalign.checks import whole_number
+
+Line = tuple[tuple[int, ...], tuple[bool, ...]]
+"""A sentence's token ids, and which of them are pooled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sentences of similar length, padded on the right.
+
+    Attributes:
+        inputs: What the model's forward is given, by name: `input_ids` and `attention_mask` [batch, token].
+        pooled: True at tokens that are pooled, [batch, token].
+        rows: Per line of the batch, the rows of the sentences it stands for. Equal sentences are run once, so
+            that their states are equal to the bit and tie.
+    """
+
+    inputs: Mapping[str, Tensor]
+    pooled: Bool[Tensor, "batch token"]
+    rows: tuple[tuple[int, ...], ...]
+
+    @property
+    def real(self) -> Bool[Tensor, "batch token"]:
+        """True at tokens that are not padding."""
+        return self.inputs["attention_mask"].bool()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines, and tokens of the longest one."""
+        lines, tokens = self.pooled.shape
+        return lines, tokens
+
+    def take(self, lines: slice | Sequence[int], rows: Sequence[tuple[int, ...]]) -> "Batch":
+        """Some lines of this batch, padded as they are here.
+
+        Args:
+            lines: Which lines; one may be taken several times.
+            rows: The rows of the sentences that they stand for.
+        """
+        return Batch(
+            {name: values[lines] for name, values in self.inputs.items()}, self.pooled[lines], tuple(rows)
+        )
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """The same lines in two batches, padded as they are here."""
+        middle = len(self.rows) // 2
+        first, second = slice(middle), slice(middle, None)
+        return self.take(first, self.rows[first]), self.take(second, self.rows[second])
+
+    def to(self, device: torch.device) -> dict[str, Tensor]:
+        """The inputs on a device, to call the model with."""
+        return {name: values.to(device) for name, values in self.inputs.items()}
+
+
+def make_batches(
+    lines: Iterable[Line], *, pad_id: int, token_budget: int | None = None, size: int | None = None
+) -> list[Batch]:
+    """Group sentences by length, and pad each group on the right.
+
+    Args:
+        lines: Per sentence its token ids and which of them are pooled, as `Encoded.lines` gives them.
+        pad_id: The id to pad with; padded positions are masked.
+        token_budget: The most tokens of a batch, padding included; a longer sentence gets a batch of its own.
+        size: The most sentences of a batch. Without either, all go into one.
+    """
+    token_budget = None if token_budget is None else whole_number("token_budget", token_budget, least=1)
+    rows_of: dict[Line, list[int]] = {}
+    for row, line in enumerate(lines):
+        rows_of.setdefault(line, []).append(row)
+    # The longest first, so that memory that does not suffice is found out at once.
+    waiting = sorted(rows_of, key=lambda line: len(line[0]), reverse=True)
+    batches = []
+    while waiting:
+        count = len(waiting) if token_budget is None else max(1, token_budget // len(waiting[0][0]))
+        count = count if size is None else min(count, size)
+        taken, waiting = waiting[:count], waiting[count:]
+        ids, masks = zip(*taken, strict=True)
+        batches.append(
+            Batch(
+                inputs={
+                    "input_ids": _padded(ids, pad_id),
+                    "attention_mask": _padded([(1,) * len(line) for line in ids], 0),
+                },
+                pooled=_padded(masks, False),
+                rows=tuple(tuple(rows_of[line]) for line in taken),
+            )
+        )
+    return batches
+
+
+def pad_documents(documents: Sequence[Sequence[int]], pad_id: int = 0) -> dict[str, Tensor]:
+    """One batch to learn from, padded on the right: ids, mask, and labels; padding has no loss."""
+    return {
+        "input_ids": _padded(documents, pad_id),
+        "attention_mask": _padded([[1] * len(ids) for ids in documents], 0),
+        "labels": _padded(documents, -100),
+    }
+
+
+def _padded(lines: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Lines of different lengths as one tensor, filled up on the right."""
+    longest = max(map(len, lines))
+    return torch.tensor([[*line, *[value] * (longest - len(line))] for line in lines])

@@ -1,0 +1,188 @@
+"""`Inputs`: what a model takes, worked out once from the model and its tokenizer."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from xalign.checks import boolean, whole_number
+from xalign.errors import ArgumentTypeError, ModelError
+from xalign.model.batches import Batch, Line, make_batches
+from xalign.model.encode import Encoded, Template, encode
+from xalign.model.wrapped import config_of
+from xalign.options import COMPARED, option
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """How sentences become tokens, and which of the tokens are pooled.
+
+    Attributes:
+        template: Text around each sentence, like `"query: {text}"`, or a function (text, language) -> text.
+        template_pooled: Pool the template's and the special tokens too, not only the sentence's own.
+        pool_special_tokens: Without a template, pool the special tokens that the tokenizer adds.
+        truncate: Cut sentences that are longer than the model's context; otherwise they are refused.
+        max_length: Cut sentences to this many tokens.
+
+    Raises:
+        ArgumentTypeError: A switch that is not a boolean.
+        ArgumentError: `max_length` below 2: one token is the beginning of any sentence.
+    """
+
+    template: Template | None = option(None, must_agree=COMPARED)
+    template_pooled: bool = option(False, must_agree=COMPARED)
+    pool_special_tokens: bool = option(True, must_agree=COMPARED)
+    truncate: bool = option(False, must_agree=COMPARED)
+    max_length: int | None = option(None, must_agree=COMPARED)
+
+    def __post_init__(self) -> None:
+        """Check types; the template is checked where it meets a sentence."""
+        for name in ("template_pooled", "pool_special_tokens", "truncate"):
+            boolean(name, getattr(self, name))
+        if self.max_length is not None:
+            whole_number("max_length", self.max_length, least=2)
+
+
+class Inputs:
+    """What a model takes, and how sentences become batches of it.
+
+    Args:
+        model: The model; wrapped models are passed as they are called.
+        tokenizer: Its tokenizer.
+
+    Attributes:
+        tokenizer: The tokenizer.
+        context: The most tokens that model and tokenizer take; None where neither says.
+        vocabulary: How many tokens the model embeds; None where it does not say.
+        pad_id: The id to pad with. Padded positions are always masked.
+
+    Raises:
+        ArgumentTypeError: `tokenizer` is not a transformers tokenizer.
+        ModelError: The model has no config.
+
+    Example:
+        >>> inputs = Inputs(model, tokenizer)
+        >>> encoded = inputs.encode(["It rains.", "Good night."])
+        >>> (batch,) = inputs.batches(encoded.lines)
+        >>> sorted(batch.inputs)
+        ['attention_mask', 'input_ids']
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise ArgumentTypeError(
+                f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}"
+            )
+        self.tokenizer = tokenizer
+        self.context = context_of(model, tokenizer)
+        self.vocabulary = vocabulary_of(model)
+        self.pad_id = pad_id_of(tokenizer, below=self.vocabulary)
+
+    def encode(
+        self,
+        sentences: Sequence[str],
+        language: str = "",
+        options: TextOptions | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> Encoded:
+        """Tokenize sentences of one language.
+
+        Args:
+            sentences: The sentences.
+            language: Their code, for a template that is a function, for tokenizers that are told the language,
+                and for error messages.
+            options: How; the defaults of `TextOptions` where None.
+            ids: Names of the sentences for error messages; row numbers where None.
+
+        Raises:
+            ArgumentError: As `xalign.model.encode.encode`.
+        """
+        options = options or TextOptions()
+        limits = [limit for limit in (self.context, options.max_length) if limit is not None]
+        with self._speaking(language):
+            return encode(
+                self.tokenizer,
+                sentences,
+                language=language,
+                template=options.template,
+                template_pooled=options.template_pooled,
+                pool_special_tokens=options.pool_special_tokens,
+                context=min(limits, default=None),
+                truncate=options.truncate or options.max_length is not None,
+                vocabulary=self.vocabulary,
+                ids=ids,
+            )
+
+    def batches(
+        self, lines: Iterable[Line], *, token_budget: int | None = None, size: int | None = None
+    ) -> list[Batch]:
+        """Group encoded lines into batches; see `make_batches`."""
+        return make_batches(lines, pad_id=self.pad_id, token_budget=token_budget, size=size)
+
+    def language_token(self, language: str) -> str | None:
+        """The tokenizer's own code of a language, where it marks sentences with one (NLLB, mBART, M2M-100).
+
+        Args:
+            language: A code like `deu_Latn`.
+
+        Returns:
+            The code to set as `tokenizer.src_lang`; None where the tokenizer marks no language, or has none of
+            its codes for this one.
+        """
+        if not hasattr(self.tokenizer, "src_lang"):
+            return None
+        known = set(map(str, self.tokenizer.all_special_tokens))
+        known |= set(getattr(self.tokenizer, "lang_code_to_id", None) or ())
+        return language if language in known else None
+
+    @contextmanager
+    def _speaking(self, language: str) -> Iterator[None]:
+        """Tell the tokenizer the language of what it is about to encode, where it takes one."""
+        token = self.language_token(language)
+        if token is None:
+            yield
+            return
+        tokenizer: Any = self.tokenizer
+        before = tokenizer.src_lang
+        tokenizer.src_lang = token
+        try:
+            yield
+        finally:
+            tokenizer.src_lang = before
+
+
+def pad_id_of(tokenizer: PreTrainedTokenizerBase, below: int | None = None) -> int:
+    """The id to pad with: the pad token's, else the end-of-sequence token's, else 0. All are masked.
+
+    A pad token that was added without room in the model's embedding, which has ids `below` some number, is
+    passed over.
+    """
+    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token_id is not None and (below is None or token_id < below):
+            return int(token_id)
+    return 0
+
+
+def context_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The most tokens that both model and tokenizer take; None where neither says."""
+    config = config_of(model)
+    if config is None:
+        raise ModelError(f"{type(model).__name__} has no config; pass a transformers model")
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    limits = [tokenizer.model_max_length]
+    positions = getattr(text, "max_position_embeddings", None)
+    if positions is not None:
+        # RoBERTa counts positions from its padding id + 1.
+        shifted = text.model_type in ("roberta", "xlm-roberta")
+        limits.append(positions - (text.pad_token_id + 1 if shifted else 0))
+    known = [limit for limit in limits if limit is not None and 0 < limit < 10**9]
+    return min(known, default=None)
+
+
+def vocabulary_of(model: Any) -> int | None:
+    """How many tokens the model embeds; None where it does not say."""
+    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+    return getattr(embedding, "num_embeddings", None)

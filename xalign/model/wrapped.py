@@ -1,0 +1,85 @@
+"""What wraps a model, and how to reach the model inside: DDP, `torch.compile`, PEFT."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The model without the wrapper of `torch.compile`."""
+    inner: nn.Module = getattr(model, "_orig_mod", model)
+    return inner
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether the model, or the model inside DDP, is compiled."""
+    return any(hasattr(one, "_orig_mod") for one in (model, getattr(model, "module", model)))
+
+
+def is_ddp(model: nn.Module) -> bool:
+    """Whether the model is wrapped in DistributedDataParallel."""
+    return isinstance(model, DistributedDataParallel)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model without DDP and `torch.compile`, in either order. A PEFT model keeps its adapters."""
+    model = uncompiled(model)
+    if isinstance(model, DistributedDataParallel):
+        model = model.module
+    return uncompiled(model)
+
+
+def base_model_of(model: nn.Module) -> Any:
+    """The transformers model inside any wrapper: without `torch.compile`, DDP, DataParallel and PEFT.
+
+    PEFT puts adapter layers inside the base model, so that they still run.
+    """
+    inner: Any = uncompiled(model)
+    inner = uncompiled(getattr(inner, "module", inner))
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+
+
+def entry_points(model: nn.Module) -> list[nn.Module]:
+    """The modules whose forward a user may call: `generate` of a PEFT model calls the model inside it."""
+    called = uncompiled(model)
+    base = getattr(called, "get_base_model", None)
+    inner = called if base is None else base()
+    return [called] if inner is called else [called, inner]
+
+
+def config_of(model: nn.Module) -> Any:
+    """The config of the transformers model inside any wrapper; None where there is none."""
+    return getattr(getattr(model, "module", model), "config", None)
+
+
+def has_adapter(model: nn.Module) -> bool:
+    """Whether it is a PEFT model whose adapter can be disabled."""
+    return hasattr(model, "peft_config") and hasattr(model, "disable_adapter")
+
+
+@contextmanager
+def adapter_disabled(model: nn.Module) -> Iterator[None]:
+    """Disable the adapter of a PEFT model; afterwards the same parameters are trainable as before.
+
+    PEFT makes every adapter parameter trainable when it enables an adapter again.
+    """
+    peft_model: Any = model
+    trainable = [(parameter, parameter.requires_grad) for parameter in peft_model.parameters()]
+    try:
+        with peft_model.disable_adapter():
+            yield
+    finally:
+        for parameter, was in trainable:
+            parameter.requires_grad_(was)
+
+
+def registers_hooks_in_forward(model: nn.Module) -> bool:
+    """Whether the model's forward registers hooks of its own, as PEFT's aLoRA does.
+
+    Such hooks would stay if the forward were left early.
+    """
+    adapters = getattr(unwrapped(model), "peft_config", {})
+    return any(getattr(adapter, "alora_invocation_tokens", None) for adapter in adapters.values())

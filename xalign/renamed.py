@@ -1,0 +1,122 @@
+"""Import paths and names of 0.1.0: each still works, with one `DeprecationWarning` that names the new one."""
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+# Old module -> new module. A name that changed with it stands in NAMES.
+MODULES = {
+    "xalign.arguments": "xalign.checks",
+    "xalign.disk": "xalign.storage",
+    "xalign.scores": "xalign.measurement.readings",
+    "xalign.readout": "xalign.measurement.subtract",
+    "xalign.report": "xalign.views",
+    "xalign.report.emergence": "xalign.views.emergence",
+    "xalign.report.heatmap": "xalign.views.heatmap",
+    "xalign.report.page": "xalign.views.page",
+    "xalign.report.save": "xalign.views.save",
+    "xalign.report.stages": "xalign.views.stages",
+    "xalign.report.table": "xalign.views.table",
+    "xalign.metrics.falls": "xalign.statistics.regressions",
+    "xalign.metrics.intervals": "xalign.statistics.intervals",
+    "xalign.metrics.shuffled": "xalign.statistics.shuffled",
+    "xalign.model.layouts": "xalign.model.architectures.table",
+    "xalign.model.map": "xalign.model.architectures.map",
+    "xalign.model.ranks": "xalign.model.distributed",
+    "xalign.model.sites": "xalign.model.architectures.sites",
+    "xalign.model.split": "xalign.model.distributed",
+    "xalign.steering.average_precision": "xalign.metrics.average_precision",
+    "xalign.steering.calibrate": "xalign.judging.calibrate",
+    "xalign.steering.controls": "xalign.judging.controls",
+    "xalign.steering.evaluate": "xalign.judging.evaluate",
+    "xalign.steering.evaluation": "xalign.judging.evaluation",
+    "xalign.steering.expert_ap": "xalign.finding.expert_ap",
+    "xalign.steering.find": "xalign.finding.find",
+    "xalign.steering.identify": "xalign.judging.identify",
+    "xalign.steering.language_means": "xalign.finding.language_means",
+    "xalign.steering.language_neurons": "xalign.finding.language_neurons",
+    "xalign.steering.lape": "xalign.metrics.lape",
+    "xalign.steering.losses": "xalign.judging.text_losses",
+    "xalign.steering.mean_difference": "xalign.finding.mean_difference",
+    "xalign.steering.origin": "xalign.finding.origin",
+    "xalign.steering.probe": "xalign.judging.probe",
+    "xalign.steering.responses": "xalign.finding.activations",
+    "xalign.steering.sample": "xalign.judging.sample",
+    "xalign.units.fit": "xalign.units.compatibility",
+}
+# Old name -> where it is now; in a module that moved, or in one that stayed.
+NAMES = {
+    **{f"xalign.model.encode.{name}": f"xalign.model.batches.{name}" for name in ("Batch", "make_batches")},
+    "xalign.model.encode.pad_documents": "xalign.model.batches.pad_documents",
+    "xalign.model.encode.context_of": "xalign.model.inputs.context_of",
+    "xalign.model.encode.pad_id_of": "xalign.model.inputs.pad_id_of",
+    "xalign.model.encode.vocabulary_of": "xalign.model.inputs.vocabulary_of",
+    "xalign.metrics.falls.Fall": "xalign.statistics.regressions.Regression",
+    "xalign.metrics.falls.falls": "xalign.statistics.regressions.find_regressions",
+    "xalign.model.split.let_go": "xalign.model.distributed.reshard",
+    "xalign.readout.take_off": "xalign.measurement.subtract.subtract_offsets",
+    "xalign.steering.responses.Responses": "xalign.finding.activations.Activations",
+    "xalign.steering.responses.responses": "xalign.finding.activations.activations",
+    "xalign.units.fit.refuse_unfit": "xalign.units.compatibility.check_compatible",
+    "xalign.steering.LanguageIdentifier": "xalign.judging.identify.LanguageIdentifier",
+    "xalign.steering.calibrate": "xalign.judging.calibrate.calibrate",
+    "xalign.steering.evaluate": "xalign.judging.evaluate.evaluate",
+    "xalign.steering.find_units": "xalign.finding.find.find_units",
+    "xalign.steering.identify_language": "xalign.judging.identify.identify_language",
+    "xalign.steering.language_means": "xalign.finding.language_means.language_means",
+    "xalign.steering.mean_difference": "xalign.finding.mean_difference.mean_difference",
+    "xalign.steering.random_units": "xalign.judging.controls.random_units",
+    "xalign.steering.shuffled_texts": "xalign.judging.controls.shuffled_texts",
+}
+
+
+def renamed(module: str, name: str) -> Any:
+    """What an old name of a module stands for now, for the `__getattr__` of that module.
+
+    Raises:
+        AttributeError: The module never had that name.
+    """
+    new = NAMES.get(f"{module}.{name}")
+    if new is None and module in MODULES:
+        new = f"{MODULES[module]}.{name}"
+    if new is None or name.startswith("__"):
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    home, _, attribute = new.rpartition(".")
+    value = getattr(importlib.import_module(home), attribute)
+    warnings.warn(
+        f"{module}.{name} is deprecated and will be removed in the next version: use {new}",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    setattr(sys.modules[module], name, value)  # the next use finds it here, and says nothing
+    return value
+
+
+class _RenamedModules:
+    """Finds the modules of 0.1.0 that moved; each gives the names of the module that replaced it."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG004
+        if name not in MODULES:
+            return None
+        is_package = any(other.startswith(f"{name}.") for other in MODULES)
+        return ModuleSpec(name, _RenamedModules(), is_package=is_package)
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> ModuleType:
+        return ModuleType(spec.name)
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        name = module.__name__
+        module.__getattr__ = lambda attribute: renamed(name, attribute)  # type: ignore[method-assign]
+
+
+def install() -> None:
+    """Make the import paths of 0.1.0 importable."""
+    if not any(isinstance(finder, _RenamedModules) for finder in sys.meta_path):
+        sys.meta_path.append(_RenamedModules())  # type: ignore[arg-type]

@@ -1,0 +1,23 @@
+"""A report on disk with its pictures."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from xalign.errors import ReportError
+from xalign.results.report import AlignmentReport
+from xalign.results.saved import REPORT
+from xalign.views.heatmap import heatmap
+
+
+def save_with_heatmaps(report: AlignmentReport, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Saves a report and, where matplotlib is installed, a heatmap per metric; returns what was written."""
+    drawn = [folder / f"{metric}.png" for metric in report.measured]
+    there = [str(path) for path in drawn if path.exists()]
+    if there and not overwrite:
+        raise ReportError(f"{', '.join(there)} exist already; name another folder, or pass overwrite=True")
+    written = [report.save(folder, overwrite=overwrite) / REPORT]
+    if find_spec("matplotlib") is not None:
+        for metric, path in zip(report.measured, drawn, strict=True):
+            heatmap(report, metric).savefig(path)
+            written.append(path)
+    return written
