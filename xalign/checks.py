@@ -7,7 +7,9 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 
 
 def whole_number(name: str, value: object, least: int | None = 0) -> int:
-    """A whole number, numpy's included, of at least `least`; else an error that names the argument.
+    """Return a whole number of at least `least`, or raise an error that names the argument.
+
+    Numbers of numpy are taken too.
 
     Example:
         >>> whole_number("n", 3)
@@ -21,7 +23,7 @@ def whole_number(name: str, value: object, least: int | None = 0) -> int:
 
 
 def boolean(name: str, value: object) -> bool:
-    """True or False; else an error that names the argument.
+    """Return True or False, or raise an error that names the argument.
 
     Example:
         >>> boolean("truncate", True)
@@ -33,7 +35,7 @@ def boolean(name: str, value: object) -> bool:
 
 
 def positive(name: str, value: object, *, zero: bool = False) -> float:
-    """A finite number above 0, or from 0 on; else an error that names the argument.
+    """Return a finite number above 0 (0 too with `zero`), or raise an error that names the argument.
 
     Example:
         >>> positive("temperature", 0.05)

@@ -52,7 +52,7 @@ def measure(
     distributed: bool = False,
     **options: Unpack[MeasureOptions],
 ) -> AlignmentReport:
-    """Measures how well a model lines its languages up with the pivot.
+    """Measure how well a model aligns its languages with the pivot language.
 
     One forward pass over the sentences serves every metric. The model is left as it was.
 
@@ -60,35 +60,20 @@ def measure(
         model: A transformers model of a known architecture, wrapped or not.
         tokenizer: Its tokenizer.
         pairs: Parallel sentences, or what `load_pairs` takes.
-        metrics: Any of
-
-            - `nasca`: weak alignment of neuron activation states, over all blocks (NeuronXA);
-            - `navca`: weak alignment of neuron activation values, over all blocks (NeuronXA);
-            - `mexa`: weak alignment of hidden states at the embedding, every block and the final norm (MEXA);
-            - `retrieval`: top-1 retrieval from and to the pivot on MEXA's states;
-            - `margin`: by how much translations beat their nearest rivals, on MEXA's states.
+        metrics: Names from `xalign.metrics.METRICS` (`nasca`, `navca`, `mexa`, `retrieval`, `margin`), `Metric`
+            objects of your own, or functions of a similarity matrix.
         step: The training step to note in the report.
-        distributed: Shares the forwards between the processes of `torch.distributed`, all of which must call;
-            the report is that of one process alone, to the bit, and every process gets it.
-        **options: `template`, a string with `{text}` or a function (text, language) -> text, for models that
-            need a prefix or a chat form; `template_pooled` (False) pools the template's and the special
-            tokens too; `pool_special_tokens` (True) pools, without a template, the special tokens the
-            tokenizer adds; `truncate` (False) cuts sentences longer than the context instead of refusing
-            them; `pool` (`"weighted"`), `"last"`, `"mean"` or `"max"`; `nas` (`"gate"`) and `nav`
-            (`"inner"`), the site that neuron states and values are read at; `include_embedding` (True),
-            whether MEXA, retrieval and margin take the embedding; `token_budget` (4096), the most tokens of a
-            forward, padding included; `seed` (0) of the intervals; `revision` of the model, for provenance;
-            `progress` (False) shows a bar; `subtract`, language -> the
-            `LanguageVector`s to take off what is read of it, the pivot's too (see `language_means`);
-            `steered`, a function from a language, the pivot too, to the context in which its sentences run,
-            like `lambda code: steer(model, units[code])`.
+        distributed: Share the forwards between the processes of `torch.distributed`. All of them must call.
+            Every process gets the report, and it equals that of a single process to the bit.
+        **options: The fields of `TextOptions` (`template`, `truncate`, ...), `ReadOptions` (`pool`,
+            `state_site`, `value_site`, `token_budget`, `subtract`, `steered`, ...) and `RunOptions` (`seed`,
+            `revision`, `progress`), which describe them.
 
     Returns:
-        The report: scores in [0, 1] beside chance and lexical floor, with intervals and the bit of every
-        sentence.
+        The report: scores beside chance and lexical floor, with intervals and the value of every sentence.
 
     Raises:
-        ArgumentError: Unknown or no metrics, a bad option, a sentence longer than the context.
+        ArgumentError: Unknown or no metrics, a bad option, or a sentence longer than the context.
         PairsError: Repeated pivot sentences, which can never win their row.
         ModelError: An unknown architecture, a model split in a way that hides its states (ZeRO-3, FSDP1,
             tensor parallelism), states that are not finite, or an error in another process.
