@@ -14,12 +14,21 @@ os.environ |= {
 
 import pytest
 
-from tests.tiny import make_tokenizer, real_pairs_folder
+from tests.tiny import make_model, make_tokenizer, real_pairs_folder
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
     return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A small model saved as a folder."""
+    folder = tmp_path_factory.mktemp("model")
+    make_model("llama").save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
