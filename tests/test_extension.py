@@ -79,7 +79,9 @@ LOWER = Metric(
 @pytest.fixture(scope="module")
 def reports():
     return [
-        measure(make_model("llama", seed=seed), make_tokenizer(), PAIRS, ["nasca", *METRIC_OBJECTS], step=step)
+        measure(
+            make_model("llama", seed=seed), make_tokenizer(), PAIRS, ["nasca", *METRIC_OBJECTS], step=step
+        )
         for seed, step in ((0, 0), (1, 100))
     ]
 
@@ -115,7 +117,9 @@ def test_a_metric(metric, reports, tmp_path, model_folder, monkeypatch):
     assert (panel.get_ylim()[1] < 1.1) == metric.scale.is_share
     assert ("floor" in [line.get_label() for line in panel.get_lines()]) == metric.has_floor
     rows = [row for row in later.compare(report) if row["metric"] == name]
-    assert rows[-1]["difference"] == pytest.approx(later.score(name, "rus_Cyrl") - report.score(name, "rus_Cyrl"))
+    assert rows[-1]["difference"] == pytest.approx(
+        later.score(name, "rus_Cyrl") - report.score(name, "rus_Cyrl")
+    )
 
     # History, also through its file.
     history = History(tmp_path / "history.jsonl")
@@ -149,7 +153,13 @@ def test_a_metric_in_a_trainer():
     trainer.add_callback(callback)
     trainer.train()
     rows = [row for row in trainer.state.log_history if "eval_distance" in row and "eval_loss" in row]
-    for key in ("nearest_third", "log_odds_deu_Latn", "distance_worst", "nearest_third_too", "nearest_third_gap"):
+    for key in (
+        "nearest_third",
+        "log_odds_deu_Latn",
+        "distance_worst",
+        "nearest_third_too",
+        "nearest_third_gap",
+    ):
         assert f"eval_{key}" in rows[0]
     assert not any("log_odds_gap" in key for key in rows[0])
     assert trainer.state.best_metric == min(row["eval_distance"] for row in rows)
@@ -188,7 +198,9 @@ TOKEN_LOSS = replace(PAIR_LOSS, name="token_mean_distance", fn=token_mean_distan
 @pytest.mark.parametrize("loss", [PAIR_LOSS, squared_distance, TOKEN_LOSS], ids=["pair", "callable", "token"])
 def test_a_loss(loss):
     pairs = load_pairs("bundled", ["deu_Latn"], n=40)
-    objective = AlignmentObjective(make_model("llama"), make_tokenizer(), pairs, loss=loss, layer=1, batch_size=4)
+    objective = AlignmentObjective(
+        make_model("llama"), make_tokenizer(), pairs, loss=loss, layer=1, batch_size=4
+    )
     value = objective(0)
     value.backward()
     assert value.item() > 0
@@ -223,7 +235,9 @@ def test_a_loss_by_name(monkeypatch):
 
 def first_units(model, tokenizer, texts, *, k=2, **options):
     """The first units of the first block, whatever the texts are."""
-    return UnitSet.from_rows([(label, Site("inner", 0), index, 1.0, 2.0) for label in texts for index in range(k)])
+    return UnitSet.from_rows(
+        [(label, Site("inner", 0), index, 1.0, 2.0) for label in texts for index in range(k)]
+    )
 
 
 def test_a_method(tmp_path, model_folder, monkeypatch):
@@ -335,5 +349,7 @@ def test_an_architecture(registered):
     with steer(model, units["deu_Latn"], operator="zero") as done:
         model(**tokenizer("It rains.", return_tensors="pt"))
     assert done.tokens > 0
-    AlignmentObjective(model, tokenizer, load_pairs("bundled", ["deu_Latn"], n=20), batch_size=4)(0).backward()
+    AlignmentObjective(model, tokenizer, load_pairs("bundled", ["deu_Latn"], n=20), batch_size=4)(
+        0
+    ).backward()
     assert model.model.layers[0].mlp.gate_proj.weight.grad.norm() > 0

@@ -4,6 +4,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -80,13 +81,12 @@ def renamed(module: str, name: str) -> Any:
     Raises:
         AttributeError: The module never had that name.
     """
-    new = NAMES.get(f"{module}.{name}")
-    if new is None and module in MODULES:
-        new = f"{MODULES[module]}.{name}"
-    if new is None or name.startswith("__"):
-        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    new = NAMES.get(f"{module}.{name}") or f"{MODULES.get(module, '')}.{name}"
     home, _, attribute = new.rpartition(".")
-    value = getattr(importlib.import_module(home), attribute)
+    found = importlib.import_module(home) if home and not name.startswith("__") else None
+    if not hasattr(found, attribute):
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    value = getattr(found, attribute)
     warnings.warn(
         f"{module}.{name} is deprecated and will be removed in the next version: use {new}",
         DeprecationWarning,
@@ -96,27 +96,26 @@ def renamed(module: str, name: str) -> Any:
     return value
 
 
-class _RenamedModules:
+class _RenamedModules(MetaPathFinder, Loader):
     """Finds the modules of 0.1.0 that moved; each gives the names of the module that replaced it."""
 
-    @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG004
-        if name not in MODULES:
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        if fullname not in MODULES:
             return None
-        is_package = any(other.startswith(f"{name}.") for other in MODULES)
-        return ModuleSpec(name, _RenamedModules(), is_package=is_package)
+        is_package = any(other.startswith(f"{fullname}.") for other in MODULES)
+        return ModuleSpec(fullname, self, is_package=is_package)
 
-    @staticmethod
-    def create_module(spec: ModuleSpec) -> ModuleType:
-        return ModuleType(spec.name)
-
-    @staticmethod
-    def exec_module(module: ModuleType) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        module.__getattr__ = lambda attribute: renamed(name, attribute)  # type: ignore[method-assign]
+        module.__dict__["__getattr__"] = lambda attribute: renamed(name, attribute)
 
 
 def install() -> None:
     """Make the import paths of 0.1.0 importable."""
     if not any(isinstance(finder, _RenamedModules) for finder in sys.meta_path):
-        sys.meta_path.append(_RenamedModules())  # type: ignore[arg-type]
+        sys.meta_path.append(_RenamedModules())

@@ -1,5 +1,6 @@
 """Measure how well a model lines its languages up."""
 
-from xalign.measurement.run import Measurement, MeasureOptions, measure
+from xalign.measurement.options import MeasureOptions
+from xalign.measurement.run import Measurement, measure
 
 __all__ = ["MeasureOptions", "Measurement", "measure"]
