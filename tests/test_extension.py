@@ -3,18 +3,22 @@
 docs/contributing.md has a row for each of these tests.
 """
 
-import warnings
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
+from xalign.finding.method import Method
+from xalign.losses.loss import Loss
+from xalign.model.operators import OPERATORS, Operator
+from xalign.trackers import TRACKERS
+from xalign.trackers.tracker import Tracker
 
 from tests.cli.typed import xalign
 from tests.monitor.training import make_trainer
 from tests.tiny import make_model, make_tokenizer
-from tests.training.runs import first_gradients, make_trainer as make_aligned, relative_difference
+from tests.training.runs import first_gradients, relative_difference
+from tests.training.runs import make_trainer as make_aligned
 from xalign import (
     AlignmentCallback,
     AlignmentObjective,
@@ -30,16 +34,11 @@ from xalign import (
     visit,
 )
 from xalign.finding import METHODS
-from xalign.finding.method import Method
 from xalign.judging import evaluate
 from xalign.losses import LOSSES
-from xalign.losses.loss import Loss
 from xalign.metrics import METRICS
 from xalign.metrics.metric import Metric
-from xalign.model.operators import OPERATORS, Operator
 from xalign.results.history import History
-from xalign.trackers import TRACKERS
-from xalign.trackers.tracker import Tracker
 from xalign.views.page import write_page
 from xalign.views.stages import stages_figure, stages_table
 
