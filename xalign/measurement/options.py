@@ -1,6 +1,5 @@
 """The options of `measure`, each written once: with its default, its check, and what must agree."""
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +11,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
-from xalign.options import COMPARED, CONTINUED, must_agree, option
+from xalign.options import CONTINUED, option
 from xalign.units.language_vector import LanguageVector
 
 NeuronSite = Literal["gate", "inner"]
@@ -134,31 +133,3 @@ def split_options(options: Mapping[str, Any]) -> tuple[TextOptions, ReadOptions,
         tuple[TextOptions, ReadOptions, RunOptions],
         tuple(cls(**{name: given[name] for name in names & given.keys()}) for cls, names in known.items()),
     )
-
-
-def described(*options: TextOptions | ReadOptions) -> dict[str, Any]:
-    """Every option for the provenance of a report, and which of them must agree in two reports."""
-    settings = {one.name: _plain(getattr(each, one.name)) for each in options for one in fields(each)}
-    marks = {
-        mark: [name for each in options for name in must_agree(type(each), mark)]
-        for mark in (COMPARED, CONTINUED)
-    }
-    return settings | {"must_agree": marks}
-
-
-def _plain(value: Any) -> Any:
-    """An option as JSON holds it: functions by name, vectors by their places and a checksum."""
-    if isinstance(value, Mapping):
-        return {language: _plain(vectors) for language, vectors in sorted(value.items())}
-    if isinstance(value, LanguageVector):
-        digest = hashlib.sha256()
-        for vector in value.vectors.values():
-            digest.update(vector.detach().cpu().float().contiguous().numpy().tobytes())
-        readings = ", ".join(str(reading) for reading in value.readings)
-        return {"label": value.label, "readings": readings, "sha256": digest.hexdigest()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if callable(value):
-        named = value if hasattr(value, "__qualname__") else type(value)
-        return f"{named.__module__}.{named.__qualname__}"
-    return value

@@ -1,13 +1,10 @@
 """`measure`: parallel text in, one pass through a model, an `AlignmentReport` out."""
 
-import platform
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,21 +15,21 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import whole_number
 from xalign.errors import ModelError
-from xalign.measurement.options import MeasureOptions, RunOptions, described, split_options
+from xalign.measurement.options import MeasureOptions, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
+from xalign.measurement.provenance import provenance_of
 from xalign.measurement.readings import readings_of
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.metrics import METRICS
 from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.metric import Compute, Metric, resolve_metrics
 from xalign.model.architectures.layout_argument import takes_layout
-from xalign.model.architectures.map import ModelMap, map_model
+from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Reading
 from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, refuse_split
 from xalign.model.inputs import Inputs
-from xalign.model.read import States, device_of, read_states
-from xalign.model.wrapped import config_of
+from xalign.model.read import States, read_states
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
@@ -60,8 +57,8 @@ def measure(
         model: A transformers model of a known architecture, wrapped or not.
         tokenizer: Its tokenizer.
         pairs: Parallel sentences, or what `load_pairs` takes.
-        metrics: Names from `xalign.metrics.METRICS` (`nasca`, `navca`, `mexa`, `retrieval`, `margin`), `Metric`
-            objects of your own, or functions of a similarity matrix.
+        metrics: Names from `xalign.metrics.METRICS` (`nasca`, `navca`, `mexa`, `retrieval`, `margin`),
+            `Metric` objects, or functions of a similarity matrix.
         step: The training step to note in the report.
         distributed: Share the forwards between the processes of `torch.distributed`. All of them must call.
             Every process gets the report, and it equals that of a single process to the bit.
@@ -139,15 +136,9 @@ class Measurement:
         self.forwards, self.tokens = self._prepared.forwards, self._prepared.tokens
         self._floors = self._prepared.lexical_floors(self.metrics)
         self._stats = self._prepared.stats()
-        self._provenance = {
-            **_about_model(model, model_map, self._run_options),
-            "tokenizer": str(getattr(tokenizer, "name_or_path", "")),
-            "pairs": self.pairs.source,
-            "fingerprint": self.pairs.fingerprint,
-            **described(text, self._read_options),
-            "versions": {name: version(name) for name in ("xalign", "torch", "transformers", "numpy")}
-            | {"python": platform.python_version()},
-        }
+        self._provenance = provenance_of(
+            model, model_map, tokenizer, self.pairs, (text, self._read_options), self._run_options.revision
+        )
 
     @property
     def unknown_shares(self) -> dict[str, float]:
@@ -194,7 +185,7 @@ class Measurement:
         )
 
     def _scores(self) -> tuple[dict[str, dict[str, Tensor]], int]:
-        """Row -> language -> values of every layer and pair; and the most bytes of states held at one time."""
+        """Row -> language -> values of every layer and pair, and the most bytes of states held at once."""
         values: dict[str, dict[str, Tensor]] = {row: {} for row in self._readings}
         without_direction: list[str] = []
         peak = 0
@@ -297,17 +288,3 @@ def _checked(row: str, values: Any, n: int) -> Tensor:
             f"the function of metric {row!r} must give a tensor of one value per pair ({n}), not {shape}"
         )
     return values if values.dtype == torch.bool or values.is_floating_point() else values.double()
-
-
-def _about_model(model: nn.Module, model_map: ModelMap, options: RunOptions) -> dict[str, Any]:
-    config = config_of(model)
-    return {
-        "model": str(getattr(config, "_name_or_path", "")),
-        "revision": options.revision or getattr(config, "_commit_hash", None),
-        "model_class": type(model).__name__,
-        "model_type": model_map.model_type,
-        "layout": asdict(model_map.layout) | {"final": list(model_map.layout.final)},
-        "n_layers": model_map.n_layers,
-        "dtype": str(model_map.dtype).removeprefix("torch."),
-        "device": str(device_of(model)),
-    }

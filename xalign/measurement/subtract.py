@@ -38,38 +38,49 @@ def checked_offsets(
             raise ArgumentError(
                 f"subtract has {language!r}, which is not measured; that is {', '.join(known)}"
             )
-        vectors = [given] if isinstance(given, LanguageVector) else given
-        if not isinstance(vectors, Sequence) or not all(isinstance(one, LanguageVector) for one in vectors):
-            raise ArgumentTypeError(f"subtract[{language!r}] must be a LanguageVector, or a list of them")
-        found: dict[Reading, Tensor] = {}
-        for one in vectors:
-            check_compatible(one.provenance, model_map)
-            twice = [str(reading) for reading in one.readings if reading in found]
-            if twice:
-                raise ArgumentError(f"subtract[{language!r}] has two vectors of {', '.join(twice[:3])}")
-            found |= one.readings
+        found = _readings_of(language, given, model_map)
         offsets[language] = {reading: found[reading] for reading in wanted & found.keys()}
-        for reading, values in offsets[language].items():
-            width = model_map.place(reading.site).width
-            if len(values) != width:
-                raise ArgumentError(
-                    f"subtract[{language!r}] has {len(values)} coordinates at {reading.site}, which has "
-                    f"{width}"
-                )
+        _check_widths(language, offsets[language], model_map)
         if not offsets[language]:
             raise ArgumentError(
                 f"subtract[{language!r}] has vectors of {', '.join(map(str, found))[:80]}, and none of what "
                 f"is read: {', '.join(map(str, sorted(wanted, key=str)))[:80]}; see language_means"
             )
-    partly = sorted({str(one) for own in offsets.values() for one in wanted - own.keys()})
-    if partly:
+    missing = sorted({str(one) for own in offsets.values() for one in wanted - own.keys()})
+    if missing:
         warnings.warn(
-            f"subtract has no vector of {', '.join(partly[:3])}{' …' if len(partly) > 3 else ''} for some "
+            f"subtract has no vector of {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''} for some "
             "languages: what is read there is compared as it is",
             UserWarning,
             stacklevel=4,
         )
     return offsets
+
+
+def _readings_of(
+    language: str, given: LanguageVector | Sequence[LanguageVector], model_map: ModelMap
+) -> dict[Reading, Tensor]:
+    """Reading -> vector, of all vectors given for a language."""
+    vectors = [given] if isinstance(given, LanguageVector) else given
+    if not isinstance(vectors, Sequence) or not all(isinstance(one, LanguageVector) for one in vectors):
+        raise ArgumentTypeError(f"subtract[{language!r}] must be a LanguageVector, or a list of them")
+    found: dict[Reading, Tensor] = {}
+    for one in vectors:
+        check_compatible(one.provenance, model_map)
+        twice = [str(reading) for reading in one.readings if reading in found]
+        if twice:
+            raise ArgumentError(f"subtract[{language!r}] has two vectors of {', '.join(twice[:3])}")
+        found |= one.readings
+    return found
+
+
+def _check_widths(language: str, offsets: Mapping[Reading, Tensor], model_map: ModelMap) -> None:
+    for reading, values in offsets.items():
+        width = model_map.place(reading.site).width
+        if len(values) != width:
+            raise ArgumentError(
+                f"subtract[{language!r}] has {len(values)} coordinates at {reading.site}, which has {width}"
+            )
 
 
 def subtract_offsets(states: States, offsets: Mapping[Reading, Tensor]) -> None:
