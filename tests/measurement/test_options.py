@@ -100,3 +100,10 @@ def test_old_names_of_options():
 def test_switches_are_booleans(name):
     with pytest.raises(ArgumentTypeError, match=f"{name}='no' must be True or False, not str"):
         split_options({name: "no"})
+
+
+def test_an_unknown_option_is_told_the_nearest_one():
+    with pytest.raises(
+        ArgumentTypeError, match="measure has no option 'tokn_budget', did you mean token_budget"
+    ):
+        split_options({"tokn_budget": 3})

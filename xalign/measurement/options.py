@@ -1,5 +1,6 @@
 """The options of `measure`, each written once: with its default, its check, and what must agree."""
 
+import difflib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -116,7 +117,7 @@ def split_options(options: Mapping[str, Any]) -> tuple[TextOptions, ReadOptions,
     """Sort keyword arguments into the options classes that have them.
 
     Raises:
-        TypeError: An option that none of them has.
+        ArgumentTypeError: An option that none of them has.
     """
     given = {_RENAMED.get(name, name): value for name, value in options.items()}
     for old in _RENAMED.keys() & options.keys():
@@ -128,8 +129,14 @@ def split_options(options: Mapping[str, Any]) -> tuple[TextOptions, ReadOptions,
     known = {cls: {one.name for one in fields(cls)} for cls in (TextOptions, ReadOptions, RunOptions)}
     unknown = given.keys() - set().union(*known.values())
     if unknown:
-        raise TypeError(f"measure has no option {', '.join(sorted(unknown))}")
+        raise ArgumentTypeError(_advice(min(unknown), sorted(set().union(*known.values()))))
     return cast(
         tuple[TextOptions, ReadOptions, RunOptions],
         tuple(cls(**{name: given[name] for name in names & given.keys()}) for cls, names in known.items()),
     )
+
+
+def _advice(unknown: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(unknown, known, n=1)
+    meant = f", did you mean {near[0]}?" if near else ";"
+    return f"measure has no option {unknown!r}{meant} it has {', '.join(known)}"
