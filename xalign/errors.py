@@ -1,7 +1,7 @@
 """The errors xalign raises.
 
-Each message names the argument, the value it had, what is allowed, and what to do next. Every class derives from
-`XAlignError` and from the built-in error that a Python user would expect.
+Each message names the argument, the value it had, what is allowed, and what to do next. Every class derives
+from `XAlignError` and from the built-in error that a Python user would expect.
 """
 
 
