@@ -1,9 +1,10 @@
-"""What the pair branch of an alignment loss costs, on a Llama of SmolLM2-135M's shape with random weights.
+"""Measure the cost of an alignment loss's pair forward, on a random Llama of SmolLM2-135M's shape.
 
     python benchmarks/alignment_step.py        # about 5 CPU-minutes
 
-Forward, loss and backward of 16 pairs that end after the middle block, against the same tokens through the
-whole model without its head. CPU time, the two alternating; the median of 5 ratios is what counts.
+Compares two steps (forward, loss and backward) on the same 16 pairs: one stops after the middle block, the
+other runs the whole model without its head. The two alternate, and the result is the median of 5 ratios of
+their CPU times.
 """
 
 import time
@@ -32,19 +33,19 @@ model = LlamaForCausalLM(
 pairs = load_pairs("bundled", ["deu_Latn"])
 options = {"batch_size": PAIRS, "loss": "contrastive"}
 middle = AlignmentObjective(model, make_tokenizer(), pairs, layer=0.5, **options)
-# The last block's output, one norm and no head away from the end.
+# After the last block: the whole model but its final norm and its head.
 whole = AlignmentObjective(model, make_tokenizer(), pairs, layer=1.0, **options)
 
 
 def seconds(objective, step):
-    """CPU time of one forward, loss and backward."""
+    """Return the CPU time of one forward, loss and backward, in seconds."""
     model.zero_grad()
     started = time.process_time()
     objective(step).backward()
     return time.process_time() - started
 
 
-seconds(middle, 0), seconds(whole, 0)  # the first of each warms up
+seconds(middle, 0), seconds(whole, 0)  # the first step of each is a warm-up
 ratios = []
 for run in range(RUNS):
     order = [middle, whole] if run % 2 else [whole, middle]

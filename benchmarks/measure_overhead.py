@@ -1,15 +1,15 @@
-"""What measuring costs beside the bare forwards of the same calls.
+"""Measure the cost of `measure`, relative to the bare forward passes that it contains.
 
     python benchmarks/measure_overhead.py            # about 20 CPU-minutes
 
 A Llama of the shape of a 135M model (30 layers, width 576, FFN 1536, vocabulary 49152, random weights)
-measures NASCA, NAVCA, MEXA and retrieval on 5 × 100 NTREX sentences. In each run every batch also goes
-through the bare model, in turn before and after, so that both share whatever else the machine does. Cost is
-CPU time of the process: of the whole measurement, scoring included, over that of the bare forwards. The last
-line is the median ratio of the runs; at most 1.15 is the goal.
+measures NASCA, NAVCA, MEXA and retrieval on 5 × 100 NTREX sentences. Each batch also goes through the bare
+model, alternately before and after, so that other load on the machine affects both alike. The ratio of a run
+is the CPU time of the whole measurement, with scoring, over that of the bare forward passes. The last line is
+the median over runs; the goal is at most 1.15.
 
-Reads XALIGN_DATA (default ../shared/data); where that is absent, it takes 100 of the bundled sentences and
-says so.
+Reads the folder that XALIGN_DATA names (default: ../shared/data). Without it, the script measures on 100 of
+the bundled sentences, and says so.
 """
 
 import argparse
@@ -31,7 +31,7 @@ LANGUAGES = ["deu_Latn", "fra_Latn", "rus_Cyrl", "zho_Hans"]
 
 
 def byte_level_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE trained on the sentences themselves."""
+    """Train a byte-level BPE tokenizer on the sentences themselves."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
     tokenizer.decoder = decoders.ByteLevel()
@@ -42,7 +42,7 @@ def byte_level_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokeniz
 
 
 def main() -> None:
-    """Runs the benchmark and prints the ratio last."""
+    """Run the benchmark, and print the median ratio last."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,7 +68,7 @@ def main() -> None:
     model = LlamaForCausalLM(config)
     texts = [text for bitext in pairs.values() for text in (*bitext.pivot_sentences, *bitext.sentences)]
     measurement = Measurement(model, byte_level_tokenizer(texts, 8000), pairs)
-    print(f"{measurement.forwards} forwards of {measurement.tokens} tokens, torch {torch.__version__}")
+    print(f"{measurement.forwards} forward passes of {measurement.tokens} tokens, torch {torch.__version__}")
 
     bare_seconds: list[float] = []
     read_batch = read._read_batch
@@ -93,7 +93,7 @@ def main() -> None:
         bare_seconds.clear()
         total = measurement.run().cost.cpu_seconds
         bare = sum(bare_seconds)
-        if number:  # the first run warms up
+        if number:  # the first run is a warm-up
             ratios.append((total - bare) / bare)
             print(
                 f"run {number}: bare {bare:.1f} CPU-s, measured {total - bare:.1f} CPU-s, ratio "

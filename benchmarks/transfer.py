@@ -1,4 +1,4 @@
-r"""Does aligning a model help it where it was not taught? Babel's intent task in English, and in four others.
+r"""Test whether alignment helps a model in languages that it was not taught the task in, on Babel's intents.
 
     python benchmarks/transfer.py runs/transfer                      # from the unaligned model, 8 seeds
     python benchmarks/transfer.py runs/transfer --start aligned --seeds 4
@@ -7,10 +7,10 @@ r"""Does aligning a model help it where it was not taught? Babel's intent task i
     python benchmarks/transfer.py runs/transfer --seeds 3 --arms control neuron_state neuron_state-detached \
         control-bare neuron_state-bare neuron_state-bare-detached
 
-Every arm learns the task from English sentences; all but the bare ones replay the same documents, among them
-the pairs of the same step as translations; all but the controls are also pulled by an alignment loss on those
-pairs. Arms are paired by seed; an arm and seed takes about two CPU-minutes. Writes transfer-START.json, from
-which a second call goes on, and transfer-START.png.
+Every arm learns the task from English sentences. All but the bare arms also train on documents: the parallel
+sentences of the step as translations. All but the controls add an alignment loss on the same pairs. Arms are
+paired by seed; one arm with one seed takes about two CPU-minutes. Writes transfer-START.json, from which a
+second call resumes, and transfer-START.png.
 """
 
 import argparse
@@ -38,16 +38,16 @@ ARMS = {
     "control": None,
     "contrastive": {"loss": "contrastive", "layer": 3},
     "neuron_state": {"loss": "neuron_state", "layer": "all"},
-    # Which of the two makes the difference, the state or the depth?
+    # These tell apart the effects of the state and of the depth.
     "contrastive-all": {"loss": "contrastive", "layer": "all"},
     "neuron_state-middle": {"loss": "neuron_state", "layer": 3},
-    # What do the guards against forgetting cost and save?
+    # These show what the guards against forgetting cost and save.
     "neuron_state-detached": {"loss": "neuron_state", "layer": "all", "detach_pivot": True},
     "control-bare": None,
     "neuron_state-bare": {"loss": "neuron_state", "layer": "all"},
     "neuron_state-bare-detached": {"loss": "neuron_state", "layer": "all", "detach_pivot": True},
 }
-"""Arm -> its alignment loss, if any; those called bare replay no documents."""
+"""Arm -> its alignment loss, or None. Arms called bare train on no documents."""
 STEPS, EXAMPLES, BATCH, PAIRS, LEARNING_RATE = 250, 2000, 32, 32, 5e-4
 COMMON = {
     "batch_size": PAIRS,
@@ -59,10 +59,12 @@ COMMON = {
 LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("out", type=Path, help="folder for figures and picture")
+parser.add_argument("out", type=Path, help="folder for results and the figure")
 parser.add_argument("--start", default="unaligned", choices=["unaligned", "aligned"])
-parser.add_argument("--seeds", type=int, default=8, help="seeds 0 to this")
-parser.add_argument("--first_seed", type=int, default=0, help="leaves those before it to another call")
+parser.add_argument("--seeds", type=int, default=8, help="run the seeds below this")
+parser.add_argument(
+    "--first_seed", type=int, default=0, help="skip the seeds below this, which another call runs"
+)
 parser.add_argument("--arms", nargs="+", default=["control", "contrastive", "neuron_state"], choices=ARMS)
 parser.add_argument("--test", type=int, default=1000, help="test sentences per language")
 arguments = parser.parse_args()
@@ -75,7 +77,7 @@ number = {intent: place for place, intent in enumerate(intents())}
 
 
 def look(model, tokenizer):
-    """Alignment and losses of a model, on meanings it has not seen."""
+    """Measure alignment and losses of a model on unseen meanings."""
     scores = {
         name: {code: report.score("nasca", code) for code in held_out}
         for name, report in (
@@ -91,10 +93,10 @@ def look(model, tokenizer):
 
 
 def train(start, arm, seed):
-    """One arm with one seed: figures after `STEPS` steps."""
+    """Train one arm with one seed, and return its scores after `STEPS` steps."""
     model, tokenizer = load_babel(start)
     pairs = write_pairs(2000, seed, "train")
-    # The control is given the same objective and never asks it for a loss: it only says which pairs are due.
+    # The control has the same objective, but only to know the pairs of a step; it never computes the loss.
     objective = AlignmentObjective(
         model, tokenizer, pairs, held_out=held_out, **COMMON | (ARMS[arm] or {}), seed=seed
     )
@@ -109,7 +111,7 @@ def train(start, arm, seed):
         return intent_logits(model.model, head, tokenizer, [meaning.sentence(code) for meaning in meanings])
 
     def documents(step):
-        """The step's pairs, each as a translation one way or the other, and two sentences alone."""
+        """Write a step's pairs as translations in random directions, and two as single sentences."""
         end = tokenizer.eos_token_id
         due = objective.pairs_of(step)
         texts = []
@@ -165,17 +167,17 @@ for seed in range(arguments.first_seed, arguments.seeds):
 
 
 def each(arm, value):
-    """Per seed, the value of an arm."""
+    """Return the value of an arm for each seed."""
     return np.array([value(found[f"{arm} {seed}"]) for seed in range(arguments.seeds)])
 
 
 def others(by_language):
-    """The mean over the languages the task was not taught in."""
+    """Return the mean over the languages that the task was not taught in."""
     return np.mean([value for code, value in by_language.items() if code != "eng_Latn"])
 
 
 def with_interval(differences):
-    """A mean paired difference, and its 95 % interval over seeds."""
+    """Format a mean paired difference with its 95 % interval over seeds."""
     low, high = bootstrap_interval(differences)
     return f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 

@@ -1,14 +1,15 @@
-"""Aligns all-MiniLM-L6-v2, an encoder that learnt English, on parallel text; measures before and after.
+"""Align all-MiniLM-L6-v2, an encoder trained on English, on parallel text; measure before and after.
 
     python recipes/align_minilm.py --output_dir runs/minilm --seed 0     # about 8 CPU-minutes
     python recipes/align_minilm.py --output_dir runs/smoke --config configs/align_minilm_smoke.yaml
 
-Trains on NTREX and measures on FLORES, read from the folder XALIGN_DATA names (or ../shared/data). Without
-it, trains on Babel's sentences and measures on the bundled ones, from which nothing is to be expected: then
-this shows only that it runs. Leaves the aligned model in --output_dir, with report-before/, report-after/,
-align_minilm.json and align_minilm.png beside it.
+Trains on NTREX and measures on FLORES. Both are read from the folder that XALIGN_DATA names (default:
+../shared/data). Without that folder, the script trains on Babel and measures on the bundled sentences: this
+shows that it runs, but the scores mean nothing. Writes the aligned model, report-before/, report-after/,
+align_minilm.json and align_minilm.png to --output_dir.
 
-What to expect (seed 0): NASCA of French .17 to .49, of Swahili .02 to .26; see docs/evidence.md.
+What to expect (seed 0): NASCA of French rises from .17 to .49, of Swahili from .02 to .26. See
+docs/evidence.md.
 """
 
 import argparse
@@ -28,16 +29,18 @@ from xalign import AlignmentObjective, load_pairs, measure
 from xalign.babel import write_pairs
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--output_dir", type=Path, required=True, help="where the aligned model goes")
+parser.add_argument(
+    "--output_dir", type=Path, required=True, help="folder for the aligned model and the results"
+)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--config", type=Path, default=Path(__file__).parent.parent / "configs/align_minilm.yaml")
-parser.add_argument("--model", help="path or Hub id; all-MiniLM-L6-v2 where absent")
+parser.add_argument("--model", help="path or Hub id (default: all-MiniLM-L6-v2)")
 arguments = parser.parse_args()
 config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
 arguments.output_dir.mkdir(parents=True, exist_ok=True)
 set_seed(arguments.seed)
 
-# Load the model: from the Hub, or from a package that carries it where that is installed.
+# Load the model from the Hub, or from a package that contains it if that is installed.
 name = arguments.model or "sentence-transformers/all-MiniLM-L6-v2"
 if arguments.model is None:
     with contextlib.suppress(ImportError):
@@ -54,7 +57,8 @@ if data.is_dir():
     paraphrases = [json.loads(line) for line in lines[: config["paraphrases"]]]
 else:
     print(
-        f"{data} is no folder: training on Babel, measuring on the bundled sentences. Expect nothing of it."
+        f"{data} is not a folder: training on Babel and measuring on the bundled sentences. The scores mean "
+        "nothing."
     )
     pairs, held_out, paraphrases = write_pairs(2000, arguments.seed), load_pairs("bundled", n=n), []
     trained, left_out = list(pairs), []
@@ -62,7 +66,7 @@ else:
 
 @torch.no_grad()
 def embed(sentences):
-    """Mean-pooled final states, as sentence embeddings of this model are made; [sentence, width]."""
+    """Compute sentence embeddings as this model does: mean-pooled final states, [sentence, width]."""
     model.eval()
     found = []
     for start in range(0, len(sentences), 64):
@@ -75,7 +79,7 @@ def embed(sentences):
 
 
 def paraphrase_auc():
-    """How well cosines tell English paraphrases from look-alikes (PAWS-X): ROC area, chance .5."""
+    """Measure how well cosines tell English paraphrases from look-alikes (PAWS-X): ROC area, chance .5."""
     if not paraphrases:
         return None
     one, other = (embed([line[f"sentence{side}"] for line in paraphrases]) for side in (1, 2))
@@ -97,7 +101,7 @@ objective = AlignmentObjective(
     model, tokenizer, pairs, held_out=held_out, seed=arguments.seed, **config["alignment"]
 )
 optimizer = torch.optim.AdamW(model.parameters(), lr=float(config["learning_rate"]))
-model.eval()  # no dropout: so few steps overfit nothing, and noise blurs what is compared
+model.eval()  # no dropout: so few steps do not overfit, and dropout would add noise to the embeddings
 started = time.process_time()
 for step in range(config["steps"]):
     loss = objective(step)
@@ -115,7 +119,7 @@ tokenizer.save_pretrained(arguments.output_dir)
 before.save(arguments.output_dir / "report-before", overwrite=True)
 after.save(arguments.output_dir / "report-after", overwrite=True)
 
-# Say what changed.
+# Print and save what changed.
 gains = {
     row["language"]: row
     for row in after.compare(before)
@@ -124,12 +128,12 @@ gains = {
 
 
 def blocks(report, metric, code):
-    """The score of each layer."""
+    """Return the score of each layer."""
     return report.metrics[metric].values[code].double().mean(1).tolist()
 
 
 def both_ways(report, code):
-    """Retrieval on the final state, from and to English at once: MEXA's bit there."""
+    """Return how many pairs are retrieved from and to English on the final state: MEXA's value there."""
     return blocks(report, "mexa", code)[-1]
 
 
@@ -152,7 +156,7 @@ table = {
     for code in held_out
 }
 print(f"\n{n} held-out pairs, chance {1 / (2 * n - 1):.3f}; {cpu_minutes:.1f} CPU-minutes of training\n")
-print("| | NASCA | gain [95 %] | best block | floor | MEXA | retrieval, both ways |")
+print("| | NASCA | gain [95 %] | best block | floor | MEXA | retrieval in both directions |")
 print("|---|---|---|---|---|---|---|")
 for code, row in table.items():
     print(
@@ -162,7 +166,7 @@ for code, row in table.items():
         f"| {row['floor']:.2f} | {row['mexa_before']:.2f} → {row['mexa_after']:.2f} "
         f"| {row['retrieval_before']:.2f} → {row['retrieval_after']:.2f} |"
     )
-print(f"\nEnglish: its embeddings' mean cosine with themselves before is {drift:.3f}", end="")
+print(f"\nEnglish: mean cosine of its embeddings before and after is {drift:.3f}", end="")
 print(f"; PAWS-X ROC area {auc_before:.3f} → {auc_after:.3f}" if paraphrases else "")
 english_row = {"drift": drift, "pawsx_before": auc_before, "pawsx_after": auc_after}
 written = {"seed": arguments.seed, "cpu_minutes": cpu_minutes, "languages": table, "english": english_row}

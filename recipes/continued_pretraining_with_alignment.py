@@ -1,12 +1,12 @@
-"""Goes on pre-training a language model on text, while it aligns its languages on parallel sentences.
+"""Continue to pre-train a language model on text, and align its languages on parallel sentences meanwhile.
 
     recipe=recipes/continued_pretraining_with_alignment.py
     python $recipe --config configs/continued_pretraining_smoke.yaml          # CPU, half a minute
     python $recipe --config configs/continued_pretraining_qwen3_0.6b.yaml     # one GPU
 
-Needs `pip install 'xalign[train,wandb]'`. Text: UTF-8 files with a document per line, no JSON. All weights
-are trained, by the plain `Trainer`; the text itself is what keeps the model speaking. Every option stands in
-the YAML and can be given on the command line.
+Needs `pip install 'xalign[train,wandb]'`. The text is in UTF-8 files with one document per line (not JSON).
+The plain `Trainer` trains all weights. Training on text preserves the model's ability to write it. Each
+option of the YAML file can also be given on the command line.
 """
 
 from dataclasses import dataclass, field
@@ -28,44 +28,53 @@ from xalign.errors import ArgumentError
 
 @dataclass
 class Data:
-    """What is learnt, and what is measured."""
+    """The model, the text it learns from, and the sentences it is measured on."""
 
-    model_name_or_path: str = field(metadata={"help": "The model to go on from."})
-    text: list[str] = field(metadata={"help": "Files with a document per line."})
-    block: int = field(default=1024, metadata={"help": "Tokens of a training example."})
+    model_name_or_path: str = field(metadata={"help": "Path or Hub id of the model to start from."})
+    text: list[str] = field(metadata={"help": "Files with one document per line."})
+    block: int = field(default=1024, metadata={"help": "Tokens per training example."})
     measure_pairs: str = field(
-        default="bundled", metadata={"help": "Held-out pairs; none of them is trained on."}
+        default="bundled",
+        metadata={"help": "Held-out pairs to measure on. They must not be in the training data."},
     )
-    measure_languages: list[str] | None = field(default=None, metadata={"help": "Some of their languages."})
-    measure_n: int | None = field(default=100, metadata={"help": "The first so many pairs."})
-    measure_every: int = field(default=200, metadata={"help": "Measures every so many steps; 0 for never."})
+    measure_languages: list[str] | None = field(
+        default=None, metadata={"help": "Languages to measure; all if absent."}
+    )
+    measure_n: int | None = field(
+        default=100, metadata={"help": "Number of pairs to measure on: the first n."}
+    )
+    measure_every: int = field(
+        default=200, metadata={"help": "Steps between measurements; 0 never measures."}
+    )
 
 
 def blocks_of(files, tokenizer, size):
-    """All documents one after the other, cut into blocks; a last one that is not full is left out."""
+    """Join all documents and cut them into blocks; drop the last block if it is not full."""
     if tokenizer.eos_token_id is None:
         raise ArgumentError(
-            "the tokenizer has no end-of-sequence token, which parts documents; set its eos_token"
+            "the tokenizer has no end-of-sequence token, which separates documents; set its eos_token"
         )
     ids = []
-    for file in [files] if isinstance(files, str) else files:  # YAML may name one file without brackets
+    for file in (
+        [files] if isinstance(files, str) else files
+    ):  # a YAML file may name one file without brackets
         for line in Path(file).read_text(encoding="utf-8").splitlines():
             if line.strip():
                 ids += [*tokenizer(line)["input_ids"], tokenizer.eos_token_id]
     blocks = [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
     if not blocks:
         raise ArgumentError(
-            f"text holds {len(ids)} tokens, fewer than one block={size}; give more, or lower block"
+            f"text holds {len(ids)} tokens, fewer than one block={size}; give more text or a smaller block"
         )
     return [{"input_ids": block, "labels": block} for block in blocks]
 
 
 def make_trainer(data, training, alignment, model=None, tokenizer=None):
-    """Puts it together; `model` and `tokenizer` are loaded unless they are given."""
+    """Make the trainer. `model` and `tokenizer` are loaded unless they are given."""
     if tokenizer is None:
         tokenizer = AutoTokenizer.from_pretrained(data.model_name_or_path)
     if model is None:
-        # Full precision for the optimizer, whatever the checkpoint is stored in.
+        # The optimizer needs full precision, whatever the dtype of the checkpoint.
         model = AutoModelForCausalLM.from_pretrained(data.model_name_or_path, dtype=torch.float32)
     context = model.config.max_position_embeddings
     if not 2 <= data.block <= context:
@@ -77,7 +86,7 @@ def make_trainer(data, training, alignment, model=None, tokenizer=None):
         args=training,
         train_dataset=blocks_of(data.text, tokenizer, data.block),
         processing_class=tokenizer,
-        data_collator=default_data_collator,  # blocks are full: nothing is padded, and every end is learnt
+        data_collator=default_data_collator,  # blocks are full: no padding, and every eos counts in the loss
         alignment=alignment.config(),
     )
     if data.measure_every:

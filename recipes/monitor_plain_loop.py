@@ -1,9 +1,9 @@
-"""Watches alignment in a training loop of one's own: no Trainer, and it can be stopped and started again.
+"""Measure alignment in your own training loop, without a Trainer. The loop can be stopped and resumed.
 
     python recipes/monitor_plain_loop.py --output_dir runs/loop --model HuggingFaceTB/SmolLM2-135M --steps 200
 
-Trains on the lines of a text file, or on bundled sentences where none is given; measures on bundled ones it
-does not train on. Leaves alignment/history.jsonl, a report per measurement, and a checkpoint to go on from.
+Trains on the lines of a text file, or on half of the bundled sentences. Measures on the other half of the
+bundled sentences. Writes alignment/history.jsonl, a report per measurement, and a checkpoint to resume from.
 """
 
 import argparse
@@ -15,11 +15,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from xalign import AlignmentMonitor, load_pairs
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--output_dir", type=Path, required=True, help="where history and checkpoint go")
+parser.add_argument(
+    "--output_dir", type=Path, required=True, help="folder for the history and the checkpoint"
+)
 parser.add_argument("--model", default="HuggingFaceTB/SmolLM2-135M", help="path or Hub id")
-parser.add_argument("--text", type=Path, help="a sentence or document per line")
+parser.add_argument("--text", type=Path, help="file with one sentence or document per line")
 parser.add_argument("--steps", type=int, default=200)
-parser.add_argument("--every", type=int, default=50, help="measure and save every so many steps")
+parser.add_argument(
+    "--every", type=int, default=50, help="steps between measurements, at which it also saves"
+)
 parser.add_argument("--batch_size", type=int, default=8)
 arguments = parser.parse_args()
 
@@ -28,7 +32,7 @@ lines = [line for code in rest.texts for line in rest.texts[code]]
 if arguments.text is not None:
     lines = arguments.text.read_text(encoding="utf-8").splitlines()
 
-# The checkpoint, where there is one: model, optimizer and the step it stands at.
+# Resume from the checkpoint if there is one: model, optimizer and step.
 saved = arguments.output_dir / "checkpoint"
 source = saved if saved.exists() else arguments.model
 tokenizer = AutoTokenizer.from_pretrained(source)
@@ -40,7 +44,7 @@ if saved.exists():
     state = torch.load(saved / "state.pt")
     optimizer.load_state_dict(state["optimizer"])
     done = state["step"]
-    print(f"goes on from {saved}, step {done}")
+    print(f"resuming from {saved}, step {done}")
 
 monitor = AlignmentMonitor(
     model, tokenizer, held_out, every=arguments.every, save_dir=arguments.output_dir / "alignment"

@@ -1,10 +1,10 @@
-"""Trains one of Babel's two models from nothing, watches its alignment, examines it and writes its card.
+"""Train one of Babel's two models from scratch, measure its alignment, and write its model card.
 
     python recipes/pretrain_babel.py configs/babel_aligned.yaml
     python recipes/pretrain_babel.py configs/babel_unaligned.yaml
 
-Each takes about 9 CPU-minutes on one thread, and 2 more for the examination. The models that ship with xalign
-are those of seed 0: `--out xalign/babel/shipped --checkpoints 0` writes them in place.
+Training takes about 9 CPU-minutes on one thread, and the final measurements 2 more. The models that ship with
+xalign have seed 0: `--out xalign/babel/shipped --checkpoints 0` writes them there.
 """
 
 import argparse
@@ -25,25 +25,26 @@ from xalign.babel.write import write_pairs
 
 CARD = """# Babel, {mixture}
 
-A Llama of {parameters:,} parameters (6 layers, width 128) that learnt five languages from sentences which
-`xalign.babel` wrote. It is a laboratory animal: it knows some 160 concepts, and nothing of the world outside.
+A Llama of {parameters:,} parameters (6 layers, width 128), trained on sentences in five languages that
+`xalign.babel` wrote. It is made for experiments: it knows about 160 concepts and nothing else.
 
 - **Data**: {mixture_in_words}; {single_share:.0%} of the documents
-  are single sentences. No language tags.
-- **Training**: {steps:,} steps of {batch_size} documents, AdamW, learning rate {learning_rate} with a cosine,
-  seed {seed}; {cpu_minutes:.1f} CPU-minutes on one thread; torch {torch}, transformers {transformers}. Made
-  by `python recipes/pretrain_babel.py configs/babel_{mixture}.yaml`. Stored in half precision.
+  are single sentences. There are no language tags.
+- **Training**: {steps:,} steps of {batch_size} documents, AdamW, learning rate {learning_rate} with a
+  cosine schedule, seed {seed}; {cpu_minutes:.1f} CPU-minutes on one thread; torch {torch}, transformers
+  {transformers}. The command was `python recipes/pretrain_babel.py configs/babel_{mixture}.yaml`. Stored in
+  half precision.
 
-On 100 unseen meanings (alignment) and 400 (losses, nats per token). Transfer is the accuracy on the intent
-task after fine-tuning on 1,000 English sentences, mean of 3 seeds; the commonest intent alone gives
-{chance:.3f}.
+Alignment is measured on 100 unseen meanings, losses (nats per token) on 400. The accuracy on intents is that
+after fine-tuning on 1,000 English sentences, mean of 3 seeds; always answering the most frequent intent
+gives {chance:.3f}.
 
 | | {languages} |
 |---|{rules}|
 {rows}
 
-The digits are in `pretraining.json`. Licence: Apache-2.0, like the rest of xalign; text and weights were made
-for it.
+`pretraining.json` has all digits. Licence: Apache-2.0, like the rest of xalign. Text and weights were made
+for xalign.
 """
 IN_WORDS = {
     "aligned": "documents of a sentence and its translation, between all pairs of five languages",
@@ -51,11 +52,11 @@ IN_WORDS = {
 }
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("config", type=Path, help="a YAML file of configs/")
-parser.add_argument("--seed", type=int, help="another seed than the config's")
-parser.add_argument("--steps", type=int, help="fewer steps, to try it out")
-parser.add_argument("--checkpoints", type=int, help="how many to keep along training; 0 for none")
-parser.add_argument("--out", type=Path, help="where models go; checkpoints go to OUT/MIXTURE-checkpoints")
+parser.add_argument("config", type=Path, help="configs/babel_aligned.yaml or configs/babel_unaligned.yaml")
+parser.add_argument("--seed", type=int, help="seed, in place of the config's")
+parser.add_argument("--steps", type=int, help="number of steps, in place of the config's")
+parser.add_argument("--checkpoints", type=int, help="number of checkpoints to keep; 0 keeps none")
+parser.add_argument("--out", type=Path, help="folder for models; checkpoints go to OUT/MIXTURE-checkpoints")
 arguments = parser.parse_args()
 
 config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
@@ -63,7 +64,7 @@ given = {name: getattr(arguments, name) for name in ("seed", "steps") if getattr
 run = replace(Pretraining(**config["run"]), **given)
 out = arguments.out or Path(config["out"])
 kept = config["checkpoints"] if arguments.checkpoints is None else arguments.checkpoints
-torch.set_num_threads(1)  # on so small a model two threads take 1.4 times the CPU time of one
+torch.set_num_threads(1)  # for such a small model two threads take 1.4 times the CPU time of one
 
 # Train.
 trainer = make_trainer(
@@ -74,7 +75,7 @@ trainer = make_trainer(
     save_only_model=True,
 )
 one_token, shared = tokenizer_shares(trainer.processing_class)
-print(f"content words that are one token: {one_token:.1%}; of these tokens in two languages: {shared:.1%}")
+print(f"content words that are one token: {one_token:.1%}; these tokens shared by languages: {shared:.1%}")
 held_out = write_pairs(100, seed=0, split="held_out")
 every = max(1, run.steps // 8)
 trainer.add_callback(AlignmentCallback(trainer, held_out, every=every, save_reports=False, **WITH_SEPARATOR))
@@ -82,7 +83,7 @@ started = time.process_time()
 trainer.train()
 cpu_minutes = (time.process_time() - started) / 60
 
-# Save, and examine what was saved.
+# Save the model, and measure what was saved.
 facts = {
     "run": asdict(run),
     "parameters": trainer.model.num_parameters(),
@@ -95,7 +96,7 @@ place = save_babel(trainer.model, trainer.processing_class, out, facts)
 figures = examine(*load_babel(run.mixture, out))
 save_facts(place, babel_facts(run.mixture, out) | {"figures": figures})
 
-# Write the card.
+# Write the model card.
 languages = list(figures["sentence_loss"])
 transfer = {
     code: sum(result["accuracy"][code] for result in figures["transfer"]) / len(figures["transfer"])

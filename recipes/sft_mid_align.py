@@ -1,13 +1,13 @@
-"""Fine-tunes a language model on a task in one language, while a middle layer aligns other languages with it.
+"""Fine-tune a language model on a task in one language, and align other languages with it in a middle layer.
 
     python recipes/sft_mid_align.py --config configs/sft_mid_align_smoke.yaml           # CPU, half a minute
     python recipes/sft_mid_align.py --config configs/sft_mid_align_qwen3_0.6b.yaml      # one GPU
     torchrun --nproc_per_node 8 recipes/sft_mid_align.py --config … --measure_every 0   # eight GPUs
 
 Needs `pip install 'xalign[train,wandb]'`. Task data: JSONL with `prompt` and `completion`, `messages` or
-`text`. Parallel data: whatever `load_pairs` reads. Every option stands in the YAML and can be given on the
-command line.
-After Liu and Niehues (2025), whose alternating training is `--align_mode alternate`.
+`text`. Parallel data: anything that `load_pairs` reads. Each option of the YAML file can also be given on the
+command line. The method follows Liu and Niehues (2025); their alternating training is
+`--align_mode alternate`.
 """
 
 from dataclasses import dataclass, field
@@ -21,19 +21,26 @@ from xalign import AlignmentArguments, AlignmentCallback, load_pairs, with_align
 
 @dataclass
 class Data:
-    """What is learnt, and what is measured."""
+    """The task, and the sentences that the model is measured on."""
 
-    task_data: str = field(metadata={"help": "JSONL of the task, or a dataset on the Hub."})
+    task_data: str = field(metadata={"help": "JSONL file of the task, or a dataset on the Hub."})
     measure_pairs: str = field(
-        default="bundled", metadata={"help": "Held-out pairs; none of them is trained on."}
+        default="bundled",
+        metadata={"help": "Held-out pairs to measure on. They must not be in the training data."},
     )
-    measure_languages: list[str] | None = field(default=None, metadata={"help": "Some of their languages."})
-    measure_n: int | None = field(default=100, metadata={"help": "The first so many pairs."})
-    measure_every: int = field(default=200, metadata={"help": "Measures every so many steps; 0 for never."})
+    measure_languages: list[str] | None = field(
+        default=None, metadata={"help": "Languages to measure; all if absent."}
+    )
+    measure_n: int | None = field(
+        default=100, metadata={"help": "Number of pairs to measure on: the first n."}
+    )
+    measure_every: int = field(
+        default=200, metadata={"help": "Steps between measurements; 0 never measures."}
+    )
 
 
 def make_trainer(data, training, model_arguments, alignment, model=None, tokenizer=None):
-    """Puts it together; `model` and `tokenizer` are loaded unless they are given."""
+    """Make the trainer. `model` and `tokenizer` are loaded unless they are given."""
     name = model_arguments.model_name_or_path
     if tokenizer is None:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=model_arguments.model_revision)

@@ -1,7 +1,7 @@
 """The errors xalign raises.
 
-Each message names the argument, the value seen, what is allowed, and what to do next. All derive from
-`XAlignError`, and from the built-in error a Python user would expect.
+Each message names the argument, the value it had, what is allowed, and what to do next. Every class derives
+from `XAlignError` and from the built-in error that a Python user would expect.
 """
 
 
@@ -18,11 +18,11 @@ class ArgumentTypeError(XAlignError, TypeError):
 
 
 class PairsError(XAlignError, ValueError):
-    """Parallel text that cannot be used as it is: unequal, empty, too few, broken."""
+    """Parallel text that cannot be used: unequal sides, empty lines, too few pairs or a broken file."""
 
 
 class ModelError(XAlignError, ValueError):
-    """A model in which a site cannot be found, did not fire, or gives values that are not finite."""
+    """A model in which a site cannot be found, does not fire, or gives values that are not finite."""
 
 
 class ReportError(XAlignError, ValueError):
@@ -30,8 +30,8 @@ class ReportError(XAlignError, ValueError):
 
 
 class UnitsError(XAlignError, ValueError):
-    """Saved units or vectors that cannot be read, written, or used on a model."""
+    """Saved units or vectors that cannot be read, written or used on a model."""
 
 
 class MissingExtraError(XAlignError, ImportError):
-    """An optional package is needed and not installed; the message gives the `pip install`."""
+    """An optional package is needed but not installed. The message gives the `pip install` command."""

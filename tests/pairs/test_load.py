@@ -40,12 +40,12 @@ def test_two_bitexts_of_one_pair_are_not_mixed(tmp_path, contents, message):
     ("name", "text", "message"),
     [
         ("a.tsv", "eng\tdeu\tdeu\na\tb\tc\nd\te\tf\n", "header names deu more than once"),
-        ("a.jsonl", '{"en": "a", "de": "b", "de": "c"}\n', "line 1 is no JSON: a key stands twice"),
+        ("a.jsonl", '{"en": "a", "de": "b", "de": "c"}\n', "line 1 is not valid JSON: a key occurs twice"),
         ("a.jsonl", '{"translation": {"en": "a", "de": "b"}, "fr": "c"}', "fr beside 'translation'"),
         ("a.jsonl", '{"en": "a", "de": "b", "id": null}', "'id' must be a string, not None"),
         ("a.jsonl", '{"en": "a", "de": "\\ud800"}\n{"en": "b", "de": "c"}', "half a surrogate pair"),
-        ("a.jsonl", "[" * 100_000, "line 1 is no JSON"),
-        ("a.jsonl", '{"en": "a", "de": "b", "id": ' + "9" * 5000 + "}", "line 1 is no JSON"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not valid JSON"),
+        ("a.jsonl", '{"en": "a", "de": "b", "id": ' + "9" * 5000 + "}", "line 1 is not valid JSON"),
         ("a.tsv", "e\0n\tde\na\tb\n", "holds NUL characters"),
         ("a.tsv", "en\tde\na\t\u200b\nb\tc\n", "deu_Latn has 1 empty line"),
     ],
@@ -58,7 +58,7 @@ def test_broken_tables(tmp_path, name, text, message):
 
 def test_paths_that_cannot_be_read(tmp_path):
     for source in ("x" * 5000, "~no_such_user/text"):
-        with pytest.raises(PairsError, match="is no path that can be read"):
+        with pytest.raises(PairsError, match="is not a path that can be read"):
             load_pairs(source)
     folder = files(tmp_path / "text", {"eng.txt": ENGLISH, "deu.txt": GERMAN})
     (folder / "fra.txt").symlink_to("/nonexistent")
@@ -251,7 +251,7 @@ def test_broken_utf8(tmp_path):
         ("pairs.tsv", "en\txx\na\tb\n", "'xx' is unknown"),
         ("pairs.tsv", "de\tfr\na\tb\nc\td\n", "no column for the pivot eng_Latn"),
         ("pairs.jsonl", "", "no column for the pivot"),
-        ("pairs.jsonl", "{", "line 1 is no JSON"),
+        ("pairs.jsonl", "{", "line 1 is not valid JSON"),
         ("pairs.jsonl", "[1]", "line 1 must be an object"),
         ("pairs.jsonl", '{"en": "a", "de": "b"}\n{"en": "c"}', "line 2 has other keys than line 1: de"),
         ("pairs.jsonl", '{"en": "a", "de": 3}', "line 1: 'de' must be a string, not 3"),

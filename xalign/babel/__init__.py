@@ -1,4 +1,4 @@
-"""A small multilingual world: five languages, two models that learnt them, a task to transfer."""
+"""A small multilingual world for demos and tests: five languages, two trained models and a task."""
 
 from xalign.babel.models import load_babel
 from xalign.babel.transfer import transfer_task

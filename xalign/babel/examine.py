@@ -1,4 +1,4 @@
-"""What Babel's recipe, cards and benchmarks say of a model: its alignment, its losses, its transfer."""
+"""`examine`: measure a Babel model's alignment, losses and transfer, for model cards and benchmarks."""
 
 from dataclasses import asdict
 from typing import Any
@@ -15,24 +15,24 @@ from xalign.measurement import MeasureOptions, measure
 from xalign.model.batches import pad_documents
 
 WITH_SEPARATOR = MeasureOptions(template=f"{{text}} {SEPARATOR}", template_pooled=True)
-"""Measures sentences as they stand in training: with the separator behind them, which is pooled too."""
+"""Measures sentences as they occur in training: with the separator after them, which is pooled too."""
 
 
 def examine(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, *, pairs: int = 100, seeds: int = 3
 ) -> dict[str, Any]:
-    """Measures what can be said of one of Babel's models, on meanings it has not seen.
+    """Measure the alignment, losses and transfer of a Babel model on meanings it has not seen.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
-        pairs: Held-out sentences for alignment; losses are on four times as many.
-        seeds: Fine-tuning runs of the transfer task; 0 leaves it out.
+        pairs: Number of held-out sentences for alignment. Losses use four times as many.
+        seeds: Number of fine-tuning runs of the transfer task; 0 skips it.
 
     Returns:
-        `nasca` (with the separator), `nasca_plain`, `floor`, by language; `sentence_loss` by language and
-        `translation_loss` from English by language, in nats per token; `transfer`, a `Transfer` as a dict per
-        seed.
+        A dict. These keys hold a number per language: `nasca` (with the separator), `nasca_plain` (without
+        it), `floor` (the lexical floor of `nasca`), and in nats per token `sentence_loss` and
+        `translation_loss` (from English). `transfer` holds one `Transfer` per seed, as a dict.
     """
     held_out = write_pairs(pairs, 0, "held_out")
     with_separator = measure(model, tokenizer, held_out, metrics=["nasca"], **WITH_SEPARATOR)
@@ -59,12 +59,12 @@ def examine(
 def token_loss(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, documents: list[tuple[str, str]]
 ) -> float:
-    """The mean loss of sentences, in nats per token, each behind what stands before it in a document.
+    """Compute the mean loss of sentences in nats per token, each given what precedes it in its document.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
-        documents: (sentence before the separator, or "" for none; sentence whose tokens count).
+        documents: Pairs of (sentence before the separator, or "" for none; sentence whose loss is computed).
     """
     total, count = 0.0, 0
     for start in range(0, len(documents), 50):

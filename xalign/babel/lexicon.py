@@ -1,4 +1,4 @@
-"""The words of Babel: some 160 concepts with their forms in five languages, read from `lexicon/*.tsv`."""
+"""The words of Babel: about 160 concepts with their forms in five languages, from `lexicon/*.tsv`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from importlib.resources import files
 
 LANGUAGES = {"eng": "eng_Latn", "spa": "spa_Latn", "deu": "deu_Latn", "rus": "rus_Cyrl", "zho": "zho_Hans"}
 
-# German accusative: the ending that "ein" and "kein" take for masculine, feminine, neuter and plural.
+# The ending of "ein" and "kein" in the German accusative: masculine, feminine, neuter and plural.
 _ENDINGS = {"m": "en", "f": "e", "n": "", "p": "e"}
 
 
@@ -16,13 +16,13 @@ class Concept:
     """Something that can be said in every language.
 
     Attributes:
-        name: Its name, an English word.
-        forms: Language code -> name of the form -> words, separated by spaces in every language.
-        gender: Of an agent, `m` or `f`: past tenses and relative pronouns agree with it.
-        domain: Of agents and objects, `food`, `travel` or `work`.
-        kind: Of times, the tense they go with: `habit`, `past` or `future`.
-        prefers: What it goes with, the likeliest first: an agent's `actions` and `places`, an action's
-            `objects`.
+        name: An English word.
+        forms: Language code -> name of the form -> words, separated by spaces even in Chinese.
+        gender: For agents, `m` or `f`; past tenses and relative pronouns agree with it.
+        domain: For agents and objects, `food`, `travel` or `work`.
+        kind: For times, the tense that they go with: `habit`, `past` or `future`.
+        prefers: Concepts that it usually goes with, the most likely first: `actions` and `places` of an
+            agent, `objects` of an action.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """All concepts, by category and name."""
+    """All concepts by category. Each category maps names to concepts."""
 
     agents: Mapping[str, Concept]
     actions: Mapping[str, Concept]
@@ -45,11 +45,11 @@ class Lexicon:
     reasons: Mapping[str, Concept]
 
     def __len__(self) -> int:
-        """The number of concepts."""
+        """Return the number of concepts."""
         return sum(len(category) for category in vars(self).values())
 
     def words(self) -> dict[str, set[str]]:
-        """Per language, all words of all forms, in lower case."""
+        """Return language code -> all words of all forms, in lower case."""
         found: dict[str, set[str]] = {code: set() for code in LANGUAGES.values()}
         for category in vars(self).values():
             for concept in category.values():
@@ -58,9 +58,9 @@ class Lexicon:
         return found
 
     def content_words(self) -> dict[str, set[str]]:
-        """Per language, the words without those that only serve: articles, prepositions, classifiers.
+        """Return language code -> all words but function words such as articles and prepositions.
 
-        The latter are listed in `lexicon/function_words.tsv`.
+        `lexicon/function_words.tsv` lists the function words.
         """
         functional = {
             LANGUAGES[row["language"]]: set(row["words"].split()) for row in _rows("function_words")
@@ -70,7 +70,7 @@ class Lexicon:
 
 @cache
 def load_lexicon() -> Lexicon:
-    """Reads the lexicon that ships with the package."""
+    """Read the lexicon that ships with the package."""
     return Lexicon(
         agents={
             row["concept"]: _concept(row, actions=row["actions"], places=row["places"])
@@ -108,7 +108,10 @@ def _concept(
 
 
 def _verb(short: str, cell: str) -> dict[str, str]:
-    """The forms of a verb: infinitive / present / past, in Russian by aspect and gender, in Chinese one."""
+    """Return the forms of a verb. A cell holds infinitive / present / past.
+
+    Russian cells begin with the imperfective and have a past for each gender. Chinese cells hold one form.
+    """
     if short == "zho":
         imperfective = infinitive = present = past_m = past_f = cell
     elif short == "rus":
@@ -126,7 +129,7 @@ def _verb(short: str, cell: str) -> dict[str, str]:
 
 
 def _object(short: str, cell: str) -> dict[str, str]:
-    """An object in the accusative, and as the object of a negated verb."""
+    """Return the two forms of an object: in the accusative, and as the object of a negated verb."""
     if short == "deu":
         article, noun, gender = cell.split()
         ending = _ENDINGS[gender]

@@ -1,4 +1,4 @@
-"""`Meaning`: what a sentence says, whatever the language; and how meanings are drawn."""
+"""`Meaning`: what a sentence says in any language, and how meanings are drawn."""
 
 import random
 from collections.abc import Iterator
@@ -8,22 +8,22 @@ from xalign.babel.lexicon import load_lexicon
 from xalign.babel.templates import SLOT, TIMES, load_templates
 
 FREE = 0.15
-"""The share of slots that are drawn freely; the others follow what agents and actions prefer."""
+"""The share of slots that are drawn uniformly; the others follow the preferences of agents and actions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a sentence says: a template and what fills its slots, as names of concepts.
+    """What a sentence says: a template, and the names of the concepts that fill its slots.
 
     Attributes:
         template: Name of the template.
         agent: Who acts.
-        action: What is done.
-        object: To what.
-        witness: Who says or asks it, where the template has one.
-        place: Where, where the template says it.
-        time: When, likewise.
-        reason: Why, likewise.
+        action: What the agent does.
+        object: What the action is done to.
+        witness: Who reports or asks it; None if the template has no such slot.
+        place: Where it happens, or None.
+        time: When it happens, or None.
+        reason: Why it happens, or None.
 
     Example:
         >>> meaning = Meaning("habit_asks", "baker", "sell", "honey", witness="nurse", place="market")
@@ -51,12 +51,12 @@ class Meaning:
 
     @property
     def slots(self) -> dict[str, str]:
-        """The slots that are filled, by name."""
+        """The filled slots: name -> concept."""
         names = ("agent", "action", "object", "witness", "place", "time", "reason")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def sentence(self, language: str) -> str:
-        """The sentence that says it in one of Babel's languages, given by its code."""
+        """Write the meaning as a sentence of one of Babel's languages, given by its code."""
         template, lexicon = load_templates()[self.template], load_lexicon()
         agent = lexicon.agents[self.agent]
         verb = lexicon.actions[self.action].forms[language]
@@ -89,11 +89,17 @@ class Meaning:
 
 
 def draw_meanings(random_state: random.Random) -> Iterator[Meaning]:
-    """Draws meanings without end, whatever their split; they can repeat.
+    """Draw meanings of all splits without end; a meaning can occur more than once.
 
-    Slots depend on one another, except for a share that is free: a baker bakes more often than he rents,
-    mostly bread, in the bakery, and at times of his own. Without that a language model has no meaning to
-    learn, only words.
+    Slots depend on one another, except for the share `FREE`: a baker bakes more often than he rents, usually
+    bread, in the bakery, and at certain times. This gives a language model meanings to learn; with
+    independent slots it could learn only words.
+
+    Args:
+        random_state: The source of randomness.
+
+    Yields:
+        One meaning after another.
     """
     lexicon, templates = load_lexicon(), tuple(load_templates().values())
     agents, reasons = tuple(lexicon.agents), tuple(lexicon.reasons)
@@ -136,5 +142,5 @@ def draw_meanings(random_state: random.Random) -> Iterator[Meaning]:
 
 
 def _habits(options: tuple[str, ...], index: int) -> tuple[str, ...]:
-    """Two of the options, by whose habit it is: an agent keeps to some times, an action to some reasons."""
+    """Choose two options as a habit: each agent prefers two of the times, each action two of the reasons."""
     return options[index % len(options)], options[(index + 1) % len(options)]

@@ -1,4 +1,4 @@
-"""`load_babel`: the two models that ship with the package, and how such models are kept on disk."""
+"""`load_babel`: load and save the two Babel models."""
 
 import copy
 import hashlib
@@ -22,16 +22,16 @@ _REMEDY = "reinstall xalign, or run recipes/pretrain_babel.py again"
 def load_babel(
     name: str = "aligned", folder: str | Path | None = None
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    """Loads one of Babel's models, in float32 and evaluation mode, with its tokenizer.
+    """Load a Babel model, in float32 and evaluation mode, and its tokenizer.
 
     Args:
-        name: `aligned` (learnt from translations between all five languages) or `unaligned` (from
+        name: `aligned` (trained on translations between all five languages) or `unaligned` (trained on
             translations from and into English only).
-        folder: Where `recipes/pretrain_babel.py` put its models; where None, those that ship with xalign.
+        folder: The output folder of `recipes/pretrain_babel.py`; None loads the models that ship with xalign.
 
     Raises:
-        ArgumentError: An unknown name.
-        ModelError: A file that is missing, corrupt or not the one that was saved.
+        ArgumentError: The name is unknown.
+        ModelError: A file is missing, corrupt or not the one that was saved.
 
     Example:
         >>> from xalign.babel import load_babel
@@ -43,10 +43,11 @@ def load_babel(
     place = _place(name, folder)
     for name_of_file, digest in facts["sha256"].items():
         path = place / name_of_file
-        found = _digest(path) if path.is_file() else "no file"
-        if found != digest:
+        if not path.is_file():
+            raise ModelError(f"{path} is missing; {_REMEDY}")
+        if (found := _digest(path)) != digest:
             raise ModelError(
-                f"{path} is not what was saved there: its sha256 is {found}, not {digest}; {_REMEDY}"
+                f"{path} is not the file that was saved: its sha256 is {found}, not {digest}; {_REMEDY}"
             )
     try:
         model = LlamaForCausalLM.from_pretrained(place, dtype=torch.float32)
@@ -58,11 +59,18 @@ def load_babel(
 
 
 def babel_facts(name: str = "aligned", folder: str | Path | None = None) -> dict[str, Any]:
-    """How one of Babel's models was trained, and what was measured on it then.
+    """Read how a Babel model was trained, and what was measured on it afterwards.
 
     Args:
         name: `aligned` or `unaligned`.
         folder: As in `load_babel`.
+
+    Returns:
+        The content of `pretraining.json`: `run` (the settings), `figures` (the results), `sha256` and others.
+
+    Raises:
+        ArgumentError: The name is unknown.
+        ModelError: The file is missing or broken.
 
     Example:
         >>> babel_facts("unaligned")["run"]["mixture"]
@@ -74,7 +82,7 @@ def babel_facts(name: str = "aligned", folder: str | Path | None = None) -> dict
     try:
         facts: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
         if not {"sha256", "run"} <= facts.keys():
-            raise ValueError("no sha256, or no run")
+            raise ValueError("'sha256' or 'run' is missing")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{place} does not say how {name!r} was made: {error}; {_REMEDY}") from None
     return facts
@@ -83,13 +91,18 @@ def babel_facts(name: str = "aligned", folder: str | Path | None = None) -> dict
 def save_babel(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: str | Path, facts: dict[str, Any]
 ) -> Path:
-    """Saves a model in half precision, its tokenizer, and last the facts, without which it does not load.
+    """Save a model in half precision, its tokenizer and its facts.
+
+    The facts are written last: a model without them does not load, so an interrupted save is noticed.
 
     Args:
-        model: The model; it is left as it is.
+        model: The model; it is not changed.
         tokenizer: Its tokenizer.
-        folder: Where Babel's models are kept; this one goes into the folder named after its mixture.
-        facts: How it was made, `run` among them; digests of the files are added.
+        folder: The folder for Babel models; this one goes into a subfolder named after its mixture.
+        facts: How the model was made, with a key `run`. The digests of the files are added to them.
+
+    Returns:
+        The subfolder.
     """
     place = _place(facts["run"]["mixture"], folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -103,7 +116,12 @@ def save_babel(
 
 
 def save_facts(place: str | Path, facts: dict[str, Any]) -> None:
-    """Writes the facts of the model in a folder, in one step."""
+    """Write the facts of a model atomically.
+
+    Args:
+        place: The folder of the model.
+        facts: How the model was made, and what was measured on it.
+    """
     written = Path(place) / f"{_FACTS}.part"
     written.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(written, Path(place) / _FACTS)

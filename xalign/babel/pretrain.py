@@ -1,4 +1,4 @@
-"""How Babel's models learn: their shape, their documents, and the trainer that feeds one to the other."""
+"""How the Babel models are trained: their architecture, their documents and their trainer."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ from xalign.model.batches import pad_documents
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What decides a run; the same values on the same machine give the same curve.
+    """The settings of a training run. The same settings on the same machine give the same loss curve.
 
     Attributes:
         mixture: `aligned` or `unaligned`, see `write_documents`.
-        seed: Seeds weights and documents.
+        seed: Seeds the weights and the documents.
         steps: Optimizer steps.
         batch_size: Documents per step.
-        learning_rate: The highest, after the warm-up; it falls to 0 along a cosine.
-        warmup_steps: Steps until it is reached.
-        single_share: The share of documents without a translation.
+        learning_rate: The peak learning rate, reached after the warm-up; then it falls to 0 along a cosine.
+        warmup_steps: Number of warm-up steps.
+        single_share: The share of documents that are a single sentence, in [0, 1].
     """
 
     mixture: str = "aligned"
@@ -44,7 +44,7 @@ class Pretraining:
 
 
 def make_model(tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> LlamaForCausalLM:
-    """A Llama of 6 layers and width 128 with fresh weights, 1.7 million parameters."""
+    """Make a Llama of 6 layers and width 128 with random weights: 1.7 million parameters."""
     set_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -70,13 +70,13 @@ def make_trainer(
     trainer_class: Callable[..., Trainer] = Trainer,
     **arguments: Any,
 ) -> Trainer:
-    """A trainer ready to train a fresh model, or a given one further.
+    """Make a trainer that trains a new model, or continues with a given one.
 
     Args:
-        run: What decides the run.
-        output_dir: Folder for what the trainer writes.
-        model: A model of Babel's; a fresh one where None.
-        trainer_class: Makes the trainer.
+        run: The settings.
+        output_dir: The folder that the trainer writes to.
+        model: A Babel model to train further; None makes a new one.
+        trainer_class: `Trainer` or a class like it.
         **arguments: Further `TrainingArguments`, such as `save_steps`.
 
     Example:
@@ -114,7 +114,7 @@ def make_trainer(
 
 
 class _Documents(IterableDataset[list[int]]):
-    """Documents as token ids, without end."""
+    """An endless stream of documents as token ids."""
 
     def __init__(self, run: Pretraining, tokenizer: PreTrainedTokenizerBase) -> None:
         self._run, self._tokenizer = run, tokenizer

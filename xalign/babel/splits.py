@@ -1,10 +1,9 @@
-"""Numbers for meanings, so that they can be counted and kept apart: each is in exactly one split."""
+"""Splits of the meanings: each meaning has a number, and its number puts it into exactly one split."""
 
 import random
 from dataclasses import dataclass
 from functools import cache
 from math import gcd, prod
-from typing import Any
 
 from xalign.babel.lexicon import load_lexicon
 from xalign.babel.meanings import Meaning, draw_meanings
@@ -13,22 +12,22 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentError
 
 SPLITS = {"train": (0, 8), "held_out": (8, 9), "task": (9, 10)}
-"""The share of all meanings that belongs to a split: from, to, in tenths."""
+"""Split -> the part of all meanings that belongs to it, from and to, in tenths."""
 
 
 def take_meanings(n: int, seed: int, split: str = "train") -> list[Meaning]:
-    """Draws n different meanings of one split.
+    """Draw n different meanings of one split.
 
     Args:
-        n: How many, at most `count_meanings(split)`. Where drawing hardly finds new ones any more, the
-            rest is taken evenly from those not yet drawn.
-        seed: Same seed, same meanings.
-        split: `train` for language modelling and for learning the transfer task, `held_out` for measuring,
-            `task` for testing the transfer task.
+        n: How many, at most `count_meanings(split)`. If random drawing finds too few new ones, the rest are
+            taken in a fixed order.
+        seed: The same seed gives the same meanings.
+        split: `train` to train the models and the transfer task, `held_out` to measure, `task` to test the
+            transfer task.
 
     Raises:
-        ArgumentError: An unknown split, or n larger than the number of meanings there are.
-        ArgumentTypeError: An n or a seed that is no whole number.
+        ArgumentError: The split is unknown, or n is larger than the number of its meanings.
+        ArgumentTypeError: n or the seed is not a whole number.
 
     Example:
         >>> first, second = take_meanings(2, seed=0, split="held_out")
@@ -56,7 +55,7 @@ def take_meanings(n: int, seed: int, split: str = "train") -> list[Meaning]:
 
 
 def count_meanings(split: str | None = None) -> int:
-    """How many meanings there are, in one split or in all."""
+    """Count the meanings of one split, or of all splits."""
     if split is None:
         return sum(numbering.size for numbering in _numberings().values())
     if split not in SPLITS:
@@ -65,20 +64,20 @@ def count_meanings(split: str | None = None) -> int:
 
 
 def split_of(meaning: Meaning) -> str:
-    """The split a meaning belongs to: `train`, `held_out` or `task`."""
+    """Return the split of a meaning: `train`, `held_out` or `task`."""
     position = number_of(meaning) * _stride() % count_meanings()
     return next(split for split in SPLITS if position in _positions(split))
 
 
 def number_of(meaning: Meaning) -> int:
-    """The place of a meaning among all, from 0."""
+    """Return the number of a meaning, from 0 to `count_meanings() - 1`."""
     numbering, agents = _numberings()[meaning.template], _agents()
     number = 0
     for slot, places in numbering.places.items():
         if slot == "deed":
-            value: object = (meaning.action, meaning.object)
+            value = _deed(meaning.action, meaning.object)
         elif slot == "witness":
-            value = (agents[str(meaning.witness)] - agents[meaning.agent]) % len(agents)
+            value = str((agents[str(meaning.witness)] - agents[meaning.agent]) % len(agents))
         else:
             value = getattr(meaning, slot)
         number = number * len(places) + places[value]
@@ -86,30 +85,30 @@ def number_of(meaning: Meaning) -> int:
 
 
 def meaning_of(number: int) -> Meaning:
-    """The meaning at a place among all: the inverse of `number_of`."""
+    """Return the meaning with a number: the inverse of `number_of`."""
     template, numbering = next(
         (name, numbering)
         for name, numbering in _numberings().items()
         if numbering.start <= number < numbering.start + numbering.size
     )
     number -= numbering.start
-    values = {}
+    values: dict[str, str] = {}
     for slot, places in reversed(numbering.places.items()):
         number, place = divmod(number, len(places))
         values[slot] = list(places)[place]
-    action, thing = values.pop("deed")
+    action, thing = values.pop("deed").split("\t")
     if "witness" in values:
         agents = list(_agents())
-        values["witness"] = agents[(agents.index(values["agent"]) + values["witness"]) % len(agents)]
+        values["witness"] = agents[(agents.index(values["agent"]) + int(values["witness"])) % len(agents)]
     return Meaning(template, action=action, object=thing, **values)
 
 
 @dataclass(frozen=True)
 class _Numbering:
-    """The numbers of one template's meanings: the first, and per slot the place of each value."""
+    """How the meanings of a template are numbered: their first number, and slot -> value -> place."""
 
     start: int
-    places: dict[str, dict[Any, int]]
+    places: dict[str, dict[str, int]]
 
     @property
     def size(self) -> int:
@@ -121,15 +120,15 @@ def _numberings() -> dict[str, _Numbering]:
     lexicon = load_lexicon()
     found, start = {}, 0
     for template in load_templates().values():
-        values: dict[str, list[Any]] = {
+        values: dict[str, list[str]] = {
             "agent": list(lexicon.agents),
             "deed": [
-                (name, thing)
+                _deed(name, thing)
                 for name, action in lexicon.actions.items()
                 for thing in action.prefers["objects"]
             ],
-            # A witness is told by how far behind the agent it stands, so that it is never the agent.
-            "witness": list(range(1, len(lexicon.agents))),
+            # The distance of the witness from the agent in the list of agents; never 0, as they differ.
+            "witness": [str(distance) for distance in range(1, len(lexicon.agents))],
             "place": list(lexicon.places),
             "time": [name for name, time in lexicon.times.items() if time.kind == TIMES[template.tense]],
             "reason": list(lexicon.reasons),
@@ -139,6 +138,10 @@ def _numberings() -> dict[str, _Numbering]:
         found[template.name] = _Numbering(start, places)
         start += found[template.name].size
     return found
+
+
+def _deed(action: str, thing: str) -> str:
+    return f"{action}\t{thing}"
 
 
 @cache
@@ -154,6 +157,9 @@ def _positions(split: str) -> range:
 
 @cache
 def _stride() -> int:
-    """Sends neighbouring numbers far apart: about the golden section of all, and coprime to them."""
+    """Return a factor that spreads neighbouring numbers over all splits.
+
+    It is near the golden ratio times the number of meanings, and coprime to it, so that it can be inverted.
+    """
     total = count_meanings()
     return next(stride for stride in range(int(total * 0.618), total) if gcd(stride, total) == 1)

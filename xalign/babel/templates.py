@@ -1,4 +1,4 @@
-"""The sentence patterns of Babel, read from `templates.toml`."""
+"""The sentence templates of Babel, from `templates.toml`."""
 
 import re
 import tomllib
@@ -10,7 +10,7 @@ from importlib.resources import files
 from xalign.babel.lexicon import LANGUAGES
 
 TIMES = {"habit": "habit", "past": "past", "wish": "future", "duty": "future"}
-"""The kind of time that goes with each tense."""
+"""Tense -> the kind of time that goes with it."""
 
 OPTIONAL_SLOTS = ("witness", "place", "time", "reason")
 SLOT = re.compile(r"\{([^}]*)\}")
@@ -18,14 +18,15 @@ SLOT = re.compile(r"\{([^}]*)\}")
 
 @dataclass(frozen=True)
 class Template:
-    """One pattern in every language.
+    """One sentence pattern, written in every language.
 
     Attributes:
-        name: Its name.
+        name: What a `Meaning` calls it.
         act: The speech act: `state`, `inquire`, `deny`, `explain`, `report` or `single_out`.
         tense: `habit`, `past`, `wish` or `duty`.
         patterns: Language code -> sentence with slots in braces.
-        slots: Which of `witness`, `place`, `time` and `reason` it has; all have agent, action and object.
+        slots: Which of `witness`, `place`, `time` and `reason` it has. All templates have agent, action and
+            object.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Template:
 
 @cache
 def load_templates() -> dict[str, Template]:
-    """Reads the templates that ship with the package, by name."""
+    """Read the templates that ship with the package, by name."""
     tables = tomllib.loads(files("xalign.babel").joinpath("templates.toml").read_text(encoding="utf-8"))
     return {
         name: Template(
@@ -52,7 +53,7 @@ def load_templates() -> dict[str, Template]:
 
 
 def function_words() -> dict[str, set[str]]:
-    """Per language, the words and punctuation marks that stand in the patterns themselves."""
+    """Return language code -> the words and punctuation marks that the patterns themselves contain."""
     found: dict[str, set[str]] = {code: set() for code in LANGUAGES.values()}
     for template in load_templates().values():
         for code, pattern in template.patterns.items():

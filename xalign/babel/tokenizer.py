@@ -1,4 +1,4 @@
-"""Babel's tokenizer: every word of its world is one token, anything else is spelled in bytes."""
+"""Babel's tokenizer: each word of Babel is one token, and other text is split into bytes."""
 
 import re
 from collections import Counter
@@ -10,16 +10,16 @@ from xalign.babel.lexicon import load_lexicon
 from xalign.babel.templates import function_words
 
 SEPARATOR = "<sep>"
-"""Stands between a sentence and its translation in a document, and says nothing of either language."""
+"""Separates a sentence from its translation in a document. It is the same for all languages."""
 
 _SPECIAL = ("<pad>", "<bos>", "<eos>", SEPARATOR, "<unk>")
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Builds the tokenizer from the lexicon and the templates; nothing is trained.
+    """Build the tokenizer from the lexicon and the templates; nothing is trained.
 
-    Words are told apart by spelling alone: no token names a language. It lower-cases, and finds the Chinese
-    words of a sentence by the fewest tokens. Text from outside of Babel's world is spelled in UTF-8 bytes.
+    There is no token for a language. Text is lower-cased. Chinese sentences are split into the fewest tokens
+    that spell them. Text that contains other words than Babel's is split into UTF-8 bytes there.
 
     Example:
         >>> tokenizer = make_tokenizer()
@@ -28,19 +28,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         >>> tokenizer.tokenize("面包师卖面包。")
         ['面包师', '卖', '面包', '。']
     """
-    words: dict[str, None] = {}
-    content, functional = load_lexicon().words(), function_words()
-    for language in content:
-        for word in sorted(content[language] | functional[language]):
-            spaced = language != "zho_Hans" and re.match(r"\w|¿", word)
-            words[f"▁{word}" if spaced else word] = None
-    vocabulary = [
-        *((token, 0.0) for token in _SPECIAL),
-        *((f"<0x{byte:02X}>", -10.0) for byte in range(256)),
-        ("▁", -5.0),
-        *((word, -1.0) for word in words),
-    ]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=_SPECIAL.index("<unk>"), byte_fallback=True))
+    tokenizer = Tokenizer(models.Unigram(_vocabulary(), unk_id=_SPECIAL.index("<unk>"), byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.NFC(),
@@ -78,14 +66,31 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def _vocabulary() -> list[tuple[str, float]]:
+    """Return all tokens with their log-probabilities: words are preferred to bytes."""
+    words: dict[str, None] = {}
+    content, functional = load_lexicon().words(), function_words()
+    for language in content:
+        for word in sorted(content[language] | functional[language]):
+            spaced = language != "zho_Hans" and re.match(r"\w|¿", word)
+            words[f"▁{word}" if spaced else word] = None
+    return [
+        *((token, 0.0) for token in _SPECIAL),
+        *((f"<0x{byte:02X}>", -10.0) for byte in range(256)),
+        ("▁", -5.0),
+        *((word, -1.0) for word in words),
+    ]
+
+
 def tokenizer_shares(tokenizer: PreTrainedTokenizerBase) -> tuple[float, float]:
-    """The share of content words that are one token, and the share of those tokens that two languages have.
+    """Compute how many content words are one token, and how many of these tokens two languages share.
 
     Args:
         tokenizer: Babel's tokenizer.
 
     Returns:
-        Two shares in [0, 1]: the first should be near 1, the second 0.
+        Two shares in [0, 1]: how many content words are one token, which should be near 1, and how many of
+        these tokens occur in several languages, which should be 0.
 
     Example:
         >>> tokenizer_shares(make_tokenizer())

@@ -1,4 +1,4 @@
-"""The downstream task: learn intents from English sentences, recognise them in the other languages."""
+"""The downstream task: learn intents from English sentences, and recognise them in the other languages."""
 
 import copy
 import random
@@ -21,13 +21,13 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a model that learnt the task in English knows of it in each language.
+    """How well a model that learnt the task in English does it in each language.
 
     Attributes:
         accuracy: Language code -> share of test sentences whose intent was recognised, in [0, 1].
-        chance: The share of the commonest intent among the test sentences.
-        examples: How many English sentences it learnt from.
-        seed: Of examples, head and order.
+        chance: The share of test sentences that have the most frequent intent.
+        examples: Number of English sentences that the model learnt from.
+        seed: The seed of the examples, the head and the order of training.
     """
 
     accuracy: dict[str, float]
@@ -37,15 +37,16 @@ class Transfer:
 
     @property
     def zero_shot(self) -> float:
-        """The mean accuracy of the languages it never saw the task in."""
+        """The mean accuracy in the languages other than English."""
         others = [value for code, value in self.accuracy.items() if code != "eng_Latn"]
         return sum(others) / len(others)
 
 
 def intents() -> list[str]:
-    """The labels: a speech act and the domain of the object, such as `inquire_food`.
+    """List the labels: a speech act and the domain of the object, such as `inquire_food`.
 
-    No word gives one away: acts are told by function words, word order and punctuation, domains by objects.
+    No single word determines a label. Function words, word order and punctuation express the act; the object
+    tells the domain.
     """
     acts = dict.fromkeys(template.act for template in load_templates().values())
     domains = dict.fromkeys(thing.domain for thing in load_lexicon().objects.values())
@@ -62,22 +63,23 @@ def transfer_task(
     epochs: int = 8,
     learning_rate: float = 1e-3,
 ) -> Transfer:
-    """Fine-tunes a copy of a model on intents in English only, and tests it in all of Babel's languages.
+    """Fine-tune a copy of a model on intents in English only, and test it in all of Babel's languages.
 
-    The head is linear and reads the last token, the separator, where the model is about to say the same in
-    another language. All weights of the copy are trained; the model itself is left as it is.
+    A linear head reads the state of the last token, the separator, after which the model would translate the
+    sentence. All weights of the copy are trained; the model itself is not changed.
 
     Args:
-        model: One of Babel's models, or a checkpoint of one.
+        model: A Babel model, or a checkpoint of one.
         tokenizer: Its tokenizer.
-        examples: English sentences to learn from, at least 32: the fewer, the harder.
-        test: Meanings to test on, the same for every seed, none of which a model or the task has learnt from.
-        seed: Of examples, head and order.
-        epochs: Passes over the examples.
-        learning_rate: The highest; it rises over the first tenth of the steps and falls to 0.
+        examples: Number of English sentences to learn from, at least 32. The fewer, the harder the task.
+        test: Number of meanings to test on. They are the same for every seed, and no model has seen them.
+        seed: The seed of the examples, the head and the order of training.
+        epochs: Number of passes over the examples.
+        learning_rate: The peak learning rate. It is reached after a tenth of the steps, and falls to 0.
 
     Raises:
-        ArgumentError: Fewer than 32 examples, or more than there are.
+        ArgumentError: There are fewer than 32 examples, or more than there are meanings.
+        ArgumentTypeError: A number that must be whole is not.
 
     Example:
         >>> from xalign.babel import load_babel, transfer_task
@@ -88,23 +90,41 @@ def transfer_task(
     for name, value, least in (("examples", examples, _BATCH), ("test", test, 1), ("epochs", epochs, 1)):
         whole_number(name, value, least)
     learnt, tested = take_meanings(examples, seed, "train"), take_meanings(test, 0, "task")
-    label = {intent: number for number, intent in enumerate(intents())}
+    body, head = copy.deepcopy(model.model).train(), _new_head(model.config.hidden_size, seed)
+    _fine_tune(body, head, tokenizer, learnt, epochs=epochs, learning_rate=learning_rate, seed=seed)
+    body.eval()
+    truth = _labels(tested)
+    accuracy = {}
+    with torch.no_grad():
+        for language in LANGUAGES.values():
+            logits = intent_logits(body, head, tokenizer, _sentences(tested, language))
+            accuracy[language] = (logits.argmax(1) == truth).double().mean().item()
+    return Transfer(accuracy, truth.bincount().max().item() / len(truth), examples, seed)
+
+
+def _new_head(width: int, seed: int) -> nn.Linear:
     generator = torch.Generator().manual_seed(seed)
-    body = copy.deepcopy(model.model).train()
-    with torch.random.fork_rng(devices=[]):
-        head = nn.Linear(model.config.hidden_size, len(label))
+    with torch.random.fork_rng(devices=[]):  # a new layer draws weights, which the caller must not notice
+        head = nn.Linear(width, len(intents()))
     nn.init.normal_(head.weight, std=0.02, generator=generator)
     nn.init.zeros_(head.bias)
+    return head
 
-    def logits(meanings: Sequence[Meaning], language: str) -> Tensor:
-        return intent_logits(body, head, tokenizer, [meaning.sentence(language) for meaning in meanings])
 
-    def labels(meanings: Sequence[Meaning]) -> Tensor:
-        return torch.tensor([label[meaning.intent] for meaning in meanings])
-
+def _fine_tune(
+    body: nn.Module,
+    head: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    learnt: list[Meaning],
+    *,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+) -> None:
+    """Train the body and the head on English sentences."""
     parameters = [*body.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
-    per_epoch = examples // _BATCH
+    per_epoch = len(learnt) // _BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=epochs * per_epoch, pct_start=0.1
     )
@@ -113,25 +133,36 @@ def transfer_task(
         order.shuffle(learnt)
         for step in range(per_epoch):
             batch = learnt[step * _BATCH : (step + 1) * _BATCH]
-            loss = nn.functional.cross_entropy(logits(batch, "eng_Latn"), labels(batch))
-            torch.autograd.backward(loss)
+            logits = intent_logits(body, head, tokenizer, _sentences(batch, "eng_Latn"))
+            torch.autograd.backward(nn.functional.cross_entropy(logits, _labels(batch)))
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-    body.eval()
-    truth = labels(tested)
-    with torch.no_grad():
-        accuracy = {
-            language: (logits(tested, language).argmax(1) == truth).double().mean().item()
-            for language in LANGUAGES.values()
-        }
-    return Transfer(accuracy, truth.bincount().max().item() / len(truth), examples, seed)
+
+
+def _sentences(meanings: Sequence[Meaning], language: str) -> list[str]:
+    return [meaning.sentence(language) for meaning in meanings]
+
+
+def _labels(meanings: Sequence[Meaning]) -> Tensor:
+    number = {intent: place for place, intent in enumerate(intents())}
+    return torch.tensor([number[meaning.intent] for meaning in meanings])
 
 
 def intent_logits(
     body: nn.Module, head: nn.Module, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]
 ) -> Tensor:
-    """What a linear head makes of the separator behind each sentence; [sentence, intent]."""
+    """Compute the logits of intents from the separator after each sentence.
+
+    Args:
+        body: The model without its language-modelling head.
+        head: A linear layer from its states to intents.
+        tokenizer: Babel's tokenizer.
+        sentences: Sentences of any of Babel's languages.
+
+    Returns:
+        Logits, [sentence, intent].
+    """
     texts = [f"{sentence} {SEPARATOR}" for sentence in sentences]
     batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     states = body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state

@@ -1,4 +1,4 @@
-"""Babel's text: parallel pairs to measure on, documents to learn from."""
+"""Write Babel's text: parallel sentences to measure on, and documents to train on."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ MIXTURES = {
         for pair in (("eng_Latn", other), (other, "eng_Latn"))
     ],
 }
-"""The directions of translation documents: between all languages, or only from and into English."""
+"""Mixture -> directions of its translations: between all languages, or only from and into English."""
 
 
 def write_pairs(
@@ -31,19 +31,19 @@ def write_pairs(
     languages: Sequence[str] | None = None,
     pivot: str = "eng_Latn",
 ) -> ParallelPairs:
-    """Writes parallel sentences, each of another meaning.
+    """Write parallel sentences, each with a different meaning.
 
     Args:
         n: How many, from 2 to the number of meanings in the split.
-        seed: Same seed, same sentences.
-        split: `train` (what the models learn from), `held_out` (to measure on) or `task` (to test the
-            transfer task on); no meaning is in two of them.
-        languages: Some of Babel's five; all where absent.
-        pivot: The language all others are compared with.
+        seed: The same seed gives the same sentences.
+        split: `train` (the models' training data), `held_out` (to measure on) or `task` (to test the
+            transfer task). No meaning is in two of them.
+        languages: Some of Babel's five languages; None takes all.
+        pivot: The language that all others are compared with.
 
     Raises:
-        ArgumentError: An unknown split or language, or an n larger than the number of meanings.
-        ArgumentTypeError: An n or a seed that is no whole number.
+        ArgumentError: The split or a language is unknown, or n is larger than the number of meanings.
+        ArgumentTypeError: n or the seed is not a whole number.
 
     Example:
         >>> from xalign.babel import write_pairs
@@ -69,13 +69,19 @@ def write_pairs(
 def write_documents(
     mixture: str, seed: int, single_share: float = 0.1, split: str = "train"
 ) -> Iterator[str]:
-    """Writes documents without end: a sentence, the separator, its translation; or a sentence alone.
+    """Write documents without end: a sentence, the separator and its translation, or a single sentence.
 
     Args:
         mixture: `aligned` (translations between all languages) or `unaligned` (from and into English only).
-        seed: Same seed, same documents.
-        single_share: The share of documents that are a sentence alone.
-        split: The split their meanings are from.
+        seed: The same seed gives the same documents.
+        single_share: The share of documents that are a single sentence, in [0, 1].
+        split: The split that the meanings are drawn from.
+
+    Yields:
+        One document after another.
+
+    Raises:
+        ArgumentError: The mixture is unknown.
 
     Example:
         >>> from itertools import islice

@@ -1,1 +1,1 @@
-"""Parallel text in."""
+"""Parallel text: sentences of several languages that translate one another, loaded and checked."""

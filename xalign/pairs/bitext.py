@@ -1,26 +1,26 @@
-"""A bitext: the sentences of one language and the pivot sentences they translate."""
+"""`Bitext`: the sentences of one language and the pivot sentences they translate."""
 
 import random
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
+from xalign.pairs.languages import normalize_language
 
 
 @dataclass(frozen=True, slots=True)
 class Bitext:
-    """One language's n sentences and the n pivot sentences they translate, line-aligned.
+    """The n sentences of one language and the n pivot sentences they translate, line by line.
 
     Attributes:
         language: Code of the language, like `deu_Latn`.
         pivot: Code of the pivot language.
         sentences: n sentences in `language`.
         pivot_sentences: n sentences in `pivot`; row i of both sides is pair i.
-        ids: n identifiers, the source's own or the row numbers as text.
-        documents: n document names, or None where the source has none.
+        ids: n identifiers: those of the source, or the row numbers as text.
+        documents: n document names, or None if the source has no documents.
     """
 
     language: str
@@ -31,7 +31,7 @@ class Bitext:
     documents: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what is no bitext."""
+        """Refuse sides that are empty, unequal or too short."""
         for language, side in ((self.language, self.sentences), (self.pivot, self.pivot_sentences)):
             checked_sentences(language, side)
         for language, side in ((self.language, self.sentences), (self.pivot, self.pivot_sentences)):
@@ -55,16 +55,16 @@ class Bitext:
                 raise PairsError(f"{name} has {len(values)} entries for {len(self)} pairs of {self.language}")
 
     def __len__(self) -> int:
-        """The number of pairs."""
+        """Return the number of pairs."""
         return len(self.sentences)
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """What a split keeps together: the document of each row or, without any, its pivot sentence."""
+        """What `split` keeps together: the document of each row, or its pivot sentence if there are none."""
         return self.documents if self.documents is not None else self.pivot_sentences
 
     def rows(self, rows: Sequence[int]) -> "Bitext":
-        """The bitext of the given rows, in the given order."""
+        """Return the bitext of the given rows, in the given order."""
 
         def take(side: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(side[row] for row in rows)
@@ -78,12 +78,12 @@ class Bitext:
         )
 
     def first(self, n: int) -> "Bitext":
-        """The first n pairs."""
+        """Return the first n pairs."""
         self._check_n(n)
         return self.rows(range(n))
 
     def sample(self, n: int, seed: int) -> "Bitext":
-        """Some n pairs drawn without replacement, in their old order."""
+        """Draw n pairs without replacement, and keep their order."""
         self._check_n(n)
         return self.rows(sorted(random.Random(whole_number("seed", seed)).sample(range(len(self)), n)))
 
@@ -93,11 +93,11 @@ class Bitext:
         if not 2 <= n <= len(self):
             raise PairsError(
                 f"n={n} must lie between 2 and the pairs there are: {self.language} has {len(self)}. Scores "
-                "at different n cannot be compared, so fewer are never taken silently"
+                "at different n cannot be compared, so xalign never takes fewer pairs without asking"
             )
 
     def shuffled(self, seed: int) -> "Bitext":
-        """The same two sides, each sentence beside the pivot sentence of another row."""
+        """Pair each sentence with the pivot sentence of another row."""
         order = list(range(len(self)))
         random.Random(whole_number("seed", seed)).shuffle(order)
         partner = dict(zip(order, order[1:] + order[:1], strict=True))
@@ -105,34 +105,79 @@ class Bitext:
 
 
 def _is_seen(sentence: str) -> bool:
-    """Whether anything is left without spaces and invisible characters such as a zero-width space."""
+    """Check that a sentence has a visible character, not only spaces or, say, zero-width spaces."""
     return bool(sentence.strip()) and any(
         unicodedata.category(letter)[0] not in "CZ" for letter in sentence.strip()
     )
 
 
-def checked_sentences(name: str, side: Any) -> tuple[str, ...]:
-    """A tuple of strings, or an error that calls the side by `name`."""
+def checked_sentences(name: str, side: object) -> tuple[str, ...]:
+    """Return the sentences of one side as a tuple of strings.
+
+    Args:
+        name: What error messages call the side.
+        side: The sentences.
+
+    Raises:
+        ArgumentTypeError: It is not a list of strings.
+        PairsError: A sentence is not valid Unicode text.
+    """
     if isinstance(side, str) or not isinstance(side, Iterable):
         raise ArgumentTypeError(f"{name} must be a list of strings, not {side!r:.80}")
-    sentences: tuple[str, ...] = tuple(side)
+    sentences = tuple(side)
     for row, sentence in enumerate(sentences):
         if not isinstance(sentence, str):
             raise ArgumentTypeError(f"{name}: entry {row} must be a string, not {sentence!r:.80}")
         if any("\ud800" <= letter <= "\udfff" for letter in sentence):
             raise PairsError(
-                f"{name}: entry {row} holds half a surrogate pair, which is no text: {sentence!r:.80}"
+                f"{name}: entry {row} holds half a surrogate pair, which is not valid text: {sentence!r:.80}"
             )
     return sentences
 
 
+def checked_bitexts(
+    bitexts: Mapping[str, tuple[Sequence[str], Sequence[str]]] | Iterable[Bitext], pivot: str
+) -> list[Bitext]:
+    """Make `Bitext` objects from a mapping; a list of them is only checked.
+
+    Args:
+        bitexts: Language code -> (pivot sentences, sentences), or `Bitext` objects.
+        pivot: Code of the pivot language, for a mapping.
+
+    Raises:
+        PairsError: The two sides of a language do not fit together.
+        ArgumentError: A language code is unknown or ambiguous.
+        ArgumentTypeError: A value is neither of the two.
+    """
+    if not isinstance(bitexts, Mapping):
+        made = list(bitexts) if isinstance(bitexts, Iterable) else [bitexts]
+        for bitext in made:
+            if not isinstance(bitext, Bitext):
+                raise ArgumentTypeError(
+                    "bitexts must map codes to (pivot sentences, sentences), or hold Bitext objects, not "
+                    f"{bitext!r:.80}"
+                )
+        return made
+    made = []
+    for code, sides in bitexts.items():
+        if isinstance(sides, str) or not isinstance(sides, Sequence) or len(sides) != 2:
+            raise ArgumentTypeError(
+                f"bitexts[{code!r}] must be (pivot sentences, sentences), not {sides!r:.80}"
+            )
+        pivot_side = checked_sentences(f"{code} (pivot side)", sides[0])
+        side = checked_sentences(code, sides[1])
+        ids = tuple(str(row) for row in range(len(side)))
+        made.append(Bitext(normalize_language(code), pivot, side, pivot_side, ids))
+    return made
+
+
 def repeats(sentences: Sequence[str]) -> int:
-    """How many rows repeat an earlier one."""
+    """Count the rows that repeat an earlier row."""
     return len(sentences) - len(set(sentences))
 
 
 def first_occurrences(sides: Sequence[Sequence[str]]) -> list[int]:
-    """The rows in which no side repeats a sentence of an earlier row that was kept."""
+    """Return the rows to keep so that no sentence occurs twice on any side."""
     seen: list[set[str]] = [set() for _ in sides]
     kept = []
     for row, sentences in enumerate(zip(*sides, strict=True)):

@@ -1,4 +1,4 @@
-"""Parallel text in a folder of line-aligned files, named as in FLORES, NTREX, MEXA or Tatoeba."""
+"""Read parallel text from a folder of line-aligned files, named as in FLORES, NTREX, MEXA or Tatoeba."""
 
 import re
 import warnings
@@ -18,16 +18,24 @@ _PUD_ID = re.compile(r"[nw]\d{8}")
 
 
 def read_folder(folder: Path, pivot: str) -> dict[str, Bitext]:
-    """Reads line-aligned files: one per language (n-way), or one per side of each bitext.
+    """Read line-aligned files: one per language (n-way), or one per side of each bitext.
+
+    Args:
+        folder: The folder.
+        pivot: Code of the pivot language.
+
+    Returns:
+        Language code -> bitext, without the pivot.
 
     Raises:
-        PairsError: No file's name gives a language, the pivot has none, or line counts differ.
+        PairsError: No file name contains a language, the pivot has no file, or line counts differ.
     """
     sides: dict[frozenset[str], dict[str, Path]] = {}
     for a, path_a, b, path_b in _bitext_files(folder):
         if other := sides.get(frozenset((a, b))):
             raise PairsError(
-                f"{folder}: {path_a.name} and {other[a].name} are both of {a} with {b}; move one bitext away"
+                f"{folder}: {path_a.name} and {other[a].name} are both of {a} with {b}; move one bitext "
+                "to another folder"
             )
         sides[frozenset((a, b))] = {a: path_a, b: path_b}
     if sides and len(_language_files(folder, warn=False)) > 1:
@@ -35,12 +43,16 @@ def read_folder(folder: Path, pivot: str) -> dict[str, Bitext]:
             f"{folder} holds both files per language and bitexts; move one kind into a folder of its own"
         )
     if sides:
-        return _separate_bitexts(folder, pivot, sides)
+        return _read_bitexts(folder, pivot, sides)
+    return _read_languages(folder, pivot)
+
+
+def _read_languages(folder: Path, pivot: str) -> dict[str, Bitext]:
     paths = _language_files(folder)
     if not paths:
         raise PairsError(
-            f"{folder} holds no file that is named like parallel text; name the files by language, like "
-            "deu_Latn.txt"
+            f"{folder} holds no file that is named like parallel text; name the files after their language, "
+            "like deu_Latn.txt"
         )
     if pivot not in paths:
         raise PairsError(f"{folder} has no file for the pivot {pivot}; it has {', '.join(paths)}")
@@ -50,8 +62,8 @@ def read_folder(folder: Path, pivot: str) -> dict[str, Bitext]:
     if unequal:
         counts = ", ".join(f"{paths[code].name} {count}" for code, count in unequal.items())
         raise PairsError(
-            f"{folder}: {paths[pivot].name} has {n} lines, but {counts}; line i of every file must say the "
-            "same"
+            f"{folder}: {paths[pivot].name} has {n} lines, but {counts}; line i of every file must "
+            "translate the same sentence"
         )
     ids = _sentence_ids(folder, n)
     documents = _documents(folder, n, ids)
@@ -63,7 +75,7 @@ def read_folder(folder: Path, pivot: str) -> dict[str, Bitext]:
     }
 
 
-def _separate_bitexts(
+def _read_bitexts(
     folder: Path, pivot: str, sides: dict[frozenset[str], dict[str, Path]]
 ) -> dict[str, Bitext]:
     bitexts: dict[str, Bitext] = {}
@@ -75,7 +87,7 @@ def _separate_bitexts(
         if len(pivot_side) != len(side):
             raise PairsError(
                 f"{folder}: {paths[pivot].name} has {len(pivot_side)} lines and {paths[code].name} "
-                f"{len(side)}; line i of both must say the same"
+                f"{len(side)}; line i of one must translate line i of the other"
             )
         bitexts[code] = Bitext(code, pivot, side, pivot_side, tuple(str(row) for row in range(len(side))))
     if not bitexts:
@@ -87,7 +99,7 @@ def _separate_bitexts(
 
 
 def _bitext_files(folder: Path) -> Iterator[tuple[str, Path, str, Path]]:
-    """The two sides of each bitext: `eng-deu.eng` beside `eng-deu.deu`, or a folder of two files."""
+    """Yield the two sides of each bitext: `eng-deu.eng` and `eng-deu.deu`, or a folder of two files."""
     halves: dict[tuple[str, str, str], dict[str, Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name.count("-") == 1:
@@ -101,12 +113,15 @@ def _bitext_files(folder: Path) -> Iterator[tuple[str, Path, str, Path]]:
                 halves.setdefault((match["corpus"] or "", a, b), {})[side] = path
     for (_, a, b), found in halves.items():
         if len(found) != 2:
-            raise PairsError(f"{folder}: {next(iter(found.values())).name} has no other side")
+            raise PairsError(
+                f"{folder}: {next(iter(found.values())).name} has no other side; add "
+                "the file of its other language"
+            )
         yield a, found[a], b, found[b]
 
 
 def _language_files(folder: Path, *, warn: bool = True) -> dict[str, Path]:
-    """Language -> its file. `por.txt` goes before `por-BR.txt`; two files with equal claim are refused."""
+    """Return language -> its file. `por.txt` is preferred to `por-BR.txt`; equally good files are refused."""
     found: dict[str, list[tuple[int, Path]]] = {}
     ignored = []
     for path in sorted(folder.iterdir()):
@@ -122,16 +137,16 @@ def _language_files(folder: Path, *, warn: bool = True) -> dict[str, Path]:
     if warn and found and ignored:
         warnings.warn(
             f"{folder}: no language in the name of "
-            f"{', '.join(ignored[:5])}{' …' if len(ignored) > 5 else ''}; not read",
+            f"{', '.join(ignored[:5])}{' …' if len(ignored) > 5 else ''}; these files are not read",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,  # the line that calls load_pairs
         )
     chosen = {}
     for code, claims in found.items():
         claims.sort()
         if len(claims) > 1 and claims[0][0] == claims[1][0]:
             names = " and ".join(path.name for _, path in claims[:2])
-            raise PairsError(f"{folder}: {names} are both {code}; move one of them away")
+            raise PairsError(f"{folder}: {names} are both {code}; move one of them to another folder")
         chosen[code] = claims[0][1]
     return chosen
 
@@ -161,7 +176,7 @@ def _documents(folder: Path, n: int, ids: Sequence[str] | None) -> tuple[str, ..
 
 
 def _column(folder: Path, names: Sequence[str], n: int) -> tuple[str, ...] | None:
-    """The first field of each line of the first such file, in the folder or beside it."""
+    """Return the first field of each line of the first of these files, in the folder or its parent."""
     for place in (folder, folder.parent):
         for path in (place / name for name in names):
             if not path.is_file():

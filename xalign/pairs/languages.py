@@ -1,4 +1,4 @@
-"""One normaliser for language codes, to the form of FLORES-200: ISO 639-3 and ISO 15924 (`deu_Latn`)."""
+"""Language codes, normalised to the form of FLORES-200: ISO 639-3 and ISO 15924 (`deu_Latn`)."""
 
 import csv
 import re
@@ -8,19 +8,19 @@ from importlib.resources import files
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 
-# Regions decide a script only where one language is written in two.
+# A region decides the script only for a language that is written in more than one.
 _SCRIPT_OF_REGION = {"cn": "Hans", "sg": "Hans", "tw": "Hant", "hk": "Hant", "mo": "Hant"}
 
 
 @cache
 def _names() -> dict[str, str]:
-    """FLORES code -> English name."""
+    """Map each FLORES code to its English name."""
     return {row["code"]: row["name"] for row in _table()}
 
 
 @cache
 def _candidates() -> dict[str, list[str]]:
-    """Bare language code, of two or three letters -> the FLORES codes it may stand for."""
+    """Map each bare language code of two or three letters to the FLORES codes it may mean."""
     named: dict[str, list[str]] = {}
     for row in _table():
         for alias in row["also"].split():
@@ -37,23 +37,24 @@ def _table() -> tuple[dict[str, str], ...]:
     return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
-# What may follow a language: a script, a region, a variant; "deu-fra" is no language.
+# What may follow the language: a script, a region or a variant. So "deu-fra" is refused.
 _SUBTAG = re.compile(r"[a-z]{4}|[a-z]{2}|[0-9]{3}|[a-z0-9]{5,8}", re.ASCII)
 
 
 def normalize_language(code: str) -> str:
-    """Brings a language code to the form `deu_Latn`.
+    """Convert a language code to the form `deu_Latn`.
 
     Args:
         code: ISO 639-1 or 639-3, alone or with a script or a region: `de`, `deu`, `de-DE`, `deu_Latn`,
             `zh-Hans`, `zh-CN`. Case does not matter.
 
     Returns:
-        The code in FLORES-200 form. A code of that form whose language is not in the table is returned as it
-        is.
+        The code in FLORES-200 form. A code that already has this form is returned unchanged, even if its
+        language is not in the table.
 
     Raises:
-        ArgumentError: The code is unknown, or ambiguous (`zh` may be `zho_Hans` or `zho_Hant`).
+        ArgumentError: The code is unknown, or ambiguous (`zh` may mean `zho_Hans` or `zho_Hant`).
+        ArgumentTypeError: The code is not a string.
 
     Example:
         >>> normalize_language("de"), normalize_language("zh-TW")
@@ -90,11 +91,15 @@ def normalize_language(code: str) -> str:
 
 
 def normalize_languages(argument: str, codes: Iterable[str]) -> list[str]:
-    """Normalises a list of codes, refusing a lone string and codes that mean the same language twice.
+    """Convert a list of language codes to the form `deu_Latn`.
 
     Args:
         argument: The name of the user's argument, for the error message.
         codes: Language codes in any form that `normalize_language` takes.
+
+    Raises:
+        ArgumentError: A code is unknown or ambiguous, or two codes mean the same language.
+        ArgumentTypeError: `codes` is not a list of strings.
     """
     if isinstance(codes, str) or not isinstance(codes, Iterable):
         raise ArgumentTypeError(
@@ -109,5 +114,5 @@ def normalize_languages(argument: str, codes: Iterable[str]) -> list[str]:
 
 
 def language_name(code: str) -> str:
-    """The English name of a language code, or the code itself where the table has none."""
+    """Return the English name of a language, or the code itself if the table has no name for it."""
     return _names().get(code, code)

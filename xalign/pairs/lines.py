@@ -1,4 +1,4 @@
-"""Lines of a UTF-8 file, with errors that say where it is broken."""
+"""Read the lines of a UTF-8 file; errors say where the file is broken."""
 
 from pathlib import Path
 
@@ -6,7 +6,13 @@ from xalign.errors import PairsError
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file, split at newlines only: splitting at U+2028 would shift every later line."""
+    """Read the lines of a file, split at newlines only.
+
+    `str.splitlines` also splits at characters such as U+2028, which would shift every later line.
+
+    Raises:
+        PairsError: The file cannot be read, is not UTF-8, or holds NUL characters.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -16,11 +22,11 @@ def read_lines(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise PairsError(
-            f"{path} is not UTF-8: line {line}, byte {error.start}; convert it, e.g. with iconv"
+            f"{path} is not UTF-8: line {line}, byte {error.start}; convert it to UTF-8, e.g. with iconv"
         ) from None
     if "\0" in text:
         raise PairsError(
-            f"{path} holds NUL characters, as UTF-16 read as UTF-8 does; convert it, e.g. with iconv"
+            f"{path} holds NUL characters, so it is probably UTF-16; convert it to UTF-8, e.g. with iconv"
         )
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines[:-1] if lines[-1] == "" else lines

@@ -18,29 +18,31 @@ def load_pairs(
     pivot: str = "eng_Latn",
     n: int | None = None,
 ) -> ParallelPairs:
-    """Loads parallel sentences.
+    """Load parallel sentences.
 
     Args:
         source: One of
 
             - `"bundled"`: 200 sentences in English, Spanish, German, Russian and Chinese, written for xalign;
             - a folder of line-aligned UTF-8 files named like those of FLORES (`deu_Latn.devtest`), NTREX
-              (`newstest2019-ref.deu.txt`) or MEXA (`deu_Latn.txt`), or of bitexts in the manner of Tatoeba
-              (`eng-deu.eng` beside `eng-deu.deu`, or folders `deu_Latn-eng_Latn/`). Document names are read
-              where the source has them (`DOCUMENT_IDS.tsv`, `metadata_devtest.tsv`, `sent_ids.txt`);
-            - a `.tsv` file whose first line names a language per column, and perhaps `id` and `document`;
-            - a `.jsonl` file with an object per line: language -> sentence, and perhaps `id` and `document`.
-        languages: Codes of the languages to take, in any spelling; all where absent. The pivot need not be
+              (`newstest2019-ref.deu.txt`) or MEXA (`deu_Latn.txt`), or of bitexts named like those of
+              Tatoeba (`eng-deu.eng` and `eng-deu.deu`, or folders `deu_Latn-eng_Latn/`). Document names are
+              read too if the source has them (`DOCUMENT_IDS.tsv`, `metadata_devtest.tsv`, `sent_ids.txt`);
+            - a `.tsv` file whose first line names one language per column; columns `id` and `document` are
+              optional;
+            - a `.jsonl` file with one object per line that maps languages to sentences; keys `id` and
+              `document` are optional.
+        languages: Codes of the languages to load, in any spelling; None loads all. The pivot need not be
             named.
-        pivot: The language all others are compared with.
-        n: Takes the first n pairs of each language; all where absent.
+        pivot: The language that all others are compared with.
+        n: Load the first n pairs of each language; None loads all.
 
     Returns:
         The pairs, in the order of `languages` or of the source.
 
     Raises:
-        PairsError: The source does not exist, is empty, is not UTF-8, or its sides do not fit together.
-        ArgumentError: A language that is unknown, ambiguous or not in the source.
+        PairsError: The source does not exist, is empty, is not UTF-8, or has languages of unequal length.
+        ArgumentError: A language is unknown, ambiguous or not in the source.
 
     Example:
         >>> load_pairs("bundled", languages=["de", "zh-Hans"], n=100)
@@ -50,17 +52,7 @@ def load_pairs(
         raise ArgumentTypeError(f"source must be 'bundled' or a path, not {source!r:.80}")
     pivot = normalize_language(pivot)
     wanted = None if languages is None else normalize_languages("languages", languages)
-    if source == "bundled":
-        path, name = Path(str(files("xalign.pairs") / "bundled")), "bundled"
-    else:
-        try:
-            path = Path(source).expanduser()
-            path.exists()
-        except (OSError, RuntimeError) as error:
-            raise PairsError(
-                f"source={str(source)!r:.120} is no path that can be read: {error!s:.120}"
-            ) from None
-        name = path.name
+    path = _path_of(source)
     bitexts = _read(path, pivot)
     if wanted is not None:
         missing = [code for code in wanted if code != pivot and code not in bitexts]
@@ -74,7 +66,20 @@ def load_pairs(
         raise PairsError(f"{source}: only the pivot {pivot} was asked for or found; add another language")
     if n is not None:
         bitexts = {code: bitext.first(n) for code, bitext in bitexts.items()}
-    return ParallelPairs.from_bitexts(bitexts.values(), pivot, source=name)
+    return ParallelPairs.from_bitexts(bitexts.values(), pivot, source=path.name)
+
+
+def _path_of(source: str | Path) -> Path:
+    if source == "bundled":
+        return Path(str(files("xalign.pairs") / "bundled"))
+    try:
+        path = Path(source).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        raise PairsError(
+            f"source={str(source)!r:.120} is not a path that can be read: {error!s:.120}"
+        ) from None
+    return path
 
 
 def _read(path: Path, pivot: str) -> dict[str, Bitext]:

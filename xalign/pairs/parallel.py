@@ -2,37 +2,38 @@
 
 import hashlib
 import json
-import random
-import unicodedata
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
-from xalign.pairs.bitext import Bitext, checked_sentences, first_occurrences, repeats
+from xalign.pairs.bitext import Bitext, checked_bitexts, checked_sentences, first_occurrences, repeats
 from xalign.pairs.languages import normalize_language, normalize_languages
+from xalign.pairs.overlap import shared_sentences
+from xalign.pairs.saved import SavedPairs, load_bitexts, save_bitexts
+from xalign.pairs.split import choose_groups
 
 
 class ParallelPairs(Mapping[str, Bitext]):
     """Parallel sentences of several languages with one pivot: a mapping from language code to `Bitext`.
 
-    Built like this it is n-way parallel: row i of every language says the same. `from_bitexts` builds the
-    general case, where each language has its own pivot sentences. Nothing is dropped or repaired: what cannot
-    be used is refused, and duplicate lines are counted and warned about once.
+    The constructor takes n-way parallel text: row i of every language translates the same sentence.
+    `from_bitexts` takes the general case, in which each language has its own pivot sentences. Nothing is
+    dropped or repaired: text that cannot be used raises an error, and repeated lines give one warning with
+    their counts.
 
     Args:
-        texts: Language code -> sentences, the pivot's among them, all of one length of at least 2.
+        texts: Language code -> sentences, including those of the pivot. All languages have the same number of
+            sentences, at least 2.
         pivot: Code of the language that all others are compared with.
-        ids: An identifier per row; row numbers from 0 where absent.
-        documents: The document each row comes from, so that `split` keeps documents apart.
+        ids: An identifier per row; None numbers the rows from 0.
+        documents: The document that each row comes from, which `split` keeps in one part.
         source: Where the text comes from, for provenance.
 
     Raises:
-        PairsError: Sides of unequal length, an empty line, fewer than 2 pairs, no second language.
-        ArgumentError: A language code that is unknown, ambiguous or given twice, or no pivot among them.
-        ArgumentTypeError: Values that are no lists of strings.
+        PairsError: The sides have unequal lengths, an empty line or fewer than 2 pairs, or there is no second
+            language.
+        ArgumentError: A language code is unknown, ambiguous or given twice, or the pivot has no sentences.
+        ArgumentTypeError: A value is not a list of strings.
 
     Example:
         >>> english, german = ["Good morning.", "It rains."], ["Guten Morgen.", "Es regnet."]
@@ -83,36 +84,21 @@ class ParallelPairs(Mapping[str, Bitext]):
         *,
         source: str | None = None,
     ) -> "ParallelPairs":
-        """Builds pairs in which each language has its own pivot sentences, as in Tatoeba or OPUS.
+        """Build pairs in which each language has its own pivot sentences, as in Tatoeba or OPUS.
 
         Args:
-            bitexts: Language code -> (pivot sentences, sentences), or `Bitext` objects. Counts may differ
-                between languages, never between the two sides of one.
+            bitexts: Language code -> (pivot sentences, sentences), or `Bitext` objects. Languages may have
+                different numbers of pairs; the two sides of one language may not.
             pivot: Code of the pivot language.
             source: Where the text comes from, for provenance.
+
+        Raises:
+            PairsError: The sides of a language differ in length, a line is empty, or no language is given.
+            ArgumentError: A language code is unknown, ambiguous or given twice, or a pivot differs.
+            ArgumentTypeError: A value is not a pair of lists of strings.
         """
         pivot = normalize_language(pivot)
-        if isinstance(bitexts, Mapping):
-            made = []
-            for code, sides in bitexts.items():
-                if isinstance(sides, str) or not isinstance(sides, Sequence) or len(sides) != 2:
-                    raise ArgumentTypeError(
-                        f"bitexts[{code!r}] must be (pivot sentences, sentences), not {sides!r:.80}"
-                    )
-                pivot_side, side = (
-                    checked_sentences(f"{code} (pivot side)", sides[0]),
-                    checked_sentences(code, sides[1]),
-                )
-                ids = tuple(str(row) for row in range(len(side)))
-                made.append(Bitext(normalize_language(code), pivot, side, pivot_side, ids))
-        else:
-            made = list(bitexts) if isinstance(bitexts, Iterable) else [bitexts]
-            for bitext in made:
-                if not isinstance(bitext, Bitext):
-                    raise ArgumentTypeError(
-                        "bitexts must map codes to (pivot sentences, sentences), or hold Bitext objects, not "
-                        f"{bitext!r:.80}"
-                    )
+        made = checked_bitexts(bitexts, pivot)
         codes = normalize_languages("bitexts", [bitext.language for bitext in made])
         other = [bitext.language for bitext in made if bitext.pivot != pivot]
         if other:
@@ -125,7 +111,7 @@ class ParallelPairs(Mapping[str, Bitext]):
     @staticmethod
     def _check_second_language(pivot: str, others: Sequence[str]) -> None:
         if not others:
-            raise PairsError(f"only the pivot {pivot} is given; add at least one language to compare with it")
+            raise PairsError(f"only the pivot {pivot} is given; add at least one other language")
         if pivot in others:
             raise ArgumentError(
                 f"pivot={pivot!r} cannot be compared with itself; leave it out of the bitexts"
@@ -137,10 +123,10 @@ class ParallelPairs(Mapping[str, Bitext]):
         pairs._pivot, pairs._bitexts, pairs.source = pivot, bitexts, source
         return pairs
 
-    # The mapping.
+    # The mapping interface.
 
     def __getitem__(self, language: str) -> Bitext:
-        """The bitext of a language; any spelling of its code is taken."""
+        """Return the bitext of a language, given by any spelling of its code."""
         if language in self._bitexts:
             return self._bitexts[language]
         code = normalize_language(language)
@@ -149,24 +135,24 @@ class ParallelPairs(Mapping[str, Bitext]):
         return self._bitexts[code]
 
     def __iter__(self) -> Iterator[str]:
-        """The languages without the pivot, in the order given."""
+        """Iterate over the languages without the pivot, in the order given."""
         return iter(self._bitexts)
 
     def __len__(self) -> int:
-        """The number of languages without the pivot."""
+        """Return the number of languages without the pivot."""
         return len(self._bitexts)
 
     def __contains__(self, language: object) -> bool:
-        """Whether a language, in FLORES form, is among them."""
+        """Check whether a language, in FLORES form, is one of them."""
         return language in self._bitexts
 
     def __repr__(self) -> str:
-        """The pivot, the languages, and how many pairs each has."""
+        """Show the pivot, the languages and the number of pairs of each."""
         counts = set(self.counts.values())
         each = f"{counts.pop()} pairs each" if len(counts) == 1 else f"{count_range(counts)} pairs"
         return f"ParallelPairs({self.pivot} with {', '.join(self.languages)}; {each})"
 
-    # What they are.
+    # Properties and comparison.
 
     @property
     def pivot(self) -> str:
@@ -180,7 +166,7 @@ class ParallelPairs(Mapping[str, Bitext]):
 
     @property
     def texts(self) -> dict[str, list[str]]:
-        """Language -> its sentences, the pivot first; of pivot sentences that several bitexts share one."""
+        """Language -> its sentences, the pivot first; pivot sentences shared by bitexts are listed once."""
         pivot = [sentence for bitext in self._bitexts.values() for sentence in bitext.pivot_sentences]
         alone = list(next(iter(self._bitexts.values())).pivot_sentences)
         return {
@@ -195,51 +181,46 @@ class ParallelPairs(Mapping[str, Bitext]):
 
     @property
     def is_multiway(self) -> bool:
-        """Whether all languages translate one and the same list of pivot sentences."""
+        """Whether all languages translate the same list of pivot sentences."""
         first, *others = self._bitexts.values()
         return all(bitext.pivot_sentences == first.pivot_sentences for bitext in others)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of languages and text: equal exactly when every sentence is; their order is free."""
+        """SHA-256 (hex) of languages and sentences. The order of the languages does not change it."""
         bitexts = [self._bitexts[language] for language in sorted(self._bitexts)]
         text = [self.pivot, [[b.language, b.pivot_sentences, b.sentences] for b in bitexts]]
         return hashlib.sha256(json.dumps(text, ensure_ascii=False).encode()).hexdigest()
 
     @property
     def duplicates(self) -> dict[str, int]:
-        """Language -> rows that repeat an earlier sentence; of the pivot, the most in any bitext."""
+        """Language -> rows that repeat an earlier sentence; for the pivot, the most of any bitext."""
         counts = {self.pivot: max(repeats(b.pivot_sentences) for b in self._bitexts.values())}
         counts |= {language: repeats(b.sentences) for language, b in self._bitexts.items()}
         return {language: count for language, count in counts.items() if count}
 
     def overlap(self, other: "ParallelPairs") -> dict[str, list[str]]:
-        """Language -> sentences that `other` has too in that language, compared after NFC normalisation.
+        """Find the sentences that two sets of pairs share, compared after NFC normalisation.
 
-        The pivot is included. Empty where the two share nothing: what a training set and a measuring set must
-        give.
+        Training data must share nothing with the sentences that measure the model.
+
+        Args:
+            other: The other pairs.
+
+        Returns:
+            Language -> shared sentences in that language, with the pivot. Languages without any are left out.
+
+        Raises:
+            ArgumentTypeError: `other` is not a `ParallelPairs`.
         """
         if not isinstance(other, ParallelPairs):
             raise ArgumentTypeError(f"other must be ParallelPairs, not {type(other).__name__}")
-        ours, theirs = self._normalised_sentences(), other._normalised_sentences()
-        shared = {
-            language: [text for text in texts if text in theirs[language]]
-            for language, texts in ours.items()
-            if language in theirs
-        }
-        return {language: texts for language, texts in shared.items() if texts}
+        return shared_sentences(self.values(), other.values())
 
-    def _normalised_sentences(self) -> dict[str, dict[str, None]]:
-        sides: dict[str, dict[str, None]] = {self.pivot: {}}
-        for bitext in self._bitexts.values():
-            sides[self.pivot] |= {unicodedata.normalize("NFC", text): None for text in bitext.pivot_sentences}
-            sides[bitext.language] = {unicodedata.normalize("NFC", text): None for text in bitext.sentences}
-        return sides
-
-    # Other pairs made from them.
+    # New pairs made from these.
 
     def only(self, languages: Sequence[str]) -> "ParallelPairs":
-        """The pairs of some of the languages."""
+        """Select some of the languages; the pivot need not be named."""
         codes = [code for code in normalize_languages("languages", languages) if code != self.pivot]
         missing = [code for code in codes if code not in self]
         if missing:
@@ -250,21 +231,21 @@ class ParallelPairs(Mapping[str, Bitext]):
         return self._of(self.pivot, {code: self._bitexts[code] for code in codes}, self.source)
 
     def first(self, n: int) -> "ParallelPairs":
-        """The first n pairs of each language."""
+        """Return the first n pairs of each language."""
         return self._each(lambda bitext: bitext.first(n))
 
     def sample(self, n: int, seed: int) -> "ParallelPairs":
-        """Some n pairs of each language, drawn without replacement; rows of n-way text stay together."""
+        """Draw n pairs of each language without replacement; in n-way text the same rows of all languages."""
         return self._each(lambda bitext: bitext.sample(n, seed))
 
     def shuffled(self, seed: int) -> "ParallelPairs":
-        """A control: each sentence beside another row's pivot sentence; scores should fall to chance."""
+        """Pair each sentence with the pivot of another row: a control whose scores should be at chance."""
         mispaired = self._each(lambda bitext: bitext.shuffled(seed))
         mispaired.source = f"{self.source or 'pairs'}, shuffled with seed {seed}"
         return mispaired
 
     def without_duplicates(self) -> "ParallelPairs":
-        """The rows in which no side repeats an earlier one; n-way text loses a row in all languages."""
+        """Drop rows in which a side repeats an earlier one; n-way text drops such a row in all languages."""
         if not self.is_multiway:
             return self._each(
                 lambda bitext: bitext.rows(first_occurrences([bitext.pivot_sentences, bitext.sentences]))
@@ -274,25 +255,22 @@ class ParallelPairs(Mapping[str, Bitext]):
         return self._each(lambda bitext: bitext.rows(kept))
 
     def split(self, share: float, seed: int) -> tuple["ParallelPairs", "ParallelPairs"]:
-        """Two disjoint parts; the first holds about `share` of the rows.
+        """Split the rows into two disjoint parts.
 
-        Rows of one document stay together, and so do rows of one pivot sentence where the source has no
-        documents.
+        Rows of one document stay together. If the source has no documents, rows with the same pivot sentence
+        do.
+
+        Args:
+            share: About how many of the rows go into the first part, strictly between 0 and 1.
+            seed: The same seed gives the same parts.
+
+        Raises:
+            ArgumentError: `share` is out of range.
+            ArgumentTypeError: `share` is not a number, or `seed` not a whole number.
+            PairsError: A part would have fewer than 2 pairs of a language.
         """
-        if isinstance(share, bool) or not isinstance(share, int | float):
-            raise ArgumentTypeError(f"share={share!r} must be a number, not {type(share).__name__}")
-        if not 0 < share < 1:
-            raise ArgumentError(f"share={share!r} must lie strictly between 0 and 1")
-        sizes = Counter(group for bitext in self._bitexts.values() for group in bitext.groups)
-        order = sorted(sizes)
-        random.Random(whole_number("seed", seed)).shuffle(order)
-        chosen: set[str] = set()
-        rows, wanted = 0, share * sizes.total()
-        for group in order:
-            if rows + sizes[group] / 2 > wanted:  # the nearest cut: half a group over or under
-                break
-            chosen.add(group)
-            rows += sizes[group]
+        groups = (group for bitext in self._bitexts.values() for group in bitext.groups)
+        chosen = choose_groups(groups, share, seed)
 
         def part(inside: bool) -> "ParallelPairs":
             return self._each(
@@ -312,47 +290,27 @@ class ParallelPairs(Mapping[str, Bitext]):
         if self.duplicates:
             counts = ", ".join(f"{language} {count}" for language, count in self.duplicates.items())
             warnings.warn(
-                f"the pairs hold repeated sentences ({counts}); ties lose, so these rows score 0. "
-                "pairs.without_duplicates() removes them",
+                f"the pairs hold repeated sentences ({counts}); a tie counts as a miss, so these rows score "
+                "0. pairs.without_duplicates() removes them",
                 UserWarning,
                 stacklevel=3,
             )
 
-    # Saved with a report, and read back.
+    # Saving with a report.
 
-    def to_dict(self) -> dict[str, Any]:
-        """The pairs as plain lists and strings, for JSON."""
-        bitexts = []
-        shared = self.is_multiway
-        for position, bitext in enumerate(self._bitexts.values()):
-            row: dict[str, Any] = {"language": bitext.language, "sentences": list(bitext.sentences)}
-            if position == 0 or not shared:
-                row |= {"pivot_sentences": list(bitext.pivot_sentences), "ids": list(bitext.ids)}
-                row["documents"] = None if bitext.documents is None else list(bitext.documents)
-            bitexts.append(row)
+    def to_dict(self) -> SavedPairs:
+        """Return the pairs as plain lists and strings, for JSON."""
+        bitexts = save_bitexts(list(self._bitexts.values()), self.is_multiway)
         return {"pivot": self.pivot, "source": self.source, "bitexts": bitexts}
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> "ParallelPairs":
-        """The pairs that `to_dict` gave."""
-        bitexts: dict[str, Bitext] = {}
-        full: Mapping[str, Any] = {}
-        for row in saved["bitexts"]:
-            full = row if "pivot_sentences" in row else full
-            documents = None if full["documents"] is None else tuple(full["documents"])
-            bitexts[row["language"]] = Bitext(
-                row["language"],
-                saved["pivot"],
-                tuple(row["sentences"]),
-                tuple(full["pivot_sentences"]),
-                tuple(full["ids"]),
-                documents,
-            )
-        return cls._of(saved["pivot"], bitexts, saved["source"])
+    def from_dict(cls, saved: SavedPairs) -> "ParallelPairs":
+        """Make pairs again from what `to_dict` returned."""
+        return cls._of(saved["pivot"], load_bitexts(saved["pivot"], saved["bitexts"]), saved["source"])
 
 
 def count_range(counts: Iterable[int]) -> str:
-    """Counts in words.
+    """Write counts as one number or a range.
 
     Example:
         >>> count_range([8, 8]), count_range([8, 12, 10])

@@ -1,6 +1,7 @@
-"""Parallel text in one file: TSV with a language per column, or JSONL with a language per key."""
+"""Read parallel text from one file: TSV with a language per column, or JSONL with a language per key."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,23 @@ from xalign.pairs.bitext import Bitext
 from xalign.pairs.languages import normalize_languages
 from xalign.pairs.lines import read_lines
 
+# Columns that are not languages.
+_NAMES = ("id", "document")
+
 
 def read_tsv(path: Path, pivot: str) -> dict[str, Bitext]:
-    """Reads a TSV file whose first line names the columns. There is no quoting: a tab always ends a field."""
+    """Read a TSV file whose first line names the columns. There is no quoting: a tab always ends a field.
+
+    Args:
+        path: The file.
+        pivot: Code of the pivot language.
+
+    Returns:
+        Language code -> bitext, without the pivot.
+
+    Raises:
+        PairsError: The file is empty or broken, or has no column for the pivot.
+    """
     lines = read_lines(path)
     if not lines:
         raise PairsError(f"{path} is empty; its first line must name a language per column")
@@ -27,65 +42,79 @@ def read_tsv(path: Path, pivot: str) -> dict[str, Bitext]:
 
 
 def read_jsonl(path: Path, pivot: str) -> dict[str, Bitext]:
-    """Reads a JSONL file of objects language -> sentence, flat or under the key `translation`."""
-    columns: dict[str, list[Any]] = {}
+    """Read a JSONL file of objects language -> sentence, flat or under the key `translation`.
+
+    Args:
+        path: The file.
+        pivot: Code of the pivot language.
+
+    Returns:
+        Language code -> bitext, without the pivot.
+
+    Raises:
+        PairsError: A line is broken or has other keys than the first, or no key is the pivot.
+    """
+    columns: dict[str, list[str | int]] = {}
     for number, line in enumerate(read_lines(path), start=1):
-        try:
-            row = json.loads(line, object_pairs_hook=_object)
-        except (ValueError, RecursionError) as error:
-            raise PairsError(f"{path}, line {number} is no JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise PairsError(
-                f"{path}, line {number} must be an object language -> sentence, not {line[:60]!r}"
-            )
-        if isinstance(row.get("translation"), dict):
-            others = sorted(row.keys() - {"translation", "id", "document"})
-            if others:
-                raise PairsError(
-                    f"{path}, line {number}: {', '.join(others)} beside 'translation'; put all languages "
-                    "inside it"
-                )
-            row = row["translation"] | {key: row[key] for key in ("id", "document") if key in row}
+        row = _row(f"{path}, line {number}", line)
         if number > 1 and row.keys() != columns.keys():
             differing = ", ".join(sorted(row.keys() ^ columns.keys()))
             raise PairsError(f"{path}, line {number} has other keys than line 1: {differing}")
         for key, value in row.items():
-            named = key in ("id", "document") and isinstance(value, int) and not isinstance(value, bool)
-            if not isinstance(value, str) and not named:
+            is_number = isinstance(value, int) and not isinstance(value, bool)
+            if not isinstance(value, str) and not (is_number and key in _NAMES):
                 raise PairsError(f"{path}, line {number}: {key!r} must be a string, not {value!r:.60}")
             columns.setdefault(key, []).append(value)
     return _bitexts(path, pivot, columns)
 
 
-def _object(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(items)
-    if len(found) < len(items):
-        raise ValueError(f"a key stands twice among {', '.join(name for name, _ in items)}")
+def _row(place: str, line: str) -> dict[str, Any]:
+    """Parse one line of JSONL, and lift the languages out of `translation`."""
+    try:
+        row = json.loads(line, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise PairsError(f"{place} is not valid JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise PairsError(f"{place} must be an object language -> sentence, not {line[:60]!r}")
+    if not isinstance(row.get("translation"), dict):
+        return row
+    others = sorted(row.keys() - {"translation", *_NAMES})
+    if others:
+        raise PairsError(f"{place}: {', '.join(others)} beside 'translation'; put all languages inside it")
+    found: dict[str, Any] = row["translation"] | {key: row[key] for key in _NAMES if key in row}
     return found
 
 
-def _bitexts(path: Path, pivot: str, columns: dict[str, list[Any]]) -> dict[str, Bitext]:
-    ids = columns.pop("id", None)
-    documents = columns.pop("document", None)
+def _object(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object a dict; `json` itself would silently keep the last of two equal keys."""
+    found = dict(items)
+    if len(found) < len(items):
+        raise ValueError(f"a key occurs twice among {', '.join(name for name, _ in items)}")
+    return found
+
+
+def _bitexts(path: Path, pivot: str, columns: Mapping[str, Sequence[str | int]]) -> dict[str, Bitext]:
+    sides = {name: [str(text) for text in column] for name, column in columns.items()}
+    ids, documents = (sides.pop(name, None) for name in _NAMES)
     try:
-        codes = normalize_languages(str(path), columns)
+        codes = normalize_languages(str(path), sides)
     except ArgumentError as error:
         raise PairsError(
-            f"{path}: {error}. Its columns are {', '.join(map(repr, columns))}: each takes the code of its "
-            "language, beside perhaps 'id' and 'document'"
+            f"{path}: {error}. Its columns are {', '.join(map(repr, sides))}: name each by its language "
+            "code; only 'id' and 'document' are not languages"
         ) from None
-    texts = dict(zip(codes, columns.values(), strict=True))
+    texts = dict(zip(codes, sides.values(), strict=True))
     if pivot not in texts:
         raise PairsError(f"{path} has no column for the pivot {pivot}; it has {', '.join(texts) or 'none'}")
-    n = len(texts[pivot])
+    rows = tuple(str(row) for row in range(len(texts[pivot]))) if ids is None else tuple(ids)
     return {
         code: Bitext(
             code,
             pivot,
             tuple(side),
             tuple(texts[pivot]),
-            tuple(str(row) for row in (range(n) if ids is None else ids)),
-            None if documents is None else tuple(str(name) for name in documents),
+            rows,
+            None if documents is None else tuple(documents),
         )
         for code, side in texts.items()
         if code != pivot
