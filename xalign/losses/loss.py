@@ -71,11 +71,12 @@ class Loss:
             raise ArgumentTypeError(f"name={self.name!r:.60} must be a name, like 'contrastive'")
         _check_callable(self.name, "fn", self.fn)
         _check_callable(self.name, "state", self.state)
-        if isinstance(self.kinds, str) or not set(self.kinds) <= set(KINDS) or not self.kinds:
+        kinds: object = self.kinds
+        if not isinstance(kinds, tuple | list) or not kinds or any(kind not in KINDS for kind in kinds):
             raise ArgumentError(
-                f"loss {self.name!r}: kinds={self.kinds!r:.60} must be a tuple of some of {', '.join(KINDS)}"
+                f"loss {self.name!r}: kinds={kinds!r:.60} must be a tuple of some of {', '.join(KINDS)}"
             )
-        object.__setattr__(self, "kinds", tuple(self.kinds))
+        object.__setattr__(self, "kinds", tuple(kinds))
         for name, allowed in (("pool", get_args(Pool)), ("level", get_args(Level))):
             if getattr(self, name) not in allowed:
                 raise ArgumentError(
