@@ -9,6 +9,7 @@ from trl import DPOConfig, GRPOConfig, ModelConfig, SFTConfig, TrlParser
 from tests.tiny import ROOT
 from xalign import AlignmentArguments, AlignmentConfig, load_pairs
 from xalign.errors import ArgumentError
+from xalign.training import config as config_module
 
 OTHER = {
     "pairs": "bundled",
@@ -57,8 +58,8 @@ def as_arguments(values, prefix=""):
 
 
 def test_from_the_command_line():
-    (config,) = TrlParser((AlignmentConfig,)).parse_args_and_config(list(as_arguments(OTHER)))
-    assert config == AlignmentConfig(**OTHER)
+    (given,) = TrlParser((AlignmentArguments,)).parse_args_and_config(list(as_arguments(OTHER, "align_")))
+    assert given.config() == AlignmentConfig(**OTHER)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +67,10 @@ def test_from_the_command_line():
 )
 def test_from_yaml(changes, tmp_path):
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(OTHER | changes), encoding="utf-8")
-    (config,) = TrlParser((AlignmentConfig,)).parse_args_and_config(["--config", str(file)])
-    assert config == AlignmentConfig(**OTHER | changes)
+    prefixed = {f"align_{name}": value for name, value in (OTHER | changes).items()}
+    file.write_text(yaml.safe_dump(prefixed), encoding="utf-8")
+    (given,) = TrlParser((AlignmentArguments,)).parse_args_and_config(["--config", str(file)])
+    assert given.config() == AlignmentConfig(**OTHER | changes)
 
 
 @pytest.mark.parametrize("trainer_config", [SFTConfig, DPOConfig, GRPOConfig])
@@ -88,6 +90,31 @@ def test_a_typo_is_an_error(tmp_path):
     file.write_text("align_layers: 8\noutput_dir: run\nuse_cpu: true\nbf16: false\n", encoding="utf-8")
     with pytest.raises(ValueError, match="align_layers"):
         TrlParser((SFTConfig, AlignmentArguments)).parse_args_and_config(["--config", str(file)])
+
+
+def test_arguments_are_of_types_that_parsers_know():
+    parsed = {option.name: option.type for option in fields(AlignmentArguments)}
+    assert list(parsed) == [f"align_{option.name}" for option in fields(AlignmentConfig)]
+    assert {parsed[f"align_{name}"] for name in ("loss", "layer", "direction", "mode")} == {str}
+    assert {parsed[f"align_{name}"] for name in ("pairs", "held_out", "replay", "template")} == {str | None}
+    assert parsed["align_languages"] == list[str] | None
+    assert (parsed["align_batch_size"], parsed["align_gather"]) == (int, bool)
+
+
+@pytest.mark.parametrize(
+    ("old", "value"),
+    [
+        ("KINDS", {"contrastive": "hidden", "cosine": "hidden", "neuron_state": "gate"}),
+        ("DEFAULT_POOLS", {"contrastive": "mean", "cosine": "mean", "neuron_state": "weighted"}),
+        ("DEFAULT_TEMPERATURES", {"contrastive": 0.05, "cosine": None, "neuron_state": 0.1}),
+    ],
+)
+def test_tables_of_0_1_0(old, value):
+    vars(config_module).pop(old, None)
+    with pytest.warns(DeprecationWarning, match=rf"config.{old} is deprecated .* use xalign.losses.LOSSES"):
+        assert getattr(config_module, old) == value
+    with pytest.raises(AttributeError, match="no attribute 'POOL'"):
+        _ = config_module.POOL
 
 
 def test_objects_and_what_the_loss_decides():

@@ -86,7 +86,7 @@ def test_negatives_of_all_processes(found):
     model.train()
     draws = [objective._stream.draw(0, 0, rank) for rank in (0, 1)]
     lines = [[*drawn.language_lines, *drawn.pivot_lines] for drawn in draws]
-    sides = [objective._forward(model, each, [1])[0][0] for each in lines]
+    sides = [objective._forward(model, each, [1]).by_block[0] for each in lines]
     language, pivot = (torch.cat([side[part] for side in sides]) for part in (slice(0, 8), slice(8, 16)))
     same = torch.cat([drawn.same for drawn in draws])
     contrastive(language, pivot, same=same).backward()

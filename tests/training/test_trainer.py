@@ -19,6 +19,7 @@ from tests.training.runs import (
 )
 from xalign import AlignmentCallback
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
+from xalign.model.inputs import Inputs
 from xalign.training.config import AlignmentConfig
 from xalign.training.pair_stream import PairStream
 from xalign.training.trainer import with_alignment
@@ -64,7 +65,11 @@ def test_accumulation_of_four_small_batches_equals_one_large(kind, lora, monkeyp
         make_trainer(kind, {"loss": "cosine", "batch_size": 8}, lora=lora, per_device_train_batch_size=8)
     )
     stream = PairStream(
-        training_pairs(), make_trainer().processing_class, batch_size=8, languages_per_batch=1, seed=0
+        training_pairs(),
+        Inputs(make_model("llama"), make_tokenizer()),
+        batch_size=8,
+        languages_per_batch=1,
+        seed=0,
     )
 
     def quarter(self, step, micro_step=0, rank=0):

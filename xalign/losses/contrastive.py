@@ -1,5 +1,6 @@
 """Contrastive loss: each sentence must pick its translation out of the batch."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from xalign.errors import ArgumentError
 from xalign.losses.gather import gathered
+from xalign.losses.loss import Loss
 from xalign.losses.similarity import centred, check_marks, checked_sides, cosines, is_same
 
 Direction = Literal["to_pivot", "from_pivot", "both"]
@@ -27,37 +29,34 @@ def contrastive(
     detach_pivot: bool = False,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
-    """InfoNCE over the pairs of a batch.
+    """Compute InfoNCE over the pairs of a batch.
 
     With s_ij = cos(language_i, pivot_j) / τ, `to_pivot` is the mean over i of −s_ii + log Σ_j exp(s_ij),
-    `from_pivot` the same with the two sides swapped, and `both` the mean of the two. At random it is about
-    the logarithm of the number of candidates, at best 0.
-
-    Collapse: all vectors in one direction give the logarithm of the number of candidates, so that a point is
-    no minimum. What can be lost is what the batch does not ask for: the languages may become one another's
-    copies, and the model forget how to speak them. `detach_pivot` keeps the pivot where it is, replayed text
-    keeps the language model.
+    `from_pivot` is the same with the two sides swapped, and `both` is the mean of the two. At random the loss
+    is about the logarithm of the number of candidates; at best it is 0. If all vectors point one way, it is
+    that logarithm too, so collapse to a point is not a minimum. But the representations of all languages may
+    become the same, and the model may forget how to write them: `detach_pivot` and replayed text guard
+    against that.
 
     Args:
         language: A vector per sentence.
         pivot: A vector per pivot sentence; row i translates row i.
-        temperature: τ > 0; the lower, the more the hardest negatives count.
-        direction: Whose candidates are whose.
-        languages: A number per pair, equal within a language. If given, each language's vectors and the
-            pivot's lose their mean over the batch first, so that a sentence is not told by its language.
-        same: A number per pair, equal for pairs of one meaning: those are not each other's negatives. Or
-            several per pair, of which one must be equal.
+        temperature: τ > 0; the lower it is, the more the hardest negatives count.
+        direction: Which side picks its translation among candidates of the other.
+        languages: A number per pair, equal within a language. If given, the mean over the batch is first
+            subtracted from each language's vectors and from the pivot's: it tells languages apart.
+        same: A number per pair, equal for pairs with the same meaning, which are then not each other's
+            negatives. Or several numbers per pair; one in common is enough.
         extra: Further pivot sentences, negatives for every sentence in direction `to_pivot`.
-        detach_pivot: No gradient reaches the pivot side: the languages move, and the pivot stays.
-        gather: Candidates of all processes; each process's loss is over its own sentences, and the mean
+        detach_pivot: Give the pivot side no gradient: the languages move, and the pivot stays.
+        gather: Take candidates from all processes. Each process's loss is over its own sentences; the mean
             over processes, which data-parallel training takes of gradients, is that of the whole batch.
 
     Raises:
-        ArgumentError: Sides of different shapes, fewer than 2 candidates, τ ≤ 0, an unknown direction, or
-            `extra` without `to_pivot`.
+        ArgumentError: Sides of different shapes, fewer than 2 candidates, or an option that is not allowed.
 
     Reference:
-        Liu and Niehues (2025), Middle-Layer Representation Alignment, §3.2: there `to_pivot` and τ = 0.1.
+        Liu and Niehues (2025), Middle-Layer Representation Alignment, §3.2: `to_pivot` with τ = 0.1.
         Feng et al. (2022), LaBSE, for both directions and candidates of all devices.
 
     Example:
@@ -66,53 +65,91 @@ def contrastive(
         True
     """
     language, pivot = checked_sides(language, pivot)
+    _check_options(pivot, temperature, direction, languages, same, extra)
+    if detach_pivot:
+        pivot, extra = pivot.detach(), None if extra is None else extra.detach()
+    batch = _candidates(language, pivot, languages, same, extra, gather)
+    return _info_nce(batch, temperature, direction)
+
+
+CONTRASTIVE = Loss("contrastive", contrastive, needs_negatives=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """The sides of all processes, centred where asked for, and the rows that are this process's own."""
+
+    language: Float[Tensor, "candidate width"]
+    pivot: Float[Tensor, "candidate width"]
+    extra: Float[Tensor, "extra width"]
+    same: Int[Tensor, "candidate *mark"]
+    own: slice
+
+
+def _candidates(
+    language: Float[Tensor, "pair width"],
+    pivot: Float[Tensor, "pair width"],
+    languages: Int[Tensor, " pair"] | None,
+    same: Int[Tensor, "pair *mark"] | None,
+    extra: Float[Tensor, "extra width"] | None,
+    gather: bool,
+) -> _Candidates:
+    n, first = len(language), 0
+    if gather:
+        language, first = gathered(language)
+        pivot, _ = gathered(pivot)
+        languages = None if languages is None else gathered(languages)[0]
+        same = None if same is None else gathered(same)[0]
+    same = torch.arange(len(pivot), device=pivot.device) if same is None else same
+    extra = pivot.new_zeros(0, pivot.shape[1]) if extra is None else extra
+    if len(pivot) + len(extra) < 2:
+        raise ArgumentError("the batch has one pair, which has nothing to be told from; give at least 2")
+    if languages is not None:
+        middle = pivot.mean(dim=0)
+        language, pivot, extra = centred(language, languages), pivot - middle, extra - middle
+    return _Candidates(language, pivot, extra.to(pivot.dtype), same, slice(first, first + n))
+
+
+def _info_nce(batch: _Candidates, temperature: float, direction: Direction) -> Float[Tensor, ""]:
+    own = batch.own
+    targets = torch.arange(own.start, own.stop, device=batch.language.device)
+    # A pair with the same meaning is not a negative; the pair itself stays.
+    hidden = is_same(batch.same[own], batch.same).scatter(1, targets.unsqueeze(1), False)
+
+    def pick(anchors: Tensor, candidates: Tensor, hidden: Tensor) -> Tensor:
+        scores = (cosines(anchors[own], candidates) / temperature).masked_fill(hidden, -torch.inf)
+        return cross_entropy(scores, targets)
+
+    losses = []
+    if direction != "from_pivot":
+        shown = hidden.new_zeros(len(hidden), len(batch.extra))
+        pivots = torch.cat([batch.pivot, batch.extra]) if len(batch.extra) else batch.pivot
+        losses.append(pick(batch.language, pivots, torch.cat([hidden, shown], dim=1)))
+    if direction != "to_pivot":
+        losses.append(pick(batch.pivot, batch.language, hidden))
+    return torch.stack(losses).mean()
+
+
+def _check_options(
+    pivot: Float[Tensor, "pair width"],
+    temperature: float,
+    direction: Direction,
+    languages: Int[Tensor, " pair"] | None,
+    same: Int[Tensor, "pair *mark"] | None,
+    extra: Float[Tensor, "extra width"] | None,
+) -> None:
     if not temperature > 0:
         raise ArgumentError(f"temperature={temperature!r} must be above 0, like 0.05")
     if direction not in DIRECTIONS:
         raise ArgumentError(f"direction={direction!r} must be one of {', '.join(DIRECTIONS)}")
     if extra is not None and direction == "from_pivot":
-        raise ArgumentError("extra holds pivot sentences; direction='from_pivot' has none to tell apart")
+        raise ArgumentError(
+            "extra holds pivot sentences, and direction='from_pivot' has no pivot sentences as candidates; "
+            "choose another direction, or leave extra out"
+        )
     check_marks("languages", languages, len(pivot))
     check_marks("same", same, len(pivot))
     if extra is not None and (extra.dim() != 2 or extra.shape[1] != pivot.shape[1]):
         raise ArgumentError(
             f"extra must be [sentence, {pivot.shape[1]}] like pivot; it is {tuple(extra.shape)}"
         )
-    if detach_pivot:
-        pivot = pivot.detach()
-        extra = None if extra is None else extra.detach()
-    n = len(language)
-    if gather:
-        language, first = gathered(language)
-        pivot, _ = gathered(pivot)
-        languages = None if languages is None else gathered(languages)[0]
-        same = None if same is None else gathered(same)[0]
-    else:
-        first = 0
-    same = torch.arange(len(pivot), device=pivot.device) if same is None else same
-    if len(pivot) + (0 if extra is None else len(extra)) < 2:
-        raise ArgumentError("the batch has one pair, which has nothing to be told from; give at least 2")
-    if languages is not None:
-        middle = pivot.mean(dim=0)
-        language, pivot = centred(language, languages), pivot - middle
-        extra = None if extra is None else extra - middle
-    own = slice(first, first + n)
-    targets = torch.arange(first, first + n, device=language.device)
-    # A pair of the same meaning is no negative; the pair itself stays.
-    hidden = is_same(same[own], same).scatter(1, targets.unsqueeze(1), False)
-
-    def towards(anchors: Tensor, candidates: Tensor, hidden: Tensor) -> Tensor:
-        scores = (cosines(anchors[own], candidates) / temperature).masked_fill(hidden, -torch.inf)
-        return cross_entropy(scores, targets)
-
-    losses = []
-    if direction != "from_pivot":
-        if extra is None:
-            losses.append(towards(language, pivot, hidden))
-        else:
-            shown = hidden.new_zeros(n, len(extra))
-            candidates = torch.cat([pivot, extra.to(pivot.dtype)])
-            losses.append(towards(language, candidates, torch.cat([hidden, shown], dim=1)))
-    if direction != "to_pivot":
-        losses.append(towards(pivot, language, hidden))
-    return torch.stack(losses).mean()

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from xalign.errors import ArgumentError
+from xalign.losses.loss import Loss
 from xalign.losses.similarity import checked_sides
 
 
@@ -14,18 +15,18 @@ def cosine(
     *,
     detach_pivot: bool = False,
 ) -> Float[Tensor, ""]:
-    """The mean over pairs of 1 − cos(language_i, pivot_i), in [0, 2].
+    """Compute the mean over pairs of 1 − cos(language_i, pivot_i), in [0, 2].
 
     Unlike the contrastive loss it asks nothing of other pairs, so it is exact under gradient accumulation and
     works on a single pair.
 
-    Collapse: every sentence in one direction is a perfect score. `detach_pivot` guards against it, because a
-    pivot that does not move stays spread out; replayed text does so in part.
+    Collapse: all sentences pointing one way is a perfect score. `detach_pivot` guards against it, because a
+    pivot that does not move stays spread out; replayed text helps in part.
 
     Args:
         language: A vector per sentence.
         pivot: A vector per pivot sentence; row i translates row i.
-        detach_pivot: No gradient reaches the pivot side.
+        detach_pivot: Give the pivot side no gradient.
 
     Raises:
         ArgumentError: Sides of different shapes, or no pair.
@@ -36,5 +37,8 @@ def cosine(
     """
     language, pivot = checked_sides(language, pivot)
     if not len(language):
-        raise ArgumentError("the batch has no pair")
+        raise ArgumentError("the batch has no pair; give at least 1")
     return 1 - cosine_similarity(language, pivot.detach() if detach_pivot else pivot, dim=1).mean()
+
+
+COSINE = Loss("cosine", cosine)

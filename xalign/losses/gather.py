@@ -1,4 +1,4 @@
-"""The vectors of all processes, with the gradient that each of them gives back."""
+"""Vectors of all processes, through which gradients flow back to each."""
 
 import torch
 import torch.distributed as dist
@@ -9,13 +9,13 @@ from xalign.errors import ArgumentError
 
 
 def gathered(vectors: Tensor) -> tuple[Tensor, int]:
-    """The rows of all processes in the order of their ranks, and the place of this process's first row.
+    """Return the rows of all processes in rank order, and the index of this process's first row.
 
-    The gradient of every process's loss comes back to the process that made a row. One process alone gets its
-    own rows.
+    The gradients of every process's loss return to the process that made a row. A single process gets its own
+    rows.
 
     Args:
-        vectors: Rows of this process; as many in each.
+        vectors: Rows of this process; every process must have the same number.
 
     Raises:
         ArgumentError: Processes with different numbers of rows.
@@ -25,7 +25,10 @@ def gathered(vectors: Tensor) -> tuple[Tensor, int]:
     sizes: list[int | None] = [None] * dist.get_world_size()
     dist.all_gather_object(sizes, len(vectors))
     if len(set(sizes)) > 1:
-        raise ArgumentError(f"gather needs as many pairs in every process; there are {sizes}")
+        raise ArgumentError(
+            f"gather needs the same number of pairs in every process; there are {sizes}: give every "
+            "process the same batch_size"
+        )
     if vectors.is_floating_point():
         rows = list(all_gather(vectors))  # type: ignore[no-untyped-call]
     else:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from xalign.errors import ArgumentError
 from xalign.losses.contrastive import Direction, contrastive
+from xalign.losses.loss import Loss
 
 SHARPNESS = 4.0
 
@@ -13,7 +14,7 @@ SHARPNESS = 4.0
 def smooth_state(
     gate: Float[Tensor, "*shape neuron"], *, sharpness: float = SHARPNESS
 ) -> Float[Tensor, "*shape neuron"]:
-    """A smooth neuron activation state: σ(k · gate), which k → ∞ makes the 0 or 1 that NASCA counts.
+    """Compute the smooth neuron activation state σ(k · gate); for k → ∞ it is the 0 or 1 that NASCA counts.
 
     Args:
         gate: The gate's values before the activation function, per token.
@@ -42,30 +43,30 @@ def neuron_state(
     detach_pivot: bool = False,
     gather: bool = False,
 ) -> Float[Tensor, ""]:
-    """The contrastive loss of pooled smooth neuron states: what is trained is what NASCA measures.
+    """Compute the contrastive loss of pooled smooth neuron states, the states that NASCA measures.
 
-    Neuron states are shares in [0, 1] and far from 0 on average, so that uncentred cosines of any two
-    sentences are close to 1; give `languages`, as the objective does.
+    Neuron states are shares in [0, 1] and far from 0 on average, so uncentred cosines of any two sentences
+    are close to 1; give `languages`, as the objective does.
 
-    Collapse: as in `contrastive`, a point is no minimum. Gates can grow until σ is flat and passes no
-    gradient; the states are then as hard as those measured, and the loss has done what it can. Neurons that
-    say which language is spoken may fall silent, against which replayed text helps.
+    Collapse: as in `contrastive`, a point is not a minimum. Gates can grow until σ is flat and passes no
+    gradient; the states are then as hard as the measured ones, and the loss can do no more. Neurons that tell
+    one language from another may stop firing; replayed text helps against that.
 
     Args:
         language: `smooth_state` pooled over the tokens of each sentence, one coordinate per neuron.
         pivot: The same of each pivot sentence; row i translates row i.
-        temperature: As in `contrastive`, and so are the others.
-        direction: Whose candidates are whose.
+        temperature: As in `contrastive`, like all arguments below.
+        direction: Which side picks its translation among candidates of the other.
         languages: A number per pair, equal within a language, for centring.
-        same: As in `contrastive`.
-        detach_pivot: No gradient reaches the pivot side.
-        gather: Candidates of all processes.
+        same: A number per pair, or several, equal for pairs with the same meaning.
+        detach_pivot: Give the pivot side no gradient.
+        gather: Take candidates from all processes.
 
     Raises:
         ArgumentError: States outside [0, 1], or as in `contrastive`.
 
     Reference:
-        Ours; the state is the one of Huang et al. (2025), NeuronXA, made smooth.
+        This project; the state is that of Huang et al. (2025), NeuronXA, made smooth.
 
     Example:
         >>> states = smooth_state(torch.randn(8, 64))
@@ -85,3 +86,13 @@ def neuron_state(
         detach_pivot=detach_pivot,
         gather=gather,
     )
+
+
+NEURON_STATE = Loss(
+    "neuron_state",
+    neuron_state,
+    kinds=("gate",),
+    state=smooth_state,
+    pool="weighted",
+    needs_negatives=True,
+)

@@ -1,4 +1,4 @@
-"""What the losses share: checked sides, centring per language, cosines, and what is logged of a batch."""
+"""What the losses share: checks of both sides, centring per language, cosines, and statistics for logs."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,12 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 def checked_sides(
     language: Float[Tensor, "pair width"], pivot: Float[Tensor, "pair width"]
 ) -> tuple[Float[Tensor, "pair width"], Float[Tensor, "pair width"]]:
-    """Both sides, in float32 at least, or an error where they are no pairs."""
+    """Return both sides in float32 or a wider type.
+
+    Raises:
+        ArgumentError: Sides that are not [pair, width] or differ in shape.
+        ArgumentTypeError: A side that is not a tensor of floating-point numbers.
+    """
     for name, side in (("language", language), ("pivot", pivot)):
         if not isinstance(side, Tensor) or not side.is_floating_point():
             raise ArgumentTypeError(f"{name} must be a tensor of floating-point numbers, not {side!r:.60}")
@@ -29,19 +34,19 @@ def checked_sides(
 def centred(
     vectors: Float[Tensor, "pair width"], groups: Int[Tensor, " pair"]
 ) -> Float[Tensor, "pair width"]:
-    """The vectors without the mean of their group, which says what language a sentence is in.
+    """Subtract from each vector the mean of its group, which tells the language of a sentence.
 
     Args:
         vectors: One per sentence.
         groups: A number per sentence, equal for sentences of one language.
 
     Raises:
-        ArgumentError: A group of one sentence, of which nothing would be left.
+        ArgumentError: A group of one sentence, of which nothing would remain.
     """
     numbers, of, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
     if bool((sizes < 2).any()):
         raise ArgumentError(
-            f"languages has one pair of language {int(numbers[sizes < 2][0])}; centring takes at least 2 "
+            f"languages has one pair of language {int(numbers[sizes < 2][0])}; centring needs at least 2 "
             "pairs of each language in a batch"
         )
     sums = vectors.new_zeros(len(numbers), vectors.shape[1]).index_add(0, of, vectors)
@@ -52,7 +57,10 @@ def centred(
 def cosines(
     rows: Float[Tensor, "row width"], columns: Float[Tensor, "column width"]
 ) -> Float[Tensor, "row column"]:
-    """Cosines of all rows with all columns, as precise under autocast; 0 where a vector is zero."""
+    """Compute the cosines of all rows with all columns, in full precision also under autocast.
+
+    A cosine with a zero vector is 0.
+    """
     with torch.autocast(rows.device.type, enabled=False):
         return normalize(rows, dim=1) @ normalize(columns, dim=1).T
 
@@ -60,30 +68,30 @@ def cosines(
 def is_same(
     rows: Int[Tensor, "row *mark"], columns: Int[Tensor, "column *mark"]
 ) -> Bool[Tensor, "row column"]:
-    """Which pairs are of one meaning, and so no negatives: those with a mark in common."""
+    """Tell which pairs have a mark in common: they have the same meaning, and are not negatives."""
     equal = rows.unsqueeze(1) == columns.unsqueeze(0)
     return equal if equal.dim() == 2 else equal.flatten(2).any(dim=2)
 
 
 def check_marks(name: str, marks: Int[Tensor, "pair *mark"] | None, pairs: int) -> None:
-    """An error where what is told of each pair is not whole numbers, one row per pair."""
+    """Raise an error where the marks of pairs are not whole numbers, one row per pair."""
     if marks is None:
         return
     if not isinstance(marks, Tensor) or marks.is_floating_point():
         raise ArgumentTypeError(f"{name} must be a tensor of whole numbers, not {marks!r:.60}")
     if not marks.dim() or len(marks) != pairs:
-        raise ArgumentError(f"{name} has shape {tuple(marks.shape)}; it takes a row per pair, {pairs}")
+        raise ArgumentError(f"{name} has shape {tuple(marks.shape)}; it needs a row per pair, {pairs}")
 
 
 @dataclass(frozen=True, slots=True)
 class InBatch:
-    """How well a batch's pairs are told apart, for logs.
+    """How well the pairs of a batch are told apart, for logs.
 
     Attributes:
-        accuracy: Per pair, 1 where the sentence's nearest pivot sentence is its own, chance 1 / pairs; 0
-            without any negative.
+        accuracy: Per pair, 1 where the sentence's nearest pivot sentence is its own translation, else 0.
+            Chance is 1 / pairs. 0 for a pair without negatives.
         positive: Per pair, the cosine of its two sides.
-        negative: Per pair, its mean cosine with its negatives; 0 without any.
+        negative: Per pair, its mean cosine with its negatives; 0 for a pair without negatives.
     """
 
     accuracy: Float[Tensor, " pair"]
@@ -99,10 +107,10 @@ def in_batch(
     languages: Int[Tensor, " pair"] | None = None,
     same: Int[Tensor, "pair *mark"] | None = None,
 ) -> InBatch:
-    """Accuracy of a batch as the contrastive loss sees it, and mean cosines as they are, not centred.
+    """Compute the accuracy of a batch as the contrastive loss sees it, and mean cosines without centring.
 
-    Read them together: accuracy saturates early, and positive and negative cosines that rise side by side are
-    a collapse.
+    Read them together: accuracy saturates early, and positive and negative cosines that rise side by side
+    mean a collapse.
 
     Args:
         language: One vector per sentence.

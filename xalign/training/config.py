@@ -1,18 +1,25 @@
 """`AlignmentConfig`: every choice of an alignment loss, from Python, YAML or the command line."""
 
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from xalign.checks import positive, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.losses.contrastive import DIRECTIONS
-from xalign.model.architectures.sites import POOLS
-from xalign.training.layers import parse_layers
+from xalign.losses import LOSSES
+from xalign.losses.contrastive import DIRECTIONS, Direction
+from xalign.losses.loss import Kind, Loss, LossFn, resolve_loss
+from xalign.model.architectures.sites import POOLS, Pool
+from xalign.model.encode import Template
+from xalign.model.inputs import TextOptions
+from xalign.pairs.parallel import ParallelPairs
+from xalign.training.layers import LayerChoice, parse_layers
 
-KINDS = {"contrastive": "hidden", "cosine": "hidden", "neuron_state": "gate"}
-"""Loss -> the kind of site it reads where none is named."""
-DEFAULT_POOLS = {"contrastive": "mean", "cosine": "mean", "neuron_state": "weighted"}
-DEFAULT_TEMPERATURES = {"contrastive": 0.05, "cosine": 0.05, "neuron_state": 0.1}
+Mode = Literal["joint", "alternate"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def _option(default: Any, text: str) -> Any:
@@ -21,7 +28,9 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass
 class AlignmentConfig:
-    """What an alignment loss pulls at, how hard, and with which pairs.
+    """Where an alignment loss acts, how strongly, and on which pairs.
+
+    `AlignmentArguments` has the same fields for YAML files and command lines.
 
     Raises:
         ArgumentError: A value that is not allowed; the field is named.
@@ -30,121 +39,218 @@ class AlignmentConfig:
     Example:
         >>> AlignmentConfig(pairs="bundled", loss="contrastive", layer=0.5).kind
         'hidden'
+        >>> def distance(language, pivot):
+        ...     return (language - pivot).square().mean()
+        >>> AlignmentConfig(pairs="bundled", loss=distance, kind="inner").pool
+        'mean'
     """
 
-    pairs: str | None = _option(None, "Training pairs: a path, or 'bundled'. Takes ParallelPairs too.")
-    loss: str = _option("neuron_state", "'neuron_state', 'contrastive' or 'cosine'.")
-    layer: str = _option(
+    pairs: ParallelPairs | str | Path | None = _option(
+        None, "Training pairs: a path, or 'bundled'. In Python, also ParallelPairs."
+    )
+    loss: str | Loss | LossFn = _option(
+        "neuron_state",
+        "'neuron_state', 'contrastive' or 'cosine'. In Python, also a Loss or a function (language, pivot) "
+        "-> loss.",
+    )
+    layer: LayerChoice = _option(
         "all",
-        "Where it pulls: a block ('8'), a share of the depth ('0.5'), several ('4,8'), several with relative "
-        "weights ('4:.5,8:.5'), 'all', or 'auto' to measure on held-out pairs which is best.",
+        "Where the loss acts: a block ('8'), a fraction of the depth ('0.5'), several blocks ('4,8'), "
+        "several with relative weights ('4:.5,8:.5'), 'all', or 'auto' to choose by measuring held-out "
+        "pairs.",
     )
     weight: float = _option(1.0, "Factor of the alignment loss; 0 switches it off.")
     batch_size: int = _option(32, "Pairs per micro-batch and process.")
     chunk_size: int | None = _option(
-        None, "Runs the pairs so many at a time, with the gradient of the whole batch, to save memory."
+        None,
+        "To save memory, run this many pairs at a time; the gradient is still that of the whole batch.",
     )
     temperature: float | None = _option(
-        None, "Temperature of the contrastive losses, above 0; the loss's own where empty."
+        None, "Temperature, above 0, of losses that have one. Default: the loss's own."
     )
-    direction: str = _option("both", "Who picks whom: 'to_pivot', 'from_pivot' or 'both'.")
-    kind: str | None = _option(
-        None, "Kind of site: 'hidden', 'inner', 'attn_out', 'mlp_out' or 'gate'; the loss's own where empty."
+    direction: Direction = _option(
+        "both",
+        "For contrastive losses: which side picks its translation, 'to_pivot', 'from_pivot' or 'both'.",
     )
-    pool: str | None = _option(
-        None, "'mean', 'weighted', 'last' or 'max' over the tokens; the loss's own where empty."
+    kind: Kind | None = _option(
+        None,
+        "Kind of site to read: 'hidden', 'inner', 'attn_out', 'mlp_out' or 'gate'. Default: the loss's own.",
     )
-    centre: bool = _option(True, "Takes each language's mean over the batch away before comparing.")
-    gather: bool = _option(False, "Negatives from all processes, not only from this one.")
-    detach_pivot: bool = _option(False, "Leaves the pivot where it is: no gradient on its side.")
-    mode: str = _option("joint", "'joint' adds the loss to the task's; 'alternate' takes turns with it.")
+    pool: Pool | None = _option(
+        None,
+        "How to pool over a sentence's tokens: 'mean', 'weighted', 'last' or 'max'. Default: the loss's own.",
+    )
+    centre: bool = _option(
+        True, "For contrastive losses: subtract each language's mean over the batch before comparing."
+    )
+    gather: bool = _option(
+        False, "For contrastive losses: take negatives from all processes instead of only this one."
+    )
+    detach_pivot: bool = _option(False, "Keep the pivot in place: no gradient on its side.")
+    mode: Mode = _option(
+        "joint", "'joint' adds the alignment loss to the task's; 'alternate' switches between the two."
+    )
     alternate_every: int = _option(
         2,
-        "In 'alternate' mode, every so many-th micro-batch is alignment alone, and what the task would have "
-        "learnt from it is left out; 2 is every other one.",
+        "In mode 'alternate', every N-th micro-batch trains on alignment only, and its task data is skipped; "
+        "2 means every other micro-batch.",
     )
-    replay: str | None = _option(
+    replay: str | Path | Sequence[str] | None = _option(
         None,
-        "Text to keep speaking: a file with a document per line, whose language-modelling loss is added. "
-        "Takes a list of texts too.",
+        "Text that preserves the language model: a file with a document per line, whose language-modelling "
+        "loss is added. In Python, also a list of texts.",
     )
     replay_weight: float = _option(1.0, "Factor of the replay loss.")
     replay_batch_size: int = _option(8, "Replayed documents per micro-batch and process.")
-    held_out: str | None = _option(
-        None, "Pairs to measure on, refused where training pairs share a sentence. Takes ParallelPairs too."
+    held_out: ParallelPairs | str | Path | None = _option(
+        None,
+        "Pairs to measure on: a path, or 'bundled'. It is an error if the training pairs share a sentence "
+        "with them. In Python, also ParallelPairs.",
     )
-    languages: list[str] | None = _option(None, "Some of the languages of `pairs`; all where empty.")
+    languages: list[str] | None = _option(None, "Train on these languages of `pairs` only. Default: all.")
     languages_per_batch: int | None = _option(
-        None, "Languages in a micro-batch, drawn anew for each; where empty, as many as get 8 pairs each."
+        None,
+        "Languages in a micro-batch, drawn anew for each. Default: as many as can have 8 pairs each.",
     )
     pivot: str = _option("eng_Latn", "The language all others are aligned with, where pairs is a path.")
-    template: str | None = _option(None, "Text around each sentence, like 'query: {text}'.")
-    template_pooled: bool = _option(False, "Pools the template's tokens too, not only the sentence's.")
-    max_length: int | None = _option(
-        None, "Cuts sentences to so many tokens; longer than the context is an error."
+    template: Template | None = _option(
+        None,
+        "Text around each sentence, like 'query: {text}'. In Python, also a function (text, language) -> "
+        "text.",
     )
-    seed: int = _option(0, "Which pairs are drawn when; the trainer's own seed has no part in it.")
+    template_pooled: bool = _option(False, "Pool the template's tokens too, not only the sentence's own.")
+    max_length: int | None = _option(
+        None, "Cut sentences to this many tokens. Default: sentences longer than the context are an error."
+    )
+    seed: int = _option(0, "Decides which pairs are drawn when; the trainer's own seed plays no part in it.")
 
     def __post_init__(self) -> None:
-        """Checks every field, and fills in what the loss decides."""
-        if self.loss not in KINDS:
-            raise ArgumentError(f"loss={self.loss!r} must be one of {', '.join(KINDS)}")
+        """Check every field, and fill in what the loss decides."""
+        loss = self.resolved_loss
         parse_layers(self.layer)
+        self._check_numbers(loss)
+        for name, allowed in (("direction", DIRECTIONS), ("mode", MODES)):
+            _one_of(name, getattr(self, name), allowed)
+        self.kind = loss.kinds[0] if self.kind is None else self.kind
+        _one_of("kind", self.kind, loss.kinds, f" for loss={loss.name!r}")
+        self._check_pool(loss)
+        for name in ("centre", "gather", "detach_pivot", "template_pooled"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentTypeError(f"{name}={getattr(self, name)!r} must be true or false")
+        if self.gather and "gather" not in loss.options:
+            raise ArgumentError(
+                f"gather=True has no meaning for loss={loss.name!r}, whose function takes no argument "
+                "gather; leave it out"
+            )
+
+    @property
+    def resolved_loss(self) -> Loss:
+        """The loss that `loss` names or holds, as an object."""
+        return resolve_loss(self.loss, LOSSES)
+
+    @property
+    def text_options(self) -> TextOptions:
+        """How sentences become tokens."""
+        return TextOptions(
+            template=self.template, template_pooled=self.template_pooled, max_length=self.max_length
+        )
+
+    def _check_numbers(self, loss: Loss) -> None:
         for name in ("weight", "replay_weight"):
             setattr(self, name, positive(name, getattr(self, name), zero=True))
-        temperature = DEFAULT_TEMPERATURES[self.loss] if self.temperature is None else self.temperature
-        self.temperature = positive("temperature", temperature)
+        temperature = loss.temperature if self.temperature is None else self.temperature
+        self.temperature = None if temperature is None else positive("temperature", temperature)
         for name, least in (("batch_size", 1), ("alternate_every", 2), ("replay_batch_size", 1), ("seed", 0)):
             setattr(self, name, whole_number(name, getattr(self, name), least))
         # A sentence cut to one token is the beginning of any.
         for name, least in (("chunk_size", 1), ("languages_per_batch", 1), ("max_length", 2)):
             value = getattr(self, name)
             setattr(self, name, None if value is None else whole_number(name, value, least))
-        if self.batch_size < 2 and self.loss != "cosine":
+        if self.batch_size < 2 and loss.needs_negatives:
+            others = ", ".join(f"'{name}'" for name, known in LOSSES.items() if not known.needs_negatives)
             raise ArgumentError(
-                f"batch_size={self.batch_size}: {self.loss} tells each pair from the others of its batch, so "
-                "it needs at least 2; loss='cosine' works on one"
+                f"batch_size={self.batch_size}: {loss.name} tells each pair from the others of its batch, so "
+                f"it needs at least 2; loss={others} works on one"
             )
-        for name, allowed in (("direction", DIRECTIONS), ("mode", ("joint", "alternate"))):
-            if getattr(self, name) not in allowed:
-                raise ArgumentError(f"{name}={getattr(self, name)!r} must be one of {', '.join(allowed)}")
-        kinds = (
-            ("gate",) if self.loss == "neuron_state" else ("hidden", "gate", "inner", "attn_out", "mlp_out")
-        )
-        self.kind = KINDS[self.loss] if self.kind is None else self.kind
-        if self.kind not in kinds:
-            raise ArgumentError(
-                f"kind={self.kind!r} must be one of {', '.join(kinds)} for loss={self.loss!r}"
-            )
-        self.pool = DEFAULT_POOLS[self.loss] if self.pool is None else self.pool
-        if self.pool not in POOLS:
-            raise ArgumentError(f"pool={self.pool!r} must be one of {', '.join(POOLS)}")
-        for name in ("centre", "gather", "detach_pivot", "template_pooled"):
-            if not isinstance(getattr(self, name), bool):
-                raise ArgumentTypeError(f"{name}={getattr(self, name)!r} must be true or false")
-        if self.gather and self.loss == "cosine":
-            raise ArgumentError("gather=True has no meaning for loss='cosine', which has no negatives")
+
+    def _check_pool(self, loss: Loss) -> None:
+        if loss.level == "token":
+            if self.pool is not None:
+                raise ArgumentError(
+                    f"pool={self.pool!r} has no meaning for loss={loss.name!r}, which reads the states of "
+                    "all tokens; leave it out"
+                )
+            return
+        self.pool = loss.pool if self.pool is None else self.pool
+        _one_of("pool", self.pool, POOLS)
 
 
-def _config(self: Any) -> AlignmentConfig:
-    """The `AlignmentConfig` that these arguments describe."""
-    return AlignmentConfig(**{name: getattr(self, f"align_{name}") for name in _OPTIONS})
+def _one_of(name: str, value: object, allowed: Sequence[str], condition: str = "") -> None:
+    if value not in allowed:
+        raise ArgumentError(f"{name}={value!r} must be one of {', '.join(allowed)}{condition}")
 
 
 _OPTIONS = {option.name: option for option in fields(AlignmentConfig)}
-AlignmentArguments: Any = make_dataclass(
+
+
+class _Arguments:
+    """What the generated `AlignmentArguments` adds to its fields."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **values: object) -> None: ...
+
+    def config(self) -> AlignmentConfig:
+        """Return the `AlignmentConfig` that these arguments describe."""
+        return AlignmentConfig(**{name: getattr(self, f"align_{name}") for name in _OPTIONS})
+
+
+def _parsed(hint: Any) -> Any:
+    """Return the type as which an argument parser reads a field: text where it knows no such type."""
+    allowed = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    types = [one for one in allowed if one is not NoneType]
+    if types in ([bool], [int], [float], [str], [list[str]]):
+        return hint
+    return str | None if NoneType in allowed else str
+
+
+AlignmentArguments: type[_Arguments] = make_dataclass(
     "AlignmentArguments",
     [
-        (f"align_{name}", option.type, field(default=option.default, metadata=option.metadata))
+        (f"align_{name}", _parsed(option.type), field(default=option.default, metadata=option.metadata))
         for name, option in _OPTIONS.items()
     ],
-    namespace={"config": _config, "__module__": __name__},
+    bases=(_Arguments,),
+    namespace={"__module__": __name__},
 )
-AlignmentArguments.__doc__ = """The fields of `AlignmentConfig` with `align_` before each.
+AlignmentArguments.__doc__ = """The fields of `AlignmentConfig` with `align_` before each, for parsers.
 
-To parse beside a trainer's own arguments, which have a `seed` too, and GRPO's a `temperature`.
+`HfArgumentParser` and `TrlParser` read them from YAML files and command lines. The prefix keeps them apart
+from a trainer's own arguments, which have a `seed` too. Fields of types that a parser does not know, like
+`layer`, are read as text.
 
 Example:
     >>> AlignmentArguments(align_loss="cosine", align_seed=3).config().seed
     3
 """
+
+# What 0.1.0 knew of each loss, and where a loss says it now.
+_OF_LOSSES: dict[str, tuple[str, Callable[[Loss], object]]] = {
+    "KINDS": ("kinds[0]", lambda loss: loss.kinds[0]),
+    "DEFAULT_POOLS": ("pool", lambda loss: loss.pool),
+    "DEFAULT_TEMPERATURES": ("temperature", lambda loss: loss.temperature),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_LOSSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    attribute, take = _OF_LOSSES[name]
+    warnings.warn(
+        f"{__name__}.{name} is deprecated and will be removed in the next version: use "
+        f"xalign.losses.LOSSES[...].{attribute}",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    value = globals()[name] = {loss.name: take(loss) for loss in LOSSES.values()}
+    return value

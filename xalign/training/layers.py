@@ -1,16 +1,18 @@
-"""Which layers an alignment loss pulls at: named outright, or chosen by measuring."""
+"""Which layers an alignment loss acts on: named by the user, or chosen by measuring."""
 
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.measurement import MeasureOptions, measure
+from xalign.metrics import METRICS
+from xalign.metrics.metric import Metric, resolve_metrics
+from xalign.model.architectures.sites import Kind
 from xalign.pairs.parallel import ParallelPairs
 
 LayerChoice = int | float | str | Sequence[int | float] | Mapping[int | float, float]
@@ -19,66 +21,43 @@ HEADROOM = 0.9
 
 
 def parse_layers(choice: LayerChoice) -> dict[int | float, float] | str:
-    """What a choice of layers means.
+    """Read a choice of layers.
 
     Args:
-        choice: `8`, `.5` (a share of the depth), `[4, 8]`, `{4: .5, 8: 1.0}` (with weights), or the same as
-            text, `"8"`, `"0.5"`, `"4,8"`, `"4:.5,8:1"`; `"all"`, or `"auto"`.
+        choice: `8`, `.5` (a fraction of the depth), `[4, 8]`, `{4: .5, 8: 1.0}` (with weights), or the same
+            as text, `"8"`, `"0.5"`, `"4,8"`, `"4:.5,8:1"`; `"all"`, or `"auto"`.
 
     Returns:
-        Layer -> weight, whole numbers for blocks and floats for shares of the depth; or `"all"` or `"auto"`.
+        Layer -> weight, whole numbers for blocks and floats for fractions of the depth; or `"all"` or
+        `"auto"`.
 
     Raises:
-        ArgumentError: A negative layer, a share outside (0, 1], a weight that is not above 0, no layer.
-        ArgumentTypeError: What is no layer at all.
+        ArgumentError: A negative layer, a fraction outside (0, 1], a weight that is not above 0, no layer.
+        ArgumentTypeError: A layer or a weight that is not a number.
 
     Example:
         >>> parse_layers("4:.5,8:.5")
         {4: 0.5, 8: 0.5}
     """
-    pairs: list[tuple[Any, Any]]
     if isinstance(choice, str):
         text = choice.strip().lower()
         if text in ("all", AUTO):
             return text
-        items = [item.partition(":") for item in text.split(",") if item.strip()]
-        pairs = [(_number(layer, choice), _number(weight or "1", choice)) for layer, _, weight in items]
-    elif isinstance(choice, Mapping):
-        pairs = list(choice.items())
-    elif isinstance(choice, Real):
-        pairs = [(choice, 1.0)]
-    elif isinstance(choice, Sequence):
-        pairs = [(layer, 1.0) for layer in choice]
-    else:
-        raise ArgumentTypeError(f"layer={choice!r:.60} must be a layer, a list of layers, 'all' or 'auto'")
+    pairs = _layers_and_weights(choice)
     if not pairs:
         raise ArgumentError(f"layer={choice!r} names no layer")
-    for layer, weight in pairs:
-        for value in (layer, weight):
-            if isinstance(value, bool) or not isinstance(value, Real):
-                raise ArgumentTypeError(f"layer={choice!r}: {value!r:.60} is no number")
-        if not weight > 0 or math.isinf(weight):
-            raise ArgumentError(f"layer={choice!r}: weight {weight} must be above 0")
-        if layer < 0:
-            raise ArgumentError(f"layer={choice!r}: {layer} is negative; blocks are counted from 0")
-        if not isinstance(layer, Integral) and not 0 < layer <= 1:
-            raise ArgumentError(
-                f"layer={choice!r}: {layer} is a share of the depth and must lie in (0, 1]; blocks are "
-                "whole numbers"
-            )
-    if len({layer for layer, _ in pairs}) < len(pairs):
+    read = [_checked(layer, weight, choice) for layer, weight in pairs]
+    if len(dict(read)) < len(read):
         raise ArgumentError(f"layer={choice!r} names a layer twice")
-    return {
-        int(layer) if isinstance(layer, Integral) else float(layer): float(weight) for layer, weight in pairs
-    }
+    return dict(read)
 
 
 def blocks_of(layers: Mapping[int | float, float] | str, n_layers: int) -> dict[int, float]:
-    """Block -> weight, weights summing to 1.
+    """Return block -> weight, with weights that sum to 1.
 
     Args:
-        layers: What `parse_layers` gave, but `"auto"`.
-        n_layers: The number of blocks; a share f of the depth is block ⌈f · n_layers⌉ − 1.
+        layers: What `parse_layers` returned; not `"auto"`.
+        n_layers: The number of blocks; a fraction f of the depth is block ⌈f · n_layers⌉ − 1.
 
     Raises:
         ArgumentError: A block that the model does not have, or two names of one block.
@@ -101,27 +80,41 @@ def blocks_of(layers: Mapping[int | float, float] | str, n_layers: int) -> dict[
     return {block: weight / total for block, weight in found.items()}
 
 
+def metric_of(kind: Kind) -> Metric:
+    """Return the metric by which `layer="auto"` chooses a layer for a loss.
+
+    It is the first one with a lexical floor that reads what the loss reads: hidden states, or else the
+    states of neurons.
+
+    Args:
+        kind: The kind of site that the loss reads.
+    """
+    reads = "hidden" if kind == "hidden" else "neuron_states"
+    return next(metric for metric in METRICS.values() if metric.reads == reads and metric.has_floor)
+
+
 def choose_layer(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     held_out: Sequence[ParallelPairs],
-    metric: str,
+    metric: str | Metric,
     options: MeasureOptions,
 ) -> tuple[int, str]:
-    """The block with the highest margin over its lexical floor that still has headroom.
+    """Choose the block with the highest margin over its lexical floor that still has headroom.
 
-    Where translations already meet somewhat, and not yet wholly, a loss has something to take hold of.
+    A loss can achieve most where translations are already close, but not yet fully aligned.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
         held_out: Sets of pairs that are not trained on; each language of each counts the same.
-        metric: `nasca` for losses on gates, `mexa` for losses on hidden states.
+        metric: What to measure, with a lexical floor: see `metric_of`.
         options: Of `measure`.
 
     Returns:
-        The block, and why it was taken, in words. Where no block is above its floor, a warning says so.
+        The block, and the reason for it in words. If no block is above its floor, a warning says so.
     """
+    (metric,) = resolve_metrics([metric], METRICS)
     margins: dict[int, float] = {}
     scores: dict[int, float] = {}
     share = 1 / sum(map(len, held_out))
@@ -138,16 +131,51 @@ def choose_layer(
     if margins[best] <= 0:
         warnings.warn(
             f"no block is above its lexical floor on the held-out pairs (the best, {best}, by "
-            f"{margins[best]:+.3f}), so that layer='auto' has nothing to go by; name a layer",
+            f"{margins[best]:+.3f}), so layer='auto' has no evidence to choose by; name a layer",
             UserWarning,
             stacklevel=4,
         )
     languages = ", ".join(dict.fromkeys(code for pairs in held_out for code in pairs))
     return best, (
-        f"block {best}: {metric} {scores[best]:.3f} on held-out pairs ({languages}), {margins[best]:+.3f} "
-        f"over its lexical floor, the highest margin of the {len(with_headroom)} blocks at or below "
-        f"{HEADROOM} (of {len(scores)} measured)"
+        f"block {best}: {metric.name} {scores[best]:.3f} on held-out pairs ({languages}), "
+        f"{margins[best]:+.3f} over its lexical floor, the highest margin of the {len(with_headroom)} blocks "
+        f"at or below {HEADROOM} (of {len(scores)} measured)"
     )
+
+
+def _layers_and_weights(choice: object) -> list[tuple[object, object]]:
+    if isinstance(choice, str):
+        items = [item.partition(":") for item in choice.split(",") if item.strip()]
+        return [(_number(layer, choice), _number(weight or "1", choice)) for layer, _, weight in items]
+    if isinstance(choice, Mapping):
+        return list(choice.items())
+    if isinstance(choice, Real):
+        return [(choice, 1.0)]
+    if isinstance(choice, Sequence):
+        return [(layer, 1.0) for layer in choice]
+    raise ArgumentTypeError(f"layer={choice!r:.60} must be a layer, a list of layers, 'all' or 'auto'")
+
+
+def _checked(layer: object, weight: object, choice: object) -> tuple[int | float, float]:
+    place, factor = _real(layer, choice), _real(weight, choice)
+    if not factor > 0 or math.isinf(factor):
+        raise ArgumentError(f"layer={choice!r}: weight {weight} must be above 0")
+    if place < 0:
+        raise ArgumentError(f"layer={choice!r}: {layer} is negative; blocks are counted from 0")
+    if isinstance(layer, Integral):
+        return int(layer), factor
+    if not 0 < place <= 1:
+        raise ArgumentError(
+            f"layer={choice!r}: {layer} is a share of the depth and must lie in (0, 1]; blocks are whole "
+            "numbers"
+        )
+    return place, factor
+
+
+def _real(value: object, choice: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentTypeError(f"layer={choice!r}: {value!r:.60} is no number")
+    return float(value)
 
 
 def _number(text: str, choice: str) -> int | float:

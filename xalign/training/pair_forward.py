@@ -1,24 +1,44 @@
-"""The forward of the pairs: from token ids to pooled states with their gradient, as far as is needed."""
+"""The forward of the pairs: from token ids to states with their gradient, no further than is needed."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from xalign.errors import ModelError
+from xalign.losses.loss import StateFn
 from xalign.model.architectures.sites import Kind, Pool, Site
-from xalign.model.batches import Batch, Line, make_batches
+from xalign.model.batches import Batch, Line
 from xalign.model.capture import capture
 from xalign.model.distributed import is_sharded
+from xalign.model.inputs import Inputs
 from xalign.model.read import check_tokens, device_of, pool, run, token_weights
 from xalign.model.wrapped import is_compiled, is_ddp, registers_hooks_in_forward, unwrapped
 
-States = list[Float[Tensor, "line width"]]
+States = list[Float[Tensor, "line *token width"]]
+
+
+@dataclass(frozen=True, slots=True)
+class PairStates:
+    """What a forward of the pairs gives, in the order of its lines.
+
+    Attributes:
+        by_block: Per block, pooled states [line, width]; or states of all tokens [line, token, width], padded
+            to the longest line, and zero at tokens that do not count.
+        mask: True at tokens that count, [line, token]; None for pooled states.
+        rest: A zero that must enter the loss. It holds the rest of the forward where that must take part in
+            backward.
+    """
+
+    by_block: States
+    mask: Bool[Tensor, "line token"] | None
+    rest: Float[Tensor, ""]
 
 
 @dataclass
@@ -26,30 +46,25 @@ class PairForward:
     """Runs both sides of the pairs in one forward, which ends after the last block needed.
 
     Attributes:
+        inputs: What the model takes.
         kind: The kind of site that is read.
         state: What is taken of a token's values before pooling.
-        pool: How tokens are pooled.
-        pad_id: The id to pad with.
-        size: The most lines run at a time; each such chunk is run again in backward, so that no more than one
-            is in memory, and the gradient is that of all together.
+        pool: How tokens are pooled; None gives the states of all tokens.
+        size: The most lines run at a time. Each such chunk is run again in backward, so that only one is in
+            memory, and the gradient is that of all together.
         alternate: Whether a micro-batch may consist of pairs alone.
     """
 
+    inputs: Inputs
     kind: Kind
-    state: Callable[[Tensor], Tensor]
-    pool: Pool
-    pad_id: int
+    state: StateFn
+    pool: Pool | None
     size: int | None = None
     alternate: bool = False
     _has_said: bool = field(default=False, init=False)
 
-    def __call__(
-        self, model: nn.Module, lines: Sequence[Line], blocks: Sequence[int]
-    ) -> tuple[States, Float[Tensor, ""]]:
-        """The pooled states of the lines, one tensor per block, in the order of the lines.
-
-        Beside them stands a zero that must enter the loss: it holds the rest of the forward, where that must
-        take part in backward.
+    def __call__(self, model: nn.Module, lines: Sequence[Line], blocks: Sequence[int]) -> PairStates:
+        """Run the lines, and return their states at every block.
 
         Args:
             model: The model as it is wrapped now.
@@ -59,51 +74,49 @@ class PairForward:
         Raises:
             ModelError: Chunks of a sharded model.
         """
-        batches = make_batches(lines, pad_id=self.pad_id, size=self.size)
+        batches = self.inputs.batches(lines, size=self.size)
         if len(batches) > 1 and is_sharded(model):
             raise ModelError("chunk_size is not for sharded models; lower batch_size, or use gather=True")
         read = partial(self._read, model, blocks=blocks)
-        parts = (
-            [read(batches[0])]
-            if len(batches) == 1
-            else [checkpoint(read, batch, use_reentrant=False) for batch in batches]
+        if len(batches) == 1:
+            parts = [read(batches[0])]
+        else:
+            parts = [checkpoint(read, batch, use_reentrant=False) for batch in batches]
+        return PairStates(
+            [_in_order(of_block, batches) for of_block in zip(*(states for states, _ in parts), strict=True)],
+            None if self.pool else _in_order([batch.pooled for batch in batches], batches),
+            torch.stack([rest for _, rest in parts]).sum(),
         )
-        order = torch.tensor([row for batch in batches for group in batch.rows for row in group]).argsort()
-        states = [
-            torch.cat(
-                [
-                    values[[line for line, rows in enumerate(batch.rows) for _ in rows]]
-                    for values, batch in zip(of_block, batches, strict=True)
-                ]
-            )[order.to(of_block[0].device)]
-            for of_block in zip(*(part[0] for part in parts), strict=True)
-        ]
-        return states, torch.stack([part[1] for part in parts]).sum()
 
     def _read(
         self, model: nn.Module, batch: Batch, blocks: Sequence[int]
     ) -> tuple[States, Float[Tensor, ""]]:
         sites = [Site(self.kind, block) for block in blocks]
-        # DDP counts which parameters took part: beside a task's forward the pairs may go past it, alone not.
+        # DDP counts which parameters took part: pairs beside a task's forward may bypass it, pairs alone not.
         whole = is_sharded(model) or (is_ddp(model) and self.alternate)
         whole = whole or registers_hooks_in_forward(model)
         called = model if whole else unwrapped(model)
-        self._say_what_costs_more(model, whole)
-        zero = torch.zeros((), device=device_of(model))
+        self._warn_about_cost(model, whole)
+        rest = torch.zeros((), device=device_of(model))
         with capture(called, sites, early_exit=not whole) as found:
             output = run(called, batch)
             # Reached by a whole forward only. A gradient that entered in the middle of a sharded block would
             # find its weights not gathered.
-            zero = 0.0 * output[0].float().sum()
-        weights = token_weights(batch.pooled, self.pool)
-        states = []
-        for values in (found[site] for site in sites):
-            check_tokens(values, batch)
-            with torch.autocast(values.device.type, enabled=False):
-                states.append(pool(self.state(values), weights.to(values.device), self.pool))
-        return states, zero
+            rest = 0.0 * output[0].float().sum()
+        return [self._state(found[site], batch) for site in sites], rest
 
-    def _say_what_costs_more(self, model: nn.Module, whole: bool) -> None:
+    def _state(
+        self, values: Float[Tensor, "line token width"], batch: Batch
+    ) -> Float[Tensor, "line *token width"]:
+        check_tokens(values, batch)
+        with torch.autocast(values.device.type, enabled=False):
+            if self.pool is None:
+                mask = batch.pooled.to(values.device)
+                return self.state(values).masked_fill(~mask.unsqueeze(-1), 0.0)
+            weights = token_weights(batch.pooled, self.pool).to(values.device)
+            return pool(self.state(values), weights, self.pool)
+
+    def _warn_about_cost(self, model: nn.Module, whole: bool) -> None:
         if self._has_said or not (whole or is_compiled(model)):
             return
         self._has_said = True
@@ -116,3 +129,23 @@ class PairForward:
             UserWarning,
             stacklevel=5,
         )
+
+
+def _in_order(parts: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor:
+    """Join what the batches gave in the order of the sentences, padded to the longest of them."""
+    longest = max(batch.shape[1] for batch in batches)
+    joined = []
+    for values, batch in zip(parts, batches, strict=True):
+        of_lines = [line for line, rows in enumerate(batch.rows) for _ in rows]
+        joined.append(_padded(values, batch, longest)[of_lines])
+    order = torch.tensor([row for batch in batches for group in batch.rows for row in group]).argsort()
+    return torch.cat(joined)[order.to(joined[0].device)]
+
+
+def _padded(values: Tensor, batch: Batch, tokens: int) -> Tensor:
+    """Pad the tokens of unpooled values or of a mask; pooled values have none, and stay as they are."""
+    more = tokens - batch.shape[1]
+    is_mask = values.dtype == torch.bool
+    if not more or (values.dim() == 2 and not is_mask):
+        return values
+    return pad(values, (0, more) if is_mask else (0, 0, 0, more))

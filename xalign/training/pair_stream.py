@@ -1,4 +1,4 @@
-"""Which pairs a micro-batch trains on: drawn anew from step and rank, with nothing to save or to restore."""
+"""Which pairs a micro-batch trains on: drawn from the step and the rank, with nothing to save or restore."""
 
 import random
 import warnings
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, PairsError
 from xalign.model.batches import Line
-from xalign.model.encode import Template, encode
+from xalign.model.inputs import Inputs, TextOptions
 from xalign.pairs.parallel import ParallelPairs
 
 FEWEST_PER_LANGUAGE = 8
@@ -28,8 +27,8 @@ class PairBatch:
         language_lines: Per pair, the sentence as token ids and which of them are pooled.
         pivot_lines: Per pair, the same of the pivot sentence.
         languages: Per pair, the number of its language.
-        same: Per pair, a number of its sentence and one of its pivot sentence: pairs that share either are no
-            negatives of each other.
+        same: Per pair, a number of its sentence and one of its pivot sentence: pairs that share either are
+            not each other's negatives.
     """
 
     names: list[tuple[str, str]]
@@ -42,74 +41,40 @@ class PairBatch:
 class PairStream:
     """Draws the pairs of a micro-batch from (seed, step, micro-step, rank) alone.
 
-    So a resumed run draws what the unbroken one would have, and processes draw apart from one another. Pairs
-    of a micro-batch are drawn without replacement, as many of each language as of the others.
+    A resumed run therefore draws the same pairs as an unbroken one, and each process draws its own. The pairs
+    of a micro-batch are drawn without replacement, evenly from its languages.
 
     Args:
         pairs: The sentences.
-        tokenizer: The model's tokenizer.
+        inputs: What the model takes.
+        text: How sentences become tokens; the defaults of `TextOptions` where None.
         batch_size: Pairs of a micro-batch.
         languages_per_batch: How many languages a micro-batch holds, drawn anew for each; where None, as many
-            as get 8 pairs each.
-        seed: Another seed, other batches.
-        template: As in `measure`.
-        template_pooled: As in `measure`.
-        context: The most tokens of a sentence.
-        truncate: Cuts longer sentences instead of refusing them.
-        vocabulary: How many tokens the model embeds.
+            as can have 8 pairs each.
+        seed: Decides which pairs are drawn.
 
     Raises:
-        ArgumentError: More languages per batch than there are, or than pairs in it.
+        ArgumentError: More languages per batch than there are languages, or than pairs in a batch.
         PairsError: A language with fewer pairs than a micro-batch may take of it.
     """
 
     def __init__(
         self,
         pairs: ParallelPairs,
-        tokenizer: PreTrainedTokenizerBase,
+        inputs: Inputs,
+        text: TextOptions | None = None,
         *,
         batch_size: int,
         languages_per_batch: int | None = None,
         seed: int = 0,
-        template: Template | None = None,
-        template_pooled: bool = False,
-        context: int | None = None,
-        truncate: bool = False,
-        vocabulary: int | None = None,
     ) -> None:
         self.pairs, self.batch_size, self.seed = pairs, batch_size, whole_number("seed", seed)
-        if languages_per_batch is None:
-            self.languages_per_batch = min(len(pairs), max(1, batch_size // FEWEST_PER_LANGUAGE))
-        else:
-            self.languages_per_batch = whole_number("languages_per_batch", languages_per_batch, least=1)
-            most = min(len(pairs), batch_size)
-            if self.languages_per_batch > most:
-                raise ArgumentError(
-                    f"languages_per_batch={languages_per_batch} must be at most {most}: there are "
-                    f"{len(pairs)} languages, and {batch_size} pairs in a batch"
-                )
-        most_of_one = -(-batch_size // self.languages_per_batch)
-        few = {code: count for code, count in pairs.counts.items() if count < most_of_one}
-        if few:
-            raise PairsError(
-                f"too few pairs in {', '.join(f'{code} ({count})' for code, count in few.items())}: a batch "
-                f"takes up to {most_of_one} of a language; lower batch_size, raise languages_per_batch, or "
-                "leave the language out"
-            )
+        self.languages_per_batch = _languages_per_batch(pairs, batch_size, languages_per_batch)
+        _refuse_too_few(pairs, -(-batch_size // self.languages_per_batch))
         _warn_about_copies(pairs)
 
         def lines(language: str, side: Sequence[str], ids: Sequence[str]) -> list[Line]:
-            return encode(
-                tokenizer,
-                side,
-                language=language,
-                template=template,
-                template_pooled=template_pooled,
-                context=context,
-                truncate=truncate,
-                vocabulary=vocabulary,
-                ids=ids,
-            ).lines
+            return inputs.encode(side, language, text, ids).lines
 
         self._lines: dict[str, tuple[list[Line], list[Line]]] = {}
         pivot: list[Line] = []
@@ -121,12 +86,12 @@ class PairStream:
         self._numbers = _numbers(pairs)
 
     def rows(self, step: int, micro_step: int = 0, rank: int = 0) -> list[tuple[str, int]]:
-        """The language and the row of each pair of a micro-batch.
+        """Return the language and the row of each pair of a micro-batch.
 
         Args:
-            step: Optimizer steps done.
-            micro_step: The micro-batch's place among those of its step.
-            rank: The process.
+            step: The number of optimizer steps done.
+            micro_step: The index of the micro-batch within its step.
+            rank: The rank of the process.
         """
         order = random.Random(f"{self.seed} {step} {micro_step} {rank}")
         chosen = order.sample(list(self.pairs), self.languages_per_batch)
@@ -138,7 +103,7 @@ class PairStream:
         ]
 
     def draw(self, step: int, micro_step: int = 0, rank: int = 0) -> PairBatch:
-        """The pairs of a micro-batch, ready to run; the arguments are those of `rows`."""
+        """Return the pairs of a micro-batch, ready to run; the arguments are those of `rows`."""
         rows, codes = self.rows(step, micro_step, rank), list(self.pairs)
         return PairBatch(
             names=[(code, self.pairs[code].ids[row]) for code, row in rows],
@@ -149,8 +114,32 @@ class PairStream:
         )
 
 
+def _languages_per_batch(pairs: ParallelPairs, batch_size: int, asked: int | None) -> int:
+    """Return the number of languages in a micro-batch: as asked for, or as many as can have 8 pairs each."""
+    if asked is None:
+        return min(len(pairs), max(1, batch_size // FEWEST_PER_LANGUAGE))
+    count = whole_number("languages_per_batch", asked, least=1)
+    most = min(len(pairs), batch_size)
+    if count > most:
+        raise ArgumentError(
+            f"languages_per_batch={asked} must be at most {most}: there are {len(pairs)} languages, and "
+            f"{batch_size} pairs in a batch"
+        )
+    return count
+
+
+def _refuse_too_few(pairs: ParallelPairs, most_of_one: int) -> None:
+    few = {code: count for code, count in pairs.counts.items() if count < most_of_one}
+    if few:
+        raise PairsError(
+            f"too few pairs in {', '.join(f'{code} ({count})' for code, count in few.items())}: a batch "
+            f"takes up to {most_of_one} of a language; lower batch_size, raise languages_per_batch, or "
+            "leave the language out"
+        )
+
+
 def _numbers(pairs: ParallelPairs) -> dict[str, list[tuple[int, int]]]:
-    """Per pair, a number of its sentence in its language and one of its pivot sentence."""
+    """Return, per pair, a number of its sentence in its language and one of its pivot sentence."""
     seen: dict[tuple[str, str], int] = {}
 
     def number(language: str, text: str) -> int:

@@ -1,79 +1,54 @@
-"""Replay: text whose language-modelling loss keeps a model speaking while its languages are aligned."""
+"""Replay: text whose language-modelling loss preserves the language model while its languages are aligned."""
 
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.batches import pad_documents
 from xalign.model.encode import refuse_unknown_ids
+from xalign.model.inputs import Inputs
 from xalign.model.read import device_of
 
 
 class Replay:
-    """Draws documents from (seed, step, micro-step, rank), and gives their language-modelling loss.
+    """Draws documents from (seed, step, micro-step, rank), and computes their language-modelling loss.
 
     Args:
         texts: The documents, or a file with one per line.
-        tokenizer: The model's tokenizer; its end-of-sequence token, if any, ends each document.
+        inputs: What the model takes. Documents longer than its context are cut; the tokenizer's
+            end-of-sequence token, if any, ends each document.
         batch_size: Documents per micro-batch.
-        pad_id: The id to pad with.
-        context: The most tokens of a document; the rest is not read.
-        vocabulary: How many tokens the model embeds.
-        seed: Another seed, other documents.
+        seed: Decides which documents are drawn.
 
     Raises:
-        ArgumentError: A file that cannot be read, fewer documents than a batch takes, an empty document, or
-            ids that the model does not embed.
+        ArgumentError: A file that cannot be read, fewer documents than a batch takes, a document without a
+            loss, or ids that the model does not embed.
+        ArgumentTypeError: Neither a file nor a list of texts.
     """
 
     def __init__(
-        self,
-        texts: str | Path | Sequence[str],
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        batch_size: int,
-        pad_id: int,
-        context: int | None,
-        vocabulary: int | None,
-        seed: int,
+        self, texts: str | Path | Sequence[str], inputs: Inputs, *, batch_size: int, seed: int
     ) -> None:
-        if isinstance(texts, str | Path):
-            if Path(texts).suffix in (".json", ".jsonl"):
-                raise ArgumentError(
-                    f"replay={str(texts)!r} is JSON; give a text file with a document per line"
-                )
-            try:
-                lines = Path(texts).read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ArgumentError(f"replay={str(texts)!r} cannot be read as UTF-8 text: {error}") from None
-            texts = [line for line in lines if line.strip()]
-        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
-            raise ArgumentTypeError(f"replay must be a file or a list of texts, not {texts!r:.60}")
-        files = [text for text in texts[:8] if len(text) < 256 and Path(text).is_file()]
-        if files:
-            raise ArgumentError(
-                f"replay holds the names of files, like {files[0]!r}, and would learn these names; give one "
-                "file, or the texts themselves"
-            )
+        texts = _documents(texts)
         if len(texts) < batch_size:
             raise ArgumentError(
-                f"replay holds {len(texts)} document(s), and replay_batch_size={batch_size} are drawn at "
-                "a time"
+                f"replay holds {len(texts)} document(s), fewer than replay_batch_size={batch_size}; give "
+                "more, or lower it"
             )
+        tokenizer = inputs.tokenizer
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        coded = tokenizer(list(texts), padding=False, truncation=False, verbose=False)["input_ids"]
-        self._documents = [[*ids, *([] if ids[-1:] == end else end)][:context] for ids in coded]
+        coded = tokenizer(texts, padding=False, truncation=False, verbose=False)["input_ids"]
+        self._documents = [[*ids, *([] if ids[-1:] == end else end)][: inputs.context] for ids in coded]
         if any(len(ids) < 2 for ids in self._documents):
-            raise ArgumentError("replay holds a document of fewer than 2 tokens, which has no loss")
-        refuse_unknown_ids(self._documents, vocabulary)
-        self._batch_size, self._pad_id, self._seed = batch_size, pad_id, seed
+            raise ArgumentError("replay holds a document of fewer than 2 tokens, which has no loss; drop it")
+        refuse_unknown_ids(self._documents, inputs.vocabulary)
+        self._batch_size, self._pad_id, self._seed = batch_size, inputs.pad_id, seed
 
     def loss(self, model: nn.Module, step: int, micro_step: int, rank: int) -> Tensor:
-        """The mean loss per token of a batch of documents, in nats."""
+        """Compute the mean loss per token of a batch of documents, in nats."""
         order = random.Random(f"replay {self._seed} {step} {micro_step} {rank}")
         drawn = order.sample(self._documents, self._batch_size)
         device = device_of(model)
@@ -81,3 +56,28 @@ class Replay:
         output = model(**inputs, use_cache=False)
         loss: Tensor = output.loss
         return loss
+
+
+def _documents(texts: str | Path | Sequence[str]) -> list[str]:
+    """Return the documents, read from a file where one is named."""
+    if isinstance(texts, str | Path):
+        texts = _read(texts)
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise ArgumentTypeError(f"replay must be a file or a list of texts, not {texts!r:.60}")
+    files = [text for text in texts[:8] if len(text) < 256 and Path(text).is_file()]
+    if files:
+        raise ArgumentError(
+            f"replay holds the names of files, like {files[0]!r}, and would learn these names; give one "
+            "file, or the texts themselves"
+        )
+    return list(texts)
+
+
+def _read(file: str | Path) -> list[str]:
+    if Path(file).suffix in (".json", ".jsonl"):
+        raise ArgumentError(f"replay={str(file)!r} is JSON; give a text file with a document per line")
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"replay={str(file)!r} cannot be read as UTF-8 text: {error}") from None
+    return [line for line in lines if line.strip()]

@@ -1,0 +1,87 @@
+"""Comparing both sides of the pairs with a loss, which is given the options that it names."""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xalign.errors import ArgumentTypeError
+from xalign.losses.loss import Loss
+from xalign.losses.similarity import InBatch, in_batch
+from xalign.model.read import pool, token_weights
+from xalign.training.config import AlignmentConfig
+from xalign.training.pair_forward import PairStates
+from xalign.training.pair_stream import PairBatch
+
+
+def is_centred(loss: Loss, config: AlignmentConfig) -> bool:
+    """Tell whether language means are subtracted: where asked for, by losses that are told the languages."""
+    return config.centre and "languages" in loss.options
+
+
+def compare(
+    loss: Loss, config: AlignmentConfig, states: PairStates, pairs: PairBatch, weights: Iterable[float]
+) -> tuple[Float[Tensor, ""], InBatch]:
+    """Compute the loss over all blocks, and what is logged of the batch.
+
+    Args:
+        loss: The loss.
+        config: Its options.
+        states: The states of all sentences and then of all pivot sentences.
+        pairs: The pairs that were run.
+        weights: The weight of each block.
+
+    Returns:
+        The weighted sum over the blocks, and accuracy and cosines per pair, mean over the blocks.
+
+    Raises:
+        ArgumentTypeError: A loss that returns anything but one number.
+    """
+    total, seen = states.rest, []
+    for weight, values in zip(weights, states.by_block, strict=True):
+        pull, block = _compare_block(loss, config, values, states.mask, pairs)
+        total = total + weight * pull.to(total.device)
+        seen.append(block)
+    return total, InBatch(
+        *(
+            torch.stack([getattr(one, name).to(total.device) for one in seen]).mean(dim=0)
+            for name in ("accuracy", "positive", "negative")
+        )
+    )
+
+
+def _compare_block(
+    loss: Loss, config: AlignmentConfig, values: Tensor, mask: Tensor | None, pairs: PairBatch
+) -> tuple[Float[Tensor, ""], InBatch]:
+    n = len(pairs.names)
+    language, pivot = values[:n], values[n:]
+    same = pairs.same.to(values.device)
+    languages = pairs.languages.to(values.device) if is_centred(loss, config) else None
+    offered = {
+        "temperature": config.temperature,
+        "direction": config.direction,
+        "languages": languages,
+        "same": same,
+        "detach_pivot": config.detach_pivot,
+        "gather": config.gather,
+    }
+    sides = language, pivot
+    if mask is not None:
+        mask = mask.to(values.device)
+        offered |= {"language_mask": mask[:n], "pivot_mask": mask[n:]}
+        sides = _mean_over_tokens(language, mask[:n]), _mean_over_tokens(pivot, mask[n:])
+    if config.detach_pivot and "detach_pivot" not in loss.options:
+        pivot = pivot.detach()
+    pull = loss.fn(language, pivot, **{name: offered[name] for name in loss.options})
+    if not isinstance(pull, Tensor) or pull.dim():
+        got = f"shape {tuple(pull.shape)}" if isinstance(pull, Tensor) else f"a {type(pull).__name__}"
+        raise ArgumentTypeError(
+            f"loss {loss.name!r} must return one number, a tensor without dimensions; it returned {got}"
+        )
+    return pull, in_batch(*sides, languages=languages, same=same)
+
+
+@torch.no_grad()
+def _mean_over_tokens(values: Float[Tensor, "pair token width"], mask: Tensor) -> Float[Tensor, "pair width"]:
+    return pool(values, token_weights(mask, "mean"), "mean")

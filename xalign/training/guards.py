@@ -1,0 +1,82 @@
+"""What cannot be trained with, or would silently learn nothing: found out before the first step."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from xalign.errors import ArgumentError, ModelError, PairsError
+from xalign.model.wrapped import unwrapped
+from xalign.pairs.parallel import ParallelPairs
+
+
+def refuse_overlap(training: ParallelPairs, measured: ParallelPairs) -> None:
+    """Raise an error where training pairs share a sentence with pairs to measure on.
+
+    Raises:
+        PairsError: A sentence of both.
+    """
+    shared = training.overlap(measured)
+    if shared:
+        counts = ", ".join(f"{language} {len(texts)}" for language, texts in shared.items())
+        examples = "; ".join(repr(text[:60]) for texts in shared.values() for text in texts[:2])
+        raise PairsError(
+            f"the training pairs hold sentences that are measured too ({counts}), like {examples}: a "
+            "score on them says nothing. Train on others, or measure on others"
+        )
+
+
+def refuse_small_groups(batch_size: int, languages_per_batch: int) -> None:
+    """Raise an error where a batch may hold one pair of a language, of which centring leaves nothing.
+
+    Raises:
+        ArgumentError: Fewer than 2 pairs of a language.
+    """
+    if batch_size // languages_per_batch < 2:
+        raise ArgumentError(
+            f"batch_size={batch_size} over {languages_per_batch} languages leaves one pair of some, and "
+            "centre=True subtracts their mean: raise batch_size, lower languages_per_batch, or pass "
+            "centre=False"
+        )
+
+
+def refuse_reentrant(model: nn.Module) -> None:
+    """Raise an error where gradient checkpointing is reentrant.
+
+    Raises:
+        ModelError: Reentrant checkpointing, inside which states have no gradient.
+    """
+    for module in model.modules():
+        run_again = getattr(module, "_gradient_checkpointing_func", None)
+        is_reentrant = getattr(run_again, "keywords", {}).get("use_reentrant")
+        if getattr(module, "gradient_checkpointing", False) and is_reentrant:
+            raise ModelError(
+                "the model uses reentrant gradient checkpointing, inside which states have no gradient, "
+                "so that the alignment loss would silently do nothing; pass "
+                "gradient_checkpointing_kwargs={'use_reentrant': False}"
+            )
+
+
+def refuse_no_language_model(model: nn.Module) -> None:
+    """Raise an error where a model has no language-modelling loss to replay.
+
+    Raises:
+        ModelError: Not a causal language model.
+    """
+    inner = unwrapped(model)
+    if not getattr(inner, "can_generate", lambda: False)():
+        raise ModelError(
+            f"replay is the loss of a causal language model, and {type(inner).__name__} is none; leave "
+            "replay out"
+        )
+
+
+def gradient_reaches(values: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
+    """Tell whether a gradient flows from some values to a parameter.
+
+    That values require a gradient does not suffice: trainers make the embedded input require one.
+    """
+    if not values.requires_grad or not parameters:
+        return False
+    found = torch.autograd.grad(values.sum(), parameters, allow_unused=True, retain_graph=True)
+    return any(gradient is not None for gradient in found)
