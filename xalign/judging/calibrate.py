@@ -1,4 +1,4 @@
-"""`calibrate`: find how hard to steer and at which tokens, so that the output changes language and stays text."""
+"""`calibrate`: find how hard to steer, and at which tokens, for a change of language in sound text."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

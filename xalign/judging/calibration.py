@@ -41,8 +41,8 @@ class Calibration:
     Attributes:
         operator: The operator of all trials; None for the default of `steer`.
         tried: All trials.
-        chosen: Label -> the trial with the highest share among those whose rise is at most `max_rise`; None if
-            none of these raises the share.
+        chosen: Label -> the trial with the highest share among those whose rise is at most `max_rise`; None
+            if none of these raises the share.
         max_rise: The largest rise allowed, in nats per token.
     """
 
@@ -104,6 +104,6 @@ class Calibration:
         nearest = min(raising, key=lambda one: one.rise)
         return (
             f"nothing tried for {label} raises its share within {self.max_rise} nats of natural text; "
-            f"the nearest, strength {nearest.strength} at {nearest.positions}, costs {nearest.rise:+.2f}: try "
-            "smaller strengths, other positions, or a larger max_rise"
+            f"the nearest, strength {nearest.strength} at {nearest.positions}, costs {nearest.rise:+.2f}: "
+            "try smaller strengths, other positions, or a larger max_rise"
         )

@@ -65,7 +65,8 @@ def evaluate(
         >>> texts = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
         >>> units = find_units(model, tokenizer, texts, share=0.1)
         >>> unseen = {"eng_Latn": ["Come in.", "Sit down."], "deu_Latn": ["Komm herein.", "Setz dich."]}
-        >>> row = evaluate(model, tokenizer, units, unseen, how={"operator": "zero"}).effect("deu_Latn", "loss")
+        >>> result = evaluate(model, tokenizer, units, unseen, how={"operator": "zero"})
+        >>> row = result.effect("deu_Latn", "loss")
         >>> row["low"] <= row["difference"] <= row["high"]
         True
     """
