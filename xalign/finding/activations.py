@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.map import ModelMap, map_model
-from xalign.model.architectures.sites import KINDS, Pool, Reading, Site, State
+from xalign.model.architectures.sites import KINDS, Kind, Pool, Reading, Site, State
 from xalign.model.inputs import Inputs, TextOptions
 from xalign.model.read import read_states
 
@@ -148,7 +148,7 @@ def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1) -> None:
         )
 
 
-def _sites_of_kind(model: nn.Module, model_map: ModelMap, kind: str) -> list[Site]:
+def _sites_of_kind(model: nn.Module, model_map: ModelMap, kind: Kind) -> list[Site]:
     """Return a model's sites of a kind, without the head, and without a pooler: its output is of no token."""
     head = getattr(model, "get_output_embeddings", lambda: None)()
     return [

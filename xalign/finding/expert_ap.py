@@ -121,9 +121,9 @@ class _Detectors:
             if not len(best):
                 raise ArgumentError(f"{choice} chooses no unit of {len(score)} for {label}; choose more")
             told_nothing += int(constant[best].sum())
-            rows += [
-                Unit(label, *self._places[at], score[at].item(), values[at].item()) for at in best.tolist()
-            ]
+            for at in best.tolist():
+                site, index = self._places[at]
+                rows.append(Unit(label, site, index, score[at].item(), values[at].item()))
         if told_nothing:
             warnings.warn(
                 f"{told_nothing} of the {len(rows)} units chosen answer every sentence alike and tell "

@@ -94,8 +94,9 @@ def _rows(
     """Return the neurons that LAPE selected, under each label that fires them."""
     places = [(site, index) for site, values in gates.items() for index in range(values.shape[1])]
     values = torch.cat(list(gates.values()), dim=1)
-    return tuple(
-        Unit(label, *places[at], -found.score[at].item(), values[number, at].item())
-        for number, label in enumerate(labels)
-        for at in found.neurons_of(number).tolist()
-    )
+    rows = []
+    for number, label in enumerate(labels):
+        for at in found.neurons_of(number).tolist():
+            site, index = places[at]
+            rows.append(Unit(label, site, index, -found.score[at].item(), values[number, at].item()))
+    return tuple(rows)

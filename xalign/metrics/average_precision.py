@@ -61,7 +61,7 @@ def average_precision(
     return torch.from_numpy(found)
 
 
-def _check(scores: object, positive: object) -> None:
+def _check(scores: Tensor, positive: Tensor) -> None:
     """Raise an error for scores and a mask that do not go together."""
     for name, values in (("scores", scores), ("positive", positive)):
         if not isinstance(values, Tensor):

@@ -100,7 +100,7 @@ def lape(
     return Lape(score, threshold, carried, chosen, penalty)
 
 
-def _check_probability(probability: object) -> None:
+def _check_probability(probability: Tensor) -> None:
     """Raise an error for what is not a tensor of probabilities."""
     if not isinstance(probability, Tensor) or not probability.is_floating_point():
         raise ArgumentTypeError(
