@@ -62,6 +62,8 @@ NAMES = {
     "xalign.readout.take_off": "xalign.measurement.subtract.subtract_offsets",
     "xalign.steering.responses.Responses": "xalign.finding.activations.Activations",
     "xalign.steering.responses.responses": "xalign.finding.activations.activations",
+    "xalign.steering.responses.named": "xalign.finding.activations.site_names",
+    "xalign.steering.probe.Look": "xalign.judging.probe.Observed",
     "xalign.units.fit.refuse_unfit": "xalign.units.compatibility.check_compatible",
     "xalign.steering.LanguageIdentifier": "xalign.judging.identify.LanguageIdentifier",
     "xalign.steering.calibrate": "xalign.judging.calibrate.calibrate",

@@ -1,10 +1,14 @@
 """`xalign experts` and `xalign steer`: find, save, steer side by side, and one line per mistake."""
 
+from inspect import signature
+
 import pytest
 
 from tests.cli.typed import xalign
 from tests.tiny import FFN, LAYERS, make_model, make_tokenizer
 from xalign import UnitSet
+from xalign.cli.experts import experts
+from xalign.finding import METHODS, Method
 from xalign.judging.sample import sample
 from xalign.steering.steer import steer
 
@@ -80,3 +84,26 @@ def test_mistakes_are_one_line(arguments, message, model_folder, units_folder, t
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_the_help_names_every_method():
+    shown = signature(experts).parameters["method"].annotation.__metadata__[0].help
+    for method in METHODS.values():
+        assert f"{method.name}: {method.summary}" in shown
+
+
+def test_a_method_that_chooses_its_own_sites_and_share(model_folder, tmp_path, monkeypatch):
+    def first(model, tokenizer, texts, count=2):
+        return UnitSet.from_rows([(code, "0.inner", at, 1, 2) for code in texts for at in range(count)])
+
+    monkeypatch.setitem(METHODS, "first", Method("first", first))
+    arguments = ("experts", model_folder, "--n", 3, "--method", "first", "--out", tmp_path / "units")
+    done = xalign(*arguments)
+    assert done.exit_code == 0, done.stderr
+    assert len(UnitSet.from_pretrained(tmp_path / "units")["deu_Latn"]) == 2
+    for given, message in (
+        (("--sites", "gate"), "sites='gate' is of method=expert_ap; first decides itself where to look"),
+        (("--share", 0.1), "first has no option share; it has count"),
+    ):
+        done = xalign(*arguments, "--overwrite", *given)
+        assert done.exit_code == 2 and message in done.stderr

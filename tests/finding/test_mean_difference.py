@@ -145,6 +145,17 @@ def test_block_by_block_goes_through_the_model_in_its_order():
         find(["linear:model.layers.0.mlp.up_proj"], **options)
 
 
+def test_block_by_block_is_the_mean_under_steering_with_the_vectors_before():
+    model, tokenizer = make_model("llama"), make_tokenizer()
+    options = {"from_others": False, "block_by_block": True}
+    first, second = (find(sites, **options) for sites in ("0.hidden", ["0.hidden", "1.hidden"]))
+    for label in TEXTS:
+        with steer(model, first[label], strength=-1):
+            own = mean_difference(model, tokenizer, {label: TEXTS[label]}, "1.hidden", from_others=False)
+        assert torch.equal(second[label].vectors[SITE], own[label].vectors[SITE])
+        assert not torch.equal(second[label].vectors[SITE], find(from_others=False)[label].vectors[SITE])
+
+
 @pytest.mark.parametrize("size", [60.0, 2e-5])
 def test_a_direction_is_projected_away_in_half_precision(size):
     model = make_model("llama").to(torch.float16)

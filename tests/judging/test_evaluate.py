@@ -218,7 +218,7 @@ def test_calibration_chooses_by_its_rule():
         if inside:
             assert found.chosen[label].share == max(one.share for one in inside)
             assert found(label) == {
-                "operator": "set",
+                "operator": None,  # the default of `steer`
                 "strength": found.chosen[label].strength,
                 "positions": found.chosen[label].positions,
             }

@@ -104,3 +104,11 @@ SCORES, SOME = torch.randn(6, 2), LABELS
 def test_bad_input(call, message):
     with pytest.raises(XAlignError, match=message):
         call()
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_the_scores_are_left_as_they_are(units):
+    scores = torch.tensor([[0.9], [0.1], [0.5]]).expand(3, units).contiguous()
+    given = scores.clone()
+    average_precision(scores, torch.tensor([True, False, True]))
+    assert torch.equal(scores, given)

@@ -3,13 +3,23 @@
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from xalign.cli.options import Device, Dtype, DtypeName, Languages, Pairs, Revision, TrustRemoteCode, listed
+
+if TYPE_CHECKING:
+    from xalign.units.unit_set import UnitSet
+
+# The summaries of METHODS, written again because that would import torch before anything is asked for.
+_METHODS = {
+    "expert_ap": "units that each tell a language's sentences from all others'",
+    "lape": "neurons that fire for few languages",
+}
+_SITES, _SHARE = "inner", 0.02
 
 
 def experts(
@@ -22,14 +32,18 @@ def experts(
     ] = "eng_Latn",
     n: Annotated[int | None, typer.Option(help="Take the first N sentences; all by default.")] = None,
     method: Annotated[
-        str, typer.Option(help="expert_ap: tell a language from the others; lape: fire for few.")
+        str, typer.Option(help="; ".join(f"{name}: {summary}" for name, summary in _METHODS.items()) + ".")
     ] = "expert_ap",
     sites: Annotated[
-        str, typer.Option(help="Where expert_ap looks: inner, gate, linear, …, or one site like 3.inner.")
-    ] = "inner",
+        str,
+        typer.Option(help="Where to look, for expert_ap: inner, gate, linear, …, or one site like 3.inner."),
+    ] = _SITES,
     share: Annotated[
-        float, typer.Option(help="Share of all units; for each language with expert_ap, in all with lape.")
-    ] = 0.02,
+        float | None,
+        typer.Option(
+            help=f"Share of all units ({_SHARE} by default), for each language; with lape, for all together."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace units that the folder already holds.")
     ] = False,
@@ -40,7 +54,7 @@ def experts(
 ) -> None:
     """Find the units that carry each language, and save them for `xalign steer`.
 
-    Prints how many each language has, the best and the last score, and where most of them stand.
+    Prints how many units each language has, the best and the last score, and the sites with most of them.
 
     Example: `xalign experts Qwen/Qwen3-0.6B --pairs flores200/dev --languages deu,swh --out units`
     """
@@ -50,8 +64,7 @@ def experts(
     from xalign.pairs.load import load_pairs
     from xalign.units.artefact import holds_artefact
 
-    if method != "expert_ap" and sites != "inner":
-        raise ArgumentError(f"sites={sites!r} is of method=expert_ap; {method} looks at inner")
+    options = _options(method, sites, share)
     if holds_artefact(out) and not overwrite:
         raise ArgumentError(f"out={str(out)!r} holds units already; give another folder, or --overwrite")
     text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n).texts
@@ -63,8 +76,29 @@ def experts(
         trust_remote_code=trust_remote_code,
         progress=sys.stderr.isatty(),
     )
-    options = {"sites": sites} if method == "expert_ap" else {}
-    units = find_units(loaded, tokenizer, text, method, share=share, **options)  # type: ignore[arg-type]
+    units = find_units(loaded, tokenizer, text, method, **options)
+    console = Console()
+    console.print(_table(units))
+    console.print(f"wrote {units.save_pretrained(out)}", markup=False)
+
+
+def _options(method: str, sites: str, share: float | None) -> dict[str, Any]:
+    """Return the options of a method that were given, with defaults for those that it takes."""
+    from xalign.errors import ArgumentError
+    from xalign.finding import METHODS
+    from xalign.finding.method import resolve_method
+
+    found_by = resolve_method(method, METHODS)
+    if sites != _SITES and not found_by.takes("sites"):
+        able = " or ".join(name for name, other in METHODS.items() if other.takes("sites"))
+        raise ArgumentError(f"sites={sites!r} is of method={able}; {method} decides itself where to look")
+    defaults = {"sites": sites, "share": _SHARE}
+    options = {name: value for name, value in defaults.items() if found_by.takes(name)}
+    return options if share is None else options | {"share": share}
+
+
+def _table(units: "UnitSet") -> Table:
+    """Return a row per language."""
     table = Table("language", "units", "best", "last", "most stand in", box=None)
     for label in units.labels:
         rows = units[label].rows
@@ -72,6 +106,4 @@ def experts(
         scores = (f"{rows[0].score:.3f}", f"{rows[-1].score:.3f}")
         where = ", ".join(f"{site} ({count})" for site, count in most)
         table.add_row(label, str(len(rows)), *scores, where)
-    console = Console()
-    console.print(table)
-    console.print(f"wrote {units.save_pretrained(out)}", markup=False)
+    return table

@@ -1,7 +1,7 @@
 """`xalign steer MODEL`."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,27 +10,33 @@ from rich.text import Text
 
 from xalign.cli.options import Device, Dtype, DtypeName, Revision, TrustRemoteCode
 
+if TYPE_CHECKING:
+    from xalign.judging.sample import Sampled
+    from xalign.units.unit_set import UnitSet
+
 
 def steer(
     model: Annotated[str, typer.Argument(help="Hub id or folder of a causal language model.")],
     units: Annotated[str, typer.Option(help="Folder or Hub id of units, as `xalign experts` saves them.")],
-    language: Annotated[str, typer.Option(help="Whose units, like deu_Latn.")],
-    prompt: Annotated[str, typer.Option(help="What the model goes on from; nothing where empty.")] = "",
+    language: Annotated[str, typer.Option(help="The language whose units are changed, like deu_Latn.")],
+    prompt: Annotated[str, typer.Option(help="The text to continue; nothing where empty.")] = "",
     operator: Annotated[str, typer.Option(help="set, add, scale or zero.")] = "set",
     strength: Annotated[
         float, typer.Option(help="Times the values that the units take in their language.")
     ] = 4.0,
     positions: Annotated[str, typer.Option(help="prompt, all, generated or last_prompt.")] = "prompt",
-    n: Annotated[int, typer.Option(help="How many continuations.")] = 3,
+    n: Annotated[int, typer.Option(help="Number of continuations.")] = 3,
     max_new_tokens: Annotated[int, typer.Option(help="The longest continuation.")] = 32,
-    temperature: Annotated[float, typer.Option(help="Of sampling; 0 takes the likeliest token.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature of sampling; 0 takes the likeliest token.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same continuations.")] = 0,
     revision: Revision = None,
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Let a model go on from a prompt, with a language's units changed and without, side by side.
+    """Let a model continue a prompt with a language's units changed and without, side by side.
 
     Example: `xalign steer Qwen/Qwen3-0.6B --units units --language deu --prompt "The weather" --strength 2`
     """
@@ -38,18 +44,11 @@ def steer(
     from xalign.errors import ArgumentError
     from xalign.judging.sample import sample
     from xalign.model.positions import WHERE
-    from xalign.pairs.languages import normalize_language
     from xalign.steering.steer import steer as steering
-    from xalign.units.unit_set import UnitSet
 
     if positions not in WHERE:
         raise ArgumentError(f"positions={positions!r} must be one of {', '.join(WHERE)}")
-    found = UnitSet.from_pretrained(units)
-    code = language if language in found.labels else normalize_language(language)
-    if code not in found.labels:
-        raise ArgumentError(f"language={language!r} has no units; there is {', '.join(found.labels)}")
-    if temperature < 0:
-        raise ArgumentError(f"temperature={temperature} must be at least 0")
+    own, generation = _units_of(units, language), _generation(temperature, max_new_tokens)
     loaded, tokenizer = load_model(
         model,
         revision=revision,
@@ -58,24 +57,48 @@ def steer(
         trust_remote_code=trust_remote_code,
         progress=sys.stderr.isatty(),
     )
-    generation = {"max_new_tokens": max_new_tokens} | (
-        {"temperature": temperature} if temperature else {"do_sample": False}
-    )
     without = sample(loaded, tokenizer, n, prompt=prompt, seed=seed, generation=generation)
     with steering(
         loaded,
-        found[code],
+        own,
         operator=operator,  # type: ignore[arg-type]
         strength=strength,
         positions=positions,
     ) as done:
         steered = sample(loaded, tokenizer, n, prompt=prompt, seed=seed, generation=generation)
-    how = operator if operator == "zero" else f"{operator} × {strength:g}"
-    table = Table("without", f"{code}, {how}, {positions}", box=None, show_lines=True)
-    for one, other in zip(without.texts, steered.texts, strict=True):
-        table.add_row(Text(one.strip()), Text(other.strip()))
     console = Console()
     if prompt:
         console.print(f"… after {prompt!r}\n", markup=False, highlight=False)
-    console.print(table)
-    console.print(f"{len(found[code])} units, changed at {done.tokens} tokens in {done.forwards} forwards")
+    console.print(_table(f"{own.labels[0]}, {operator} × {strength:g}, {positions}", without, steered))
+    console.print(f"{len(own)} units, changed at {done.tokens} tokens in {done.forwards} forwards")
+
+
+def _units_of(source: str, language: str) -> "UnitSet":
+    """Return the units of a language in a folder or repository."""
+    from xalign.errors import ArgumentError
+    from xalign.pairs.languages import normalize_language
+    from xalign.units.unit_set import UnitSet
+
+    found = UnitSet.from_pretrained(source)
+    code = language if language in found.labels else normalize_language(language)
+    if code not in found.labels:
+        raise ArgumentError(f"language={language!r} has no units; there is {', '.join(found.labels)}")
+    return found[code]
+
+
+def _generation(temperature: float, max_new_tokens: int) -> dict[str, Any]:
+    """Return the arguments of `generate`."""
+    from xalign.errors import ArgumentError
+
+    if temperature < 0:
+        raise ArgumentError(f"temperature={temperature} must be at least 0")
+    sampling = {"temperature": temperature} if temperature else {"do_sample": False}
+    return {"max_new_tokens": max_new_tokens, **sampling}
+
+
+def _table(how: str, without: "Sampled", steered: "Sampled") -> Table:
+    """Return the continuations side by side."""
+    table = Table("without", how, box=None, show_lines=True)
+    for one, other in zip(without.texts, steered.texts, strict=True):
+        table.add_row(Text(one.strip()), Text(other.strip()))
+    return table

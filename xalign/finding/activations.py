@@ -1,4 +1,4 @@
-"""What units answer to texts of several languages: pooled per sentence, a few sites at a time."""
+"""Activations of units on texts of several languages: pooled per sentence, a few sites at a time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,24 +11,23 @@ from transformers import PreTrainedTokenizerBase
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.map import ModelMap, map_model
-from xalign.model.architectures.sites import KINDS, Pool, Reading, Site, State
-from xalign.model.batches import make_batches
-from xalign.model.encode import encode
-from xalign.model.inputs import context_of, pad_id_of, vocabulary_of
+from xalign.model.architectures.sites import KINDS, Kind, Pool, Reading, Site, State
+from xalign.model.inputs import Inputs, TextOptions
 from xalign.model.read import read_states
 
 SITE_BYTES = 2**30
+_FLOAT_BYTES = 4
 
 Sites = str | Site | Sequence[Site | str]
 
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """Answers of one site's units.
+    """Activations of one site's units.
 
     Attributes:
         site: The place.
-        values: Per sentence and unit, the pooled answer.
+        values: Per sentence and unit, the pooled activation.
         label: Per sentence, the number of its label.
         tokens: Per sentence, how many tokens were pooled.
     """
@@ -39,46 +38,8 @@ class Activations:
     tokens: Int[Tensor, " sentence"]
 
     def of(self, label: int) -> Bool[Tensor, " sentence"]:
-        """Which sentences are of a label."""
+        """Return a mask of the sentences of a label."""
         return self.label == label
-
-
-def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites) -> list[Site]:
-    """The sites meant: a kind's name means all of that kind, `"linear"` all but the language-model head.
-
-    Raises:
-        ArgumentError: None, or one twice.
-    """
-    given = [sites] if isinstance(sites, str | Site) else sites
-    if not isinstance(given, Sequence):
-        raise ArgumentTypeError(
-            f"sites={sites!r:.60} must be a kind like 'inner', a Site, or a list of these"
-        )
-    found: list[Site] = []
-    for site in given:
-        if isinstance(site, Site):
-            found.append(site)
-        elif site in KINDS:
-            head = getattr(model, "get_output_embeddings", lambda: None)()
-            of_kind = model_map.sites(site)
-            # A pooler's answer is to a sentence, and to no token.
-            found += [
-                one
-                for one in of_kind
-                if (head is None or model_map.place(one).module is not head) and "pooler" not in str(one)
-            ]
-        else:
-            found.append(Site.parse(site))
-    if not found or len(set(found)) < len(found):
-        raise ArgumentError(f"sites={sites!r:.60} must name different places, at least one")
-    for site in found:
-        model_map.place(site)
-    return found
-
-
-def named(sites: Sites) -> str | list[str]:
-    """The sites as text, to be kept beside what was found there, and to be given again."""
-    return str(sites) if isinstance(sites, str | Site) else [str(site) for site in sites]
 
 
 def activations(
@@ -94,63 +55,83 @@ def activations(
     token_budget: int = 8192,
     site_bytes: int = SITE_BYTES,
 ) -> Iterator[Activations]:
-    """Runs texts through a model and gives what the units of each site answer, site by site.
+    """Run texts through a model and give the activations of the units, site by site.
 
-    As many sites are held at a time as fit; the texts are run again for the next ones, so that memory does
-    not grow with the number of sites.
+    As many sites are held at a time as fit into `site_bytes`. For the next ones the texts are run again, so
+    that memory does not grow with the number of sites.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
-        texts: Label -> sentences; texts that two labels share are the caller's to forbid.
+        texts: Label -> sentences. Whether two labels may share a sentence is the caller's decision.
         sites: A kind (`"inner"`: that of every block), a site, or a list of these.
-        pool: Over a sentence's tokens.
+        pool: How states are pooled over a sentence's tokens.
         state: What is taken of a token.
-        pool_special_tokens: Whether the special tokens that the tokenizer adds are pooled.
-        truncate: Whether sentences longer than the context are cut, and not refused.
+        pool_special_tokens: Pool the special tokens that the tokenizer adds, too.
+        truncate: Cut sentences that are longer than the context; otherwise they are refused.
         token_budget: The most tokens of one forward, padding included.
-        site_bytes: The most memory of the site_activations held at a time; one site is always held.
+        site_bytes: The most memory of the activations held at a time. One site is always held.
+
+    Yields:
+        The activations of one site.
 
     Raises:
-        ArgumentError: Fewer than one sentence of a label, sites that do not exist, or sentences longer than
-            the context.
+        ArgumentError: A label without sentences, sites that do not exist, or sentences longer than the
+            context.
     """
     check_texts(texts)
     model_map = map_model(model)
-    places = sites_of(model, model_map, sites)
+    waiting = sites_of(model, model_map, sites)
     site_bytes = whole_number("site_bytes", site_bytes, least=1)
-    context, vocabulary = context_of(model, tokenizer), vocabulary_of(model)
-    coded = [
-        encode(
-            tokenizer,
-            sentences,
-            language=label,
-            pool_special_tokens=pool_special_tokens,
-            context=context,
-            truncate=truncate,
-            vocabulary=vocabulary,
-        )
-        for label, sentences in texts.items()
-    ]
-    lines = [line for one in coded for line in one.lines]
-    label = torch.tensor([number for number, one in enumerate(coded) for _ in one.lines])
+    inputs, options = (
+        Inputs(model, tokenizer),
+        TextOptions(pool_special_tokens=pool_special_tokens, truncate=truncate),
+    )
+    encoded = [inputs.encode(sentences, label, options) for label, sentences in texts.items()]
+    lines = [line for one in encoded for line in one.lines]
+    label = torch.tensor([number for number, one in enumerate(encoded) for _ in one.lines])
     tokens = torch.tensor([sum(pooled) for _, pooled in lines])
-    batches = make_batches(lines, pad_id=pad_id_of(tokenizer, below=vocabulary), token_budget=token_budget)
-    waiting = list(places)
-    while waiting:
-        group = [waiting.pop(0)]
-        held = len(lines) * model_map.place(group[0]).width * 4
-        while waiting and held + len(lines) * model_map.place(waiting[0]).width * 4 <= site_bytes:
-            group.append(waiting.pop(0))
-            held += len(lines) * model_map.place(group[-1]).width * 4
+    batches = inputs.batches(lines, token_budget=token_budget)
+    for group in _groups(waiting, model_map, len(lines), site_bytes):
         readings = {site: Reading(site, state, pool) for site in group}
         states = read_states(model, batches, readings.values())
         for site, reading in readings.items():
             yield Activations(site, states.pop(reading), label, tokens)
 
 
+def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites) -> list[Site]:
+    """Return the sites meant: a kind means all of that kind, `"linear"` all but the language-model head.
+
+    Raises:
+        ArgumentError: No site, or one twice.
+    """
+    given = [sites] if isinstance(sites, str | Site) else sites
+    if not isinstance(given, Sequence):
+        raise ArgumentTypeError(
+            f"sites={sites!r:.60} must be a kind like 'inner', a Site, or a list of these"
+        )
+    found: list[Site] = []
+    for site in given:
+        if isinstance(site, Site):
+            found.append(site)
+        elif site in KINDS:
+            found += _sites_of_kind(model, model_map, site)
+        else:
+            found.append(Site.parse(site))
+    if not found or len(set(found)) < len(found):
+        raise ArgumentError(f"sites={sites!r:.60} must name different places, at least one")
+    for site in found:
+        model_map.place(site)
+    return found
+
+
+def site_names(sites: Sites) -> str | list[str]:
+    """Return sites as text, to be kept beside what was found there and given again."""
+    return str(sites) if isinstance(sites, str | Site) else [str(site) for site in sites]
+
+
 def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1) -> None:
-    """An error for texts that are not lists of sentences per label, or of fewer labels than needed."""
+    """Raise an error for texts that are not lists of sentences per label, or have too few labels."""
     if not isinstance(texts, Mapping):
         raise ArgumentTypeError(f"texts must map labels to sentences, not be {texts!r:.60}")
     for label, sentences in texts.items():
@@ -162,6 +143,32 @@ def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1) -> None:
             raise ArgumentError(f"texts[{label!r}] must hold at least one sentence, and no empty one")
     if len(texts) < least:
         raise ArgumentError(
-            f"texts has {len(texts)} label(s) ({', '.join(texts)}), and at least {least} are needed: one is "
-            "told from the texts of the others"
+            f"texts has {len(texts)} label(s) ({', '.join(texts)}), and at least {least} are needed: a label "
+            "is told from the texts of the others"
         )
+
+
+def _sites_of_kind(model: nn.Module, model_map: ModelMap, kind: Kind) -> list[Site]:
+    """Return a model's sites of a kind, without the head, and without a pooler: its output is of no token."""
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    return [
+        site
+        for site in model_map.sites(kind)
+        if (head is None or model_map.place(site).module is not head) and "pooler" not in str(site)
+    ]
+
+
+def _groups(
+    sites: Sequence[Site], model_map: ModelMap, sentences: int, site_bytes: int
+) -> Iterator[list[Site]]:
+    """Yield the sites in groups, each of one site or of as many as fit into the memory."""
+    group: list[Site] = []
+    held = 0
+    for site in sites:
+        needed = sentences * model_map.place(site).width * _FLOAT_BYTES
+        if group and held + needed > site_bytes:
+            yield group
+            group, held = [], 0
+        group.append(site)
+        held += needed
+    yield group

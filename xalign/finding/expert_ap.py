@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.checks import positive, whole_number
 from xalign.errors import ArgumentError
-from xalign.finding.activations import Sites, activations, check_texts, named
+from xalign.finding.activations import Activations, Sites, activations, check_texts, site_names
+from xalign.finding.choice import Choice, choose_by
+from xalign.finding.method import Method
 from xalign.finding.origin import origin_of, warn_about_shared_texts
 from xalign.metrics.average_precision import average_precision
 from xalign.model.architectures.sites import Site
@@ -19,6 +20,7 @@ from xalign.units.unit_set import Unit, UnitSet
 
 Ends = Literal["high", "low", "both"]
 Value = Literal["median", "mean", "p90"]
+ENDS: tuple[Ends, ...] = ("high", "low", "both")
 VALUES: tuple[Value, ...] = ("median", "mean", "p90")
 
 
@@ -35,104 +37,107 @@ def expert_ap(
     value: Value = "median",
     **options: Any,
 ) -> UnitSet:
-    """Units with the highest average precision as detectors of each language.
+    """Find the units with the highest average precision (AP) as detectors of each language.
 
-    A unit's answer to a sentence is its mean over the sentence's tokens (`pool="max"` for the largest). For
-    each label, AP is that of the site_activations as a score for its sentences against all others. The signs of most
-    sites are arbitrary, so that a unit which falls silent or negative is as good a detector: `ends="both"`
-    takes the better of the AP of the answer and of its negative, `"high"` and `"low"` only one of them.
+    A unit's activation for a sentence is its mean over the tokens (`pool="max"`: the largest). As a score it
+    ranks a label's sentences against all others. The signs of most sites are arbitrary: `ends="both"` takes
+    the better of the AP of the activation and of its negative, `"high"` and `"low"` only one of them.
 
     Args:
-        model: The model; it is only looked at.
+        model: The model; it is only read.
         tokenizer: Its tokenizer.
         texts: Label -> sentences, at least two labels; the others' sentences are a label's negatives.
         sites: Where to look: a kind (`"inner"`: the neurons of every block), a site, or a list of these.
-        share: Takes this share of all units for each label; .02 where neither `k` nor `threshold` is given.
-        k: Takes so many for each label.
-        threshold: Takes those whose score is at least this.
-        ends: Which end of the site_activations tells the language.
-        value: What is stored as a unit's value: `"median"`, `"mean"` or `"p90"` of its site_activations to the label's
-            own sentences, the 10th percentile where its low end tells.
-        **options: `pool`, `state`, `pool_special_tokens`, `token_budget` and `site_bytes` of
+        share: Take this share of all units for each label; .02 without `k` and `threshold`.
+        k: Take this many for each label.
+        threshold: Take those whose score is at least this.
+        ends: Which end of the activations tells the language.
+        value: What is stored of the activations on the label's own sentences, to set the unit to: `"median"`,
+            `"mean"`, or `"p90"`, the 90th percentile, and the 10th where the low end tells.
+        **options: `pool`, `state`, `pool_special_tokens`, `truncate`, `token_budget` and `site_bytes` of
             `activations`.
 
     Returns:
-        Per label its units, the best first; of equal ones the lower site and index. A unit that site_activations every
-        sentence alike scores the share of positives, which is chance; a warning counts such as are chosen.
+        Per label its units, the best first; of equal ones the lower site and index. A unit with the same
+        activation for every sentence scores chance, the share of positives; a warning counts those chosen.
 
     Raises:
-        ArgumentError: Fewer than two labels, more than one way to choose, a share outside (0, 1], or a label
-            that no unit would be chosen for.
+        ArgumentError: Fewer than two labels, a wrong choice, or a label that no unit would be chosen for.
 
     Reference:
-        Suau et al. (2022), Self-conditioning pre-trained language models; Kojima et al. (2024), On the
-        Multilingual Ability of Decoder-based Pre-trained Language Models, for languages, means and both ends.
+        Suau et al. (2022), Self-conditioning pre-trained language models. For languages, means and both ends:
+        Kojima et al. (2024), On the Multilingual Ability of Decoder-based Pre-trained Language Models.
 
     Example:
         >>> texts = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
-        >>> units = expert_ap(model, tokenizer, texts, k=5)
-        >>> units
+        >>> expert_ap(model, tokenizer, texts, k=5)
         UnitSet(eng_Latn 5, deu_Latn 5)
     """
     check_texts(texts, least=2)
-    ways = {"share": share, "k": k, "threshold": threshold}
-    given = {name: way for name, way in ways.items() if way is not None}
-    if len(given) > 1:
-        raise ArgumentError(f"give one of share, k and threshold, not {' and '.join(given)}")
-    if ends not in ("high", "low", "both"):
-        raise ArgumentError(f"ends={ends!r} must be one of high, low, both")
-    if value not in VALUES:
-        raise ArgumentError(f"value={value!r} must be one of {', '.join(VALUES)}")
-    if not given:
-        given = {"share": 0.02}
-    (way, amount), labels = next(iter(given.items())), list(texts)
-    amount = whole_number("k", amount, least=1) if way == "k" else positive(way, amount)
-    if way == "share" and amount > 1:
-        raise ArgumentError(f"share={amount} must be at most 1")
+    choice, options = choose_by(share=share, k=k, threshold=threshold), {"pool": "mean"} | options
+    detectors = _Detectors(list(texts), ends, value)
     warn_about_shared_texts(texts)
-    options = {"pool": "mean"} | options
-    places: list[tuple[Site, int]] = []
-    scores: list[list[Tensor]] = [[] for _ in labels]
-    stored: list[list[Tensor]] = [[] for _ in labels]
-    constant: list[Tensor] = []
-    for site_activations in activations(model, tokenizer, texts, sites, **options):
-        places += [(site_activations.site, index) for index in range(site_activations.values.shape[1])]
-        constant.append(site_activations.values.amax(dim=0) == site_activations.values.amin(dim=0))
-        for number in range(len(labels)):
-            own = site_activations.of(number)
-            score, falls = _expertise(site_activations.values, own, ends)
-            scores[number].append(score)
-            stored[number].append(_stored(site_activations.values[own], falls, value))
-    silent, said = torch.cat(constant), 0
-    rows: list[Unit] = []
-    for number, label in enumerate(labels):
-        score, values = torch.cat(scores[number]), torch.cat(stored[number])
-        ranked = score.sort(descending=True, stable=True).indices
-        if way == "threshold":
-            best = ranked[score[ranked] >= amount]
-        else:
-            best = ranked[: int(amount) if way == "k" else round(amount * len(score))]
-        if not len(best):
-            raise ArgumentError(f"{way}={amount} chooses no unit of {len(score)} for {label}; choose more")
-        said += int(silent[best].sum())
-        for at in best.tolist():
-            site, index = places[at]
-            rows.append(Unit(label, site, index, score[at].item(), values[at].item()))
-    if said:
-        warnings.warn(
-            f"{said} of the {len(rows)} units chosen answer every sentence alike and tell nothing: their "
-            "average precision is the share of positives; choose fewer",
-            UserWarning,
-            stacklevel=2,
-        )
-    settings = {"sites": named(sites), way: amount, "ends": ends, "value": value} | options
-    return UnitSet(tuple(rows), origin_of(model, texts, "expert_ap", settings))
+    for of_site in activations(model, tokenizer, texts, sites, **options):
+        detectors.add(of_site)
+    settings = {"sites": site_names(sites), choice.by: choice.amount, "ends": ends, "value": value} | options
+    return UnitSet(detectors.chosen(choice), origin_of(model, texts, "expert_ap", settings))
+
+
+EXPERT_AP = Method("expert_ap", expert_ap, "units that each tell a language's sentences from all others'")
+
+
+class _Detectors:
+    """Every unit as a detector of each label: its score, and the value to set it to."""
+
+    def __init__(self, labels: Sequence[str], ends: Ends, value: Value) -> None:
+        if ends not in ENDS:
+            raise ArgumentError(f"ends={ends!r} must be one of {', '.join(ENDS)}")
+        if value not in VALUES:
+            raise ArgumentError(f"value={value!r} must be one of {', '.join(VALUES)}")
+        self._labels, self._ends, self._value = labels, ends, value
+        self._places: list[tuple[Site, int]] = []
+        self._constant: list[Tensor] = []
+        self._scores: list[list[Tensor]] = [[] for _ in labels]
+        self._values: list[list[Tensor]] = [[] for _ in labels]
+
+    def add(self, of_site: Activations) -> None:
+        """Score the units of a site."""
+        values = of_site.values
+        self._places += [(of_site.site, index) for index in range(values.shape[1])]
+        self._constant.append(values.amax(dim=0) == values.amin(dim=0))
+        for number in range(len(self._labels)):
+            own = of_site.of(number)
+            score, is_low = _expertise(values, own, self._ends)
+            self._scores[number].append(score)
+            self._values[number].append(_stored(values[own], is_low, self._value))
+
+    def chosen(self, choice: Choice) -> tuple[Unit, ...]:
+        """Return the units chosen for each label, and warn of those that tell nothing."""
+        constant, told_nothing = torch.cat(self._constant), 0
+        rows: list[Unit] = []
+        for number, label in enumerate(self._labels):
+            score, values = torch.cat(self._scores[number]), torch.cat(self._values[number])
+            best = choice.best(score)
+            if not len(best):
+                raise ArgumentError(f"{choice} chooses no unit of {len(score)} for {label}; choose more")
+            told_nothing += int(constant[best].sum())
+            for at in best.tolist():
+                site, index = self._places[at]
+                rows.append(Unit(label, site, index, score[at].item(), values[at].item()))
+        if told_nothing:
+            warnings.warn(
+                f"{told_nothing} of the {len(rows)} units chosen answer every sentence alike and tell "
+                "nothing: their average precision is the share of positives; choose fewer",
+                UserWarning,
+                stacklevel=3,
+            )
+        return tuple(rows)
 
 
 def _expertise(
     values: Float[Tensor, "sentence unit"], own: Bool[Tensor, " sentence"], ends: Ends
 ) -> tuple[Float[Tensor, " unit"], Bool[Tensor, " unit"]]:
-    """The average precision of each unit, and whether it is that of its negative."""
+    """Return the average precision of each unit, and whether it is that of its negative."""
     if ends == "high":
         score = average_precision(values, own)
         return score, torch.zeros_like(score, dtype=torch.bool)
@@ -144,12 +149,12 @@ def _expertise(
 
 
 def _stored(
-    values: Float[Tensor, "sentence unit"], falls: Bool[Tensor, " unit"], value: Value
+    values: Float[Tensor, "sentence unit"], is_low: Bool[Tensor, " unit"], value: Value
 ) -> Float[Tensor, " unit"]:
-    """What each unit is set to in order to play its label."""
+    """Return what each unit is set to in order to bring its label about."""
     values = values.double()
     if value == "mean":
         return values.mean(dim=0)
     if value == "median":
         return values.quantile(0.5, dim=0)
-    return torch.where(falls, values.quantile(0.1, dim=0), values.quantile(0.9, dim=0))
+    return torch.where(is_low, values.quantile(0.1, dim=0), values.quantile(0.9, dim=0))

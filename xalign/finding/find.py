@@ -1,21 +1,15 @@
-"""`find_units`: the units that carry each language, by any of the methods."""
+"""`find_units`: find the units that carry each language, by any method."""
 
-from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.errors import ArgumentError
-from xalign.finding.activations import activations
-from xalign.finding.expert_ap import expert_ap
-from xalign.finding.language_neurons import language_neurons
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.finding.method import Find, Method, resolve_method
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.units.unit_set import UnitSet
-
-Method = Literal["expert_ap", "lape"]
-_METHODS: dict[str, Callable[..., UnitSet]] = {"expert_ap": expert_ap, "lape": language_neurons}
 
 
 @takes_layout
@@ -23,38 +17,48 @@ def find_units(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     texts: Mapping[str, Sequence[str]],
-    method: Method = "expert_ap",
+    method: str | Method | Find = "expert_ap",
     **options: Any,
 ) -> UnitSet:
-    """Finds the units that carry each language.
+    """Find the units that carry each language.
 
     Args:
-        model: The model; it is only looked at.
+        model: The model; it is only read.
         tokenizer: Its tokenizer.
         texts: Language -> sentences, at least two languages.
         method: `"expert_ap"`, units that each tell the language's sentences from all others, or `"lape"`,
-            neurons that fire for few languages.
-        **options: Those of `xalign.finding.expert_ap` (`sites`, `share`, `k`, `ends`, …) or of
-            `xalign.finding.language_neurons` (`share`, `bar`, `penalty`, …).
+            neurons that fire for few languages; or one of your own: a `Method`, or a function (model,
+            tokenizer, texts, **options) -> `UnitSet`.
+        **options: Those of the method. `expert_ap` has `sites`, `share`, `k`, `ends`, … (see
+            `xalign.finding.expert_ap`), `lape` has `share`, `bar`, `penalty`, … (see
+            `xalign.finding.language_neurons`), a function those of its signature.
 
     Returns:
         Per language its units, the best first.
 
     Raises:
-        ArgumentError: An unknown method, and what the methods raise.
+        ArgumentError: An unknown method, an option that the method does not have, and what the method raises.
+        ArgumentTypeError: A method of your own returned something other than a `UnitSet`.
 
     Example:
         >>> texts = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
         >>> units = find_units(model, tokenizer, texts, method="expert_ap", share=0.02)
         >>> units["deu_Latn"]
         UnitSet(deu_Latn 4)
+        >>> def one_neuron(model, tokenizer, texts, layer=0):
+        ...     return UnitSet.from_rows([(code, f"{layer}.inner", 7, 0.9, 2.5) for code in texts])
+        >>> find_units(model, tokenizer, texts, method=one_neuron, layer=1)
+        UnitSet(eng_Latn 1, deu_Latn 1)
     """
-    if method not in _METHODS:
-        raise ArgumentError(f"method={method!r} must be one of {', '.join(_METHODS)}")
-    own, common = signature(_METHODS[method]).parameters, signature(activations).parameters
-    kept = {"pool", "state", "sites"} - own.keys() if method == "lape" else set()
-    known = {*own, *common} - kept - {"model", "tokenizer", "texts", "options"}
-    unknown = [name for name in options if name not in known]
+    from xalign.finding import METHODS  # the package imports this module
+
+    found_by = resolve_method(method, METHODS)
+    unknown = [name for name in options if not found_by.takes(name)]
     if unknown:
-        raise ArgumentError(f"{method} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    return _METHODS[method](model, tokenizer, texts, **options)
+        raise ArgumentError(
+            f"{found_by.name} has no option {', '.join(unknown)}; it has {', '.join(found_by.options)}"
+        )
+    units = found_by.fn(model, tokenizer, texts, **options)
+    if not isinstance(units, UnitSet):
+        raise ArgumentTypeError(f"method {found_by.name} must return a UnitSet, and returned {units!r:.60}")
+    return units

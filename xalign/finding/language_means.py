@@ -1,4 +1,4 @@
-"""The means that centre a language: taken off where a metric reads, each language lies around zero."""
+"""Language means: subtracted where a metric reads, they centre each language around zero."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,23 +30,23 @@ def language_means(
     value_site: NeuronSite = "inner",
     **options: Any,
 ) -> dict[str, list[LanguageVector]]:
-    """Each language's mean of everything that some metrics read, for `measure(..., subtract=)`.
+    """Return each language's mean of everything that some metrics read, for `measure(..., subtract=)`.
 
-    A language shifts all its sentences the same way; without that shift they compare by what they say. The
-    run itself is not touched.
+    A language shifts all its sentences the same way. Without that shift they are compared by what they say.
+    `measure` subtracts the means from what it has read; the running model is not changed.
 
     Args:
-        model: The model; it is only looked at.
+        model: The model; it is only read.
         tokenizer: Its tokenizer.
-        texts: Language -> sentences, the pivot's too; others than are measured.
+        texts: Language -> sentences, the pivot's too; other sentences than those to be measured.
         metrics: As in `measure`.
         pool: As in `measure`.
         state_site: As in `measure`.
         value_site: As in `measure`.
-        **options: `pool_special_tokens`, `token_budget` and `site_bytes` of `activations`.
+        **options: `pool_special_tokens`, `truncate`, `token_budget` and `site_bytes` of `activations`.
 
     Returns:
-        Language -> a vector per state that is read.
+        Language -> one vector for each state that is read.
 
     Reference:
         Libovický et al. (2020), On the Language Neutrality of Pre-trained Multilingual Representations, §3,

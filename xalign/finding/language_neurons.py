@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.finding.activations import activations, check_texts
+from xalign.finding.method import Method
 from xalign.finding.origin import origin_of, warn_about_shared_texts
-from xalign.metrics.lape import lape
-from xalign.model.architectures.sites import Site
+from xalign.metrics.lape import Lape, lape
+from xalign.model.architectures.sites import Site, State
 from xalign.units.unit_set import Unit, UnitSet
 
 
@@ -24,20 +26,20 @@ def language_neurons(
     penalty: float | Literal["auto"] | None = None,
     **options: Any,
 ) -> UnitSet:
-    """Neurons that fire for few languages, each under every language that fires it.
+    """Find the neurons that fire for few languages, each under every language that fires it.
 
     A neuron fires at a token if its activation is > 0. It is counted, stored and later written at one place,
     the gate before its activation function, where 0 silences it (for SiLU, GELU and ReLU). Its value is the
     mean of the gate over the language's tokens, its score minus LAPE's, so that higher is better.
 
     Args:
-        model: The model; it is only looked at.
+        model: The model; it is only read.
         tokenizer: Its tokenizer.
         texts: Label -> sentences, at least two labels; the papers use 100 million tokens of each.
         share: The share of all neurons to select, for all languages together.
         bar: Which quantile of all probabilities a language must exceed to have a neuron.
         penalty: λ of the penalised score, or `"auto"`; plain LAPE where None.
-        **options: `pool_special_tokens`, `token_budget` and `site_bytes` of `activations`.
+        **options: `pool_special_tokens`, `truncate`, `token_budget` and `site_bytes` of `activations`.
 
     Returns:
         Per label its neurons, the best first. A label may have none.
@@ -56,29 +58,45 @@ def language_neurons(
     """
     check_texts(texts, least=2)
     warn_about_shared_texts(texts)
-    labels = list(texts)
-    places: list[tuple[Site, int]] = []
-    fired: list[Tensor] = []
-    gates: list[Tensor] = []
-    for state, kept in (("active", fired), ("value", gates)):
-        for site_activations in activations(
-            model, tokenizer, texts, "gate", pool="mean", state=state, **options
-        ):  # type: ignore[arg-type]
-            # The mean over a language's tokens, from the means over those of each sentence.
-            weight = torch.stack(
-                [site_activations.of(number) * site_activations.tokens for number in range(len(labels))]
-            ).double()
-            kept.append(weight @ site_activations.values.double() / weight.sum(dim=1, keepdim=True))
-            if kept is fired:
-                places += [
-                    (site_activations.site, index) for index in range(site_activations.values.shape[1])
-                ]
-    found = lape(torch.cat(fired, dim=1).clamp(0, 1), share=share, bar=bar, penalty=penalty)
-    values = torch.cat(gates, dim=1)
+    probability = _means_over_tokens(model, tokenizer, texts, "active", options)
+    gates = _means_over_tokens(model, tokenizer, texts, "value", options)
+    found = lape(
+        torch.cat(list(probability.values()), dim=1).clamp(0, 1), share=share, bar=bar, penalty=penalty
+    )
+    settings = {"share": share, "bar": bar, "penalty": found.penalty} | options
+    return UnitSet(_rows(list(texts), found, gates), origin_of(model, texts, "lape", settings))
+
+
+LAPE = Method(
+    "lape", language_neurons, "neurons that fire for few languages", sets=("sites", "pool", "state")
+)
+
+
+def _means_over_tokens(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Mapping[str, Sequence[str]],
+    state: State,
+    options: Mapping[str, Any],
+) -> dict[Site, Float[Tensor, "label unit"]]:
+    """Return, per gate, the mean of its units over all tokens of each label."""
+    means = {}
+    for of_site in activations(model, tokenizer, texts, "gate", pool="mean", state=state, **options):
+        # Each sentence's mean counts as often as it has tokens.
+        weight = torch.stack([of_site.of(number) * of_site.tokens for number in range(len(texts))]).double()
+        means[of_site.site] = weight @ of_site.values.double() / weight.sum(dim=1, keepdim=True)
+    return means
+
+
+def _rows(
+    labels: Sequence[str], found: Lape, gates: Mapping[Site, Float[Tensor, "label unit"]]
+) -> tuple[Unit, ...]:
+    """Return the neurons that LAPE selected, under each label that fires them."""
+    places = [(site, index) for site, values in gates.items() for index in range(values.shape[1])]
+    values = torch.cat(list(gates.values()), dim=1)
     rows = []
     for number, label in enumerate(labels):
         for at in found.neurons_of(number).tolist():
             site, index = places[at]
             rows.append(Unit(label, site, index, -found.score[at].item(), values[number, at].item()))
-    settings = {"share": share, "bar": bar, "penalty": found.penalty} | options
-    return UnitSet(tuple(rows), origin_of(model, texts, "lape", settings))
+    return tuple(rows)

@@ -1,4 +1,4 @@
-"""Where units come from: what is written into every set that a method finds."""
+"""Provenance: what is written into every set of units and every vector that is found."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from xalign.units.compatibility import shape_of
 def origin_of(
     model: nn.Module, texts: Mapping[str, Sequence[str]], method: str, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Model, revision, shape, method, settings and a fingerprint of the text."""
+    """Return model, revision, shape, method, settings and a fingerprint of the texts."""
     config = config_of(model)
     digest = hashlib.sha256(json.dumps({k: list(v) for k, v in texts.items()}).encode()).hexdigest()
     return {
@@ -33,7 +33,7 @@ def origin_of(
 
 
 def warn_about_shared_texts(texts: Mapping[str, Sequence[str]]) -> None:
-    """Says how many texts stand under several labels: they are positives and negatives at once."""
+    """Warn of texts that stand under several labels: they would be positives and negatives at once."""
     labels: dict[str, set[str]] = {}
     for label, sentences in texts.items():
         for text in sentences:
@@ -41,7 +41,7 @@ def warn_about_shared_texts(texts: Mapping[str, Sequence[str]]) -> None:
     shared = sum(len(found) > 1 for found in labels.values())
     if shared:
         warnings.warn(
-            f"{shared} text(s) stand under several labels, and speak for and against each; leave them out",
+            f"{shared} text(s) stand under several labels, and count for and against each; leave them out",
             UserWarning,
             stacklevel=3,
         )

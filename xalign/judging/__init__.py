@@ -1,4 +1,4 @@
-"""Judge what steering did, beside controls."""
+"""Judge what steering does, beside controls."""
 
 from xalign.judging.calibrate import calibrate
 from xalign.judging.controls import random_units, shuffled_texts

@@ -1,116 +1,26 @@
-"""`calibrate`: how hard to push, and where, so that the output changes language and is still language."""
+"""`calibrate`: find how hard to steer, and at which tokens, for a change of language in sound text."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Unpack
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.judging.evaluate import Steering, labels_of
-from xalign.judging.identify import Identify, check_known, identify_language
-from xalign.judging.probe import Probe
+from xalign.judging.arms import Steering, labels_of
+from xalign.judging.calibration import Calibration, Trial
+from xalign.judging.comparison import check_has_texts
+from xalign.judging.identify import check_known
+from xalign.judging.options import OutputArguments, OutputOptions
+from xalign.judging.probe import Observed, Probe
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.positions import Positions
 from xalign.model.write import Operator
 from xalign.steering.steer import steer
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One way to steer that was tried.
-
-    Attributes:
-        label: Towards what.
-        positions: At which tokens.
-        strength: How hard.
-        share: Of what the model said, how much is in the label's language.
-        before: The same share without steering.
-        rise: By how much what it said costs the unedited model more than natural text, in nats per token.
-    """
-
-    label: str
-    positions: Positions
-    strength: float
-    share: float
-    before: float
-    rise: float
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What was tried, and per label what was chosen; called with a label it gives the arguments of `steer`.
-
-    Attributes:
-        operator: The operator of all trials.
-        tried: All trials.
-        chosen: Label -> the trial with the highest share whose output stays within the bound, or None where
-            there is none that raises the share.
-        max_rise: The bound on what the output may cost the unedited model above natural text.
-    """
-
-    operator: Operator
-    tried: tuple[Trial, ...]
-    chosen: Mapping[str, Trial | None]
-    max_rise: float
-
-    def __call__(self, label: str) -> dict[str, Any]:
-        """Operator, strength and positions chosen for a label, for `steer` and for `evaluate(how=)`.
-
-        Raises:
-            ArgumentError: A label that was not calibrated, or for which nothing tried stayed in bounds.
-        """
-        if label not in self.chosen:
-            raise ArgumentError(f"label={label!r} was not calibrated; there is {', '.join(self.chosen)}")
-        trial = self.chosen[label]
-        if trial is None:
-            tried = [one for one in self.tried if one.label == label]
-            rising = [one for one in tried if one.share > one.before]
-            if not rising:
-                raise ArgumentError(
-                    f"nothing tried raises the share of {label} above {tried[0].before:.2f}, what it is "
-                    "without: try greater strengths, other positions, other units, or more samples"
-                )
-            least = min(rising, key=lambda one: one.rise)
-            raise ArgumentError(
-                f"nothing tried for {label} raises its share within {self.max_rise} nats of natural text; "
-                f"the nearest, strength {least.strength} at {least.positions}, costs {least.rise:+.2f}: try "
-                "smaller strengths, other positions, or a larger max_rise"
-            )
-        return {"operator": self.operator, "strength": trial.strength, "positions": trial.positions}
-
-    @property
-    def labels(self) -> list[str]:
-        """The labels for which there is a choice, as `evaluate(labels=)` takes them."""
-        return [label for label, trial in self.chosen.items() if trial is not None]
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """A dict per trial, with `chosen` beside its attributes."""
-        return [asdict(one) | {"chosen": one is self.chosen[one.label]} for one in self.tried]
-
-    def table(self) -> "Table":
-        """The trials as a rich table, the chosen ones marked."""
-        from rich.table import Table
-
-        table = Table(
-            "steered", "positions", "strength", "share", "before", "loss over natural", "", box=None
-        )
-        for row in self.to_rows():
-            table.add_row(
-                row["label"],
-                str(row["positions"]),
-                f"{row['strength']:g}",
-                f"{row['share']:.2f}",
-                f"{row['before']:.2f}",
-                f"{row['rise']:+.2f}",
-                "chosen" if row["chosen"] else "",
-            )
-        return table
+__all__ = ["Calibration", "Trial", "calibrate"]
 
 
 @takes_layout
@@ -126,34 +36,32 @@ def calibrate(
     max_rise: float = 0.2,
     samples: int = 100,
     seed: int = 1000,
-    prompt: str = "",
-    generation: Mapping[str, Any] | None = None,
-    identify: Identify = identify_language,
-    token_budget: int = 8192,
+    **options: Unpack[OutputArguments],
 ) -> Calibration:
-    """Tries strengths and positions, and chooses per label what changes the language and leaves it language.
+    """Try strengths and positions, and choose per label the one that changes the language most within bounds.
 
-    Units set hard at every token give the language and ruin it; set at the prompt only and then left alone,
-    the model goes on by itself. Which is best differs from set to set, so it is tried.
+    Units set hard at every token bring the language about and ruin the text; set at the prompt only, they
+    leave the model to go on by itself. Which is best differs from set to set.
 
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
         what: Units, or language -> vector.
-        texts: Language -> natural sentences, to know what they cost the unedited model.
+        texts: Language -> natural sentences, whose loss the output is compared with.
         operator: As in `steer`.
-        strengths: To be tried.
-        positions: To be tried.
-        max_rise: Only what the unedited model finds at most so many nats per token worse than natural text.
+        strengths: The strengths to try.
+        positions: The positions to try, each as in `steer`.
+        max_rise: By how many nats per token the output's loss under the unedited model may exceed that of
+            natural text.
         samples: Continuations per trial.
-        seed: Of sampling; judge with others (`evaluate` begins at 0).
-        prompt: As in `evaluate`.
-        generation: As in `sample`.
-        identify: From text to language.
-        token_budget: The most tokens of one forward, padding included.
+        seed: Seeds sampling; judge with other seeds (`evaluate` begins at 0).
+        **options: `prompt`, `generation`, `identify` and `token_budget`, as in `evaluate`.
 
     Returns:
         All trials, and the best of each label.
+
+    Raises:
+        ArgumentError: Nothing to try, or a label without texts or unknown to `identify`.
 
     Example:
         >>> texts = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
@@ -162,44 +70,52 @@ def calibrate(
         >>> len(calibration.tried)
         8
     """
+    _check_tried(strengths, positions)
+    settings = OutputOptions(samples=whole_number("samples", samples, least=1), **options)
+    check_known(settings.identify, labels_of(what))
+    for label in labels_of(what):
+        check_has_texts(label, texts)
+    probe, ways = Probe(model, tokenizer, texts, settings), list(itertools.product(positions, strengths))
+    tried = tuple(_trials(model, what, probe, operator, ways, seed))
+    chosen = {label: _best(tried, label, max_rise) for label in labels_of(what)}
+    return Calibration(operator, tried, chosen, max_rise)
+
+
+def _check_tried(strengths: Sequence[float], positions: Sequence[Positions]) -> None:
+    """Raise an error if there is nothing to try."""
     if isinstance(positions, str):
         raise ArgumentTypeError(f"positions={positions!r} must be a list, like [{positions!r}]")
     if not isinstance(strengths, Sequence):
         raise ArgumentTypeError(f"strengths={strengths!r:.60} must be a list of numbers, like [1, 4]")
     if not strengths or not positions:
         raise ArgumentError("strengths and positions must each hold something to try")
-    samples = whole_number("samples", samples, least=1)
-    check_known(identify, labels_of(what))
-    tried: list[Trial] = []
-    operator = operator or ("set" if not isinstance(what, Mapping) else "add")
-    probe = Probe(
-        model,
-        tokenizer,
-        texts,
-        samples=samples,
-        prompt=prompt,
-        generation=generation,
-        identify=identify,
-        token_budget=token_budget,
-    )
-    usual = probe.usual_output(seed)
+
+
+def _trials(
+    model: nn.Module,
+    what: Steering,
+    probe: Probe,
+    operator: Operator | None,
+    ways: Sequence[tuple[Positions, float]],
+    seed: int,
+) -> Iterator[Trial]:
+    """Steer with every label in every way, and yield what came of it."""
+    unsteered = probe.unsteered_output(seed)
     for label in labels_of(what):
-        if label not in texts:
-            raise ArgumentError(f"texts has no {label!r}, which is steered; it has {', '.join(texts)}")
-        share, cost = (float(usual[quantity, label].mean()) for quantity in ("output_share", "output_loss"))
-        for where in positions:
-            for strength in strengths:
-                with steer(model, what[label], operator=operator, strength=strength, positions=where):
-                    said = probe.speak(seed)
-                output = probe.output(said, label)
-                after, lost = (float(output[name, label].mean()) for name in ("output_share", "output_loss"))
-                tried.append(Trial(label, where, strength, after, share, lost - cost))
-    chosen = {
-        label: max(
-            (one for one in tried if one.label == label and one.rise <= max_rise and one.share > one.before),
-            key=lambda one: one.share,
-            default=None,
-        )
-        for label in labels_of(what)
-    }
-    return Calibration(operator, tuple(tried), chosen, max_rise)
+        share, natural_loss = _means(unsteered, label)
+        for positions, strength in ways:
+            with steer(model, what[label], operator=operator, strength=strength, positions=positions):
+                samples = probe.generate_samples(seed)
+            steered_share, loss = _means(probe.output(samples, label), label)
+            yield Trial(label, positions, strength, steered_share, share, loss - natural_loss)
+
+
+def _means(observed: Observed, label: str) -> tuple[float, float]:
+    """Return the mean share of the output in a language, and its mean loss."""
+    return float(observed["output_share", label].mean()), float(observed["output_loss", label].mean())
+
+
+def _best(tried: Sequence[Trial], label: str, max_rise: float) -> Trial | None:
+    """Return the trial of a label with the highest share within bounds, or None if none raises the share."""
+    within = [one for one in tried if one.label == label and one.rise <= max_rise and one.share > one.before]
+    return max(within, key=lambda one: one.share, default=None)

@@ -1,4 +1,4 @@
-"""Controls: what would have been seen with units, labels or directions that mean nothing."""
+"""Controls: units and labels drawn at random, to compare an effect with."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,15 @@ from xalign.units.unit_set import Unit, UnitSet
 
 @takes_layout
 def random_units(model: nn.Module, units: UnitSet, *, seed: int = 0) -> UnitSet:
-    """As many other units at the same sites, with the same values in any order.
+    """Draw as many other units at the same sites, with the same values in random order.
 
-    So the set has the same layer profile, and pushes as hard. A label's own units are not drawn for it; those
-    of others may be.
+    The set has the same number of units in each layer and is as strong. A label's own units are not drawn for
+    it; those of other labels may be.
 
     Args:
         model: The model.
-        units: The set, of one label or several; each label's units are drawn apart.
-        seed: Same seed, same units.
+        units: The set, of one label or several; each label's units are drawn by themselves.
+        seed: The same seed draws the same units.
 
     Raises:
         ArgumentError: A label has more than half of a site's units, so that too few others are left.
@@ -43,7 +43,7 @@ def random_units(model: nn.Module, units: UnitSet, *, seed: int = 0) -> UnitSet:
             if len(free) < len(own):
                 raise ArgumentError(
                     f"units has {len(own)} of the {len(own) + len(free)} units of site {site} for {label}; "
-                    "as many others are not there to compare with"
+                    "there are not as many others to compare with: choose fewer units"
                 )
             values = draw.sample([row.value for row in own], len(own))
             rows += [
@@ -54,13 +54,13 @@ def random_units(model: nn.Module, units: UnitSet, *, seed: int = 0) -> UnitSet:
 
 
 def shuffled_texts(texts: Mapping[str, Sequence[str]], *, seed: int = 0) -> dict[str, list[str]]:
-    """The sentences dealt out to the labels at random, as many to each as before.
+    """Return the sentences under random labels, as many under each as before.
 
     What a method finds in these it finds by chance.
 
     Args:
         texts: Label -> sentences.
-        seed: Same seed, same deal.
+        seed: The same seed gives the same labels.
 
     Example:
         >>> shuffled_texts({"eng_Latn": ["It rains."], "deu_Latn": ["Es regnet.", "Gute Nacht."]})
@@ -68,5 +68,5 @@ def shuffled_texts(texts: Mapping[str, Sequence[str]], *, seed: int = 0) -> dict
     """
     check_texts(texts)
     every = [text for sentences in texts.values() for text in sentences]
-    dealt = iter(random.Random(whole_number("seed", seed)).sample(every, len(every)))
-    return {label: [next(dealt) for _ in sentences] for label, sentences in texts.items()}
+    shuffled = iter(random.Random(whole_number("seed", seed)).sample(every, len(every)))
+    return {label: [next(shuffled) for _ in sentences] for label, sentences in texts.items()}

@@ -18,17 +18,17 @@ CONTROLS = ("random", "shuffled")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Observation:
-    """One quantity, before and under one steering.
+    """One quantity, without steering and under one way to steer.
 
     Attributes:
-        label: What was steered towards, or away.
+        label: The label whose units or vector steered.
         arm: `"units"`, `"vector"`, or the control: `"random"` or `"shuffled"`.
-        seed: Of finding and sampling.
+        seed: The seed of finding and sampling.
         number: Which of several controls of the kind.
         quantity: `loss`, `output_share`, `output_loss`, or a metric of alignment.
-        language: Whose.
-        before: Per sentence, pair or continuation.
-        after: Of the same ones.
+        language: The language that the quantity is of.
+        before: Its values without steering, per sentence, pair or continuation.
+        after: Its values under steering, of the same ones.
     """
 
     label: str
@@ -48,10 +48,10 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What steering did to a model. `evaluate` makes it.
+    """What steering did to a model, as `evaluate` returns it.
 
     Attributes:
-        observations: Everything seen, per steering, seed and control.
+        observations: Everything observed, per label, seed and arm.
         left_out: What was not done, and why.
     """
 
@@ -59,10 +59,15 @@ class Evaluation:
     left_out: tuple[str, ...] = ()
 
     def effect(self, label: str, quantity: str, language: str | None = None) -> dict[str, Any]:
-        """The row of one quantity; the label's own language where None.
+        """Return the row of one quantity.
+
+        Args:
+            label: The label that was steered with.
+            quantity: `loss`, `output_share`, `output_loss`, or a metric of alignment.
+            language: The language that the quantity is of; the label itself where None.
 
         Raises:
-            ArgumentError: It was not looked at.
+            ArgumentError: It was not observed.
         """
         wanted = (label, quantity, language or label)
         for group in self._groups():
@@ -74,16 +79,17 @@ class Evaluation:
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """A dict per label, quantity and language.
+        """Return a dict per label, quantity and language.
 
-        Keys: label, quantity, language, before, after, difference, low and high (95 %: Student's over seeds,
-        or with one seed a bootstrap over sentences), n (seeds); and per control, named after it, the mean
-        difference, `_low` and `_high` over its runs (None with one), and `_largest`.
+        Its keys are label, quantity, language, before, after, difference, low and high (95 %: Student's t
+        over seeds, or with one seed a bootstrap over sentences) and n (seeds). A control adds the mean
+        difference of its runs under its own name, and behind that name with `_low` and `_high` their
+        interval (None with one run) and with `_largest` the largest.
         """
         return [self._row(group) for group in self._groups()]
 
     def table(self) -> "Table":
-        """The rows as a rich table: each effect beside its interval and its controls."""
+        """Return the rows as a rich table: each effect beside its interval and its controls."""
         from rich.table import Table
 
         controls = list(dict.fromkeys(one.arm for one in self.observations if _is_control(one)))
@@ -105,13 +111,14 @@ class Evaluation:
         return table
 
     def _groups(self) -> Iterator[list[Observation]]:
-        """Observations of the same; those of controls alone are of no one."""
+        """Yield the observations of the same quantity together; what only controls have is left out."""
         groups: dict[tuple[str, str, str], list[Observation]] = {}
         for one in self.observations:
             groups.setdefault((one.label, one.quantity, one.language), []).append(one)
         yield from (group for group in groups.values() if not all(map(_is_control, group)))
 
     def _row(self, group: Sequence[Observation]) -> dict[str, Any]:
+        """Return the row of a group."""
         own = [one for one in group if not _is_control(one)]
         differences = [one.difference for one in own]
         low, high = (

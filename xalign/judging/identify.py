@@ -1,4 +1,4 @@
-"""Which language a text is in: character n-grams and Bayes' rule, learnt from the bundled sentences."""
+"""Language identification: character n-grams and Bayes' rule, learnt from a few hundred sentences."""
 
 import functools
 import itertools
@@ -19,16 +19,16 @@ Identify = Callable[[str], str]
 
 
 class LanguageIdentifier:
-    """Tells in which of some languages a text is.
+    """Identify which of some languages a text is in.
 
-    Naive Bayes over the character n-grams (1 to 4) of its words. It knows no other languages: what is in one
-    of those gets the likeliest of its own, or `"und"` where nothing of it was ever seen.
+    It is naive Bayes over the character n-grams (1 to 4) of the text's words. A text in a language that it
+    has not learnt is given the likeliest of those that it has, or `"und"` if none of its n-grams was seen.
 
     Args:
-        texts: Label -> sentences to learn from, at least two labels; a few hundred of each will do.
+        texts: Label -> sentences to learn from, at least two labels; a few hundred of each are enough.
 
     Attributes:
-        labels: The languages it knows.
+        labels: The languages that it has learnt.
 
     Example:
         >>> texts = {"deu_Latn": ["Es regnet nicht."], "eng_Latn": ["It is not raining."]}
@@ -50,7 +50,7 @@ class LanguageIdentifier:
             self._seen[label] = {gram: math.log(count + _SMOOTHING) - total for gram, count in found.items()}
 
     def __call__(self, text: str) -> str:
-        """The label of the likeliest language, or `"und"`."""
+        """Return the label of the likeliest language, or `"und"`."""
         if not isinstance(text, str):
             raise ArgumentTypeError(f"text must be a string, not {text!r:.60}")
         grams = [gram for gram in _grams(text) if gram in self._known]
@@ -64,7 +64,7 @@ class LanguageIdentifier:
 
 
 def check_known(identify: Identify, labels: Sequence[str]) -> None:
-    """An error where a label is none of the languages that an identifier of ours knows."""
+    """Raise an error for labels that a `LanguageIdentifier` has not learnt; other functions are trusted."""
     identifier = _bundled() if identify is identify_language else identify
     known = identifier.labels if isinstance(identifier, LanguageIdentifier) else None
     unknown = [label for label in labels if known is not None and label not in known]
@@ -76,13 +76,16 @@ def check_known(identify: Identify, labels: Sequence[str]) -> None:
 
 
 def identify_language(text: str) -> str:
-    """Which of English, German, Spanish, Russian and Chinese a text is in.
+    """Identify which of English, German, Spanish, Russian and Chinese a text is in.
 
-    Learnt from the 200 sentences of each that ship with xalign. For other languages build a
-    `LanguageIdentifier` from text of yours, or pass any function from text to code.
+    It has learnt from the 200 sentences of each that ship with xalign. For other languages make a
+    `LanguageIdentifier` of your own text, or pass any function from text to code.
+
+    Args:
+        text: The text.
 
     Returns:
-        Its code, or `"und"` where nothing in it is of these.
+        The language's code, or `"und"` if nothing in the text is of these.
 
     Example:
         >>> identify_language("Guten Morgen, liebe Leute"), identify_language("Доброе утро")
@@ -97,10 +100,10 @@ def _bundled() -> LanguageIdentifier:
 
 
 def _grams(text: str) -> list[str]:
-    """The n-grams of a text's words, with a blank on either side; digits and punctuation are left out.
+    """Return the n-grams of a text's words, each with a blank on either side, without digits and punctuation.
 
-    Only the words in the script that most are written in: names keep their Latin letters in a Chinese text.
-    Scripts without capitals need not have blanks between words, and there each sign counts as one.
+    Only words in the text's main script are taken, because names keep their Latin letters in a Chinese text.
+    Scripts without capitals may have no blanks between words; there each letter counts as a word.
     """
     runs = [
         (script, "".join(signs))
@@ -124,6 +127,6 @@ def _grams(text: str) -> list[str]:
 
 
 def _script(sign: str) -> str:
-    """The script of a letter, as its Unicode name begins; nothing for other signs."""
+    """Return the script of a letter, the first word of its Unicode name; empty for other signs."""
     name = unicodedata.name(sign, "")
     return name.split()[0] if name and unicodedata.category(sign)[0] in "LM" else ""

@@ -1,35 +1,30 @@
-"""`Probe`: what a model loses on texts and what it says by itself, as it is at the moment, steered or not."""
+"""`Probe`: what a model loses on texts and what it generates, as it is at the moment, steered or not."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.judging.identify import Identify
+from xalign.judging.options import OutputOptions
 from xalign.judging.sample import Sampled, sample
 from xalign.judging.text_losses import id_losses, text_losses
 
 Values = Float[np.ndarray, " item"]
-Look = dict[tuple[str, str], Values]
+Observed = dict[tuple[str, str], Values]
 """(quantity, language) -> a value per sentence, pair or continuation."""
 
 
 class Probe:
-    """Looks at a causal language model in the same way again and again.
+    """Observe a causal language model in the same way again and again.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
         texts: Language -> natural sentences.
-        samples: Continuations drawn at a time.
-        prompt: What they go on from.
-        generation: As in `sample`.
-        identify: From text to language.
-        token_budget: The most tokens of one forward, padding included.
+        options: What is sampled, and how it is judged.
     """
 
     def __init__(
@@ -37,75 +32,67 @@ class Probe:
         model: nn.Module,
         tokenizer: PreTrainedTokenizerBase,
         texts: Mapping[str, Sequence[str]],
-        *,
-        samples: int,
-        prompt: str,
-        generation: Mapping[str, Any] | None,
-        identify: Identify,
-        token_budget: int = 8192,
+        options: OutputOptions,
     ) -> None:
-        self._text_losses = partial(text_losses, model, tokenizer, texts, token_budget=token_budget)
-        self._id_losses = partial(id_losses, model, tokenizer, token_budget=token_budget)
-        self._sample = partial(sample, model, tokenizer, samples, prompt=prompt, generation=generation)
-        self._samples, self._identify, self._texts = samples, identify, texts
-        self._tokenizer = tokenizer
+        budget = options.token_budget
+        self._text_losses = partial(text_losses, model, tokenizer, texts, token_budget=budget)
+        self._id_losses = partial(id_losses, model, tokenizer, token_budget=budget)
+        self._sample = partial(
+            sample, model, tokenizer, options.samples, prompt=options.prompt, generation=options.generation
+        )
+        self._tokenizer, self._texts, self._options = tokenizer, texts, options
 
-    def losses(self) -> Look:
-        """`loss` of every language."""
+    def losses(self) -> Observed:
+        """Return the `loss` of every language, in nats per token."""
         return {("loss", language): _per_token(lost) for language, lost in self._text_losses().items()}
 
-    def speak(self, seed: int) -> Sampled:
-        """Continuations by the model as it is."""
+    def generate_samples(self, seed: int) -> Sampled:
+        """Sample continuations with the model as it is."""
         return self._sample(seed=seed)
 
-    def output(self, said: Sampled, language: str) -> Look:
-        """What was said: the share in a language, and what it costs the model as it is, in nats per token.
+    def output(self, samples: Sampled, language: str) -> Observed:
+        """Return the share of samples in a language, and their loss in nats per token.
 
-        To be called outside `steer`, so that the unedited model is the judge.
+        The loss is that of the model as it is now: call this outside `steer`, so that the unedited model is
+        the judge.
         """
-        lost = self._id_losses(said.ids)
-        if said.prompt > 1:
-            # What the prompt itself costs is not the output's.
-            lost = lost - self._id_losses([ids[: said.prompt] for ids in said.ids])
+        lost = self._id_losses(samples.ids)
+        if samples.prompt > 1:
+            # The prompt's own loss is not the output's.
+            lost = lost - self._id_losses([ids[: samples.prompt] for ids in samples.ids])
+        in_language = [float(self._options.identify(text) == language) for text in samples.texts]
         return {
-            ("output_share", language): np.array(
-                [float(self._identify(text) == language) for text in said.texts]
-            ),
+            ("output_share", language): np.array(in_language),
             ("output_loss", language): _per_token(lost),
         }
 
-    def usual_output(self, seed: int) -> Look:
-        """Per language the share of what the unsteered model says, and what natural text costs it."""
-        said = [self._identify(text) for text in self.speak(seed).texts]
-        look: Look = {}
+    def unsteered_output(self, seed: int) -> Observed:
+        """Return per language the share of unsteered samples in it, and the loss of its natural text."""
+        languages = [self._options.identify(text) for text in self.generate_samples(seed).texts]
+        observed: Observed = {}
         for language in self._texts:
-            look["output_share", language] = np.array([float(one == language) for one in said])
-            look["output_loss", language] = np.full(self._samples, self._natural[language])
-        return look
+            observed["output_share", language] = np.array([float(one == language) for one in languages])
+            observed["output_loss", language] = np.full(self._options.samples, self._natural_loss[language])
+        return observed
 
     @cached_property
-    def _natural(self) -> dict[str, float]:
-        # As what is sampled: behind the beginning of a sequence, and without its end.
+    def _natural_loss(self) -> dict[str, float]:
+        """The loss per token of each language's texts, read as samples are.
+
+        That is behind the beginning-of-sequence token, and without an end-of-sequence token.
+        """
         beginning = [] if self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
-        return {
-            language: float(
-                _per_token(
-                    self._id_losses(
-                        [
-                            beginning + self._tokenizer(text, add_special_tokens=False)["input_ids"]
-                            for text in sentences
-                        ]
-                    )
-                ).mean()
-            )
-            for language, sentences in self._texts.items()
-        }
+        losses = {}
+        for language, sentences in self._texts.items():
+            coded = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in sentences]
+            losses[language] = float(_per_token(self._id_losses([beginning + ids for ids in coded])).mean())
+        return losses
 
 
 def _per_token(lost: Tensor) -> Values:
-    """Per sentence a value whose mean is the loss per token of all, and varies as that ratio does.
+    """Return a value per sentence; their mean is the loss per token of all, and they vary as that ratio does.
 
-    Infinite where not one token was predicted: who says nothing does not say it well.
+    Infinite where not one token was predicted, so that empty output is never the best.
     """
     sums, counts = lost.numpy().T
     if not counts.sum():

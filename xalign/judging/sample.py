@@ -1,4 +1,4 @@
-"""What a model says by itself: sampled continuations of a prompt, or of nothing."""
+"""`sample`: continuations of a prompt, or of nothing, sampled from a model as it is."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,17 +17,17 @@ from xalign.model.wrapped import base_model_of
 # Plain sampling from the model's own distribution; transformers would cut it to the 50 likeliest tokens.
 _SAMPLING = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
 _PLAIN = {"do_sample": True, "max_new_tokens": 24, **_SAMPLING}
-_OF_THE_MODEL = ("bos_token_id", "eos_token_id", "pad_token_id")
+_SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Continuations.
+    """Sampled continuations.
 
     Attributes:
-        texts: What was said, without the prompt.
-        ids: The token ids, prompt included, up to the end of what was said.
-        prompt: How many of the ids are prompt.
+        texts: The continuations, without the prompt.
+        ids: Their token ids, with the prompt, and without the token that ends them.
+        prompt: How many of the ids are the prompt's.
     """
 
     texts: list[str]
@@ -44,14 +44,14 @@ def sample(
     seed: int = 0,
     generation: Mapping[str, Any] | None = None,
 ) -> Sampled:
-    """Samples continuations with a model as it is, steered if inside `steer`.
+    """Sample continuations with a model as it is, steered if inside `steer`.
 
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
         n: How many.
-        prompt: What they go on from; nothing but the beginning-of-sequence token where empty.
-        seed: Same seed, same continuations; the generators outside are left as they were.
+        prompt: The text to continue; only the beginning-of-sequence token where empty.
+        seed: The same seed gives the same continuations. Random number generators are put back.
         generation: Arguments of `generate` in place of plain sampling at temperature 1 of 24 tokens;
             `eos_token_id` says what ends a continuation.
 
@@ -60,8 +60,8 @@ def sample(
         ModelError: A model that does not generate.
 
     Example:
-        >>> said = sample(model, tokenizer, 3, seed=1, generation={"max_new_tokens": 4})
-        >>> len(said.texts), said.prompt
+        >>> samples = sample(model, tokenizer, 3, seed=1, generation={"max_new_tokens": 4})
+        >>> len(samples.texts), samples.prompt
         (3, 1)
     """
     n, seed = whole_number("n", n, least=1), whole_number("seed", seed)
@@ -73,31 +73,50 @@ def sample(
         raise ArgumentError("prompt is empty and the tokenizer has no beginning-of-sequence token; give one")
     ids = torch.tensor([given] * n, device=device_of(model))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    options = {**_PLAIN, "pad_token_id": pad, **(generation or {})}
-    if not options["do_sample"]:
-        options = {name: value for name, value in options.items() if name not in _SAMPLING}
+    options = _options(generation, pad)
     with observing(model), _plain_generation(model) as config:
-        torch.default_generator.manual_seed(seed)
-        if ids.is_cuda:
-            with torch.cuda.device(ids.device):
-                torch.cuda.manual_seed(seed)
-        made = generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
+        _seed(seed, ids.device)
+        generated = generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
     stops = options.get("eos_token_id", config.eos_token_id)
     ends = set(stops) if isinstance(stops, list | tuple) else {stops}
-    said = [_until(row, ends | {pad}, len(given)) for row in made.tolist()]
-    texts = [str(tokenizer.decode(row[len(given) :], skip_special_tokens=True)) for row in said]
-    return Sampled(texts, said, len(given))
+    rows = [_until(row, ends | {pad}, len(given)) for row in generated.tolist()]
+    texts = [str(tokenizer.decode(row[len(given) :], skip_special_tokens=True)) for row in rows]
+    return Sampled(texts, rows, len(given))
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Return a prompt's ids without an end-of-sequence token; the beginning of a sequence where empty."""
+    if not prompt:
+        return [tokenizer.bos_token_id]
+    ids = list(tokenizer(prompt)["input_ids"])
+    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def _options(generation: Mapping[str, Any] | None, pad: int | None) -> dict[str, Any]:
+    """Return the arguments of `generate`; greedy decoding takes none of sampling."""
+    options = {**_PLAIN, "pad_token_id": pad, **(generation or {})}
+    if options["do_sample"]:
+        return options
+    return {name: value for name, value in options.items() if name not in _SAMPLING}
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the generators that sampling draws from, and those of no other device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 @contextmanager
 def _plain_generation(model: nn.Module) -> Iterator[Any]:
-    """A checkpoint's own settings, a penalty or beams, put aside: they are not the model's distribution.
+    """Put the checkpoint's own settings aside, such as a penalty or beams: they change the distribution.
 
-    transformers fills what a given configuration leaves open from the model's, so that is what is changed.
+    transformers fills what a given configuration leaves open from the model's, so the model's is replaced.
     """
     owner: Any = base_model_of(model)
     its_own = owner.generation_config
-    tokens = {name: getattr(its_own, name, None) for name in _OF_THE_MODEL}
+    tokens = {name: getattr(its_own, name, None) for name in _SPECIAL_TOKENS}
     config: Any = GenerationConfig(**tokens)  # type: ignore[no-untyped-call]
     owner.generation_config = config
     try:
@@ -106,14 +125,6 @@ def _plain_generation(model: nn.Module) -> Iterator[Any]:
         owner.generation_config = its_own
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """A prompt without an end-of-sequence token behind it; the beginning of a sequence where empty."""
-    if not prompt:
-        return [tokenizer.bos_token_id]
-    ids = list(tokenizer(prompt)["input_ids"])
-    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
-
-
 def _until(row: list[int], ends: set[int | None], start: int) -> list[int]:
-    """A row up to the first end after the prompt."""
+    """Return a row up to the first end after the prompt."""
     return next((row[:at] for at in range(start, len(row)) if row[at] in ends), row)

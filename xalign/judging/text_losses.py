@@ -1,4 +1,4 @@
-"""What a causal language model loses on sentences, each on its own."""
+"""The loss of a causal language model on sentences, each read by itself."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,13 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ModelError
 from xalign.finding.activations import check_texts
-from xalign.model.batches import Batch, make_batches
-from xalign.model.encode import encode
-from xalign.model.inputs import context_of, pad_id_of, vocabulary_of
+from xalign.model.batches import Batch
+from xalign.model.inputs import Inputs
 from xalign.model.read import device_of, observing
 
-# Ids that a model predicts and that are lost on: all but the first of a sentence.
 Ids = Sequence[int]
+"""A sentence's token ids; the model predicts all but the first."""
 
 
 def text_losses(
@@ -25,13 +24,16 @@ def text_losses(
     *,
     token_budget: int = 8192,
 ) -> dict[str, Float[Tensor, "sentence 2"]]:
-    """Label -> per sentence the sum of its tokens' losses in nats, and how many tokens were predicted.
+    """Return per sentence the sum of its tokens' losses in nats, and how many tokens were predicted.
 
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
         texts: Label -> sentences, of at least two tokens each.
         token_budget: The most tokens of one forward, padding included.
+
+    Returns:
+        Label -> a tensor [sentence, 2]: the sum, and the number of tokens.
 
     Raises:
         ModelError: A model without a language-model head.
@@ -43,29 +45,25 @@ def text_losses(
         torch.Size([2, 2])
     """
     check_texts(texts)
-    context, vocabulary = context_of(model, tokenizer), vocabulary_of(model)
-    coded = {
-        label: encode(tokenizer, lines, language=label, context=context, vocabulary=vocabulary).ids
-        for label, lines in texts.items()
-    }
-    lost = id_losses(model, tokenizer, [ids for each in coded.values() for ids in each], token_budget)
-    return dict(zip(coded, torch.split(lost, [len(each) for each in coded.values()]), strict=True))
+    inputs = Inputs(model, tokenizer)
+    encoded = {label: inputs.encode(sentences, label).ids for label, sentences in texts.items()}
+    lost = id_losses(model, tokenizer, [ids for each in encoded.values() for ids in each], token_budget)
+    return dict(zip(encoded, torch.split(lost, [len(each) for each in encoded.values()]), strict=True))
 
 
 def id_losses(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Ids], token_budget: int = 8192
 ) -> Float[Tensor, "sentence 2"]:
-    """As `text_losses`, of token ids, the first of which is given."""
+    """Return the losses of token ids, as `text_losses` does; the first id of a sentence is not predicted."""
     can_generate = getattr(model, "can_generate", None)
     if callable(can_generate) and not can_generate():
         raise ModelError(
             f"{type(model).__name__} predicts no tokens; load a causal model with its language-model head"
         )
     lines = [(tuple(ids), (True,) * len(ids)) for ids in sentences]
-    pad_id = pad_id_of(tokenizer, below=vocabulary_of(model))
     lost = torch.zeros(len(lines), 2, dtype=torch.float64)
     with observing(model):
-        for batch in make_batches(lines, pad_id=pad_id, token_budget=token_budget):
+        for batch in Inputs(model, tokenizer).batches(lines, token_budget=token_budget):
             found = _batch_losses(model, batch)
             for line, rows in enumerate(batch.rows):
                 lost[list(rows)] = found[line]
@@ -73,6 +71,7 @@ def id_losses(
 
 
 def _batch_losses(model: nn.Module, batch: Batch) -> Float[Tensor, "line 2"]:
+    """Return the sum of the losses and the number of predicted tokens of each line."""
     device = device_of(model)
     inputs = batch.to(device)
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
