@@ -26,6 +26,7 @@ from xalign.monitor.trainer import (
     check_trainer,
     is_evaluation,
     log_row,
+    model_of,
     moment,
     move_to_front,
     tokenizer_of,
@@ -132,7 +133,7 @@ class AlignmentCallback(TrainerCallback):
         self._refuse_duplicates()
         found = Trackers(trainer.callback_handler.callbacks, trackers)
         self._monitor = AlignmentMonitor(
-            *(trainer.model, tokenizer, pairs, metrics),
+            *(model_of(trainer), tokenizer, pairs, metrics),
             every=every,
             max_share=max_share,
             save_dir=Path(str(trainer.args.output_dir)) / "alignment" / name,
@@ -280,7 +281,7 @@ class AlignmentCallback(TrainerCallback):
     def _measure(self, state: TrainerState, control: TrainerControl) -> dict[str, float]:
         """Measure, as part of the run where it trains; return the values that an evaluation gets."""
         monitor = self._monitor
-        monitor.measurement.model = self._trainer.model
+        monitor.measurement.model = model_of(self._trainer)
         step = state.global_step
         # Outside training the weights need not be those of the step, and where a run resumed its history has
         # the step already: such a report is not one of the run.
@@ -303,7 +304,7 @@ class AlignmentCallback(TrainerCallback):
         measurement, args = self._monitor.measurement, self._trainer.args
         keys = scalar_keys(
             *(measurement.metrics, list(measurement.pairs), self._name),
-            over_base=has_adapter(self._trainer.model),
+            over_base=has_adapter(model_of(self._trainer)),
         )
         check_selection(
             args,

@@ -18,7 +18,7 @@ OnRegression = Literal["warn", "ignore"] | Callable[[str, str, Regression], obje
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Named:
     """A regression, and where it was found."""
 
     metric: str
@@ -52,14 +52,15 @@ class RegressionWatch:
             )
         self._on_regression = on_regression
         self.found: list[tuple[int, str, str, Regression]] = []
-        self._reset()
+        self._series: dict[tuple[str, str], list[np.ndarray]] = {}  # per metric and language
+        self._told: set[tuple[str, str]] = set()
 
     def begin(self, history: History | None = None) -> None:
         """Start a run, or continue the one in a history, from the reports kept beside it.
 
         Measurements before a report that was not kept are not compared.
         """
-        self._reset()
+        self._series, self._told = {}, set()
         if history is None or self._on_regression == "ignore":
             return
         for step in history.steps:
@@ -75,7 +76,7 @@ class RegressionWatch:
             return
         self._add(report)
         regressed = find_regressions({key: np.array(values) for key, values in self._series.items()})
-        new = [_found(report, *key, one) for key, one in regressed.items() if key not in self._told]
+        new = [_name(report, *key, one) for key, one in regressed.items() if key not in self._told]
         self._told = set(regressed)
         self.found += [(report.step or 0, one.metric, one.language, one.regression) for one in new]
         if callable(self._on_regression):
@@ -83,10 +84,6 @@ class RegressionWatch:
                 self._on_regression(one.metric, one.language, one.regression)
         elif new:
             warnings.warn(_in_words(new, report.step), UserWarning, stacklevel=3)
-
-    def _reset(self) -> None:
-        self._series: dict[tuple[str, str], list[np.ndarray]] = {}  # per metric and language
-        self._told: set[tuple[str, str]] = set()
 
     def _add(self, report: AlignmentReport) -> None:
         """Keep every sentence's score, negated where less is better: regressions are then always falls."""
@@ -97,18 +94,18 @@ class RegressionWatch:
                 self._series.setdefault((metric, language), []).append(scores)
 
 
-def _found(report: AlignmentReport, metric: str, language: str, regression: Regression) -> _Found:
+def _name(report: AlignmentReport, metric: str, language: str, regression: Regression) -> _Named:
     scale = report.scale(metric)
     sign = _sign(scale)
     best, now = sign * regression.best + 0.0, sign * regression.now + 0.0  # + 0.0: no negative zero
-    return _Found(metric, language, replace(regression, best=best, now=now), scale)
+    return _Named(metric, language, replace(regression, best=best, now=now), scale)
 
 
 def _sign(scale: Scale) -> float:
     return 1.0 if scale.higher_is_better else -1.0
 
 
-def _in_words(new: Sequence[_Found], step: int | None) -> str:
+def _in_words(new: Sequence[_Named], step: int | None) -> str:
     """The most certain regression in words, and what else regressed."""
     first, *others = sorted(new, key=lambda one: one.regression.p)
     regression = first.regression

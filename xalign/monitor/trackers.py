@@ -43,9 +43,10 @@ class Trackers:
         self._callbacks = {type(callback).__name__: callback for callback in callbacks}
         self._warned = False
 
-    def prepare(self, report_to: Sequence[str]) -> list[str]:
+    def prepare(self, report_to: str | Sequence[str] | None) -> list[str]:
         """Let each tracker prepare for a run; return the sentences to print."""
-        said = [tracker.prepare(report_to) for tracker in self._trackers.values()]
+        names = [report_to] if isinstance(report_to, str) else list(report_to or ())
+        said = [tracker.prepare(names) for tracker in self._trackers.values()]
         return [sentence for sentence in said if sentence]
 
     def heatmap(self, key: str, report: AlignmentReport, metric: str, step: int) -> None:

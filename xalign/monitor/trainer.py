@@ -28,7 +28,7 @@ class HuggingFaceTrainer(Protocol):
     args: TrainingArguments
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> nn.Module | None:
         """The model as it is now: `model_init` replaces it when training starts."""
 
     @property
@@ -49,6 +49,17 @@ def check_trainer(trainer: object) -> None:
     for needed in ("callback_handler", "model", "args", "evaluate"):
         if not hasattr(trainer, needed):
             raise ArgumentTypeError(f"trainer must be a transformers Trainer, not {type(trainer).__name__}")
+
+
+def model_of(trainer: HuggingFaceTrainer) -> nn.Module:
+    """Return the trainer's model as it is now.
+
+    Raises:
+        ArgumentError: The trainer has none.
+    """
+    if trainer.model is None:
+        raise ArgumentError("the trainer has no model to measure; make it with model= or model_init=")
+    return trainer.model
 
 
 def tokenizer_of(
@@ -80,7 +91,7 @@ def moment(trainer: HuggingFaceTrainer, state: TrainerState) -> tuple[int, int]:
 
     The step alone is not enough: after a run that broke off, weights may change at its last step.
     """
-    return state.global_step, sum(parameter._version for parameter in trainer.model.parameters())
+    return state.global_step, sum(parameter._version for parameter in model_of(trainer).parameters())
 
 
 def log_row(trainer: HuggingFaceTrainer, values: dict[str, float], control: TrainerControl) -> None:
