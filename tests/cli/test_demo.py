@@ -1,116 +1,21 @@
-"""`xalign demo`, on few steps: what it writes, what it says, and how it ends."""
-
-import functools
+"""`xalign demo`, the verb: what runs after what, and one line per mistake."""
 
 import pytest
-from PIL import Image
-from rich.console import Console
 from typer.testing import CliRunner
 
 import xalign.cli.demo as demo_module
-from xalign.babel.examine import examine
-from xalign.babel.pretrain import make_trainer
-from xalign.babel.write import write_pairs
 from xalign.cli.app import app
-from xalign.cli.live import LiveTable
-from xalign.results.history import History
 
 
-@pytest.fixture
-def few_steps(monkeypatch):
-    monkeypatch.setattr(demo_module, "STEPS", 40)
-    monkeypatch.setattr(demo_module, "QUICK_STEPS", 20)
-    monkeypatch.setattr("xalign.babel.examine.examine", functools.partial(examine, pairs=10))
-    monkeypatch.setattr("xalign.babel.write.write_pairs", lambda n, **options: write_pairs(20, **options))
-
-
-def run(*arguments, **options):
-    return CliRunner().invoke(app, ["demo", *arguments], **options)
-
-
-def rows(folder):
-    return History.load(folder).to_rows()
-
-
-def test_what_it_writes_and_says(few_steps, tmp_path):
-    done = run("emergence", "--out", "shown")
-    assert done.exit_code == 0, done.output
-    history = rows(tmp_path / "shown")
-    assert sorted({row["step"] for row in history}) == list(range(0, 41, 2))
-    assert {row["layer"] for row in history} == {0, 1, 2, 3, 4, 5, "mean"}
-    assert "layers × steps" in (tmp_path / "shown" / "report.html").read_text().lower()
-    with Image.open(tmp_path / "shown" / "emergence.png") as picture:
-        assert picture.width > 1500
-    said = " ".join(done.stdout.split())
-    first, last = (
-        sum(row["value"] for row in history if row["step"] == step and row["layer"] == "mean") / 4
-        for step in (0, 40)
-    )
-    assert f"From step 0 to step 40, NASCA with English rose from {first:.3f} to {last:.3f}" in said
-    assert sum(line.startswith("- ") for line in done.stdout.splitlines()) == 4
-    assert "step 40 of 40" in said
-    again = run("emergence", "--out", "shown")  # over its own output, and the same curve
-    assert again.exit_code == 0
-    assert rows(tmp_path / "shown") == history
-    run("emergence", "--out", "other", "--seed", "1")
-    assert rows(tmp_path / "other") != history
-
-
-def test_quick_says_that_it_shows_less(few_steps):
-    done = run("emergence", "--quick")
-    assert done.exit_code == 0, done.output
-    assert "This was --quick, 20 of 40 steps: it shows less" in " ".join(done.stdout.split())
-
-
-@pytest.mark.parametrize(("at", "code"), [(5, 0), (0, 130)])
-def test_an_interruption_ends_it_with_what_it_has(few_steps, tmp_path, monkeypatch, at, code):
-    from transformers import TrainerCallback
-
-    class Interrupt(TrainerCallback):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == at:
-                raise KeyboardInterrupt
-
-    def interrupted(*arguments, **options):
-        trainer = make_trainer(*arguments, **options)
-        trainer.add_callback(Interrupt())
-        return trainer
-
-    monkeypatch.setattr("xalign.babel.pretrain.make_trainer", interrupted)
-    done = run("--out", "shown")
-    assert done.exit_code == code
-    assert "unaligned twin: measure it" not in done.stdout
-    if code == 0:
-        assert "interrupted at step 5; this is what there is" in done.stdout
-        assert sorted({row["step"] for row in rows(tmp_path / "shown")}) == [0, 2, 4]
-    else:
-        assert "xalign: interrupted" in done.stderr
-        assert not list((tmp_path / "shown").iterdir())
-
-
-def test_the_twin_is_measured_aligned_steered_and_measured_again(few_steps, tmp_path, monkeypatch):
-    monkeypatch.setattr("xalign.cli.improvement.QUICK_STEPS", 6)
-    done = run("improvement", "--quick", "--out", "shown")
-    assert done.exit_code == 0, done.output
-    with Image.open(tmp_path / "shown" / "improvement.png") as picture:
-        assert picture.width > 1000
-    lines = [line for line in done.stdout.splitlines() if line.strip().startswith(("mean", "nasca", "step"))]
-    assert sum(line.startswith("step ") for line in lines) == 6
-    before, steered, aligned, both = (float(number) for number in lines[-1].split()[2:6])
-    assert aligned > before
-    said = " ".join(done.stdout.split())
-    assert f"moves the twin's NASCA from {before:.3f} to {steered:.3f}" in said
-    assert f"to {aligned:.3f} and" in said
-    assert f"both together to {both:.3f}" in said
-    assert "Asked for nothing, it says" in said or "No strength tried" in said
-    assert not (tmp_path / "shown" / "emergence.png").exists()
+def run(*arguments):
+    return CliRunner().invoke(app, ["demo", *arguments])
 
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_the_second_half_follows_the_first_unless_that_was_interrupted(monkeypatch, finished):
     told = []
-    monkeypatch.setattr(demo_module, "_emerge", lambda console, out, **how: finished)
-    monkeypatch.setattr("xalign.cli.improvement.improve", lambda console, out, **how: told.append(how))
+    monkeypatch.setattr("xalign.demo.emergence.emerge", lambda console, out, **how: finished)
+    monkeypatch.setattr("xalign.demo.improvement.improve", lambda console, out, **how: told.append(how))
     assert run("--quick", "--seed", "3").exit_code == 0
     assert told == ([{"seed": 3, "quick": True}] if finished else [])
 
@@ -126,25 +31,3 @@ def test_bad_input(tmp_path, monkeypatch):
     assert done.exit_code == 2
     assert "cannot be written" in done.stderr
     assert run("--seed", "one").exit_code == 2
-
-
-@pytest.mark.parametrize("width", [30, 80])
-def test_the_live_table_in_any_terminal(few_steps, width, monkeypatch):
-    """Without colour, and narrow: it still shows every language."""
-    monkeypatch.setattr(
-        "xalign.cli.demo.Console", lambda: Console(force_terminal=True, width=width, no_color=True)
-    )
-    done = run("emergence", "--quick")
-    assert done.exit_code == 0, done.output
-    for start in ("spa", "deu", "rus", "zho"):
-        assert start in done.stdout
-
-
-def test_the_table_is_empty_before_anything_is_measured():
-    class Nothing:
-        reports = []
-
-    console = Console(record=True, force_terminal=False)
-    with LiveTable(console, Nothing(), 10):
-        pass
-    assert console.export_text() == ""

@@ -108,7 +108,7 @@ def test_a_full_disk_does_not_end_a_run(pairs, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(History, "_write", full)
-    monkeypatch.setattr("xalign.results.saved.write_whole", full)
+    monkeypatch.setattr("xalign.storage.write_whole", full)
     with pytest.warns(UserWarning, match="cannot be written .*No space left.*training goes on") as said:
         monitor.step(1)
         monitor.step(2)
@@ -119,13 +119,13 @@ def test_a_full_disk_does_not_end_a_run(pairs, tmp_path, monkeypatch):
     assert History.load(tmp_path).steps == [0, 1, 2, 3]
 
 
-def test_a_fall_is_told_of_once(pairs):
+def test_a_regression_is_told_of_once(pairs):
     told = []
     monitor = AlignmentMonitor(
         make_model("gpt2"),
         make_tokenizer(),
         load_pairs("bundled", ["deu_Latn", "rus_Cyrl"], n=60),
-        on_regression=lambda *fall: told.append(fall),
+        on_regression=lambda *found: told.append(found),
     )
     run = monitor.measurement.run
 
@@ -140,11 +140,11 @@ def test_a_fall_is_told_of_once(pairs):
         monitor.step(step)
     assert [(metric, language) for metric, language, _ in told] == [("nasca", "rus_Cyrl")]
     assert [(step, language) for step, _, language, _ in monitor.regressions] == [(5, "rus_Cyrl")]
-    fall = told[0][2]
-    assert (fall.best, fall.now, fall.window) == (1.0, 0.0, 1) and fall.p < 1e-6
+    regression = told[0][2]
+    assert (regression.best, regression.now, regression.window) == (1.0, 0.0, 1) and regression.p < 1e-6
 
 
-def test_a_fall_is_warned_about(pairs):
+def test_a_regression_is_warned_about(pairs):
     monitor = AlignmentMonitor(
         make_model("gpt2"), make_tokenizer(), load_pairs("bundled", ["deu_Latn"], n=60)
     )

@@ -211,7 +211,7 @@ def test_wandb_with_a_login_is_left_alone(login, tmp_path):
     }
     script = """
 import wandb
-from xalign.monitor.trackers import go_offline_without_login
+from xalign.trackers.wandb import go_offline_without_login
 print(go_offline_without_login(["wandb"]), go_offline_without_login(["tensorboard"]))
 print(wandb.setup().settings.mode)
 """

@@ -1,18 +1,28 @@
-"""Models from the Hub or from disk, with errors in one line."""
+"""Models from the Hub or from disk, and text, with errors in one line."""
 
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
 
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from xalign.cli.options import listed
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.pairs.load import load_pairs
+from xalign.pairs.parallel import ParallelPairs
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Loaded = tuple[nn.Module, PreTrainedTokenizerBase]
+
+
+def load_text(pairs: str, languages: str | None, pivot: str, n: int | None) -> ParallelPairs:
+    """Load parallel sentences, with the languages as a user types them: separated by commas."""
+    return load_pairs(pairs, None if languages is None else listed(languages), pivot, n)
 
 
 def load_model(
@@ -24,61 +34,77 @@ def load_model(
     device: str = "auto",
     trust_remote_code: bool = False,
     progress: bool = True,
-) -> tuple[Any, Any]:
-    """Loads a model and its tokenizer.
+) -> Loaded:
+    """Load a model and its tokenizer.
 
     Args:
-        name: Hub id, or a folder; a folder with an adapter loads its base too.
+        name: Hub id, or a folder. For a folder with an adapter, its base model is loaded too.
         revision: Branch, tag or commit on the Hub.
         tokenizer: Hub id or folder of another tokenizer than the model's own.
         dtype: `auto` keeps the checkpoint's.
         device: `auto` takes the first CUDA device, else the CPU.
-        trust_remote_code: Runs code that comes with the model.
-        progress: Shows bars while loading.
+        trust_remote_code: Run code that comes with the model.
+        progress: Show bars while loading.
 
     Returns:
         The model in evaluation mode, and the tokenizer.
 
     Raises:
         ArgumentError: It cannot be loaded, or the device does not exist.
+        MissingExtraError: It has an adapter, and peft is not installed.
     """
     if not progress:
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    place = _checked_device(device)
+    if not (Path(name) / "adapter_config.json").is_file():
+        return _load(name, revision, tokenizer, dtype, place, trust_remote_code)
+    base = _base_of_adapter(Path(name))
+    own_tokenizer = name if (Path(name) / "tokenizer_config.json").is_file() else None
+    model, found = load_model(
+        base,
+        tokenizer=tokenizer or own_tokenizer,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        progress=progress,
+    )
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, name).eval(), found
+
+
+def _checked_device(device: str) -> str:
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
         raise ArgumentError(f"device={device!r} is not there: {str(error).splitlines()[0]}") from None
-    common = {"revision": revision, "trust_remote_code": trust_remote_code}
-    adapter = Path(name) / "adapter_config.json"
-    if adapter.is_file():
-        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
-        if not base:
-            raise ArgumentError(f"{name!r} holds an adapter that does not name its base model")
-        if find_spec("peft") is None:
-            raise MissingExtraError("adapters need peft: pip install 'xalign[train]'")
-        model, found = load_model(
-            base,
-            tokenizer=tokenizer or (name if (Path(name) / "tokenizer_config.json").is_file() else None),
-            dtype=dtype,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            progress=progress,
-        )
-        from peft import PeftModel
+    return place
 
-        return PeftModel.from_pretrained(model, name).eval(), found
+
+def _base_of_adapter(folder: Path) -> str:
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    base: str | None = config.get("base_model_name_or_path")
+    if not base:
+        raise ArgumentError(f"{str(folder)!r} holds an adapter that does not name its base model")
+    if find_spec("peft") is None:
+        raise MissingExtraError("adapters need peft: pip install 'xalign[train]'")
+    return base
+
+
+def _load(
+    name: str, revision: str | None, tokenizer: str | None, dtype: Dtype, place: str, trust_remote_code: bool
+) -> Loaded:
+    common = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(name, **common)
         # The head of a language model costs one position; other heads are left off.
         causal = any(arch.endswith(("ForCausalLM", "LMHeadModel")) for arch in config.architectures or [])
         loader = AutoModelForCausalLM if causal else AutoModel
-        model = loader.from_pretrained(
-            name, dtype=dtype if dtype == "auto" else getattr(torch, dtype), **common
-        )
+        weights = dtype if dtype == "auto" else getattr(torch, dtype)
+        model = cast(nn.Module, loader.from_pretrained(name, dtype=weights, **common))
         found = AutoTokenizer.from_pretrained(tokenizer or name, **({} if tokenizer else common))
     except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ArgumentError(f"model {name!r} cannot be loaded: {reason}") from error
-    loaded: Any = model
-    return loaded.to(place).eval(), found
+    return model.to(place).eval(), cast(PreTrainedTokenizerBase, found)

@@ -2,9 +2,8 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 
 from xalign.cli.options import (
@@ -13,46 +12,44 @@ from xalign.cli.options import (
     DtypeName,
     FirstPairs,
     Languages,
+    MetricList,
+    Model,
+    Overwrite,
     Pairs,
     Pivot,
+    Progress,
+    ReportFolder,
     Revision,
     Template,
     TemplatePooled,
     TokenBudget,
+    Truncate,
     TrustRemoteCode,
     listed,
 )
 
+if TYPE_CHECKING:
+    from xalign.results.report import AlignmentReport
+
 
 def measure(
-    model: Annotated[str, typer.Argument(help="Hub id or folder of a model.")],
+    model: Model,
     pairs: Pairs = "bundled",
     languages: Languages = None,
     pivot: Pivot = "eng_Latn",
     n: FirstPairs = None,
-    metrics: Annotated[
-        str, typer.Option(help="From nasca, navca, mexa, retrieval, margin; separated by commas.")
-    ] = "nasca,navca,mexa,retrieval",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Save report and heatmaps in this folder; nothing is saved by default."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a report that the folder already holds.")
-    ] = False,
+    metrics: MetricList = "nasca,navca,mexa,retrieval",
+    out: ReportFolder = None,
+    overwrite: Overwrite = False,
     template: Template = None,
     template_pooled: TemplatePooled = False,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut sentences longer than the model's context.")
-    ] = False,
+    truncate: Truncate = False,
     token_budget: TokenBudget = 4096,
     revision: Revision = None,
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
-    progress: Annotated[
-        bool | None, typer.Option(help="Show progress bars; by default where stderr is a terminal.")
-    ] = None,
+    progress: Progress = None,
 ) -> None:
     """Measure how well a model lines languages up with a pivot language.
 
@@ -63,14 +60,12 @@ def measure(
     Example: `xalign measure Qwen/Qwen3-0.6B --pairs flores200/devtest --languages deu,swh --n 100 --out
         report`
     """
-    from xalign.cli.loading import load_model
+    from xalign.cli.loading import load_model, load_text
     from xalign.measurement import measure as run
-    from xalign.pairs.load import load_pairs
     from xalign.results.saved import check_folder
-    from xalign.views.save import save_with_heatmaps
 
     shown = sys.stderr.isatty() if progress is None else progress
-    text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n)
+    text = load_text(pairs, languages, pivot, n)
     if out is not None:
         check_folder(out, overwrite=overwrite)
     loaded, tokenizer = load_model(
@@ -82,10 +77,7 @@ def measure(
         progress=shown,
     )
     report = run(
-        loaded,
-        tokenizer,
-        text,
-        listed(metrics),
+        *(loaded, tokenizer, text, listed(metrics)),
         template=template,
         template_pooled=template_pooled,
         truncate=truncate,
@@ -93,6 +85,13 @@ def measure(
         revision=revision,
         progress=shown,
     )
+    _show(report, out, overwrite=overwrite)
+
+
+def _show(report: "AlignmentReport", out: Path | None, *, overwrite: bool) -> None:
+    """Print a report, and save it where a folder is given."""
+    from xalign.views.save import save_with_heatmaps
+
     console = Console()
     console.print(report.table())
     if out is not None:

@@ -1,12 +1,19 @@
-"""Options that several commands take: which model and how, which text."""
+"""Options that several commands take: which model, which text, and how it is measured.
+
+Their defaults repeat those of `TextOptions` and `ReadOptions`, because importing those would import torch
+before the command line is even read. A test compares them.
+"""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
+METRIC_NAMES = ("nasca", "navca", "mexa", "retrieval", "margin")
 
+Model = Annotated[str, typer.Argument(help="Hub id or folder of a model.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
 Dtype = Annotated[DtypeName, typer.Option(help="Type of the weights; auto keeps the checkpoint's.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes a GPU where there is one.")]
@@ -16,17 +23,46 @@ TrustRemoteCode = Annotated[
 Pairs = Annotated[
     str, typer.Option(help="'bundled', a folder of line-aligned files, a .tsv or a .jsonl file.")
 ]
+PairsOfHistory = Annotated[
+    str | None,
+    typer.Option(help="As for measure; by default what the history was measured on, or 'bundled'."),
+]
 Languages = Annotated[
     str | None,
     typer.Option(help="Codes separated by commas, like deu_Latn,sw; all there are by default."),
 ]
 Pivot = Annotated[str, typer.Option(help="Language the others are compared with.")]
 FirstPairs = Annotated[int | None, typer.Option(help="Take the first N pairs; all by default.")]
+MetricList = Annotated[str, typer.Option(help=f"From {', '.join(METRIC_NAMES)}; separated by commas.")]
+MetricsOfHistory = Annotated[
+    str | None,
+    typer.Option(help="As for measure; by default those of the history, or nasca."),
+]
 Template = Annotated[str | None, typer.Option(help="Text around each sentence, like 'query: {text}'.")]
 TemplatePooled = Annotated[bool, typer.Option("--template-pooled", help="Pool the template's tokens too.")]
+Truncate = Annotated[bool, typer.Option("--truncate", help="Cut sentences longer than the model's context.")]
 TokenBudget = Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")]
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option(help="Save report and heatmaps in this folder; nothing is saved by default."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a report that the folder already holds.")
+]
+HistoryFolder = Annotated[Path | None, typer.Option(help="Folder of the history; RUN/alignment by default.")]
+Tokenizer = Annotated[
+    str | None, typer.Option(help="Hub id or folder of a tokenizer, where the checkpoints have none.")
+]
+Progress = Annotated[
+    bool | None, typer.Option(help="Show progress bars; by default where stderr is a terminal.")
+]
 
 
 def listed(text: str) -> list[str]:
-    """What stands between commas."""
+    """Split a list at its commas.
+
+    Example:
+        >>> listed("deu_Latn, sw")
+        ['deu_Latn', 'sw']
+    """
     return [part.strip() for part in text.split(",")]

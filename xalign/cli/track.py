@@ -2,8 +2,11 @@
 
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -14,44 +17,43 @@ from xalign.cli.options import (
     Dtype,
     DtypeName,
     FirstPairs,
+    HistoryFolder,
     Languages,
+    MetricsOfHistory,
+    PairsOfHistory,
     Pivot,
     Template,
     TemplatePooled,
     TokenBudget,
+    Tokenizer,
     TrustRemoteCode,
     listed,
 )
 
-_SETTINGS = ("pool_special_tokens", "truncate")  # beside the template, which has an option
+if TYPE_CHECKING:
+    from xalign.results.history import History
+    from xalign.results.report import AlignmentReport
+
+Revisions = Annotated[
+    str | None, typer.Option(help="Revisions of a model with their steps in them, like step1000,step2000.")
+]
 
 
 def track(
     run: Annotated[str, typer.Argument(help="Folder with checkpoints; with --revisions, a Hub id.")],
-    pairs: Annotated[
-        str | None,
-        typer.Option(help="As for measure. Without it what the history was measured on, or 'bundled'."),
-    ] = None,
+    pairs: PairsOfHistory = None,
     languages: Languages = None,
     pivot: Pivot = "eng_Latn",
     n: FirstPairs = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(help="As for measure, separated by commas. Without it those of the history, or nasca."),
-    ] = None,
-    revisions: Annotated[
-        str | None,
-        typer.Option(help="Revisions of a model with their steps in them, like step1000,step2000."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the history; RUN/alignment by default.")] = None,
+    metrics: MetricsOfHistory = None,
+    revisions: Revisions = None,
+    out: HistoryFolder = None,
     follow: Annotated[bool, typer.Option("--follow", help="Wait for new checkpoints, until Ctrl-C.")] = False,
     poll: Annotated[float, typer.Option(help="Seconds between two looks with --follow.")] = 30.0,
     template: Template = None,
     template_pooled: TemplatePooled = False,
     token_budget: TokenBudget = 4096,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Hub id or folder, where the checkpoints have none.")
-    ] = None,
+    tokenizer: Tokenizer = None,
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
@@ -59,92 +61,73 @@ def track(
     """Measure the checkpoints of a run that were not measured yet, and say when each language emerged.
 
     Completes the history that a callback left there, on its sentences and with its settings where its reports
-    were kept, or begins one. Interrupted, it goes on where it was. With --follow a second machine can watch a
-    long run.
+    were kept, or begins one. When it was interrupted, the same command continues where it was. With --follow
+    a second machine can watch a long run.
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
     from xalign.checks import positive
-    from xalign.cli.loading import load_model
-    from xalign.errors import ArgumentError
-    from xalign.monitor.track import checkpoints_of
+    from xalign.cli.loading import load_model, load_text
     from xalign.monitor.track import track as measure_all
-    from xalign.pairs.load import load_pairs
-    from xalign.results.emergence import emergence
 
     positive("poll", poll)
-    if revisions is not None and out is None:
-        raise ArgumentError("--revisions needs --out, the folder of the history")
-    named = None if revisions is None else _steps_of(listed(revisions))
-    if named is None and not checkpoints_of(run) and not follow:
-        raise ArgumentError(f"run={run!r} holds no finished checkpoint-N; is it the output_dir of a run?")
-    if named is not None and Path(run).is_dir() and checkpoints_of(run):
-        raise ArgumentError(f"run={run!r} holds checkpoints: leave --revisions out, or name a model")
+    find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
+    load = partial(
+        load_model,
+        tokenizer=tokenizer,
+        dtype=dtype.value,  # type: ignore[arg-type]
+        device=device,
+        trust_remote_code=trust_remote_code,
+        progress=sys.stderr.isatty(),
+    )
     folder = out or Path(run) / "alignment"
-    console = Console()
     before = _last_report(folder)
-    settings: dict[str, Any] = {"template": template, "template_pooled": template_pooled}
-    if before is not None and template is None and not template_pooled:
-        settings = {name: before.provenance[name] for name in (*settings, *_SETTINGS)}
-    if before is not None and pairs is None and languages is None and n is None:
+    own = {"template": template, "template_pooled": template_pooled}
+    options = _settings_of(before) if before and template is None and not template_pooled else own
+    if before and pairs is None and languages is None and n is None:
         text = before.pairs
     else:
-        text = load_pairs(pairs or "bundled", None if languages is None else listed(languages), pivot, n)
-    asked = listed(metrics) if metrics else before.measured if before is not None else ["nasca"]
-
-    def load(checkpoint: Any) -> tuple[Any, Any]:
-        where = {"name": run, "revision": checkpoint} if named is not None else {"name": str(checkpoint)}
-        return load_model(
-            **where,
-            tokenizer=tokenizer,
-            dtype=dtype.value,  # type: ignore[arg-type]
-            device=device,
-            trust_remote_code=trust_remote_code,
-            progress=sys.stderr.isatty(),
-        )
-
-    def show(report: Any) -> None:
-        scores = ", ".join(f"{metric} {report.score(metric):.3f}" for metric in report.measured)
-        console.print(f"step {report.step}: {scores}", highlight=False)
-
+        text = load_text(pairs or "bundled", languages, pivot, n)
     if follow:
-        console.print(f"looking into {run} every {poll:g} s; Ctrl-C ends", markup=False, highlight=False)
+        Console().print(f"looking into {run} every {poll:g} s; Ctrl-C ends", markup=False, highlight=False)
     history = measure_all(
-        lambda: checkpoints_of(run) if named is None else named,
-        load,
-        folder,
-        text,
-        asked,
-        follow=follow,
-        poll=poll,
-        on_report=show,
-        token_budget=token_budget,
-        **settings,
+        *(find, lambda one: load(one.name, revision=one.revision), folder, text, _asked(metrics, before)),
+        **{"follow": follow, "poll": poll, "on_report": _show, "token_budget": token_budget} | options,
     )
-    if not history.entries:
-        raise ArgumentError(f"run={run!r}: none of its checkpoints could be measured")
-    table = Table("metric", "language", "emerged at", "peak", "at step", "best layer", "last", "", box=None)
-    for row in (one for one in emergence(history) if one["layer"] == "mean"):
-        table.add_row(
-            row["metric"],
-            *(row["language"], "–" if row["emerged_at"] is None else str(row["emerged_at"])),
-            *(f"{row['peak']:.3f}", str(row["peak_step"]), str(row["best_layer"]), f"{row['last']:.3f}"),
-            "fell since" if row["regressed"] else "",
-        )
-    console.print(table)
-    console.print(f"{len(history)} steps in {folder / 'history.jsonl'}", markup=False, highlight=False)
+    _show_emergence(history, folder, run)
 
 
-def _last_report(folder: Path) -> Any:
-    """The report of the history's last step, or None: there is no history, or reports were not kept."""
-    from xalign.results.history import NAME, History
+class _Checkpoint(NamedTuple):
+    """What `load_model` takes to load a checkpoint."""
 
-    history = History(folder / NAME)
-    return history.report(history.steps[-1]) if history.entries else None
+    name: str
+    revision: str | None = None
+
+
+def _finder(
+    run: str, revisions: list[str] | None, out: Path | None, *, follow: bool
+) -> Callable[[], dict[int, _Checkpoint]]:
+    """Return what finds the checkpoints, each time it is called; refuse a run that has none."""
+    from xalign.errors import ArgumentError
+    from xalign.monitor.track import checkpoints_of
+
+    def in_folder() -> dict[int, _Checkpoint]:
+        return {step: _Checkpoint(str(path)) for step, path in checkpoints_of(run).items()}
+
+    if revisions is None:
+        if not in_folder() and not follow:
+            raise ArgumentError(f"run={run!r} holds no finished checkpoint-N; is it the output_dir of a run?")
+        return in_folder
+    if out is None:
+        raise ArgumentError("--revisions needs --out, the folder of the history")
+    named = {step: _Checkpoint(run, revision) for step, revision in _steps_of(revisions).items()}
+    if Path(run).is_dir() and in_folder():
+        raise ArgumentError(f"run={run!r} holds checkpoints: leave --revisions out, or name a model")
+    return lambda: named
 
 
 def _steps_of(revisions: list[str]) -> dict[int, str]:
-    """Step -> revision, from the number behind "step" in its name, or the last one."""
+    """Step -> revision, from the number behind "step" in its name, or the last number there."""
     from xalign.errors import ArgumentError
 
     found: dict[int, str] = {}
@@ -156,3 +139,73 @@ def _steps_of(revisions: list[str]) -> dict[int, str]:
             raise ArgumentError(f"revisions: {found[int(numbers[-1])]!r} and {revision!r} have one step")
         found[int(numbers[-1])] = revision
     return found
+
+
+def _last_report(folder: Path) -> "AlignmentReport | None":
+    """The report of the history's last step; None without a history, or where reports were not kept."""
+    from xalign.results.history import NAME, History
+
+    history = History(folder / NAME)
+    return history.report(history.steps[-1]) if history.entries else None
+
+
+def _settings_of(report: "AlignmentReport") -> dict[str, Any]:
+    """The settings of a report, as far as the command line can repeat them.
+
+    Reports of 0.1.0 do not hold all of them.
+    """
+    from xalign.measurement.options import ReadOptions
+    from xalign.model.inputs import TextOptions
+    from xalign.options import COMPARED, must_agree
+
+    read = [one.name for one in fields(ReadOptions) if one.metadata["must_agree"] is None]
+    names = [*must_agree(TextOptions, COMPARED), *(name for name in read if name != "token_budget")]
+    return {name: report.provenance[name] for name in names if name in report.provenance}
+
+
+def _asked(metrics: str | None, before: "AlignmentReport | None") -> list[str]:
+    """The metrics that were asked for, or those of the history.
+
+    Raises:
+        ArgumentError: The history has metrics that have no name on the command line.
+    """
+    from xalign.errors import ArgumentError
+    from xalign.metrics import METRICS
+
+    if metrics:
+        return listed(metrics)
+    if before is None:
+        return ["nasca"]
+    own = [metric for metric in before.measured if metric not in METRICS]
+    if own:
+        raise ArgumentError(
+            f"the history has metrics of your own, {', '.join(own)}, which the command line does not know: "
+            "call xalign.monitor.track.track in Python, which takes them as objects"
+        )
+    return before.measured
+
+
+def _show(report: "AlignmentReport") -> None:
+    """Print a line per report."""
+    scores = ", ".join(f"{metric} {report.score(metric):.3f}" for metric in report.measured)
+    Console().print(f"step {report.step}: {scores}", highlight=False)
+
+
+def _show_emergence(history: "History", folder: Path, run: str) -> None:
+    """Print when each language emerged, and where it peaked."""
+    from xalign.errors import ArgumentError
+    from xalign.results.emergence import emergence
+
+    if not history.entries:
+        raise ArgumentError(f"run={run!r}: none of its checkpoints could be measured")
+    table = Table("metric", "language", "emerged at", "peak", "at step", "best layer", "last", "", box=None)
+    for row in (one for one in emergence(history) if one["layer"] == "mean"):
+        table.add_row(
+            row["metric"],
+            *(row["language"], "–" if row["emerged_at"] is None else str(row["emerged_at"])),
+            *(f"{row['peak']:.3f}", str(row["peak_step"]), str(row["best_layer"]), f"{row['last']:.3f}"),
+            "worse since" if row["regressed"] else "",
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"{len(history)} steps in {folder / 'history.jsonl'}", markup=False, highlight=False)

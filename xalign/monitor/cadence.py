@@ -14,17 +14,17 @@ FIRST_LOOK = 10  # steps after which "auto" knows how long a step takes
 
 
 class Cadence:
-    """Says at which steps a run is to be measured.
+    """Says at which steps to measure a run.
 
-    With `every="auto"` it waits until measuring once more keeps the measurements' share of the run's time at
-    `max_share` or below, which it decides from the time that steps and measurements took so far, at the first
-    process; the others are told.
+    With `every="auto"` it waits until one more measurement keeps the measurements' share of the run's time at
+    `max_share` or below. It predicts this from the time that steps and measurements took so far. With several
+    processes the first one decides for all.
 
     Args:
-        every: Every so many steps, `"auto"`, or None for none of its own.
-        max_share: The largest share of the run's time, in (0, 1); with `every="auto"` it is kept to.
+        every: A number of steps, `"auto"`, or None for no cadence of its own.
+        max_share: The largest share of the run's time, in (0, 1). `every="auto"` keeps to it.
         ranks: The processes that measure together.
-        clock: Seconds, from any start.
+        clock: Returns seconds, counted from any start.
 
     Attributes:
         every: As given.
@@ -56,22 +56,22 @@ class Cadence:
             raise ArgumentError(f"max_share={max_share} must lie between 0 and 1: a share of the run's time")
         self.max_share = float(max_share)
         self._ranks, self._clock = ranks or Ranks(), clock
-        self._has_said = False
+        self._advised = False
         self.begin(0)
 
     def begin(self, step: int, cost: float = math.nan) -> None:
-        """Starts to count time: the run begins, or goes on, after this step.
+        """Start to count time: the run begins, or continues, after this step.
 
         Args:
-            step: The steps done.
-            cost: Seconds that a measurement will take, where one was made before.
+            step: The number of steps done.
+            cost: Seconds that a measurement took before the run was resumed; NaN where there was none.
         """
         self._started, self._first_step = self._clock(), step
         self._spent, self._last = 0.0, cost
         self._next = step + FIRST_LOOK
 
     def is_due(self, step: int) -> bool:
-        """Whether to measure after this step. With several processes, all ask at every step."""
+        """Whether to measure after this step. With several processes, ask in all of them at every step."""
         if self.every is None:
             return False
         if self.every != "auto":
@@ -83,7 +83,7 @@ class Cadence:
         return wait <= 0
 
     def measured(self, step: int, seconds: float) -> None:
-        """Notes what a measurement took."""
+        """Note how many seconds a measurement after this step took."""
         self._spent += seconds
         self._last = seconds
         self._next = max(self._next, step + 1)
@@ -95,15 +95,15 @@ class Cadence:
         return self._spent / elapsed if elapsed > 0 else 0.0
 
     def advice(self, step: int) -> str | None:
-        """Once, for a fixed cadence that takes more than `max_share`: the sentence that says so."""
+        """Return a sentence where a fixed cadence takes more than `max_share`, once; otherwise None."""
         trained = self._trained
-        if self._has_said or not isinstance(self.every, int) or step < self._first_step + 2 * self.every:
+        if self._advised or not isinstance(self.every, int) or step < self._first_step + 2 * self.every:
             return None
         per_step = trained / (step - self._first_step)
         share = self._last / (self._last + self.every * per_step)
         if not share > self.max_share:
             return None
-        self._has_said = True
+        self._advised = True
         enough = math.ceil(self._last * (1 / self.max_share - 1) / per_step) if per_step > 0 else "auto"
         return (
             f"xalign: measuring every {self.every} steps takes {share:.0%} of the time; every={enough} would "
@@ -112,7 +112,7 @@ class Cadence:
 
     @property
     def _trained(self) -> float:
-        """Seconds so far that no measurement took."""
+        """Seconds so far, without those of measurements."""
         return self._clock() - self._started - self._spent
 
     def _steps_to_wait(self, step: int) -> int:
@@ -120,5 +120,6 @@ class Cadence:
             return 0
         elapsed = self._clock() - self._started
         per_step = self._trained / max(step - self._first_step, 1)
+        # Seconds of training that bring the share down to max_share, one more measurement included.
         missing = (self._spent + self._last) / self.max_share - elapsed - self._last
         return math.ceil(missing / per_step) if missing > 0 and per_step > 0 else 0

@@ -1,84 +1,91 @@
 """`AlignmentCallback`: alignment in the logs of a Hugging Face or TRL trainer."""
 
-from itertools import takewhile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 from transformers import PreTrainedTokenizerBase
-from transformers.trainer_callback import (
-    DefaultFlowCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-)
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy
 from transformers.training_args import TrainingArguments
 
 from xalign.checks import whole_number
-from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Metrics
-from xalign.metrics import METRICS
 from xalign.model.wrapped import has_adapter
 from xalign.monitor.cadence import Every
-from xalign.monitor.monitor import AlignmentMonitor, OnRegression
-from xalign.monitor.scalars import MOST_LANGUAGES, named, pooled_only, scalar_keys, scalars
-from xalign.monitor.selection import KeepBest, check_selection
-from xalign.monitor.trackers import Trackers, go_offline_without_login, scores_table, worst_pairs_table
+from xalign.monitor.keep_best import KeepBest
+from xalign.monitor.monitor import AlignmentMonitor
+from xalign.monitor.regression_watch import OnRegression
+from xalign.monitor.scalars import named, pooled_only, scalar_keys, scalars
+from xalign.monitor.selection import check_selection, distinctive_names
+from xalign.monitor.trackers import ReportLog, Trackers
+from xalign.monitor.trainer import (
+    HuggingFaceTrainer,
+    check_trainer,
+    is_evaluation,
+    log_row,
+    model_of,
+    moment,
+    move_to_front,
+    tokenizer_of,
+)
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
-
-# Evaluations of others have keys that begin like these: only a selection by our own is ours to judge.
-SHARED_NAMES = ("retrieval", "margin")
+from xalign.trackers.tracker import Tracker
 
 
 class AlignmentCallback(TrainerCallback):
     """Measures alignment while a `Trainer` or one of TRL's trainers trains, and observes only.
 
-    Its values stand under plain keys, `eval_nasca`, `eval_nasca_deu_Latn`, `eval_nasca_worst`, in the same
-    row of `log_history` as the evaluation's, in every tracker of `report_to`, and before best-model selection
-    and early stopping: `metric_for_best_model="nasca"` works. Of several evaluation sets they stand in the
-    first. Losses and weights are equal to the bit with and without it.
+    Its values stand under plain keys, such as `eval_nasca`, `eval_nasca_deu_Latn` and `eval_nasca_worst`, in
+    the same row of `log_history` as the evaluation's own values. Every tracker of `report_to` gets them, and
+    so do best-model selection and early stopping: `metric_for_best_model="nasca"` works. With several
+    evaluation sets they stand in the first one's row. Losses and weights are equal to the bit with and
+    without the callback.
 
-    Built, it checks what can go wrong and prints what one measurement costs. With several processes each has
-    its own, as it has its own trainer; they share the forwards, and the first writes.
+    When it is built it checks what can go wrong, and prints what one measurement costs. With several
+    processes each has its own callback, as each has its own trainer; they share the forwards, and the first
+    process writes.
 
     Args:
-        trainer: The trainer it will be added to.
+        trainer: The trainer that the callback will be added to.
         pairs: Held-out parallel sentences, or what `load_pairs` takes.
-        every: Measures every so many steps; `"auto"` as often as `max_share` allows; None only at start, end
-            and evaluations.
-        metrics: Names of metrics, as in `measure`.
-        at_evaluate: Measures at each evaluation.
-        at_start: Measures before the first step, not where a run resumes.
-        at_end: Measures after the last step.
-        max_share: The largest share of the time, since the run began or was resumed, that measuring may take:
-            kept to with `every="auto"` beside start, end and evaluations, and said once where a number takes
-            more.
-        keep_best: A key, such as `"nasca"` or `"nasca_swh_Latn"`, by which the best checkpoint is kept in a
+        every: Measure every so many steps; `"auto"` measures as often as `max_share` allows, None only at
+            start, end and evaluations.
+        metrics: Names of metrics, `Metric` objects, or functions, as in `measure`.
+        at_evaluate: Measure at each evaluation.
+        at_start: Measure before the first step, though not where a run resumes.
+        at_end: Measure after the last step.
+        max_share: The largest share of the time, since the run began or was resumed, that measuring may take.
+            `every="auto"` keeps to it, start, end and evaluations aside; where a fixed `every` takes more,
+            one line says so.
+        keep_best: A key, such as `"nasca"` or `"nasca_swh_Latn"`, by which to keep the best checkpoint in a
             run without evaluations, where the trainer selects none.
-        on_regression: What to do where a language falls significantly: `"warn"`, `"ignore"`, or a function
-            (metric, language, fall).
-        heatmap_every: Gives trackers a layer × language picture at every so many measurements; None at the
-            last.
-        log_text: Gives trackers, at the end, the worst pairs with their sentences. No text leaves the machine
-            otherwise.
-        name: Goes into keys and folders, `eval_news_nasca`, where a trainer has several callbacks.
-        save_reports: Keeps each report, and not only the history, in the trainer's `output_dir`, under
+        on_regression: What to do where a language scores significantly worse than at its best so far:
+            `"warn"`, `"ignore"`, or a function (metric, language, regression).
+        heatmap_every: Give trackers a layer × language picture at every so many measurements; None only at
+            the last one.
+        log_text: Give trackers, at the end, the worst pairs with their sentences. Otherwise no text leaves
+            the machine.
+        name: Part of keys and folders, as in `eval_news_nasca`, where a trainer has several callbacks.
+        save_reports: Keep each report, and not only the history, in the trainer's `output_dir`, under
             `alignment/step-00000200`.
         tokenizer: The model's tokenizer; the trainer's `processing_class` where None.
+        trackers: `Tracker` objects of your own, which get pictures and tables beside those of `report_to`.
         **options: The options of `measure`.
 
     Attributes:
-        report: The last report, also one of an evaluation outside training.
+        report: The last report, which may be of an evaluation outside training.
         reports: The reports of the run so far.
-        history: The numbers of the run so far, what it was before it resumed included.
+        history: The numbers of the run so far, with what it was before it resumed.
         pairs: The pairs it measures on.
 
     Raises:
-        ArgumentError: Nothing to measure at, no tokenizer, a best-model key that no evaluation will have, or
-            a second callback without a name of its own.
+        ArgumentError: Nothing to measure at, no tokenizer, a best-model key that no evaluation will have or
+            that is selected in the wrong direction, or a second callback without a name of its own.
         ModelError: A model split in a way that hides its states: ZeRO-3, FSDP1, tensor parallelism.
         ReportError: The folder cannot be written, or holds a history that cannot be continued.
 
@@ -93,7 +100,7 @@ class AlignmentCallback(TrainerCallback):
 
     def __init__(
         self,
-        trainer: Any,
+        trainer: HuggingFaceTrainer,
         pairs: ParallelPairs | str | Path,
         every: Every = None,
         metrics: Metrics = ("nasca",),
@@ -109,70 +116,44 @@ class AlignmentCallback(TrainerCallback):
         name: str = "",
         save_reports: bool = True,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        trackers: Sequence[Tracker[Any]] = (),
         **options: Unpack[MeasureOptions],
     ) -> None:
-        for needed in ("callback_handler", "model", "args", "evaluate"):
-            if not hasattr(trainer, needed):
-                raise ArgumentTypeError(
-                    f"trainer must be a transformers Trainer, not {type(trainer).__name__}"
-                )
-        self._at_evaluate, self._at_start, self._at_end = at_evaluate, at_start, at_end
+        check_trainer(trainer)
         if not (every is not None or at_evaluate or at_start or at_end):
             raise ArgumentError(
                 "nothing to measure at: give every=N, or leave one of at_evaluate, at_start, at_end on"
             )
         if heatmap_every is not None:
             heatmap_every = whole_number("heatmap_every", heatmap_every, least=1)
-        processing = tokenizer if tokenizer is not None else trainer.processing_class
-        if processing is None:
-            raise ArgumentError("the trainer has no processing_class; pass tokenizer=")
+        self._at_evaluate, self._at_start, self._at_end = at_evaluate, at_start, at_end
         self._trainer, self._name = trainer, name
         self._keep_best: KeepBest | None = None
-        self._refuse_the_same()
+        tokenizer = tokenizer_of(trainer, tokenizer)
+        self._refuse_duplicates()
+        found = Trackers(trainer.callback_handler.callbacks, trackers)
         self._monitor = AlignmentMonitor(
-            trainer.model,
-            getattr(processing, "tokenizer", processing),
-            pairs,
-            metrics,
+            *(model_of(trainer), tokenizer, pairs, metrics),
             every=every,
             max_share=max_share,
-            save_dir=Path(trainer.args.output_dir) / "alignment" / name,
+            save_dir=Path(str(trainer.args.output_dir)) / "alignment" / name,
             save_reports=save_reports,
             on_regression=on_regression,
             name=name,
             **options,
         )
-        measurement = self._monitor.measurement
-        keys = scalar_keys(
-            [metric.name for metric in measurement.metrics],
-            list(measurement.pairs),
-            name,
-            over_base=has_adapter(trainer.model),
-        )
-        check_selection(
-            trainer.args,
-            keys if at_evaluate else (),
-            [named(key, name) for key in (*METRICS, "alignment") if key not in SHARED_NAMES],
-            f"with these metrics, pairs and at_evaluate={at_evaluate}",
-        )
-        if keep_best is not None:
-            self._keep_best = KeepBest(keep_best, trainer.args, keys)
-            self._refuse_the_same()
-        measurement.probe()
-        self._heatmap_every, self._log_text = heatmap_every, log_text
-        self._trackers = Trackers(trainer.callback_handler.callbacks)
-        self._key = f"alignment-{name}" if name else "alignment"
+        self._prepare_selection(keep_best)
+        self._monitor.measurement.probe()
+        key = f"alignment-{name}" if name else "alignment"
+        self._report_log = ReportLog(found, key, heatmap_every=heatmap_every, log_text=log_text)
         self.report: AlignmentReport | None = None
         self._training = self._can_save = False
         self._values: dict[str, float] = {}
         self._measured: tuple[int, int] | None = None
-        self._drawn: AlignmentReport | None = None
         self._resumed_at: int | None = None
         if self._monitor.is_first_process:
-            offline = go_offline_without_login(trainer.args.report_to)
-            for line in (self._monitor.cost_line, offline):
-                if line:
-                    print(line)  # noqa: T201
+            for line in (self._monitor.cost_line, *found.prepare(trainer.args.report_to)):
+                print(line)  # noqa: T201
 
     @property
     def reports(self) -> list[AlignmentReport]:
@@ -194,9 +175,9 @@ class AlignmentCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Goes in front of the callbacks that must see its values, and takes up what a resumed run has."""
-        self._go_in_front()
-        self._refuse_the_same()
+        """Move before the callbacks that must see the values, and take up what a resumed run has."""
+        move_to_front(self._trainer, self, AlignmentCallback)
+        self._refuse_duplicates()
         step = state.global_step
         if self._keep_best is not None:
             self._keep_best.begin(state)
@@ -208,14 +189,14 @@ class AlignmentCallback(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measures step 0: now that all callbacks have begun, and after an evaluation on start."""
+        """Measure step 0: now that all callbacks have begun, and after an evaluation on start."""
         if self._at_start and state.global_step == 0:
             self._measure_and_log(state, control)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measures at the cadence and at the end, unless an evaluation is about to do it in its own row."""
+        """Measure at the cadence and at the end, unless an evaluation is about to do it in its own row."""
         epoch_ends = state.epoch is not None and float(state.epoch).is_integer()
         evaluation_follows = control.should_evaluate or (
             args.eval_strategy == IntervalStrategy.EPOCH and epoch_ends
@@ -226,34 +207,117 @@ class AlignmentCallback(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measures what was left to an evaluation that does not come."""
+        """Measure what was left to an evaluation that does not come."""
         if self._is_due(state) and not (self._at_evaluate and control.should_evaluate):
             self._measure_and_log(state, control)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measures where a run was stopped, unless the weights are no longer those of its last step."""
+        """Measure where a run was stopped, unless the weights are no longer those of its last step."""
         best_loaded = args.load_best_model_at_end and state.best_model_checkpoint is not None
         self._can_save = False
         if self._at_end and not best_loaded:
             self._measure_and_log(state, control)
         self._training = False
-        if self.reports:
-            self._log_last(self.reports[-1], state.global_step)
+        if self.reports and self._monitor.is_first_process:
+            self._report_log.ended(self.reports[-1], state.global_step)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Tidies up what was kept as the best before."""
+        """Delete what was kept as the best before."""
         if self._keep_best is not None:
             self._keep_best.saved(state)
 
-    def _moment(self, state: TrainerState) -> tuple[int, int]:
-        """The step and the weights' version: after a run that broke off, weights may change at its step."""
-        return state.global_step, sum(parameter._version for parameter in self._trainer.model.parameters())
+    # In the row of an evaluation.
 
-    def _refuse_the_same(self) -> None:
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Move before the other callbacks, for an evaluation outside training."""
+        move_to_front(self._trainer, self, AlignmentCallback)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the values to an evaluation's row, before the trackers read it."""
+        if logs is not None and self._is_evaluation(logs):
+            if not self._training or self._measured != moment(self._trainer, state):
+                self._measure(state, control)
+            pooled = pooled_only(self._values, list(self.pairs))
+            logs.update(pooled)
+            state.log_history[-1].update(pooled)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the values to what selects the best model and stops early."""
+        if metrics is not None and self._is_evaluation(metrics):
+            metrics.update(self._values)
+
+    def _is_evaluation(self, row: dict[str, Any]) -> bool:
+        return self._at_evaluate and is_evaluation(self._trainer, row)
+
+    def _is_due(self, state: TrainerState) -> bool:
+        ends = self._at_end and state.global_step >= state.max_steps
+        return self._monitor.cadence.is_due(state.global_step) or ends
+
+    def _measure_and_log(self, state: TrainerState, control: TrainerControl) -> None:
+        if self._measured == moment(self._trainer, state) or self._resumed_at == state.global_step:
+            return
+        log_row(self._trainer, pooled_only(self._measure(state, control), list(self.pairs)), control)
+
+    def _measure(self, state: TrainerState, control: TrainerControl) -> dict[str, float]:
+        """Measure, as part of the run where it trains; return the values that an evaluation gets."""
+        monitor = self._monitor
+        monitor.measurement.model = model_of(self._trainer)
+        step = state.global_step
+        # Outside training the weights need not be those of the step, and where a run resumed its history has
+        # the step already: such a report is not one of the run.
+        is_of_the_run = self._training and step != self._resumed_at
+        self.report = monitor.measure(step) if is_of_the_run else monitor.measurement.run(step)
+        if is_of_the_run:
+            values = monitor.scalars
+        else:
+            values = {named(key, self._name): value for key, value in scalars(self.report).items()}
+        self._measured = moment(self._trainer, state)
+        self._values = {f"eval_{key}": value for key, value in values.items()}
+        if is_of_the_run and self._keep_best is not None and self._can_save and step > 0:
+            self._keep_best.consider(self._values, state, control)
+        if is_of_the_run and monitor.is_first_process:
+            self._report_log.measured(self.report, len(self.reports) - 1, step)
+        return self._values
+
+    def _prepare_selection(self, keep_best: str | None) -> None:
+        """Check what selects the best model against the keys that there will be."""
+        measurement, args = self._monitor.measurement, self._trainer.args
+        keys = scalar_keys(
+            *(measurement.metrics, list(measurement.pairs), self._name),
+            over_base=has_adapter(model_of(self._trainer)),
+        )
+        check_selection(
+            args,
+            keys if self._at_evaluate else {},
+            distinctive_names(self._name),
+            f"with these metrics, pairs and at_evaluate={self._at_evaluate}",
+        )
+        if keep_best is not None:
+            self._keep_best = KeepBest(keep_best, args, keys)
+            self._refuse_duplicates()
+
+    def _refuse_duplicates(self) -> None:
+        """Refuse another callback of the same name, or a second one that keeps a best checkpoint."""
         others = [
             callback
             for callback in self._trainer.callback_handler.callbacks
@@ -270,119 +334,3 @@ class AlignmentCallback(TrainerCallback):
                 f"the trainer has an AlignmentCallback with name={self._name!r} already, whose keys and "
                 "folder would be the same: give this one a name of its own, or one callback all metrics"
             )
-
-    def _is_due(self, state: TrainerState) -> bool:
-        ends = self._at_end and state.global_step >= state.max_steps
-        return self._monitor.cadence.is_due(state.global_step) or ends
-
-    def _measure_and_log(self, state: TrainerState, control: TrainerControl) -> None:
-        if self._measured == self._moment(state) or self._resumed_at == state.global_step:
-            return
-        values = pooled_only(self._measure(state, control), list(self.pairs))
-        # A trainer's own log method may average and clear its running metrics, and every log switches
-        # should_log off.
-        from transformers import Trainer
-
-        should_log = control.should_log
-        Trainer.log(self._trainer, dict(values))
-        control.should_log = should_log
-
-    # In the row of an evaluation.
-
-    def on_prediction_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Goes in front, for an evaluation outside training."""
-        self._go_in_front()
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Adds its values to an evaluation's row, before the trackers read it."""
-        if logs is not None and self._is_evaluation(logs):
-            if not self._training or self._measured != self._moment(state):
-                self._measure(state, control)
-            pooled = pooled_only(self._values, list(self.pairs))
-            logs.update(pooled)
-            state.log_history[-1].update(pooled)
-
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Adds its values to what selects the best model and stops early."""
-        if metrics is not None and self._is_evaluation(metrics):
-            metrics.update(self._values)
-
-    def _is_evaluation(self, logs: dict[str, Any]) -> bool:
-        """Whether a row is an evaluation's under the plain prefix, of the first set where there are several.
-
-        Other prefixes are left alone.
-        """
-        sets = self._trainer.eval_dataset
-        first = f"eval_{next(iter(sets))}" if isinstance(sets, dict) and sets else "eval"
-        return self._at_evaluate and ("eval_runtime" in logs or f"{first}_runtime" in logs)
-
-    def _measure(self, state: TrainerState, control: TrainerControl) -> dict[str, float]:
-        """Measures, as part of the run where it trains; returns what an evaluation has."""
-        monitor = self._monitor
-        monitor.measurement.model = self._trainer.model
-        step = state.global_step
-        # Outside training the weights need not be those of the step, and where a run resumed its history has
-        # the step: that is no report of the run.
-        is_of_the_run = self._training and step != self._resumed_at
-        self.report = monitor.measure(step) if is_of_the_run else monitor.measurement.run(step)
-        if is_of_the_run:
-            values = monitor.scalars
-        else:
-            values = {named(key, self._name): value for key, value in scalars(self.report).items()}
-        self._measured = self._moment(state)
-        self._values = {f"eval_{key}": value for key, value in values.items()}
-        if is_of_the_run:
-            if self._keep_best is not None and self._can_save and step > 0:
-                self._keep_best.consider(self._values, state, control)
-            if self._heatmap_every and (len(self.reports) - 1) % self._heatmap_every == 0:
-                self._log_heatmaps(self.report, step)
-        return self._values
-
-    # What trackers get beside the scalars.
-
-    def _log_heatmaps(self, report: AlignmentReport, step: int) -> None:
-        if not self._monitor.is_first_process or report is self._drawn:
-            return
-        self._drawn = report
-        for metric in report.measured:
-            self._trackers.heatmap(f"{self._key}/heatmap_{metric}", report, metric, step)
-        if len(report.languages) > MOST_LANGUAGES:
-            self._trackers.table(f"{self._key}/scores", *scores_table(report), step)
-
-    def _log_last(self, report: AlignmentReport, step: int) -> None:
-        if not self._monitor.is_first_process:
-            return
-        self._log_heatmaps(report, step)
-        self._trackers.table(f"{self._key}/last", *scores_table(report), step)
-        if self._log_text:
-            self._trackers.table(f"{self._key}/worst_pairs", *worst_pairs_table(report), step)
-
-    def _go_in_front(self) -> None:
-        """Moves before all callbacks but the one that decides what happens at a step."""
-        callbacks = self._trainer.callback_handler.callbacks
-        ahead = list(takewhile(lambda c: isinstance(c, DefaultFlowCallback | AlignmentCallback), callbacks))
-        if self not in ahead:
-            # The handler is walking through this list: what moves is only this callback, from where the walk
-            # stands.
-            if self not in callbacks:
-                raise ArgumentError(
-                    "this AlignmentCallback was made for another trainer; make one for this trainer"
-                )
-            callbacks.remove(self)
-            callbacks.insert(len(ahead), self)

@@ -1,14 +1,39 @@
 """What a run's log gets of a report: plain floats under plain keys."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from xalign.results.report import AlignmentReport
+from xalign.errors import ArgumentError
+from xalign.measurement.run import Metrics
+from xalign.metrics import METRICS
+from xalign.metrics.metric import resolve_metrics
+from xalign.results.report import AlignmentReport, best_place
 
 MOST_LANGUAGES = 30
+# An evaluation's own values, which a metric of the user's own must not replace.
+EVALUATION_KEYS = ("loss", "runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+
+
+def checked_name(name: str) -> str:
+    """Return a name that can stand in keys and paths, or raise an error.
+
+    Args:
+        name: The name; empty for none.
+
+    Raises:
+        ArgumentError: Anything but letters, digits, - and _.
+
+    Example:
+        >>> checked_name("news-2024")
+        'news-2024'
+    """
+    if not isinstance(name, str) or (name and not name.replace("-", "").replace("_", "").isalnum()):
+        raise ArgumentError(f"name={name!r:.60} must be made of letters, digits, - and _, as a part of keys")
+    return name
 
 
 def named(key: str, name: str) -> str:
-    """A key where several measurements share a log.
+    """Put the name of a callback or monitor in front of a key, where several share a log.
 
     Example:
         >>> named("nasca", "news"), named("nasca", "")
@@ -18,11 +43,15 @@ def named(key: str, name: str) -> str:
 
 
 def scalars(report: AlignmentReport) -> dict[str, float]:
-    """A report's pooled values, per metric of it.
+    """Return a report's pooled values, per metric.
 
-    `nasca`, the mean over languages of the layer mean; `nasca_deu_Latn` …, one per language; `nasca_worst`,
-    the smallest of them; `nasca_gap`, by how much the mean lies above the mean lexical floor; and
-    `nasca_best_layer`, the place, from 0, of the layer whose mean over languages is largest.
+    These are, shown for `nasca`:
+
+    - `nasca`: the mean over languages of the mean over layers;
+    - `nasca_deu_Latn` and so on: one per language;
+    - `nasca_worst`: the worst of them;
+    - `nasca_gap`: by how much the mean lies above the mean lexical floor, where the metric has a floor;
+    - `nasca_best_layer`: the place, counted from 0, of the layer whose mean over languages is best.
 
     Args:
         report: The report.
@@ -33,27 +62,64 @@ def scalars(report: AlignmentReport) -> dict[str, float]:
     """
     values = report.summary()
     for metric in report.measured:
-        values[f"{metric}_gap"] = values[metric] - report.floor(metric)
-        values[f"{metric}_best_layer"] = float(report.mean_by_layer(metric).argmax())
+        floor = report.floor(metric)
+        if floor is not None:
+            values[f"{metric}_gap"] = values[metric] - floor
+        place = best_place(report.mean_by_layer(metric), report.scale(metric))
+        values[f"{metric}_best_layer"] = float(place)
     return values
 
 
+def over_base(report: AlignmentReport, base: AlignmentReport) -> dict[str, float]:
+    """Return `nasca_over_base`, per metric: a report's score minus that of the model without its adapter.
+
+    Example:
+        >>> over_base(report, report)
+        {'nasca_over_base': 0.0}
+    """
+    return {f"{metric}_over_base": report.score(metric) - base.score(metric) for metric in report.measured}
+
+
 def scalar_keys(
-    metrics: Sequence[str], languages: Sequence[str], name: str = "", *, over_base: bool = False
-) -> list[str]:
-    """The keys of which more is better: those of `scalars`, and with an adapter `nasca_over_base`.
+    metrics: Metrics, languages: Sequence[str], name: str = "", *, over_base: bool = False
+) -> dict[str, bool]:
+    """Return the keys by which a best model can be selected, and whether more of each is better.
+
+    These are the keys of `scalars` that have a better and a worse, and `nasca_over_base` with an adapter.
+
+    Args:
+        metrics: The metrics.
+        languages: The languages without the pivot.
+        name: Put in front of each key.
+        over_base: Whether the model has an adapter.
+
+    Raises:
+        ArgumentError: Two metrics would share a key, or a key would replace a value of the evaluation itself.
 
     Example:
         >>> scalar_keys(["nasca"], ["deu_Latn"])
-        ['nasca', 'nasca_worst', 'nasca_gap', 'nasca_deu_Latn']
+        {'nasca': True, 'nasca_worst': True, 'nasca_gap': True, 'nasca_deu_Latn': True}
     """
-    parts = ["", "_worst", "_gap", *(["_over_base"] if over_base else [])]
-    parts += [f"_{language}" for language in languages]
-    return [named(f"{metric}{part}", name) for metric in metrics for part in parts]
+    found: list[tuple[str, bool]] = []
+    places: list[str] = []
+    for metric in resolve_metrics(metrics, METRICS):
+        parts = ["", "_worst", *(["_gap"] if metric.has_floor else [])]
+        parts += ["_over_base"] if over_base else []
+        parts += [f"_{language}" for language in languages]
+        found += [(named(f"{metric.name}{part}", name), metric.higher_is_better) for part in parts]
+        places.append(named(f"{metric.name}_best_layer", name))
+    counts = Counter([*(key for key, _ in found), *places, *EVALUATION_KEYS])
+    taken = [key for key, count in counts.items() if count > 1]
+    if taken:
+        raise ArgumentError(
+            f"metrics: the key {taken[0]!r} is taken already, by another metric or by the evaluation itself; "
+            "give your metric another name"
+        )
+    return dict(found)
 
 
 def pooled_only(values: dict[str, float], languages: Sequence[str]) -> dict[str, float]:
-    """The values without those per language where there are more than 30 of them: too many to look at.
+    """Leave out the values per language where there are more than 30 languages: too many to look at.
 
     Example:
         >>> pooled_only({"nasca": 0.5, "nasca_deu_Latn": 0.5}, ["deu_Latn"])

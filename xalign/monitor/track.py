@@ -1,4 +1,4 @@
-"""`track`: measures the saved checkpoints of a run, and completes its history."""
+"""`track`: measure the saved checkpoints of a run, and complete its history."""
 
 import gc
 import re
@@ -6,7 +6,10 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Generic, TypeVar, Unpack
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ReportError, XAlignError
 from xalign.measurement import Measurement, MeasureOptions
@@ -20,11 +23,12 @@ from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
 
 Checkpoint = TypeVar("Checkpoint")
+OnReport = Callable[[AlignmentReport], object]
 
 
 def track(
     find: Callable[[], Mapping[int, Checkpoint]],
-    load: Callable[[Checkpoint], tuple[Any, Any]],
+    load: Callable[[Checkpoint], tuple[nn.Module, PreTrainedTokenizerBase]],
     out: str | Path,
     pairs: ParallelPairs | str | Path = "bundled",
     metrics: Metrics = ("nasca",),
@@ -32,23 +36,23 @@ def track(
     save_reports: bool = True,
     follow: bool = False,
     poll: float = 30.0,
-    on_report: Callable[[AlignmentReport], object] | None = None,
+    on_report: OnReport | None = None,
     **options: Unpack[MeasureOptions],
 ) -> History:
-    """Measures every checkpoint that the history does not have, from the first step to the last.
+    """Measure every checkpoint that the history does not have, from the first step to the last.
 
-    Each is in the history as soon as it is measured, so that what is interrupted goes on where it was. One
-    that cannot be loaded or measured is warned about and left out.
+    Each one is in the history as soon as it is measured, so an interrupted call can be repeated and continues
+    where it was. A checkpoint that cannot be loaded or measured is warned about and left out.
 
     Args:
-        find: Gives step -> checkpoint, such as `lambda: checkpoints_of("run")`.
+        find: Return step -> checkpoint, such as `lambda: checkpoints_of("run")`.
         load: From a checkpoint to model and tokenizer.
-        out: Folder of `history.jsonl`, and of the reports under `step-00000200`; of a run that was monitored,
-            its `alignment`.
-        pairs: Parallel sentences, or what `load_pairs` takes; those of the history, where it has any.
-        metrics: As in `measure`, and those of the history.
-        save_reports: Whether reports are kept, with their sentences, or only the history.
-        follow: Waits for new checkpoints, until it is interrupted.
+        out: The folder of `history.jsonl`, and of the reports under `step-00000200`. For a run that was
+            monitored this is its folder `alignment`.
+        pairs: Parallel sentences, or what `load_pairs` takes: those of the history, where it has entries.
+        metrics: As in `measure`: those of the history, where it has entries.
+        save_reports: Keep reports, with their sentences, and not only the history.
+        follow: Wait for new checkpoints, until interrupted.
         poll: Seconds between two looks.
         on_report: Called with each report.
         **options: The options of `measure`.
@@ -65,40 +69,70 @@ def track(
         >>> history.steps
         [0, 100]
     """
-    folder = check_folder(out)
-    history = History(folder / NAME)
-    loaded_pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
-    rows = [row for metric in resolve_metrics(metrics, METRICS) for row in metric.rows]
-    history.check({"fingerprint": loaded_pairs.fingerprint}, dict.fromkeys(rows))  # before a model is loaded
-    failed: set[int] = set()
+    run = _TrackedRun(load, check_folder(out), pairs, metrics, options, save_reports, on_report)
     while True:
-        waiting = {step: one for step, one in find().items() if step not in {*history.steps, *failed}}
-        for step in sorted(waiting):
-            try:
-                model, tokenizer = load(waiting[step])
-                measurement = Measurement(model, tokenizer, loaded_pairs, metrics, **options)
-                history.check(measurement.provenance, measurement.readings)
-                report = measurement.run(step)
-            except ReportError:
-                raise
-            except (XAlignError, OSError) as error:
-                failed.add(step)
-                warnings.warn(f"step {step} is left out: {error}", UserWarning, stacklevel=2)
-                continue
-            del model, measurement
-            gc.collect()  # before the next one is loaded
-            history.insert(report)
-            if save_reports:
-                report.save(folder / folder_name(step), overwrite=True)
-            if on_report is not None:
-                on_report(report)
+        run.measure(find())
         if not follow:
-            return history
+            return run.history
         time.sleep(poll)
 
 
+class _TrackedRun(Generic[Checkpoint]):
+    """A run whose checkpoints are measured one after another."""
+
+    def __init__(
+        self,
+        load: Callable[[Checkpoint], tuple[nn.Module, PreTrainedTokenizerBase]],
+        folder: Path,
+        pairs: ParallelPairs | str | Path,
+        metrics: Metrics,
+        options: MeasureOptions,
+        save_reports: bool,
+        on_report: OnReport | None,
+    ) -> None:
+        self._load, self._folder, self._metrics, self._options = load, folder, metrics, options
+        self._save_reports, self._on_report = save_reports, on_report
+        self.history = History(folder / NAME)
+        self._pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
+        self._failed: set[int] = set()
+        rows = [row for metric in resolve_metrics(metrics, METRICS) for row in metric.rows]
+        # Before a model is loaded: places are not known yet.
+        self.history.check({"fingerprint": self._pairs.fingerprint}, dict.fromkeys(rows))
+
+    def measure(self, found: Mapping[int, Checkpoint]) -> None:
+        """Measure the checkpoints that were not measured yet."""
+        done = {*self.history.steps, *self._failed}
+        for step in sorted(step for step in found if step not in done):
+            report = self._report_of(step, found[step])
+            gc.collect()  # before the next model is loaded
+            if report is None:
+                continue
+            self.history.insert(report)
+            if self._save_reports:
+                report.save(self._folder / folder_name(step), overwrite=True)
+            if self._on_report is not None:
+                self._on_report(report)
+
+    def _report_of(self, step: int, checkpoint: Checkpoint) -> AlignmentReport | None:
+        """The report of one checkpoint, or None where it cannot be loaded or measured."""
+        try:
+            model, tokenizer = self._load(checkpoint)
+            measurement = Measurement(model, tokenizer, self._pairs, self._metrics, **self._options)
+            self.history.check(measurement.provenance, measurement.readings)
+            return measurement.run(step)
+        except ReportError:
+            raise
+        except (XAlignError, OSError) as error:
+            self._failed.add(step)
+            warnings.warn(f"step {step} is left out: {error}", UserWarning, stacklevel=4)
+            return None
+
+
 def checkpoints_of(folder: str | Path) -> dict[int, Path]:
-    """The checkpoints that a trainer has saved in a folder and finished writing, by their steps.
+    """Return the checkpoints that a trainer has finished writing in a folder, by their steps.
+
+    Args:
+        folder: The `output_dir` of a run.
 
     Raises:
         ReportError: There is no such folder.

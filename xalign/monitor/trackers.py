@@ -1,86 +1,142 @@
 """What trackers get beside the scalars that the trainer gives them: pictures, and tables."""
 
-import os
 import warnings
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt8
 from transformers.trainer_callback import TrainerCallback
 
-from xalign.errors import MissingExtraError
+from xalign.errors import ArgumentTypeError, MissingExtraError
+from xalign.monitor.scalars import MOST_LANGUAGES
+from xalign.renamed import renamed
 from xalign.results.report import AlignmentReport
+from xalign.trackers import TRACKERS
+from xalign.trackers.tracker import Pixels, Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STEP = "train/global_step"  # the step by which W&B's and trackio's charts of a trainer are drawn
+Table = tuple[list[str], list[list[Any]]]
 
 
 class Trackers:
-    """The trackers among a trainer's callbacks: W&B, trackio and TensorBoard.
+    """The trackers of a run: those among a trainer's callbacks, and the user's own.
 
-    Nothing is logged where there is none, and by any process but the first: the trackers of the others hold
-    no run.
+    Nothing is logged where a tracker has no run. Only the first of several processes may log: the trackers
+    of the others hold no run.
 
     Args:
         callbacks: The trainer's callbacks.
+        own: Trackers of the user's own. One with the name of a tracker that xalign knows replaces it.
+
+    Raises:
+        ArgumentTypeError: `own` is not a sequence of `Tracker` objects.
     """
 
-    def __init__(self, callbacks: Sequence[TrainerCallback]) -> None:
+    def __init__(self, callbacks: Sequence[TrainerCallback], own: Sequence[Tracker[Any]] = ()) -> None:
+        if not isinstance(own, Sequence) or not all(isinstance(tracker, Tracker) for tracker in own):
+            raise ArgumentTypeError(
+                f"trackers={own!r:.60} must be a list of Tracker objects (xalign.trackers.tracker.Tracker)"
+            )
+        self._trackers = TRACKERS | {tracker.name: tracker for tracker in own}
         self._callbacks = {type(callback).__name__: callback for callback in callbacks}
-        self._has_said = False
+        self._warned = False
+
+    def prepare(self, report_to: str | Sequence[str] | None) -> list[str]:
+        """Let each tracker prepare for a run; return the sentences to print."""
+        names = [report_to] if isinstance(report_to, str) else list(report_to or ())
+        said = [tracker.prepare(names) for tracker in self._trackers.values()]
+        return [sentence for sentence in said if sentence]
 
     def heatmap(self, key: str, report: AlignmentReport, metric: str, step: int) -> None:
-        """A layer × language picture of one metric, where there is a tracker and matplotlib."""
-        live = self._live()
+        """Log a layer × language picture of one metric, where there is a tracker and matplotlib."""
+        live = list(self._live())
         if not live:
             return
         try:
-            image = _pixels(report.figure(metric))
+            pixels = _pixels(report.figure(metric))
         except MissingExtraError as error:
-            if not self._has_said:
-                self._has_said = True
+            if not self._warned:
+                self._warned = True
                 warnings.warn(f"no heatmaps in the trackers: {error}", UserWarning, stacklevel=3)
             return
-        for name, tracker in live.items():
-            if name == "TensorBoardCallback":
-                tracker.add_image(key, image, step, dataformats="HWC")
-            else:
-                tracker.log({key: tracker.Image(image), STEP: step})
+        for tracker, run in live:
+            tracker.log_image(run, key, pixels, step)
 
     def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
-        """A table, where there is a tracker."""
-        for name, tracker in self._live().items():
-            if name == "TensorBoardCallback":
-                tracker.add_text(key, _markdown(columns, rows), step)
-            else:
-                data = [list(row) for row in rows]
-                tracker.log({key: tracker.Table(columns=list(columns), data=data), STEP: step})
+        """Log a table, where there is a tracker."""
+        for tracker, run in self._live():
+            tracker.log_table(run, key, columns, rows, step)
 
-    def _live(self) -> dict[str, Any]:
-        """Name -> module or writer, of trackers that have a run."""
-        found: dict[str, Any] = {}
-        if "WandbCallback" in self._callbacks:
-            import wandb
-
-            if wandb.run is not None:
-                found["WandbCallback"] = wandb
-        if "TrackioCallback" in self._callbacks:
-            import trackio
-
-            if trackio.context_vars.current_run.get() is not None:
-                found["TrackioCallback"] = trackio
-        writer = getattr(self._callbacks.get("TensorBoardCallback"), "tb_writer", None)
-        if writer is not None:
-            found["TensorBoardCallback"] = writer
-        return found
+    def _live(self) -> Iterator[tuple[Tracker[Any], Any]]:
+        """The trackers in use that have a run, each with it."""
+        for tracker in self._trackers.values():
+            callback = None if tracker.callback is None else self._callbacks.get(tracker.callback)
+            if tracker.callback is not None and callback is None:
+                continue
+            run = tracker.run(callback)
+            if run is not None:
+                yield tracker, run
 
 
-def scores_table(report: AlignmentReport) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows: each metric's score of each language with its interval, floor, chance, best layer.
+class ReportLog:
+    """Decides which pictures and tables of a run's reports go to the trackers, and when.
+
+    With more than 30 languages, a table of the scores goes with the pictures.
+
+    Args:
+        trackers: The trackers.
+        key: What keys begin with, like `"alignment"`.
+        heatmap_every: Log pictures at every so many measurements; None at the last one only.
+        log_text: Log the worst pairs with their sentences, at the end.
+    """
+
+    def __init__(
+        self,
+        trackers: Trackers,
+        key: str,
+        *,
+        heatmap_every: int | None,
+        log_text: bool,
+    ) -> None:
+        self._trackers, self._key = trackers, key
+        self._heatmap_every, self._log_text = heatmap_every, log_text
+        self._drawn: AlignmentReport | None = None
+
+    def measured(self, report: AlignmentReport, number: int, step: int) -> None:
+        """Log the pictures of a run's measurement number `number`, from 0, where they are due."""
+        if self._heatmap_every and number % self._heatmap_every == 0:
+            self._draw(report, step)
+
+    def ended(self, report: AlignmentReport, step: int) -> None:
+        """Log the pictures and the tables of a run's last report."""
+        self._draw(report, step)
+        self._trackers.table(f"{self._key}/last", *scores_table(report), step)
+        if self._log_text:
+            self._trackers.table(f"{self._key}/worst_pairs", *worst_pairs_table(report), step)
+
+    def _draw(self, report: AlignmentReport, step: int) -> None:
+        if report is self._drawn:
+            return
+        self._drawn = report
+        for metric in report.measured:
+            self._trackers.heatmap(f"{self._key}/heatmap_{metric}", report, metric, step)
+        if len(report.languages) > MOST_LANGUAGES:
+            self._trackers.table(f"{self._key}/scores", *scores_table(report), step)
+
+
+def scores_table(report: AlignmentReport) -> Table:
+    """Return a table of every metric's score in every language.
+
+    Beside each score stand its interval, floor and chance, which are None for a metric that has none, and
+    its best layer.
+
+    Args:
+        report: The report.
+
+    Returns:
+        Column names, and rows.
 
     Example:
         >>> scores_table(report)[0][:3]
@@ -99,8 +155,15 @@ def scores_table(report: AlignmentReport) -> tuple[list[str], list[list[Any]]]:
     return columns, rows
 
 
-def worst_pairs_table(report: AlignmentReport, most: int = 10) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows: per metric and language the pairs with the lowest scores, with their text.
+def worst_pairs_table(report: AlignmentReport, most: int = 10) -> Table:
+    """Return a table of the worst pairs per metric and language, with their text.
+
+    Args:
+        report: The report.
+        most: How many pairs to list per metric and language.
+
+    Returns:
+        Column names, and rows.
 
     Example:
         >>> worst_pairs_table(report)[0]
@@ -115,39 +178,7 @@ def worst_pairs_table(report: AlignmentReport, most: int = 10) -> tuple[list[str
     return ["metric", "language", "id", "score", "pivot sentence", "sentence"], rows
 
 
-def go_offline_without_login(report_to: Sequence[str]) -> str | None:
-    """Has W&B keep its run on this machine where it has no login; returns the sentence that says so.
-
-    Without a login, W&B asks for one, or ends a run that has no terminal.
-    """
-    if "wandb" not in report_to or find_spec("wandb") is None or os.environ.get("WANDB_MODE"):
-        return None
-    import wandb
-
-    if wandb.run is not None or wandb.setup().settings.mode != "online" or _has_login():
-        return None
-    wandb.setup(wandb.Settings(mode="offline"))  # the variable counts no longer: W&B has read it
-    return (
-        "xalign: W&B has no login here, so its run is kept in ./wandb; `wandb sync` uploads it. Without an "
-        "account, report_to='trackio' shows runs in the browser: pip install 'xalign[trackio]'"
-    )
-
-
-def _has_login() -> bool:
-    """Whether W&B has a key or token for its host, as it looks for one itself, but asking nobody."""
-    import wandb
-    from wandb.sdk.lib import wbauth
-
-    try:
-        found = wbauth.authenticate_session(
-            host=wandb.setup().settings.base_url, source="xalign", prompt=False, update_session=False
-        )
-    except wandb.Error:  # one that is wrong: W&B says how
-        return True
-    return found is not None
-
-
-def _pixels(figure: "Figure") -> UInt8[np.ndarray, "height width colour"]:
+def _pixels(figure: "Figure") -> Pixels:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)
@@ -155,9 +186,5 @@ def _pixels(figure: "Figure") -> UInt8[np.ndarray, "height width colour"]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    def line(cells: Sequence[Any]) -> str:
-        shown = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
-        return f"| {' | '.join(cell.replace('|', '∣') for cell in shown)} |"
-
-    return "\n".join([line(columns), line(["---"] * len(columns)), *map(line, rows)])
+def __getattr__(name: str) -> Any:
+    return renamed(__name__, name)

@@ -1,15 +1,25 @@
 """The table that the demo keeps up to date while its model trains."""
 
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from transformers import TrainerCallback
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
 
 from xalign.monitor.callback import AlignmentCallback
 from xalign.results.report import AlignmentReport
+
+COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
+    ("language", "left"),
+    ("NASCA", "right"),
+    ("95 %", "left"),
+    ("floor", "right"),
+    ("chance", "right"),
+    ("", "left"),
+)
 
 
 class LiveTable(TrainerCallback):
@@ -28,22 +38,27 @@ class LiveTable(TrainerCallback):
         self._loss = float("nan")
 
     def __enter__(self) -> "LiveTable":
-        """Begins to show."""
+        """Start to show reports."""
         if self._live is not None:
             self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leaves the last table where it is."""
+        """Stop, and leave the last table on the screen."""
         if self._live is not None:
             self._live.stop()
         elif self._callback.reports:
             self._console.print(self._table(self._callback.reports[-1]))
 
     def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Shows what is new."""
+        """Show a new report."""
         self._loss = (logs or {}).get("loss", self._loss)
         reports = self._callback.reports
         if len(reports) == self._shown:
@@ -62,21 +77,10 @@ class LiveTable(TrainerCallback):
             )
 
     def _table(self, report: AlignmentReport) -> Table:
-        table = Table(
-            box=SIMPLE_HEAD,
-            padding=0,
-            title=f"step {report.step} of {self._steps}, training loss {self._loss:.2f}",
-            title_justify="left",
-        )
-        for header, justify in (
-            ("language", "left"),
-            ("NASCA", "right"),
-            ("95 %", "left"),
-            ("floor", "right"),
-        ):
-            table.add_column(header, justify=justify)  # type: ignore[arg-type]
-        table.add_column("chance", justify="right")
-        table.add_column("")
+        title = f"step {report.step} of {self._steps}, training loss {self._loss:.2f}"
+        table = Table(box=SIMPLE_HEAD, padding=0, title=title, title_justify="left")
+        for header, justify in COLUMNS:
+            table.add_column(header, justify=justify)
         for code in report.languages:
             low, high = report.interval("nasca", code)
             score = report.score("nasca", code)

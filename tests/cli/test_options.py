@@ -1,0 +1,71 @@
+"""The command line's defaults and help repeat what stands elsewhere; here they are compared."""
+
+import inspect
+import subprocess
+import sys
+from dataclasses import fields
+from importlib import import_module
+from typing import get_args
+
+import pytest
+
+from xalign.cli.demo import PARTS, demo
+from xalign.cli.options import METRIC_NAMES, DtypeName, MetricList
+from xalign.measurement.options import ReadOptions
+from xalign.measurement.run import DEFAULT_METRICS
+from xalign.metrics import METRICS
+from xalign.model.inputs import TextOptions
+
+VERBS = ("measure", "track", "experts", "steer", "demo", "doctor", "compare", "page")
+DEFAULTS = {one.name: one.default for options in (TextOptions, ReadOptions) for one in fields(options)}
+
+
+def function_of(verb):
+    return getattr(import_module(f"xalign.cli.{verb}"), verb)
+
+
+def parameters(verb):
+    return inspect.signature(function_of(verb)).parameters
+
+
+def test_the_help_names_every_metric():
+    assert tuple(METRICS) == METRIC_NAMES
+    assert ", ".join(METRICS) in get_args(MetricList)[1].help
+    assert parameters("measure")["metrics"].default == ",".join(DEFAULT_METRICS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_defaults_are_those_of_the_options(verb):
+    shared = parameters(verb).keys() & DEFAULTS.keys()
+    assert verb not in ("measure", "track") or {"template", "template_pooled", "token_budget"} <= shared
+    for name in shared:
+        assert parameters(verb)[name].default == DEFAULTS[name], (verb, name)
+
+
+def test_defaults_are_those_of_the_functions():
+    from xalign.cli.loading import Dtype, load_model
+    from xalign.measurement import measure
+    from xalign.monitor.track import track
+    from xalign.pairs.load import load_pairs
+
+    for verb, function in [
+        ("measure", load_pairs),
+        ("track", load_pairs),
+        ("track", track),
+        ("measure", load_model),
+        ("track", load_model),
+        ("measure", measure),
+    ]:
+        there = inspect.signature(function).parameters
+        given = parameters(verb)
+        for name in there.keys() & given.keys() - {"pairs", "metrics", "languages", "progress", "out"}:
+            assert given[name].default == there[name].default, (verb, name)
+    assert get_args(Dtype) == tuple(DtypeName)
+    assert ", ".join(PARTS[:-1]) in get_args(inspect.get_annotations(demo)["what"])[1].help
+
+
+def test_help_needs_no_torch():
+    """The command line answers before anything heavy is imported."""
+    code = "import sys, xalign.cli.app; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

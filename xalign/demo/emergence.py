@@ -1,0 +1,164 @@
+"""The first half of `xalign demo`: train a model from nothing while alignment is measured."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, Trainer
+from transformers.trainer_callback import PrinterCallback
+
+from xalign.babel.examine import WITH_SEPARATOR, examine
+from xalign.babel.models import babel_facts, load_babel
+from xalign.babel.pretrain import Pretraining, make_trainer
+from xalign.babel.write import write_pairs
+from xalign.demo.live import LiveTable
+from xalign.monitor.callback import AlignmentCallback
+from xalign.results.history import NAME, History
+from xalign.results.report import AlignmentReport
+from xalign.views.emergence import emergence_figure
+
+STEPS, QUICK_STEPS = 2500, 300
+Figures = Mapping[str, Any]
+"""What `examine` returns of a model, and what the shipped models' facts hold."""
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A run, finished or interrupted."""
+
+    trainer: Trainer
+    reports: list[AlignmentReport]
+    interrupted: bool
+
+
+def emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
+    """Train a model from nothing while it is measured; draw the curve, and say what it shows.
+
+    Args:
+        console: Where to print.
+        out: Folder for `emergence.png`, `report.html` and the history.
+        seed: The same seed gives the same curve.
+        quick: Train for fewer steps.
+
+    Returns:
+        Whether the run was finished, and not interrupted.
+
+    Raises:
+        KeyboardInterrupt: Interrupted before there were two measurements to compare.
+    """
+    started = time.process_time()
+    steps = QUICK_STEPS if quick else STEPS
+    twin, twin_tokenizer = load_babel("unaligned")
+    run = _train(console, out, steps, seed)
+    if run.interrupted:
+        console.print(f"\ninterrupted at step {run.trainer.state.global_step}; this is what there is")
+    model = cast(LlamaForCausalLM, run.trainer.model)
+    tokenizer = cast(PreTrainedTokenizerBase, run.trainer.processing_class)
+    ours, theirs = examine(model, tokenizer, seeds=0), examine(twin, twin_tokenizer, seeds=0)
+    _draw(run, out, theirs)
+    console.print(
+        f"\nwrote {out / 'emergence.png'}, {out / NAME}, and {out / 'report.html'}, which opens in a browser",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"{(time.process_time() - started) / 60:.1f} CPU-minutes\n")
+    transfers = {name: babel_facts(name)["figures"]["transfer"] for name in ("aligned", "unaligned")}
+    for sentence in what_one_sees(run.reports, ours, theirs, transfers):
+        console.print(f"- {sentence}", highlight=False)
+    if quick:
+        console.print(
+            f"- This was --quick, {steps} of {STEPS} steps: it shows less, and the twin has learnt longer.",
+            highlight=False,
+        )
+    return not run.interrupted
+
+
+def _train(console: Console, out: Path, steps: int, seed: int) -> _Trained:
+    """Train a fresh model, show its scores as they come, and keep its history."""
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = make_trainer(Pretraining(steps=steps, seed=seed), scratch)
+        trainer.remove_callback(PrinterCallback)
+        held_out = write_pairs(100, seed=0, split="held_out")
+        callback = AlignmentCallback(
+            trainer, held_out, every=steps // 20, save_reports=False, **WITH_SEPARATOR
+        )
+        trainer.add_callback(callback)
+        interrupted = False
+        with LiveTable(console, callback, steps) as table:
+            trainer.add_callback(table)
+            try:
+                trainer.train()
+            except KeyboardInterrupt:
+                interrupted = True
+        if len(callback.reports) < 2:
+            raise KeyboardInterrupt
+        shutil.copy(Path(scratch) / "alignment" / NAME, out)
+    return _Trained(trainer, callback.reports, interrupted)
+
+
+def _draw(run: _Trained, out: Path, twin: Figures) -> None:
+    losses = {int(row["step"]): row["loss"] for row in run.trainer.state.log_history if "loss" in row}
+    references = {"unaligned twin, at its end": _mean(twin["nasca"])}
+    emergence_figure(run.reports, losses, references=references).savefig(out / "emergence.png")
+    History.load(out).to_html(out / "report.html")
+
+
+def what_one_sees(
+    reports: Sequence[AlignmentReport],
+    ours: Figures,
+    theirs: Figures,
+    transfers: Mapping[str, Sequence[Figures]],
+) -> list[str]:
+    """Say in four sentences what the numbers of a run show.
+
+    Args:
+        reports: The run's reports, in the order of steps.
+        ours: What `examine` found of the model that was trained.
+        theirs: The same of the unaligned twin.
+        transfers: Shipped model -> the results of its transfer task, one per seed.
+    """
+    first, last = reports[0], reports[-1]
+    trained_as_long, whose = ours, ""
+    if _mean(theirs["sentence_loss"]) < 0.9 * _mean(ours["sentence_loss"]):
+        # The run was cut short: compare the twin with the shipped model, which was trained as long.
+        trained_as_long = babel_facts("aligned")["figures"]
+        whose = " as that of the shipped aligned model, trained as long"
+    zero_shot = {name: _zero_shot(results, last.languages) for name, results in transfers.items()}
+    worst, lowest = last.worst("nasca")
+    return [
+        f"From step {first.step} to step {last.step}, NASCA with English rose from "
+        f"{first.score('nasca'):.3f} to {last.score('nasca'):.3f} (lowest: {worst} {lowest:.3f}), where "
+        f"chance is {last.chance('nasca', worst):.3f} and shared tokens alone give "
+        f"{last.floor('nasca'):.3f}; the sentences without their separator give "
+        f"{_mean(ours['nasca_plain']):.3f}.",
+        "The twin learnt from as many translations, but only from and into English, and its loss is nearly "
+        f"the same{whose}: {_mean(theirs['sentence_loss']):.2f} against "
+        f"{_mean(trained_as_long['sentence_loss']):.2f} on single sentences, "
+        f"{_mean(theirs['translation_loss']):.2f} against {_mean(trained_as_long['translation_loss']):.2f} "
+        "on translations from English.",
+        f"Yet it hardly aligns its languages, {_mean(theirs['nasca']):.3f}: no loss curve shows this, NASCA "
+        "does.",
+        "Nor does what it learns in English reach the other languages: fine-tuned on English intents, the "
+        f"shipped aligned model recognises {zero_shot['aligned']:.0%} of them in the others, the twin "
+        f"{zero_shot['unaligned']:.0%} (chance {transfers['aligned'][0]['chance']:.0%}).",
+    ]
+
+
+def _zero_shot(results: Sequence[Figures], languages: Sequence[str]) -> float:
+    """The mean accuracy over languages and seeds."""
+    return _mean(
+        {
+            f"{code} {number}": result["accuracy"][code]
+            for number, result in enumerate(results)
+            for code in languages
+        }
+    )
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values)

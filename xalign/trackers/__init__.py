@@ -1,0 +1,13 @@
+"""The experiment trackers that get pictures and tables beside a trainer's scalars: one file each.
+
+A new tracker is a file with its functions and its `Tracker`, and one line in `TRACKERS`.
+"""
+
+from typing import Any
+
+from xalign.trackers.tensorboard import TENSORBOARD
+from xalign.trackers.tracker import Tracker
+from xalign.trackers.trackio import TRACKIO
+from xalign.trackers.wandb import WANDB
+
+TRACKERS: dict[str, Tracker[Any]] = {tracker.name: tracker for tracker in (WANDB, TRACKIO, TENSORBOARD)}

@@ -1,0 +1,69 @@
+"""Weights & Biases."""
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from types import ModuleType
+
+from transformers.trainer_callback import TrainerCallback
+
+from xalign.trackers.tracker import STEP, Pixels, Rows, Tracker
+
+NAME = "wandb"
+
+
+def go_offline_without_login(report_to: Sequence[str]) -> str | None:
+    """Keep W&B's run on this machine where nobody has logged in.
+
+    Without a login, W&B asks for one, or ends a run that has no terminal.
+
+    Args:
+        report_to: The trainer's `report_to`.
+
+    Returns:
+        The sentence that says so; None where nothing was changed.
+    """
+    if NAME not in report_to or find_spec("wandb") is None or os.environ.get("WANDB_MODE"):
+        return None
+    import wandb
+
+    if wandb.run is not None or wandb.setup().settings.mode != "online" or _has_login():
+        return None
+    # WANDB_MODE would come too late: W&B has read its environment already.
+    wandb.setup(wandb.Settings(mode="offline"))
+    return (
+        "xalign: W&B has no login here, so its run is kept in ./wandb; `wandb sync` uploads it. Without an "
+        "account, report_to='trackio' shows runs in the browser: pip install 'xalign[trackio]'"
+    )
+
+
+def _has_login() -> bool:
+    """Whether W&B has a key or token for its host. Looks where W&B itself looks, and asks nobody."""
+    import wandb
+    from wandb.sdk.lib import wbauth
+
+    try:
+        found = wbauth.authenticate_session(
+            host=wandb.setup().settings.base_url, source="xalign", prompt=False, update_session=False
+        )
+    except wandb.Error:  # a wrong key is a login too: W&B says what is wrong with it
+        return True
+    return found is not None
+
+
+def _run(callback: TrainerCallback | None) -> ModuleType | None:  # noqa: ARG001
+    """W&B's module, which logs to its current run."""
+    import wandb
+
+    return None if wandb.run is None else wandb
+
+
+def _log_image(run: ModuleType, key: str, pixels: Pixels, step: int) -> None:
+    run.log({key: run.Image(pixels), STEP: step})
+
+
+def _log_table(run: ModuleType, key: str, columns: Sequence[str], rows: Rows, step: int) -> None:
+    run.log({key: run.Table(columns=list(columns), data=[list(row) for row in rows]), STEP: step})
+
+
+WANDB = Tracker(NAME, "WandbCallback", _run, _log_image, _log_table, go_offline_without_login)
