@@ -17,6 +17,8 @@ Over = Literal["similarity", "states"]
 Compute = Callable[..., Tensor]
 SOURCES: tuple[Source, ...] = get_args(Source)
 OVER: tuple[Over, ...] = get_args(Over)
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A metric, defined beside the function that computes it. One line in `METRICS` makes it known by name.
@@ -47,7 +49,6 @@ class Metric:
         ArgumentTypeError: `compute` or one of the `parts` is not a function.
 
     Example:
-        >>> import torch
         >>> from xalign.metrics import METRICS
         >>> METRICS["nasca"].chance(100)
         0.005025125628140704
@@ -122,6 +123,13 @@ def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metri
         ArgumentTypeError: `metrics` is not a list.
         ArgumentError: An empty list, an unknown name, a function without a usable name, or a metric named
             twice.
+
+    Example:
+        >>> from xalign.metrics import METRICS
+        >>> def mean_cosine(similarity):
+        ...     return similarity.diagonal()
+        >>> [metric.title for metric in resolve_metrics(["nasca", mean_cosine], METRICS)]
+        ['NASCA', 'Mean cosine']
     """
     names = ", ".join(known)
     if isinstance(metrics, str) or not isinstance(metrics, Sequence):

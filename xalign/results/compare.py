@@ -71,7 +71,10 @@ def _differences(before: "AlignmentReport", after: "AlignmentReport", row: str) 
     for language in after.languages:
         first, second = (result.values[language].double().numpy() for result in (old, new))
         layers = [
-            *((site.stack, layer_in_stack(site), *pair) for site, *pair in zip(new.sites, first, second, strict=True)),
+            *(
+                (site.stack, layer_in_stack(site), *pair)
+                for site, *pair in zip(new.sites, first, second, strict=True)
+            ),
             ("", "mean", first.mean(axis=0), second.mean(axis=0)),
         ]
         for stack, layer, was, now in layers:

@@ -294,7 +294,7 @@ def folder_name(step: int) -> str:
 
 
 def find_history(path: str | Path) -> Path | None:
-    """Return the history file at a path: the file itself, or that in the folder of a run or of its reports."""
+    """Return the history file at a path, which is the file, the folder of a run, or that of its reports."""
     path = Path(path)
     for candidate in (path, path / NAME, path / "alignment" / NAME):
         if candidate.is_file():

@@ -71,7 +71,7 @@ def rows_of(entry: Row) -> Iterator[Row]:
                     "step": entry["step"],
                     "metric": metric,
                     "language": language,
-                    **_place(layer),
+                    **place_of(layer),
                     **{name: numbers[name][place] for name in _PER_LAYER},
                     **{name: numbers[name] for name in _PER_LANGUAGE},
                 }
@@ -113,7 +113,7 @@ def check_entry(entry: Row) -> None:
                 raise ValueError("layers and values of different lengths")
 
 
-def _place(layer: str | int) -> Row:
+def place_of(layer: str | int) -> Row:
     """Return stack and layer of a site from its short name, such as `3` or `decoder.3`."""
     stack, dot, of_stack = str(layer).partition(".")
     if not dot or stack not in ("encoder", "decoder"):

@@ -101,7 +101,7 @@ class AlignmentReport:
         return result.values[self._language(language)][known.index(layer)]
 
     def bits(self, metric: str, language: str, layer: Layer) -> Shaped[Tensor, " pair"]:
-        """Deprecated: the name of `per_sentence` in 0.1.0."""
+        """Return `per_sentence`. Deprecated: this is its name in 0.1.0."""
         warnings.warn(
             "AlignmentReport.bits is deprecated and will be removed in the next version: use per_sentence",
             DeprecationWarning,
@@ -171,9 +171,10 @@ class AlignmentReport:
         over: Over = "mean",
         stack: str | None = None,
     ) -> Interval:
-        """Return the 95 % interval of a score: a bootstrap over sentences of each sentence's mean over layers.
+        """Return the 95 % interval of a score.
 
-        The arguments are those of `score`.
+        Each sentence's mean over layers is resampled over sentences (bootstrap). The arguments are those of
+        `score`.
 
         Raises:
             ArgumentError: As `score`; and no language where the languages have different pivot sentences, so

@@ -39,6 +39,7 @@ def stages_table(stages: Stages) -> Table:
         ['language', 'metric', 'before', 'after', 'gain [95 %]']
     """
     _, last = _ends(stages)
+    decimals = {metric: _decimals(stages, metric) for metric in last.measured}
     table = Table(box=SIMPLE_HEAD, padding=0)
     for header in ("language", "metric"):
         table.add_column(header, no_wrap=True)
@@ -47,16 +48,21 @@ def stages_table(stages: Stages) -> Table:
     for language in (*last.languages, None):
         for number, metric in enumerate(last.measured):
             name = (language or "mean") if number == 0 else ""
-            table.add_row(name, metric, *_cells(stages, metric, language))
+            table.add_row(name, metric, *_cells(stages, metric, language, decimals[metric]))
         table.add_section()
     return table
 
 
-def _cells(stages: Stages, metric: str, language: str | None) -> list[str]:
+def _decimals(stages: Stages, metric: str) -> int:
+    reports = list(stages.values())
+    scores = [report.score(metric, code) for report in reports for code in report.languages]
+    return decimals_of(reports[-1].scale(metric), scores)
+
+
+def _cells(stages: Stages, metric: str, language: str | None, decimals: int) -> list[str]:
     """Return the scores of the stages, the change and the floor, as text."""
     first, last = _ends(stages)
     scores = [report.score(metric, language) for report in stages.values()]
-    decimals = decimals_of(last.scale(metric), scores)
     change = f"{scores[-1] - scores[0]:+.{decimals}f}"
     if language is not None:
         differences = last.per_pair(metric, language) - first.per_pair(metric, language)

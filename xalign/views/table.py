@@ -138,7 +138,7 @@ def _decimals(report: AlignmentReport, metric: str) -> int:
 
 
 def _decimals_of_rows(rows: Iterable[dict[str, Any]]) -> int:
-    """Return the decimals of a comparison, whose rows have no scale: more than 3 where all values are tiny."""
+    """Return 3 decimals, or more where all values are tiny: the rows of a comparison have no scale."""
     largest = max(max(abs(row["before"]), abs(row["after"])) for row in rows)
     return 3 if largest == 0 or largest > 0.002 else min(-math.floor(math.log10(largest)) + 3, MOST)
 
