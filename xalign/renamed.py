@@ -61,6 +61,10 @@ NAMES = {
     "xalign.metrics.falls.Fall": "xalign.statistics.regressions.Regression",
     "xalign.metrics.falls.falls": "xalign.statistics.regressions.find_regressions",
     "xalign.model.split.let_go": "xalign.model.distributed.reshard",
+    **{
+        f"xalign.results.history.{name}": f"xalign.results.history_entry.{name}"
+        for name in ("KIND", "SCHEMA_VERSION")
+    },
     "xalign.readout.take_off": "xalign.measurement.subtract.subtract_offsets",
     "xalign.steering.responses.Responses": "xalign.finding.activations.Activations",
     "xalign.steering.responses.responses": "xalign.finding.activations.activations",

@@ -235,7 +235,7 @@ class Measurement:
         counts = self.pairs.counts
         return MetricResult(
             metric=metric.name,
-            scale=metric.scale_of(row),
+            scale=metric.scale,
             sites=tuple(reading.site for reading in readings),
             readings=tuple(str(reading) for reading in readings),
             values=values,

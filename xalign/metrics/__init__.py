@@ -1,4 +1,4 @@
-"""Numbers: pure functions of tensors, and the `Metric` objects that `measure` knows by name.
+"""Metrics: pure functions of tensors, and the `Metric` objects that `measure` knows by name.
 
 A new metric is a file with its function and its `Metric`, and one line in `METRICS`.
 """

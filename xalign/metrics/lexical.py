@@ -1,4 +1,4 @@
-"""Lexical similarity: what shared tokens alone give, with no model at all."""
+"""Lexical similarity: the similarity that shared tokens alone give, without any model."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ from xalign.metrics.cosine import cosine_matrix
 def lexical_similarity(
     pivot: Sequence[Sequence[int]], other: Sequence[Sequence[int]]
 ) -> Float[Tensor, "pair pair"]:
-    """Cosines of position-weighted token-count vectors.
+    """Return the cosines of position-weighted token-count vectors.
 
     A sentence of T tokens is the vector Σ_t w_t · onehot(token_t) with w_t = t / (1 + … + T), the weights
-    that states are pooled with. Any metric of this matrix is that metric's lexical floor: what names, numbers
-    and shared words give under this tokenizer. A score below its floor says nothing about meaning.
+    that states are pooled with. A metric of this matrix is that metric's lexical floor: the score that names,
+    numbers and shared words give under this tokenizer. A score below its floor says nothing about meaning.
 
     Args:
         pivot: Token ids of each pivot sentence.
         other: Token ids of each translation, under the same tokenizer.
 
     Returns:
-        C as of `cosine_matrix`, with entries in [0, 1].
+        The matrix C as in `cosine_matrix`, with entries in [0, 1].
 
     Example:
         >>> lexical_similarity([[1, 2], [3, 4]], [[1, 5], [6, 4]])
@@ -42,7 +42,7 @@ def lexical_similarity(
         weights = np.concatenate(
             [np.arange(1, len(ids) + 1) / (len(ids) * (len(ids) + 1) / 2) for ids in sentences]
         )
-        # csr_matrix adds up what falls on the same place.
+        # csr_matrix sums the weights of repeated tokens.
         return torch.from_numpy(
             csr_matrix((weights, (rows, tokens)), (len(sentences), len(columns))).toarray()
         )

@@ -1,4 +1,4 @@
-"""Margin: by how much does a translation beat its nearest rival?"""
+"""Margin: by how much a translation beats its nearest rival."""
 
 import torch
 from jaxtyping import Float
@@ -9,9 +9,9 @@ from xalign.metrics.weak_alignment import check_pairs
 
 
 def margin(similarity: Float[Tensor, "pair pair"]) -> Float[Tensor, " pair"]:
-    """C[i, i] − max over j ≠ i of max(C[i, j], C[j, i]), per pair, in [−2, 2].
+    """Return C[i, i] − max over j ≠ i of max(C[i, j], C[j, i]), per pair, in [−2, 2].
 
-    It is positive exactly where the weak-alignment bit is 1, and still moves where weak alignment is
+    It is positive exactly where the weak-alignment bit is 1, and it still changes where weak alignment is
     saturated at 0 or 1.
 
     Args:

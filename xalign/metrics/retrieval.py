@@ -1,4 +1,4 @@
-"""Retrieval: does the nearest sentence of the other language translate this one?"""
+"""Retrieval: whether the nearest sentence of the other language is the translation."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,16 +9,18 @@ from xalign.metrics.weak_alignment import check_pairs
 
 
 def retrieval_from_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
-    """Top-1 retrieval from the pivot: bit i is 1 iff the first largest entry of row i is C[i, i].
+    """Return the bits of top-1 retrieval from the pivot.
 
-    Both directions at once are the weak-alignment bit (but for ties) and are not reported again. Chance is 1
-    / n.
+    Bit i is 1 iff C[i, i] is the first largest entry of row i.
+
+    Success in both directions at once is the weak-alignment bit, except for ties, and is not reported again.
+    Chance is 1 / n.
 
     Args:
         similarity: C, rows for pivot sentences and columns for their translations.
 
     Returns:
-        One bit per pair; their mean is top-1 accuracy.
+        One bit per pair. Their mean is top-1 accuracy.
 
     Raises:
         ArgumentError: Fewer than 2 pairs.
@@ -31,13 +33,13 @@ def retrieval_from_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor,
         [True, True, True]
     """
     n = check_pairs(similarity)
-    # A NaN hides nothing: a row that holds one is not retrieved.
+    # argmax takes NaN for the largest entry: a NaN on the diagonal is not a success.
     found = similarity.argmax(dim=1) == torch.arange(n, device=similarity.device)
     return found & ~similarity.diagonal().isnan()
 
 
 def retrieval_to_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
-    """Top-1 retrieval to the pivot: `retrieval_from_pivot` of the transposed matrix (xx→En).
+    """Return the bits of top-1 retrieval to the pivot: `retrieval_from_pivot` of the transposed matrix (xx→En).
 
     Example:
         >>> retrieval_to_pivot(torch.tensor([[.9, .9, .1], [.2, .8, .3], [.1, .2, .7]])).tolist()
@@ -47,7 +49,7 @@ def retrieval_to_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, "
 
 
 def retrieval_chance(n: int) -> float:
-    """The expected accuracy of retrieval among n candidates without any information."""
+    """Return the expected accuracy of retrieval among n candidates without any information."""
     return 1 / n
 
 

@@ -1,4 +1,4 @@
-"""Weak alignment: is a sentence nearest to its translation, seen from both sides?"""
+"""Weak alignment: whether a sentence and its translation are nearest to each other."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,17 +9,17 @@ from xalign.metrics.metric import Metric, Source
 
 
 def weak_alignment(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
-    """Weak-alignment bits of a similarity matrix; their mean is the score.
+    """Return the weak-alignment bits of a similarity matrix. Their mean is the score.
 
     Bit i is 1 iff C[i, i] is strictly greater than every other entry of row i and of column i. Ties lose, and
-    so does whatever is compared with NaN.
+    every comparison with NaN is lost.
 
     The score is NASCA on neuron activation states, NAVCA on neuron activation values and MEXA on hidden
-    states; what differs is the reading, never this function.
+    states. They differ in what is read, not in this function.
 
     Args:
-        similarity: C, rows for pivot sentences and columns for their translations. Swapping the two, or
-            reordering the pairs, reorders the bits and changes none.
+        similarity: C, rows for pivot sentences and columns for their translations. Swapping the two
+            changes no bit, and reordering the pairs only reorders the bits.
 
     Returns:
         One bit per pair.
@@ -37,17 +37,21 @@ def weak_alignment(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pai
     n = check_pairs(similarity)
     diagonal = similarity.diagonal()
     others = similarity.masked_fill(torch.eye(n, dtype=torch.bool, device=similarity.device), -torch.inf)
-    # amax passes NaN on, and comparing with NaN is false.
+    # amax propagates NaN, and every comparison with NaN is false.
     return (diagonal > others.amax(dim=0)) & (diagonal > others.amax(dim=1))
 
 
 def weak_alignment_chance(n: int) -> float:
-    """The expected score of n pairs whose similarities are independent: 1 / (2n − 1) (MEXA, §3.2)."""
+    """Return the expected score of n pairs with independent similarities: 1 / (2n − 1) (MEXA, §3.2)."""
     return 1 / (2 * n - 1)
 
 
 def check_pairs(similarity: Float[Tensor, "pair pair"]) -> int:
-    """The number of pairs of a similarity matrix, at least 2."""
+    """Return the number of pairs of a similarity matrix.
+
+    Raises:
+        ArgumentError: Fewer than 2 pairs.
+    """
     if len(similarity) < 2:
         raise ArgumentError(
             f"similarity has {len(similarity)} pair(s); at least 2 are needed to compare anything"

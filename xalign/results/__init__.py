@@ -1,1 +1,1 @@
-"""What a measurement found, and how two of them differ."""
+"""The results of measurements: reports, their differences, and histories of runs."""

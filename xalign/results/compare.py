@@ -1,23 +1,25 @@
-"""Paired differences of two reports of the same sentences."""
+"""Paired differences between two reports of the same sentences."""
 
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentTypeError, ReportError
+from xalign.results.values import layer_in_stack
 from xalign.statistics.intervals import bootstrap_interval, paired_p_value
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
 
-# Of reports of 0.1.0, which do not say themselves what must agree.
+# Reports of 0.1.0 do not list the options that must agree.
 _COMPARED_IN_0_1_0 = ("template", "template_pooled", "pool_special_tokens", "truncate")
 
 
 def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> list[str]:
-    """The metrics that both have, or an error where they are no two measurements of the same.
+    """Return the rows that two reports share, or refuse reports that cannot be compared.
 
     Raises:
-        ReportError: Other pairs, no common metric, or a metric read at other places.
+        ArgumentTypeError: `before` or `after` is not a report.
+        ReportError: Different sentences or options, no common metric, or a metric read at different places.
     """
     for name, report in (("before", before), ("after", after)):
         if not hasattr(report, "pairs"):
@@ -32,29 +34,29 @@ def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> 
         old, new = before.provenance.get(name), after.provenance.get(name)
         if old != new:
             raise ReportError(f"{name} was {old!r} before and {new!r} after; such scores cannot be compared")
-    shared = [metric for metric in after.metrics if metric in before.metrics]
+    shared = [row for row in after.metrics if row in before.metrics]
     if not shared:
         raise ReportError(
             f"no common metric: {', '.join(before.metrics)} before, {', '.join(after.metrics)} after"
         )
-    for metric in shared:
-        old, new = before.metrics[metric].readings, after.metrics[metric].readings
-        if old != new:
+    for row in shared:
+        was, now = before.metrics[row].readings, after.metrics[row].readings
+        if was != now:
             raise ReportError(
-                f"{metric} read {', '.join(old[:3])} … ({len(old)} places) before, and "
-                f"{', '.join(new[:3])} … ({len(new)}) after; such scores cannot be compared"
+                f"{row} read {', '.join(was[:3])} … ({len(was)} places) before, and "
+                f"{', '.join(now[:3])} … ({len(now)}) after; such scores cannot be compared"
             )
     return shared
 
 
 def _compared(report: "AlignmentReport") -> list[str]:
-    """The options that must be equal in two reports that are compared."""
+    """Return the options that must be equal in two reports that are compared."""
     marks = report.provenance.get("must_agree")
     return list(_COMPARED_IN_0_1_0 if marks is None else marks["compared"])
 
 
 def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list[dict[str, Any]]:
-    """Rows of differences, after minus before; see `AlignmentReport.compare`."""
+    """Return rows of differences, after minus before; see `AlignmentReport.compare`."""
     shared = refuse_incomparable(before, after)
     alone = sorted(set(before.metrics) ^ set(after.metrics))
     rows = [row for metric in shared for row in _differences(before, after, metric)]
@@ -63,20 +65,23 @@ def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list
     return rows
 
 
-def _differences(before: "AlignmentReport", after: "AlignmentReport", metric: str) -> list[dict[str, Any]]:
-    old, new = before.metrics[metric], after.metrics[metric]
+def _differences(before: "AlignmentReport", after: "AlignmentReport", row: str) -> list[dict[str, Any]]:
+    old, new = before.metrics[row], after.metrics[row]
     rows = []
     for language in after.languages:
         first, second = (result.values[language].double().numpy() for result in (old, new))
         layers = [
-            *((site.stack, site.layer, *pair) for site, *pair in zip(new.sites, first, second, strict=True)),
+            *(
+                (site.stack, layer_in_stack(site), *pair)
+                for site, *pair in zip(new.sites, first, second, strict=True)
+            ),
             ("", "mean", first.mean(axis=0), second.mean(axis=0)),
         ]
         for stack, layer, was, now in layers:
             low, high = bootstrap_interval(now - was, seed=after.seed)
             rows.append(
                 {
-                    "metric": metric,
+                    "metric": row,
                     "language": language,
                     "stack": stack,
                     "layer": layer,

@@ -1,30 +1,40 @@
-"""`emergence`: from which step each language is aligned, where it peaks, and whether it is forgotten."""
+"""`emergence`: from which step on each language is aligned, where it peaks, and whether it is forgotten."""
 
 from typing import Any
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.metrics.scale import Scale
 from xalign.results.history import History
+from xalign.results.history_entry import scale_in
 
 Row = dict[str, Any]
 
 
 def emergence(history: History, metric: str | None = None) -> list[Row]:
-    """Per language and layer when alignment emerged, where it peaked and whether it was lost again.
+    """Return when alignment emerged, where it peaked and whether it was lost, per language and layer.
 
     Args:
-        history: What was measured along a run.
-        metric: A metric of the history, retrieval in one direction; all of them where None.
+        history: The measurements of a run.
+        metric: A row of the history, such as one direction of retrieval; all of them where None.
 
     Returns:
-        A dict per metric, language and layer, and per score, with layer `"mean"`: `metric`, `language`,
-        `layer`; `emerged_at`, the first step from which on the lower bound of the 95 % interval stays above
-        both the lexical floor and chance, or None; `peak` and `peak_step`, the largest value and the first
-        step that has it; `last`, the last value; `regressed`, whether the last interval lies wholly below
-        that of the peak; and for the score `best_layer`, the layer with the largest value at the peak's step,
-        the lowest of equal ones.
+        A dict per metric, language and layer, and one per score, whose layer is `"mean"`. Layers of a model
+        with two stacks are text like `"decoder.3"`. The keys are:
+
+        - `metric`, `language`, `layer`;
+        - `emerged_at`: the first step from which on the whole 95 % interval stays better than the lexical
+          floor and than chance, as far as the metric has them; None where there is no such step, and for a
+          metric that has neither;
+        - `peak`, `peak_step`: the best value, and the first step that has it;
+        - `last`: the last value;
+        - `regressed`: whether the whole last interval is worse than the whole interval at the peak;
+        - `best_layer`, for a score only: the best layer at the peak's step, the lowest of equal ones.
+
+        Better is larger, or smaller for a metric where lower is better.
 
     Raises:
-        ArgumentError: An empty history, one without the metric, or none at all.
+        ArgumentTypeError: `history` is not a history.
+        ArgumentError: The history is empty, or does not hold the metric.
 
     Example:
         >>> history = History()
@@ -42,36 +52,41 @@ def emergence(history: History, metric: str | None = None) -> list[Row]:
     rows = []
     for name in history.metrics if metric is None else [metric]:
         found = [entry["metrics"][name] for entry in history.entries]
+        scale = scale_in(history.entries[-1], name)
         rows += [
-            _row_of(name, language, place, layer, found, history.steps)
+            _row_of(name, scale, language, place, found, history.steps)
             for language in history.languages
-            for place, layer in enumerate(found[-1]["layers"])
+            for place in range(len(found[-1]["layers"]))
         ]
     return rows
 
 
-def _row_of(
-    metric: str, language: str, place: int, layer: int | str, found: list[Row], steps: list[int]
-) -> Row:
+def _row_of(metric: str, scale: Scale, language: str, place: int, found: list[Row], steps: list[int]) -> Row:
     series = [entry["languages"][language] for entry in found]
+    layer = found[-1]["layers"][place]
     values = [numbers["value"][place] for numbers in series]
-    peak = max(range(len(values)), key=values.__getitem__)
-    above = [
-        numbers["low"][place] > max(bar for bar in (numbers["floor"], numbers["chance"]) if bar is not None)
-        for numbers in series
-    ]
-    last_below = max((number for number, is_above in enumerate(above) if not is_above), default=-1)
+    peak = scale.best(values)
+    clear = [_is_clear(numbers, place, scale) for numbers in series]
+    last_unclear = max((number for number, is_clear in enumerate(clear) if not is_clear), default=-1)
+    _, last_at_best = scale.worse_to_better(series[-1]["low"][place], series[-1]["high"][place])
+    peak_at_worst, _ = scale.worse_to_better(series[peak]["low"][place], series[peak]["high"][place])
     row = {
         "metric": metric,
         "language": language,
         "layer": layer,
-        "emerged_at": steps[last_below + 1] if above[-1] else None,
+        "emerged_at": steps[last_unclear + 1] if clear[-1] else None,
         "peak": values[peak],
         "peak_step": steps[peak],
         "last": values[-1],
-        "regressed": series[-1]["high"][place] < series[peak]["low"][place],
+        "regressed": scale.beats(peak_at_worst, last_at_best),
     }
     if layer == "mean":
-        at_peak = series[peak]["value"][:-1]
-        row["best_layer"] = found[peak]["layers"][at_peak.index(max(at_peak))]
+        row["best_layer"] = found[peak]["layers"][scale.best(series[peak]["value"][:-1])]
     return row
+
+
+def _is_clear(numbers: Row, place: int, scale: Scale) -> bool:
+    """Return whether a whole interval is better than every bar that there is, and there is at least one."""
+    bars = [bar for bar in (numbers["floor"], numbers["chance"]) if bar is not None]
+    worse, _ = scale.worse_to_better(numbers["low"][place], numbers["high"][place])
+    return bool(bars) and all(scale.beats(worse, bar) for bar in bars)

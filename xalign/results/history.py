@@ -3,51 +3,41 @@
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ReportError
-from xalign.metrics.metric import Scale
 from xalign.pairs.parallel import count_range
-from xalign.results.saved import described_scale
+from xalign.renamed import renamed
+from xalign.results.history_entry import Row, check_entry, entry_of, rows_of, scale_in, settings_of
 from xalign.storage import write_whole
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
 
-SCHEMA_VERSION = 1
-KIND = "xalign.History"
-NAME = "history.jsonl"
+__all__ = ["NAME", "History", "entry_of", "find_history", "folder_name", "scale_in"]
 
-Row = dict[str, Any]
-_PER_LANGUAGE = ("n", "chance", "floor")
-_PER_LAYER = ("value", "low", "high")
-# Of reports of 0.1.0, which do not say themselves what must agree.
-_CONTINUED_IN_0_1_0 = (
-    *("template", "template_pooled", "pool_special_tokens", "truncate"),
-    *("subtract", "steered"),
-)
+NAME = "history.jsonl"
+_ADVICE = "measure the same, or into another folder"
 
 
 class History:
-    """What was measured along a run: an entry per step, each of them one line of JSON.
+    """The measurements of a run: an entry per step, each of them one line of JSON.
 
-    The file is only ever appended to, so that what an interruption leaves is whole lines and at most one
-    broken last one, which is dropped when the file is opened. A line holds the step, model, fingerprint of
-    the pairs, settings, cost, and per metric and language the values of all layers with their intervals.
+    The file is only appended to. An interruption therefore leaves whole lines and at most one broken last
+    line, which is dropped when the file is opened. A line holds the step, the model, the fingerprint of the
+    pairs, the settings, the cost, and per metric and language the values of all layers with their intervals.
 
     Args:
-        path: The file to append to; in memory only where None.
+        path: The file to append to. Where None, the history is kept in memory only.
 
     Attributes:
-        path: The file.
-        entries: Its lines, from the first step to the last.
+        path: The file, or None.
+        entries: The entries, from the first step to the last.
 
     Raises:
-        ReportError: The file is no history, or of another schema.
+        ReportError: The file is not a history, or it has another schema.
 
     Example:
         >>> history = History()
@@ -62,18 +52,18 @@ class History:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.entries: list[Row] = []
-        self._written = 0  # bytes of whole lines in the file
-        self._seen = 0  # bytes of the file when it was last read or written
+        self._written = 0  # size of the whole lines in the file, in bytes
+        self._seen = 0  # size of the file when it was last read or written
         self._unwritten: list[bytes] = []
         if self.path is not None and self.path.exists():
             self._read(self.path)
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
-        """Reads a history file, or that of a run's folder.
+        """Load a history file, given by its own path or by the folder of a run.
 
         Raises:
-            ReportError: There is none, or it cannot be read.
+            ReportError: There is no history, or it cannot be read.
         """
         found = find_history(path)
         if found is None:
@@ -84,7 +74,7 @@ class History:
 
     @property
     def steps(self) -> list[int]:
-        """The steps measured."""
+        """The steps that were measured."""
         return [entry["step"] for entry in self.entries]
 
     @property
@@ -94,54 +84,43 @@ class History:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics, retrieval in both directions."""
+        """The rows of the reports: the metrics, with retrieval in both directions."""
         return list(self.entries[-1]["metrics"]) if self.entries else []
 
     def to_rows(self) -> list[Row]:
-        """The rows of all entries, with the keys of `AlignmentReport.to_rows`."""
-        return [row for entry in self.entries for row in _rows_of(entry)]
+        """Return the rows of all entries, with the keys of `AlignmentReport.to_rows`."""
+        return [row for entry in self.entries for row in rows_of(entry)]
 
     def check(self, provenance: Mapping[str, Any], readings: Mapping[str, Sequence[str] | None]) -> None:
-        """An error where what it holds was measured otherwise: more of it would be no curve.
+        """Refuse measurements that differ from those before in more than the step.
 
         Args:
-            provenance: As a report's; what is not in it is not compared.
-            readings: Metric -> the places it is read at, from the first layer to the last, or None where they
+            provenance: The provenance of a report. Settings that it does not hold are not compared.
+            readings: Row -> the places it is read at, from the first layer to the last, or None where they
                 are not known yet.
 
         Raises:
-            ReportError: Other sentences, settings, metrics or places.
+            ReportError: Different sentences, settings, metrics or places.
         """
         if not self.entries:
             return
         last = self.entries[-1]
-        advice = "measure the same, or into another folder"
-        for name in dict.fromkeys((*last["settings"], *_settings_of(provenance))):
+        for name in dict.fromkeys((*last["settings"], *settings_of(provenance))):
             was = last["settings"].get(name)
-            if (provenance.get(name, was) or None) == (was or None):
-                continue
-            if name == "fingerprint":
-                languages = next(iter(last["metrics"].values()))["languages"]
-                each = count_range(numbers["n"] for numbers in languages.values())
-                raise ReportError(
-                    f"{self.path or 'the history'} was measured on other sentences than these, on {each} "
-                    f"pairs each of {', '.join(languages)} with {last['pivot']}; {advice}"
-                )
-            raise ReportError(
-                f"{name} was {was!r} at step {last['step']} and is {provenance[name]!r} now: such scores "
-                f"make no curve; {advice}"
-            )
-        were = {metric: list(found["readings"]) for metric, found in last["metrics"].items()}
+            # 0.1.0 wrote an empty list where nothing was subtracted.
+            if (provenance.get(name, was) or None) != (was or None):
+                self._refuse_setting(name, was, provenance[name])
+        were = {row: list(found["readings"]) for row, found in last["metrics"].items()}
         if were.keys() != readings.keys() or any(
-            places is not None and were[metric] != list(places) for metric, places in readings.items()
+            places is not None and were[row] != list(places) for row, places in readings.items()
         ):
             raise ReportError(
                 f"the metrics or their places are not those of step {last['step']}: {', '.join(were)} there, "
-                f"{', '.join(readings)} now; {advice}"
+                f"{', '.join(readings)} now; {_ADVICE}"
             )
 
     def report(self, step: int) -> "AlignmentReport | None":
-        """The whole report of a step, where it was kept beside the file."""
+        """Return the whole report of a step, or None where it was not kept beside the file."""
         from xalign.results.report import AlignmentReport
 
         if self.path is None:
@@ -152,15 +131,18 @@ class History:
             return None
 
     def append(self, report: "AlignmentReport") -> None:
-        """Adds a report's numbers, in the file too.
+        """Append the numbers of a report, to the file too.
+
+        Args:
+            report: The report, with a step after the last one.
 
         Raises:
-            ArgumentError: A report without a step, or of a step not after the last one.
-            ReportError: A report of other sentences, settings or readings than those before it.
-            OSError: The file cannot be written. The entry is kept, and written with the next.
+            ArgumentError: The report has no step, or its step is not after the last one.
+            ReportError: The report has other sentences, settings or readings than those before it.
+            OSError: The file cannot be written. The entry is kept, and written together with the next one.
         """
         entry = entry_of(report)
-        self._take_up()
+        self._read_new_entries()
         if self.entries and entry["step"] <= self.steps[-1]:
             raise ArgumentError(
                 f"step={entry['step']} is not after the last step measured, {self.steps[-1]}; a history "
@@ -173,12 +155,17 @@ class History:
             self._write(self.path)
 
     def insert(self, report: "AlignmentReport") -> None:
-        """Adds a report of any step that was not measured; the file is written anew where others follow.
+        """Insert the numbers of a report of any new step; the file is rewritten where later steps follow.
+
+        Args:
+            report: The report, with a step that the history does not hold.
 
         Raises:
-            As `append`, and ArgumentError where the step is there already.
+            ArgumentError: The report has no step, or the history holds its step already.
+            ReportError: The report has other sentences, settings or readings than those before it.
+            OSError: The file cannot be written.
         """
-        self._take_up()
+        self._read_new_entries()
         step = report.step
         later = [entry for entry in self.entries if step is not None and entry["step"] >= step]
         if not later:
@@ -191,8 +178,8 @@ class History:
         self._rewrite()
 
     def keep_until(self, step: int) -> None:
-        """Drops what is after a step: a run that resumes there does it again."""
-        self._take_up()
+        """Drop the entries after a step, for a run that resumes there and measures them again."""
+        self._read_new_entries()
         kept = [entry for entry in self.entries if entry["step"] <= step]
         if len(kept) == len(self.entries):
             return
@@ -200,23 +187,23 @@ class History:
         self._rewrite()
 
     def to_html(self, path: str | Path) -> Path:
-        """Writes the run as one page that opens from disk; see `xalign.views.page.write_page`."""
+        """Write the run as one page that opens from disk; see `xalign.views.page.write_page`."""
         from xalign.views.page import write_page
 
         return write_page(self, path)
 
     def __len__(self) -> int:
-        """How many steps were measured."""
+        """Return the number of entries."""
         return len(self.entries)
 
     def __repr__(self) -> str:
-        """Where it is and what it holds."""
+        """Return the path and the steps in one line."""
         span = f", steps {self.steps[0]} to {self.steps[-1]}" if self.entries else ""
         where = "" if self.path is None else f"{str(self.path)!r}, "
         return f"History({where}{len(self)} entries{span})"
 
-    def _take_up(self) -> None:
-        """Takes up what another process has written since, as `xalign track` does beside a run."""
+    def _read_new_entries(self) -> None:
+        """Read what another process has written since, as `xalign track` does beside a run."""
         if self.path is None or self._unwritten:
             return
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -226,7 +213,7 @@ class History:
         by_step = {entry["step"]: entry for entry in (*there.entries, *self.entries)}
         self.entries = [by_step[step] for step in sorted(by_step)]
         self._written, self._seen = there._written, there._seen
-        if len(self.entries) > len(there.entries):  # the file was replaced by less than it had
+        if len(self.entries) > len(there.entries):  # the file lost entries that this history still holds
             self._rewrite()
 
     def _rewrite(self) -> None:
@@ -236,13 +223,27 @@ class History:
             self._written, self._unwritten = sum(map(len, lines)), []
             self._seen = self._written
 
+    def _refuse_setting(self, name: str, was: object, now: object) -> NoReturn:
+        last = self.entries[-1]
+        if name == "fingerprint":
+            languages = next(iter(last["metrics"].values()))["languages"]
+            each = count_range(numbers["n"] for numbers in languages.values())
+            raise ReportError(
+                f"{self.path or 'the history'} was measured on other sentences than these, on {each} "
+                f"pairs each of {', '.join(languages)} with {last['pivot']}; {_ADVICE}"
+            )
+        raise ReportError(
+            f"{name} was {was!r} at step {last['step']} and is {now!r} now: such scores make no curve; "
+            f"{_ADVICE}"
+        )
+
     def _check_report(self, report: "AlignmentReport") -> None:
         self.check(report.provenance, {metric: result.readings for metric, result in report.metrics.items()})
 
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab") as file:
-            file.truncate(self._written)  # what a broken write left
+            file.truncate(self._written)  # drop what a broken write left
             file.seek(0, os.SEEK_END)
             while self._unwritten:
                 file.write(self._unwritten[0])
@@ -261,7 +262,7 @@ class History:
             is_last = self._written + len(line) == len(data)
             try:
                 entry = json.loads(line)
-                _check_entry(entry)
+                check_entry(entry)
             except ReportError as error:
                 raise ReportError(f"{path}, line {number}: {error}") from None
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -282,59 +283,8 @@ class History:
             self._written += len(line)
 
 
-def entry_of(report: "AlignmentReport") -> Row:
-    """A report's numbers as an entry of a history.
-
-    Raises:
-        ArgumentError: A report without a step.
-    """
-    if report.step is None:
-        raise ArgumentError("the report has no step: measure(..., step=n)")
-    by_metric: dict[str, Row] = {}
-    for row in report.to_rows():
-        metric = by_metric.setdefault(
-            row["metric"],
-            {
-                "metric": report.metrics[row["metric"]].metric,
-                "scale": asdict(report.metrics[row["metric"]].scale),
-                "layers": [*report.metrics[row["metric"]].layers, "mean"],
-                "readings": list(report.metrics[row["metric"]].readings),
-                "languages": {},
-            },
-        )
-        of_language = metric["languages"].setdefault(
-            row["language"],
-            {name: row[name] for name in _PER_LANGUAGE} | {name: [] for name in _PER_LAYER},
-        )
-        for name in _PER_LAYER:
-            of_language[name].append(row[name])
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": KIND,
-        "step": whole_number("step", report.step),
-        "model": report.provenance.get("model"),
-        "revision": report.provenance.get("revision"),
-        "pivot": report.pairs.pivot,
-        "settings": _settings_of(report.provenance),
-        "cost": {"seconds": report.cost.seconds, "cpu_seconds": report.cost.cpu_seconds},
-        "metrics": by_metric,
-    }
-
-
-def scale_in(entry: Row, row: str) -> Scale:
-    """What the numbers of a row of an entry mean."""
-    return described_scale(row, entry["metrics"][row])[1]
-
-
-def _settings_of(provenance: Mapping[str, Any]) -> Row:
-    """The settings that must be the same in all entries of a history."""
-    marks = provenance.get("must_agree")
-    names = _CONTINUED_IN_0_1_0 if marks is None else (*marks["compared"], *marks["continued"])
-    return {name: provenance.get(name) for name in ("fingerprint", *names)}
-
-
 def folder_name(step: int) -> str:
-    """The folder of a step's report beside the history.
+    """Return the name of the folder of a step's report beside the history.
 
     Example:
         >>> folder_name(200)
@@ -344,7 +294,7 @@ def folder_name(step: int) -> str:
 
 
 def find_history(path: str | Path) -> Path | None:
-    """The history file that a path names: itself, or in the folder of a run or of its reports."""
+    """Return the history file at a path, which is the file, the folder of a run, or that of its reports."""
     path = Path(path)
     for candidate in (path, path / NAME, path / "alignment" / NAME):
         if candidate.is_file():
@@ -356,39 +306,5 @@ def _line(entry: Row) -> bytes:
     return json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _rows_of(entry: Row) -> Iterator[Row]:
-    for metric, found in entry["metrics"].items():
-        for language, numbers in found["languages"].items():
-            for place, layer in enumerate(found["layers"]):
-                yield {
-                    "step": entry["step"],
-                    "metric": metric,
-                    "language": language,
-                    **_place(layer),
-                    **{name: numbers[name][place] for name in _PER_LAYER},
-                    **{name: numbers[name] for name in _PER_LANGUAGE},
-                }
-
-
-def _place(layer: str | int) -> Row:
-    """Stack and layer of a site by its short name, like `3` or `decoder.3`."""
-    stack, dot, of_stack = str(layer).partition(".")
-    if not dot or stack not in ("encoder", "decoder"):
-        return {"stack": "", "layer": layer}
-    return {"stack": stack, "layer": int(of_stack) if of_stack.isdecimal() else of_stack}
-
-
-def _check_entry(entry: Row) -> None:
-    if entry["kind"] != KIND or entry["schema_version"] != SCHEMA_VERSION:
-        raise ReportError(
-            f"{entry['kind']} of schema {entry['schema_version']}; this xalign reads {KIND} of schema "
-            f"{SCHEMA_VERSION}: read it with the version that wrote it, or name another folder"
-        )
-    whole_number("step", entry["step"])
-    _ = entry["settings"], entry["cost"]["seconds"]
-    for found in entry["metrics"].values():
-        for numbers in found["languages"].values():
-            _ = [numbers[name] for name in _PER_LANGUAGE]
-            lengths = {len(numbers[name]) for name in _PER_LAYER} | {len(found["layers"])}
-            if len(lengths) != 1 or not isinstance(found["readings"], Sequence):
-                raise ValueError("layers and values of different lengths")
+def __getattr__(name: str) -> Any:
+    return renamed(__name__, name)

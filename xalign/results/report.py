@@ -1,28 +1,28 @@
-"""`AlignmentReport`: alignment per language, metric and layer, with the bit of every sentence."""
+"""`AlignmentReport`: alignment per language, metric and layer, with the value of every sentence."""
 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Shaped
 from torch import Tensor
 
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.metrics.metric import Scale
+from xalign.metrics.scale import Scale
 from xalign.model.architectures.sites import Layer, Site
 from xalign.pairs.parallel import ParallelPairs
-from xalign.results import compare, saved
+from xalign.results import compare, rows, saved
+from xalign.results.scores import Over, check_over, interval_of, mean_per_pair, score_of
 from xalign.results.values import Cost, LanguageStats, MetricResult
-from xalign.statistics.intervals import Interval, largest_layer_interval, layer_interval, score_interval
+from xalign.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-Over = Literal["mean", "max"]
 Row = dict[str, Any]
 
 
@@ -32,13 +32,13 @@ class AlignmentReport:
 
     Attributes:
         pairs: The sentences measured.
-        metrics: Row -> its values. A metric of several parts has a row for each, as retrieval has from and to
-            the pivot.
-        stats: Language, the pivot too -> what the tokenizer makes of it.
-        cost: What the measurement cost.
+        metrics: Row -> its values. A metric of several parts has a row for each, as retrieval has one from
+            and one to the pivot.
+        stats: Language, including the pivot -> how the tokenizer splits its sentences.
+        cost: The cost of the measurement.
         provenance: Model, revision, dtype, fingerprint of the pairs, settings, versions.
         step: The training step, if any.
-        seed: Seeds the intervals.
+        seed: The seed of the intervals.
     """
 
     pairs: ParallelPairs
@@ -56,7 +56,7 @@ class AlignmentReport:
 
     @property
     def measured(self) -> list[str]:
-        """The metrics as they are asked for; those of several rows are one."""
+        """The metrics as they were asked for: a metric of several rows is listed once."""
         return list(dict.fromkeys(result.metric for result in self.metrics.values()))
 
     @property
@@ -65,21 +65,29 @@ class AlignmentReport:
         return list(dict.fromkeys(site.stack for result in self.metrics.values() for site in result.sites))
 
     def scale(self, metric: str) -> Scale:
-        """What a metric's numbers mean: title, unit, bounds, and whether higher is better."""
-        return self._results(metric)[0].scale
+        """Return the meaning of a metric's numbers: title, unit, bounds, and whether higher is better.
+
+        Args:
+            metric: A metric of this report, or a row of it.
+        """
+        result = self._results(metric)[0]
+        return result.scale.of_row(result.metric, metric)
 
     def sites(self, metric: str) -> tuple[Site, ...]:
-        """The places at which a metric was measured, from the lowest of each stack."""
+        """Return the places at which a metric was measured, from the lowest layer of each stack."""
         return self._results(metric)[0].sites
 
     def per_sentence(self, metric: str, language: str, layer: Layer | Site | str) -> Shaped[Tensor, " pair"]:
-        """The value of every pair at one layer: bits, or real numbers.
+        """Return the value of every pair at one layer: bits, or real numbers.
 
         Args:
-            metric: A metric of one row; of retrieval, one direction.
+            metric: A metric with one row, or a row, such as one direction of retrieval.
             language: The language.
-            layer: A block, `"embed"` or `"final"`; of a model with two stacks a `Site`, or text like
-                `"decoder.3"`.
+            layer: A block, `"embed"` or `"final"`; for a model with two stacks, text like `"decoder.3"`. A
+                `Site` names a place in either.
+
+        Raises:
+            ArgumentError: A metric with several rows, or a language or layer that was not measured.
         """
         results = self._results(metric)
         if len(results) > 1:
@@ -93,7 +101,7 @@ class AlignmentReport:
         return result.values[self._language(language)][known.index(layer)]
 
     def bits(self, metric: str, language: str, layer: Layer) -> Shaped[Tensor, " pair"]:
-        """Deprecated: the name of `per_sentence` in 0.1.0."""
+        """Return `per_sentence`. Deprecated: this is its name in 0.1.0."""
         warnings.warn(
             "AlignmentReport.bits is deprecated and will be removed in the next version: use per_sentence",
             DeprecationWarning,
@@ -101,61 +109,95 @@ class AlignmentReport:
         )
         return self.per_sentence(metric, language, layer)
 
-    def per_pair(self, metric: str, language: str | None = None) -> Shaped[np.ndarray, " pair"]:
-        """Each pair's mean over the layers, of retrieval over both directions: their mean is the score.
+    def per_pair(
+        self, metric: str, language: str | None = None, stack: str | None = None
+    ) -> Shaped[np.ndarray, " pair"]:
+        """Return each pair's mean over layers and, for retrieval, over both directions.
 
-        Without a language over all of them too, which then must share their pivot sentences.
+        The mean over pairs is the score.
+
+        Args:
+            metric: A metric of this report.
+            language: A language; the mean over all of them where None. They must then share their pivot
+                sentences.
+            stack: One of `stacks`; all of them where None.
         """
-        values: Shaped[np.ndarray, " pair"] = np.mean(
-            [layers.mean(axis=0) for layers in self._values(metric, language)], axis=0
-        )
-        return values
+        return mean_per_pair(self._values(metric, language, stack))
 
     def worst_pairs(self, metric: str, language: str, most: int) -> list[tuple[str, float, str, str]]:
-        """The pairs that score lowest: id, score, pivot sentence, sentence; of equal ones the first."""
+        """Return the pairs with the worst scores, of equal ones the first.
+
+        Args:
+            metric: A metric of this report.
+            language: The language.
+            most: How many pairs to return at most.
+
+        Returns:
+            Id, score, pivot sentence and sentence of each.
+        """
         bitext, scores = self.pairs[self._language(language)], self.per_pair(metric, language)
+        ranked = scores if self.scale(metric).higher_is_better else -scores
         return [
             (bitext.ids[row], float(scores[row]), bitext.pivot_sentences[row], bitext.sentences[row])
-            for row in np.argsort(scores, kind="stable")[:most]
+            for row in np.argsort(ranked, kind="stable")[:most]
         ]
 
-    def score(self, metric: str = "nasca", language: str | None = None, over: Over = "mean") -> float:
-        """A score: the mean over layers, of one language or averaged over all.
+    def score(
+        self,
+        metric: str = "nasca",
+        language: str | None = None,
+        over: Over = "mean",
+        stack: str | None = None,
+    ) -> float:
+        """Return a score: the mean over layers, of one language or averaged over all.
 
         Args:
             metric: A metric of this report; `"retrieval"` is the mean of its two directions.
             language: A language; the mean over all of them where None.
-            over: `"mean"` of the layers, or `"max"`, the largest layer's value.
-        """
-        _check_over(over)
-        return float(np.mean([_over_layers(values, over) for values in self._values(metric, language)]))
-
-    def interval(self, metric: str = "nasca", language: str | None = None, over: Over = "mean") -> Interval:
-        """The 95 % interval of a score: a bootstrap over sentences of each sentence's mean over layers.
+            over: `"mean"` of the layers, or `"max"`: the value of the best layer, which is the largest, or
+                the smallest for a metric where lower is better.
+            stack: One of `stacks`; the layers of all of them where None.
 
         Raises:
-            ArgumentError: No language is given, and the languages have different pivot sentences: their mean
-                then has no common sentences to resample.
+            ArgumentError: A metric, language or stack that was not measured, or an unknown `over`.
         """
-        _check_over(over)
+        check_over(over)
+        return score_of(self._values(metric, language, stack), over, self.scale(metric))
+
+    def interval(
+        self,
+        metric: str = "nasca",
+        language: str | None = None,
+        over: Over = "mean",
+        stack: str | None = None,
+    ) -> Interval:
+        """Return the 95 % interval of a score.
+
+        Each sentence's mean over layers is resampled over sentences (bootstrap). The arguments are those of
+        `score`.
+
+        Raises:
+            ArgumentError: As `score`; and no language where the languages have different pivot sentences, so
+                that their mean has no sentences in common to resample.
+        """
+        check_over(over)
         if language is None and not self.pairs.is_multiway:
             raise ArgumentError(
                 "language=None: these languages have different pivot sentences, so their mean has no "
                 "sentences in common to resample; ask for one language"
             )
-        if over == "max":
-            return largest_layer_interval(self._values(metric, language), seed=self.seed)
-        return score_interval(self.per_pair(metric, language), seed=self.seed)
+        values = self._values(metric, language, stack)
+        return interval_of(values, over, self.scale(metric), seed=self.seed)
 
     def worst(self, metric: str = "nasca") -> tuple[str, float]:
-        """The language with the worst score, and that score."""
+        """Return the language with the worst score, and that score."""
         worst = min if self.scale(metric).higher_is_better else max
         return worst(((code, self.score(metric, code)) for code in self.languages), key=lambda pair: pair[1])
 
     def floor(self, metric: str = "nasca", language: str | None = None) -> float | None:
-        """The lexical floor of a score: the same metric of token counts, with no model at all.
+        """Return the lexical floor of a score: the same metric of token counts, without any model.
 
-        None for a metric that has no floor.
+        It is None for a metric that has no floor.
         """
         chosen = self.languages if language is None else [self._language(language)]
         results = self._results(metric)
@@ -164,24 +206,23 @@ class AlignmentReport:
         return float(np.mean([result.floors[code].double().mean() for code in chosen for result in results]))
 
     def chance(self, metric: str, language: str) -> float | None:
-        """The score expected without any information; None where it is not known."""
+        """Return the score expected without any information; None where it is not known."""
         return self._results(metric)[0].chance[self._language(language)]
 
     def mean_by_layer(self, metric: str, language: str | None = None) -> Shaped[np.ndarray, " layer"]:
-        """Each layer's value, of one language or averaged over all."""
+        """Return the value of each layer, of one language or averaged over all."""
         means: Shaped[np.ndarray, " layer"] = np.mean(
             [values.mean(axis=1) for values in self._values(metric, language)], axis=0
         )
         return means
 
     def best_layer(self, metric: str, language: str) -> Layer | str:
-        """The layer with the best value, the lowest of equal ones."""
-        return self._results(metric)[0].layers[
-            best_place(self.mean_by_layer(metric, language), self.scale(metric))
-        ]
+        """Return the layer with the best value, the lowest of equal ones."""
+        place = self.scale(metric).best(self.mean_by_layer(metric, language).tolist())
+        return self._results(metric)[0].layers[place]
 
     def summary(self) -> dict[str, float]:
-        """Plain floats under plain keys, per metric: `nasca`, `nasca_deu_Latn`, `nasca_worst`."""
+        """Return the scores of every metric, under keys like `nasca`, `nasca_deu_Latn` and `nasca_worst`."""
         numbers: dict[str, float] = {}
         for metric in self.measured:
             numbers[metric] = self.score(metric)
@@ -190,35 +231,23 @@ class AlignmentReport:
         return numbers
 
     def to_rows(self, over: Sequence[Over] = ("mean",)) -> list[Row]:
-        """A dict per metric, language and layer, and per score, with layer `"mean"` (or `"max"`).
+        """Return a dict per metric, language and layer, and one per score.
 
-        Keys: step, metric, language, stack, layer, value, low, high, n, chance, floor.
+        Args:
+            over: The scores to give: `"mean"`, `"max"` or both. The score's row has it as its layer.
+
+        Returns:
+            Dicts with the keys step, metric, language, stack, layer, value, low, high, n, chance, floor.
         """
         if isinstance(over, str):
             raise ArgumentTypeError(f"over must be a list, like ['mean'], not {over!r}")
-        rows: list[Row] = []
-        for metric, result in self.metrics.items():
-            for language in self.languages:
-                common = {"step": self.step, "metric": metric, "language": language}
-                about = {
-                    "n": len(self.pairs[language]),
-                    "chance": self.chance(metric, language),
-                    "floor": self.floor(metric, language),
-                }
-                for site, values in zip(result.sites, result.values[language], strict=True):
-                    place = {"stack": site.stack, "layer": str(site) if site.layer is None else site.layer}
-                    low, high = layer_interval(values.numpy(), seed=self.seed)
-                    value = values.double().mean().item()
-                    rows.append(common | place | {"value": value, "low": low, "high": high} | about)
-                for pooled in over:
-                    place = {"stack": "", "layer": pooled}
-                    low, high = self.interval(metric, language, pooled)
-                    value = self.score(metric, language, pooled)
-                    rows.append(common | place | {"value": value, "low": low, "high": high} | about)
-        return rows
+        return rows.report_rows(self, over)
 
     def compare(self, before: "AlignmentReport") -> list[Row]:
-        """What changed since another report of the same sentences, paired over sentences.
+        """Return the differences from an earlier report of the same sentences, paired over sentences.
+
+        Args:
+            before: The earlier report.
 
         Returns:
             A dict per metric, language and layer, and per score, with layer `"mean"`. Keys: metric, language,
@@ -226,57 +255,60 @@ class AlignmentReport:
             sentence), p (two-sided, sign flips), n.
 
         Raises:
-            ReportError: Other pairs, no common metric, or a metric read at other places.
+            ReportError: Different pairs or options, no common metric, or a metric read at different places.
         """
         return compare.compare_reports(before, self)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Saves the report, sentences included, as JSON and safetensors: whole or not at all.
+        """Save the report, including its sentences, as JSON and safetensors: completely or not at all.
 
         Args:
-            folder: Made where it does not exist.
-            overwrite: Replaces a report that the folder already holds.
+            folder: The folder to save in; created where it does not exist.
+            overwrite: Replace a report that the folder already holds.
+
+        Returns:
+            The folder.
 
         Raises:
-            ReportError: The folder cannot be written, or holds a report and `overwrite` is off.
+            ReportError: The folder cannot be written, or it holds a report and `overwrite` is False.
         """
         return saved.save_report(self, folder, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | Path) -> "AlignmentReport":
-        """Reads a report that `save` wrote.
+        """Load a report that `save` wrote.
 
         Raises:
-            ReportError: No report there, a broken one, or one of another schema.
+            ReportError: The folder holds no report, a broken one, or one of another schema.
         """
         return cls(**saved.load_parts(folder))
 
     def table(self) -> "Table":
-        """The report as a rich table: each score beside its interval and its lexical floor."""
+        """Return the report as a rich table: each score beside its interval and its lexical floor."""
         from xalign.views.table import report_table
 
         return report_table(self)
 
     def figure(self, metric: str = "nasca") -> "Figure":
-        """A layer × language heatmap of one metric, with the lexical floor beside it (needs matplotlib)."""
+        """Draw a layer × language heatmap of one metric beside its lexical floor (needs matplotlib)."""
         from xalign.views.heatmap import heatmap
 
         return heatmap(self, metric)
 
     def to_html(self, path: str | Path) -> Path:
-        """Writes the report as one page that opens from disk; see `xalign.views.page.write_page`."""
+        """Write the report as one page that opens from disk; see `xalign.views.page.write_page`."""
         from xalign.views.page import write_page
 
         return write_page(self, path)
 
     def __repr__(self) -> str:
-        """The scores in one line."""
+        """Return the scores in one line."""
         scores = ", ".join(f"{metric} {self.score(metric):.3f}" for metric in self.measured)
         step = "" if self.step is None else f"step {self.step}, "
         return f"AlignmentReport({step}{scores}; {', '.join(self.languages)})"
 
     def _results(self, metric: str) -> list[MetricResult]:
-        """The results of a metric: one, or one per part."""
+        """Return the results of a metric: one, or one per part."""
         return [self.metrics[row] for row in self._rows(metric)]
 
     def _rows(self, metric: str) -> list[str]:
@@ -294,21 +326,17 @@ class AlignmentReport:
             )
         return language
 
-    def _values(self, metric: str, language: str | None) -> list[Shaped[np.ndarray, "layer pair"]]:
+    def _values(
+        self, metric: str, language: str | None, stack: str | None = None
+    ) -> list[Shaped[np.ndarray, "layer pair"]]:
+        """Return the values of each language and part of a metric, at the sites of one stack or of all."""
         chosen = self.languages if language is None else [self._language(language)]
-        return [result.values[code].double().numpy() for code in chosen for result in self._results(metric)]
-
-
-def best_place(values: Shaped[np.ndarray, " layer"], scale: Scale) -> int:
-    """Where the best of some values stands, the first of equal ones."""
-    return int(values.argmax() if scale.higher_is_better else values.argmin())
-
-
-def _check_over(over: str) -> None:
-    if over not in ("mean", "max"):
-        raise ArgumentError(f"over={over!r} must be 'mean' or 'max'")
-
-
-def _over_layers(values: Shaped[np.ndarray, "layer pair"], over: Over) -> float:
-    layers = values.mean(axis=1)
-    return float(layers.mean() if over == "mean" else layers.max())
+        stacks = [site.stack for site in self.sites(metric)]
+        if stack is not None and stack not in stacks:
+            known = list(dict.fromkeys(stacks))
+            raise ArgumentError(f"stack={stack!r} was not measured by {metric}; choose from {known}")
+        values = [result.values[code].double().numpy() for code in chosen for result in self._results(metric)]
+        if stack is None:
+            return values
+        own = [place for place, name in enumerate(stacks) if name == stack]
+        return [layers[own] for layers in values]

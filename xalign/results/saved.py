@@ -11,7 +11,7 @@ from torch import Tensor
 from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, ReportError
 from xalign.metrics import METRICS
-from xalign.metrics.metric import Scale
+from xalign.metrics.scale import Scale
 from xalign.model.architectures.sites import Site
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import Cost, LanguageStats, MetricResult
@@ -26,10 +26,11 @@ REPORT = "report.json"
 
 
 def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Make a folder for a report, and check before the work that it can be written.
+    """Create a folder for a report, and check that it can be written before anything is measured.
 
     Raises:
-        ReportError: It cannot be written, is not a folder, or already holds a report and `overwrite` is off.
+        ReportError: The folder cannot be written, is not a folder, or already holds a report and `overwrite`
+            is False.
     """
     folder = writable_folder(folder, ReportError)
     if (folder / REPORT).is_dir():
@@ -45,7 +46,7 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
 
 
 def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a report, whole or not at all."""
+    """Write a report, completely or not at all; see `AlignmentReport.save`."""
     folder = check_folder(folder, overwrite=overwrite)
     tensors = {
         f"{part}/{row}/{language}": values
@@ -69,7 +70,12 @@ def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: boo
 
 
 def load_parts(folder: str | Path) -> dict[str, Any]:
-    """The fields of the report in a folder."""
+    """Return the fields of the report in a folder.
+
+    Raises:
+        ArgumentTypeError: `folder` is not a path.
+        ReportError: The folder holds no report, a broken one, or one of another schema.
+    """
     if not isinstance(folder, str | Path):
         raise ArgumentTypeError(f"folder must be a path, not {folder!r:.60}")
     path = Path(folder) / REPORT
@@ -99,16 +105,21 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
 
 
 def described_scale(row: str, saved: Mapping[str, Any]) -> tuple[str, Scale]:
-    """The metric and the scale of a saved row.
+    """Return the name and the scale of the metric that a saved row belongs to.
 
-    Files of 0.1.0 name neither: there, the row is one of a metric that xalign has known since.
+    Files of 0.1.0 hold neither: their rows are those of the metrics that 0.1.0 had.
+
+    Raises:
+        ValueError: A row that names no scale and belongs to no known metric.
     """
     if "scale" in saved:
         fields = saved["scale"]
         bounds = fields["bounds"]
         return saved["metric"], Scale(**{**fields, "bounds": None if bounds is None else tuple(bounds)})
-    metric = next(metric for metric in METRICS.values() if row in metric.rows)
-    return metric.name, metric.scale_of(row)
+    for metric in METRICS.values():
+        if row in metric.rows:
+            return metric.name, metric.scale
+    raise ValueError(f"{row!r} has no scale and is a row of no metric that xalign knows")
 
 
 def _described(result: MetricResult) -> dict[str, Any]:

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from jaxtyping import Shaped
 from torch import Tensor
 
-from xalign.metrics.metric import Scale
+from xalign.metrics.scale import Scale
 from xalign.model.architectures.sites import Layer, Site
 
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One row of metrics: its values at every site, and what they mean.
+    """The values of one row of a report at every site, with their meaning.
 
     Attributes:
-        metric: The metric it was asked for as; several rows may be parts of one, as both directions of
-            retrieval are.
-        scale: What its numbers mean.
-        sites: The places measured, from the lowest of each stack.
+        metric: The name of the metric. A metric of several parts has a row for each, as retrieval has one per
+            direction.
+        scale: The meaning of the metric's numbers.
+        sites: The places measured, from the lowest layer of each stack.
         readings: What was read at each of them, as text.
-        values: Language -> bits, or real values, of every pair at every site.
+        values: Language -> the bit, or the real value, of every pair at every site.
         floors: Language -> the same metric of the lexical similarity; empty where the metric has no floor.
         chance: Language -> the value expected without any information; None where it is not known.
     """
@@ -35,28 +35,38 @@ class MetricResult:
 
     @property
     def layers(self) -> tuple[Layer | str, ...]:
-        """A short name of each site: its layer, with the stack in front where the model has two."""
+        """A short name of each site: its layer, after the stack where the model has two."""
         return tuple(layer_name(site) for site in self.sites)
 
 
+def layer_in_stack(site: Site) -> Layer | str:
+    """Return the layer of a site within its stack; for a linear site, which has no layer, its name.
+
+    Example:
+        >>> layer_in_stack(Site("gate", 3, "decoder")), layer_in_stack(Site("linear", name="lm_head"))
+        (3, 'linear:lm_head')
+    """
+    return str(site) if site.layer is None else site.layer
+
+
 def layer_name(site: Site) -> Layer | str:
-    """The layer of a site, or `"decoder.3"` where its model has two stacks.
+    """Return a short name of a site: its layer, or text like `"decoder.3"` where its model has two stacks.
 
     Example:
         >>> layer_name(Site("gate", 3)), layer_name(Site("hidden", "embed", "decoder"))
         (3, 'decoder.embed')
     """
-    layer: Layer | str = str(site) if site.layer is None else site.layer
+    layer = layer_in_stack(site)
     return f"{site.stack}.{layer}" if site.stack else layer
 
 
 @dataclass(frozen=True)
 class LanguageStats:
-    """What the tokenizer makes of a language.
+    """How the tokenizer splits the sentences of a language.
 
     Attributes:
-        tokens_per_sentence: Mean number of a sentence's own tokens, without special tokens and template.
-        unknown_share: Share of those that are the unknown token, in [0, 1].
+        tokens_per_sentence: Mean number of tokens of a sentence, without special tokens and template.
+        unknown_share: The share of those tokens that are the unknown token, in [0, 1].
     """
 
     tokens_per_sentence: float
@@ -65,14 +75,14 @@ class LanguageStats:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a measurement cost.
+    """The cost of a measurement.
 
     Attributes:
         seconds: Wall-clock time.
         cpu_seconds: CPU time of the process.
-        peak_bytes: The most that pooled states took at one time.
+        peak_bytes: The most bytes that pooled states took at one time.
         tokens: Tokens run through the model, padding included.
-        forwards: Forwards of the model.
+        forwards: Forward passes of the model.
     """
 
     seconds: float

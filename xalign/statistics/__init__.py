@@ -1,1 +1,1 @@
-"""How sure a number is: intervals, tests, and null distributions."""
+"""Statistics of scores: intervals, tests, and null distributions."""

@@ -1,4 +1,4 @@
-"""A null distribution: the scores of the same vectors when sentences are paired with others' translations."""
+"""A null distribution: scores of the same vectors after sentences and translations are paired at random."""
 
 from collections.abc import Callable
 
@@ -17,19 +17,22 @@ def shuffled_null(
     seed: int = 0,
     metric: Callable[[Float[Tensor, "pair pair"]], Tensor] = weak_alignment,
 ) -> Float[Tensor, " draw"]:
-    """Scores after shuffling which translation belongs to which pivot sentence.
+    """Return the scores after shuffling which translation belongs to which pivot sentence.
 
-    Their mean is chance for these very vectors, hubs and ties included; the share of draws that reach the
-    true score, counted with one more draw on both sides, is a p-value.
+    Their mean is the chance level of these very vectors, including hubs and ties. Where r draws reach the
+    true score, (r + 1) / (draws + 1) is a p-value.
 
     Args:
         similarity: C, rows for pivot sentences and columns for their translations.
         draws: Number of random permutations, at least 1.
         seed: The same seed gives the same draws.
-        metric: A metric of similarity matrices that gives a value per pair.
+        metric: A function of a similarity matrix that returns one value per pair.
 
     Returns:
         One score per draw.
+
+    Raises:
+        ArgumentError: Fewer than 2 pairs, or `draws` below 1.
 
     Example:
         >>> shuffled_null(torch.eye(50), draws=100).mean() < 0.1

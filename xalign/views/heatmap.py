@@ -1,30 +1,37 @@
-"""The heatmap: layers × languages of one metric, with each language's lexical floor beside it."""
+"""The heatmap: layers × languages of one metric, beside each language's lexical floor."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from xalign.errors import MissingExtraError
+from xalign.metrics.scale import Scale
 from xalign.results.report import AlignmentReport
+from xalign.results.values import layer_name
+from xalign.views.digits import decimals_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
-    """A layer × language heatmap of one metric.
+    """Draw a layer × language heatmap of one metric.
 
-    A column per layer, then the score (mean over layers) and the lexical floor. Values that are not above
-    their language's floor are set in italics: they say nothing about meaning.
+    There is a column per layer, then one for the score (the mean over layers) and, for a metric that has a
+    lexical floor, one for the floor. Values that are not better than their language's floor are set in
+    italics: they say nothing about meaning. Colours run from 0 to 1 for a share, else over the values shown.
 
     Args:
-        report: What `measure` gave.
+        report: A report.
         metric: A metric of the report; `"retrieval"` shows the mean of its two directions.
 
     Returns:
-        A matplotlib figure, tied to no window; `figure.savefig("alignment.png")` saves it.
+        A matplotlib figure that belongs to no window; `figure.savefig("alignment.png")` saves it.
 
     Raises:
+        ArgumentError: The report does not hold the metric.
         MissingExtraError: matplotlib is not installed.
 
     Example:
@@ -35,55 +42,86 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'") from None
-    parts = [name for name in report.metrics if name == metric or name.startswith(f"{metric}_")]
-    report.score(metric)  # refuses a metric that is not there
-    layers = report.metrics[parts[0]].layers
-    values = np.array(
-        [
-            np.mean(
-                [report.metrics[part].values[code].double().mean(dim=1).numpy() for part in parts], axis=0
-            )
-            for code in report.languages
-        ]
-    )
-    scores = np.array([report.score(metric, code) for code in report.languages])
-    floors = np.array([report.floor(metric, code) for code in report.languages])
-
-    rows, columns = values.shape
-    figure = Figure(figsize=(2.2 + 0.62 * (columns + 2.6), 1.5 + 0.42 * rows), layout="constrained", dpi=150)
+    scale = report.scale(metric)
+    labels, grid, floors = _grid(report, metric)
+    rows, columns = grid.shape
+    figure = Figure(figsize=(2.2 + 0.62 * columns, 1.5 + 0.42 * rows), layout="constrained", dpi=150)
     axes = figure.add_subplot()
-    # Two empty half-columns set score and floor apart.
-    grid = np.full((rows, columns + 3), np.nan)
-    grid[:, :columns], grid[:, -2], grid[:, -1] = values, scores, floors
-    low, high = (0.0, 1.0) if metric != "margin" else (float(np.nanmin(grid)), float(np.nanmax(grid)))
+    low, high = scale.limits(float(np.nanmin(grid)), float(np.nanmax(grid)))
     image = axes.imshow(grid, cmap="viridis", vmin=low, vmax=high, aspect="auto")
-    for row, column in zip(*np.nonzero(~np.isnan(grid)), strict=True):
-        value = float(grid[row, column])
-        above = column == columns + 2 or value > floors[row]
-        axes.text(
-            column,
-            row,
-            _short(value),
-            ha="center",
-            va="center",
-            fontsize=8,
-            style="normal" if above else "italic",
-            weight="bold" if above and column <= columns + 1 else "normal",
-            color="black" if value > low + 0.55 * (high - low) else "white",
-        )
-    axes.set_xticks([*range(columns), columns + 1, columns + 2], [*map(str, layers), "mean", "floor"])
+    _write_values(axes, grid, floors, scale, middle=low + 0.55 * (high - low))
+    axes.set_xticks(list(labels), list(labels.values()))
     axes.set_yticks(range(rows), report.languages)
     axes.set_xlabel("layer")
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
     step = "" if report.step is None else f", step {report.step}"
-    axes.set_title(f"{metric.upper()} with {report.pairs.pivot}{step}", loc="left")
-    figure.colorbar(image, ax=axes, label="share of pairs" if metric != "margin" else "cosine")
-    figure.supxlabel("layers and mean: bold above the language's lexical floor, italic not", fontsize=8)
+    axes.set_title(f"{scale.title} with {report.pairs.pivot}{step}", loc="left")
+    better = "" if scale.higher_is_better else "lower is better"
+    figure.colorbar(image, ax=axes, label=", ".join(part for part in (scale.unit, better) if part))
+    if floors is not None:
+        side = "above" if scale.higher_is_better else "below"
+        note = f"layers and mean: bold {side} the language's lexical floor, italic not"
+        figure.supxlabel(note, fontsize=8)
     return figure
 
 
-def _short(value: float) -> str:
-    """Two decimals without a zero in front, and no minus before nothing."""
+def _grid(
+    report: AlignmentReport, metric: str
+) -> tuple[dict[int, str], Float[np.ndarray, "language column"], Float[np.ndarray, " language"] | None]:
+    """Return the labels of the columns, the values, and the floors where the metric has them.
+
+    Empty columns set the score and the floor apart from the layers, and one stack from the other.
+    """
+    sites = report.sites(metric)
+    stacks = list(dict.fromkeys(site.stack for site in sites))
+    layer_columns = [place + stacks.index(site.stack) for place, site in enumerate(sites)]
+    labels = {column: str(layer_name(site)) for column, site in zip(layer_columns, sites, strict=True)}
+    mean = layer_columns[-1] + 2
+    labels[mean] = "mean"
+    has_floor = report.floor(metric) is not None
+    if has_floor:
+        labels[mean + 1] = "floor"
+    grid = np.full((len(report.languages), max(labels) + 1), np.nan)
+    for row, code in enumerate(report.languages):
+        grid[row, layer_columns] = report.mean_by_layer(metric, code)
+        grid[row, mean] = report.score(metric, code)
+        if has_floor:
+            grid[row, mean + 1] = report.floor(metric, code)
+    return labels, grid, grid[:, mean + 1] if has_floor else None
+
+
+def _write_values(
+    axes: "Axes",
+    grid: Float[np.ndarray, "language column"],
+    floors: Float[np.ndarray, " language"] | None,
+    scale: Scale,
+    middle: float,
+) -> None:
+    """Write each value into its cell, bold where it is better than its floor and italic where it is not."""
+    decimals = decimals_of(scale, grid[~np.isnan(grid)].tolist())
+    for row, column in zip(*np.nonzero(~np.isnan(grid)), strict=True):
+        value = float(grid[row, column])
+        style = weight = "normal"
+        if floors is not None and column < grid.shape[1] - 1:
+            is_better = scale.beats(value, float(floors[row]))
+            style, weight = ("normal", "bold") if is_better else ("italic", "normal")
+        axes.text(
+            column,
+            row,
+            _short(value, scale, decimals),
+            ha="center",
+            va="center",
+            fontsize=8,
+            style=style,
+            weight=weight,
+            color="black" if value > middle else "white",
+        )
+
+
+def _short(value: float, scale: Scale, decimals: int) -> str:
+    """Return a number that fits a cell: two decimals for shares and cosines, without the zero in front."""
+    if scale.bounds is None:
+        return f"{value:z.{max(decimals - 1, 0)}f}" if decimals < 6 else f"{value:.1e}"
     return f"{value:z.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.1f}"

@@ -1,6 +1,7 @@
 """`report.html`: a report or a run as one page that opens from disk."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -10,26 +11,32 @@ from xalign.errors import ReportError
 from xalign.pairs.parallel import count_range
 from xalign.results.emergence import emergence
 from xalign.results.history import NAME, History, find_history
+from xalign.results.history_entry import place_of, scale_in
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import REPORT
 from xalign.storage import writable_folder, write_whole
+from xalign.views.digits import decimals_of
 
-WORST = 5  # pairs shown per language
-ACRONYMS = ("nasca", "navca", "mexa")
+WORST = 5  # worst pairs shown per language
+SCRIPTS = ("charts.js", "page.js")  # the second runs what the first defines
 
 
 def write_page(source: AlignmentReport | History | str | Path, path: str | Path) -> Path:
-    """Writes a page of a report, a history or the folder of either: one file, without network or server.
+    """Write a page about a report or a run: one file that needs neither network nor server.
 
-    Curves with interval bands, floor and chance; when each language emerged; a layer × step map per language;
-    the worst pairs with their text, where a report of the last step is at hand; cost and provenance.
+    It shows curves with interval bands, floor and chance; when each language emerged; a layer × step map per
+    language; the worst pairs with their text, where the report of the last step is at hand; and cost and
+    provenance.
 
     Args:
-        source: A report, a history, the folder of a saved report, or of a run that was measured.
-        path: The file, such as `report.html`; replaced where it exists.
+        source: A report, a history, the folder of a saved report, or the folder of a run that was measured.
+        path: The file to write, such as `report.html`; replaced where it exists.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        ReportError: Nothing was measured there, or the file cannot be written.
+        ReportError: The source holds nothing that was measured, or the file cannot be written.
 
     Example:
         >>> write_page(report, "report.html").name
@@ -43,14 +50,23 @@ def write_page(source: AlignmentReport | History | str | Path, path: str | Path)
         raise ReportError(f"path={str(path)!r} is a folder; name the file, like {path / 'report.html'}")
     writable_folder(path.parent, ReportError)
     text = json.dumps(_data(history, report), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    page = files("xalign.views").joinpath("page.html").read_text(encoding="utf-8")
-    # In a script, "<" could end it.
+    page = (
+        _part("page.html")
+        .replace("__STYLE__", _part("page.css"))
+        .replace("__SCRIPT__", "\n".join(map(_part, SCRIPTS)))
+    )
+    # The data come last: a sentence may hold one of the placeholders. In a script, "<" could end it.
     write_whole(path, page.replace("__DATA__", text.replace("<", "\\u003c")).encode())
     return path
 
 
+def _part(name: str) -> str:
+    """Return the text of a file beside this one."""
+    return files("xalign.views").joinpath(name).read_text(encoding="utf-8").rstrip("\n")
+
+
 def _sources(source: AlignmentReport | History | str | Path) -> tuple[History, AlignmentReport | None]:
-    """The history, and the report of its last step where there is one."""
+    """Return the history of a source, and the report of its last step where there is one."""
     if isinstance(source, History):
         return source, _last_report(source)
     if not isinstance(source, AlignmentReport):
@@ -75,6 +91,7 @@ def _last_report(history: History) -> AlignmentReport | None:
 
 
 def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
+    """Return the content of the page, as `page.js` reads it."""
     first, last = history.entries[0], history.entries[-1]
     steps = history.steps
     span = (
@@ -82,35 +99,39 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     )
     counts = {numbers["n"] for found in last["metrics"].values() for numbers in found["languages"].values()}
     languages = f"{len(history.languages)} language{'s' if len(history.languages) > 1 else ''}"
+    worst = {
+        row: {code: report.worst_pairs(row, code, WORST) for code in report.languages}
+        for row in (report.metrics if report is not None else ())
+    }
+    return {
+        "title": f"Alignment of {_title(history)} with {first['pivot']}",
+        "lead": f"{languages} × {count_range(counts)} pairs, {span}.",
+        "steps": steps,
+        "metrics": {row: _of_row(history, row) for row in history.metrics},
+        "worst": worst,
+        "about": _about(history, report),
+    }
+
+
+def _about(history: History, report: AlignmentReport | None) -> dict[str, str]:
+    """Return cost and provenance as text; what was not set is left out."""
+    last = history.entries[-1]
     seconds = sum(entry["cost"]["seconds"] for entry in history.entries)
     about = {
         "model": last["model"] or None,
         "revision": last["revision"],
         "sentences": f"fingerprint {str(last['settings']['fingerprint'])[:16]}",
         **{name: value for name, value in last["settings"].items() if name != "fingerprint"},
-        "measuring took": f"{seconds:.1f} s in all, {seconds / len(steps):.2f} s each",
+        "measuring took": f"{seconds:.1f} s in all, {seconds / len(history.steps):.2f} s each",
         "history": history.path,
     }
     if report is not None:
         about["versions"] = ", ".join(f"{k} {v}" for k, v in report.provenance.get("versions", {}).items())
-    about = {name: str(value) for name, value in about.items() if value is not None and value != []}
-    return {
-        "title": f"Alignment of {_title(history)} with {first['pivot']}",
-        "lead": f"{languages} × {count_range(counts)} pairs, {span}.",
-        "steps": steps,
-        "metrics": {metric: _of_metric(history, metric) for metric in history.metrics},
-        "worst": {}
-        if report is None
-        else {
-            metric: {code: report.worst_pairs(metric, code, WORST) for code in report.languages}
-            for metric in report.metrics
-        },
-        "about": about,
-    }
+    return {name: str(value) for name, value in about.items() if value is not None and value != []}
 
 
 def _title(history: History) -> str:
-    """What was measured: a model by its name, many checkpoints by their run's folder."""
+    """Return a name of what was measured: that of the model, or of the run's folder for many checkpoints."""
     models = {entry["model"] for entry in history.entries}
     if len(models) > 1 and history.path is not None:
         folder = history.path.resolve().parent
@@ -121,32 +142,49 @@ def _title(history: History) -> str:
     return Path(model).name if Path(model).is_absolute() else str(model)
 
 
-def _of_metric(history: History, metric: str) -> dict[str, Any]:
-    """One metric's numbers, in thousandths where there are many."""
-    found = [entry["metrics"][metric] for entry in history.entries]
-    emerged = {row["language"]: row for row in emergence(history, metric) if row["layer"] == "mean"}
+def _of_row(history: History, row: str) -> dict[str, Any]:
+    """Return the numbers of a row: in whole numbers of its last decimal where there are many of them."""
+    found = [entry["metrics"][row] for entry in history.entries]
+    scale = scale_in(history.entries[-1], row)
+    decimals = decimals_of(scale, _numbers_in(found))
+    emerged = {
+        numbers["language"]: numbers for numbers in emergence(history, row) if numbers["layer"] == "mean"
+    }
 
-    def thousandths(values: list[float]) -> list[int]:
-        return [round(1000 * value) for value in values]
+    def whole(values: Iterable[float]) -> list[int]:
+        return [round(10**decimals * value) for value in values]
 
     languages = {}
     for code in history.languages:
-        series = [entry["languages"][code] for entry in found]
+        series = [one["languages"][code] for one in found]
         last = series[-1]
         languages[code] = {
             **{name: last[name] for name in ("n", "chance", "floor")},
             **{
-                name: thousandths([numbers[key][-1] for numbers in series])
+                name: whole(numbers[key][-1] for numbers in series)
                 for name, key in (("score", "value"), ("low", "low"), ("high", "high"))
             },
-            "layer_low": thousandths(last["low"][:-1]),
-            "layer_high": thousandths(last["high"][:-1]),
-            "values": [thousandths(numbers["value"][:-1]) for numbers in series],
+            "layer_low": whole(last["low"][:-1]),
+            "layer_high": whole(last["high"][:-1]),
+            "values": [whole(numbers["value"][:-1]) for numbers in series],
             "emergence": emerged[code],
         }
+    layers = [str(layer) for layer in found[-1]["layers"][:-1]]
+    stacks = [place_of(layer)["stack"] for layer in layers]
     return {
-        "name": metric.upper() if metric in ACRONYMS else metric.capitalize().replace("_", " "),
-        "layers": [str(layer) for layer in found[-1]["layers"][:-1]],
-        "unbounded": metric == "margin",
+        "name": scale.title,
+        "unit": scale.unit,
+        "decimals": decimals,
+        "is_share": scale.is_share,
+        "higher_is_better": scale.higher_is_better,
+        "layers": layers,
+        "stack_starts": [at for at, stack in enumerate(stacks) if at == 0 or stack != stacks[at - 1]],
         "languages": languages,
     }
+
+
+def _numbers_in(found: list[dict[str, Any]]) -> Iterator[float]:
+    """Yield every number of a row that the page draws."""
+    for numbers in (numbers for entry in found for numbers in entry["languages"].values()):
+        yield from (*numbers["value"], *numbers["low"], *numbers["high"])
+        yield from (bar for bar in (numbers["floor"], numbers["chance"]) if bar is not None)

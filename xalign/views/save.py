@@ -1,4 +1,4 @@
-"""A report on disk with its pictures."""
+"""Saving a report together with its figures."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +10,19 @@ from xalign.views.heatmap import heatmap
 
 
 def save_with_heatmaps(report: AlignmentReport, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Saves a report and, where matplotlib is installed, a heatmap per metric; returns what was written."""
+    """Save a report and, where matplotlib is installed, a heatmap per metric.
+
+    Args:
+        report: The report.
+        folder: The folder to save in; created where it does not exist.
+        overwrite: Replace a report and heatmaps that the folder already holds.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ReportError: The folder cannot be written, or it holds such files and `overwrite` is False.
+    """
     drawn = [folder / f"{metric}.png" for metric in report.measured]
     there = [str(path) for path in drawn if path.exists()]
     if there and not overwrite:

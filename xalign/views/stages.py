@@ -1,4 +1,4 @@
-"""Before and after: several reports of the same sentences side by side, as a table and as a picture."""
+"""Before and after: several reports of the same sentences side by side, as a table and as a figure."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -9,32 +9,37 @@ from rich.table import Table
 from xalign.errors import ArgumentError, MissingExtraError
 from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
+from xalign.results.values import layer_name
 from xalign.statistics.intervals import bootstrap_interval
+from xalign.views.digits import decimals_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Stages = Mapping[str, AlignmentReport]
 
 
 def stages_table(stages: Stages) -> Table:
-    """A line per language and metric: each stage's score, the last one's gain over the first, the floor.
+    """Return a table with each stage's score, the change from the first to the last, and the lexical floor.
 
-    A language's gain is paired over sentences, with its 95 % interval.
+    There is a line per language and metric. The change of a language is paired over sentences, with its 95 %
+    interval. The floor is left blank for a metric that has none.
 
     Args:
         stages: Name -> report, in order, at least two, of the same sentences.
 
     Raises:
         ArgumentError: Fewer than two reports.
-        ReportError: Reports of other sentences, or read at other places.
+        ReportError: Reports of different sentences, or read at different places.
 
     Example:
         >>> report = measure(model, tokenizer, pairs, ["nasca"])
         >>> [column.header for column in stages_table({"before": report, "after": report}).columns][:5]
         ['language', 'metric', 'before', 'after', 'gain [95 %]']
     """
-    first, last = _ends(stages)
+    _, last = _ends(stages)
+    decimals = {metric: _decimals(stages, metric) for metric in last.measured}
     table = Table(box=SIMPLE_HEAD, padding=0)
     for header in ("language", "metric"):
         table.add_column(header, no_wrap=True)
@@ -42,34 +47,47 @@ def stages_table(stages: Stages) -> Table:
         table.add_column(header, justify="right", no_wrap=True)
     for language in (*last.languages, None):
         for number, metric in enumerate(last.measured):
-            scores = [report.score(metric, language) for report in stages.values()]
-            gain = f"{scores[-1] - scores[0]:+.3f}"
-            if language is not None:
-                change = last.per_pair(metric, language) - first.per_pair(metric, language)
-                gain += " [{:+.3f}, {:+.3f}]".format(*bootstrap_interval(change, seed=last.seed))
-            table.add_row(
-                (language or "mean") if number == 0 else "",
-                metric,
-                *(f"{score:.3f}" for score in scores),
-                gain,
-                f"{last.floor(metric, language):.3f}",
-            )
+            name = (language or "mean") if number == 0 else ""
+            table.add_row(name, metric, *_cells(stages, metric, language, decimals[metric]))
         table.add_section()
     return table
 
 
+def _decimals(stages: Stages, metric: str) -> int:
+    reports = list(stages.values())
+    scores = [report.score(metric, code) for report in reports for code in report.languages]
+    return decimals_of(reports[-1].scale(metric), scores)
+
+
+def _cells(stages: Stages, metric: str, language: str | None, decimals: int) -> list[str]:
+    """Return the scores of the stages, the change and the floor, as text."""
+    first, last = _ends(stages)
+    scores = [report.score(metric, language) for report in stages.values()]
+    change = f"{scores[-1] - scores[0]:+.{decimals}f}"
+    if language is not None:
+        differences = last.per_pair(metric, language) - first.per_pair(metric, language)
+        low, high = bootstrap_interval(differences, seed=last.seed)
+        change += f" [{low:+.{decimals}f}, {high:+.{decimals}f}]"
+    floor = last.floor(metric, language)
+    return [
+        *(f"{score:.{decimals}f}" for score in scores),
+        change,
+        "" if floor is None else f"{floor:.{decimals}f}",
+    ]
+
+
 def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
-    """One panel per language: the metric by layer, a curve per stage, the lexical floor dotted.
+    """Draw a panel per language: the metric by layer, one curve per stage, and the lexical floor dotted.
 
     Args:
         stages: Name -> report, in order, at least two, of the same sentences.
-        metric: A metric of the reports with one row, so not `"retrieval"`.
+        metric: A row of the reports, such as one direction of retrieval.
 
     Returns:
-        A matplotlib figure, tied to no window.
+        A matplotlib figure that belongs to no window.
 
     Raises:
-        ArgumentError: Fewer than two reports, or a metric that they have not.
+        ArgumentError: Fewer than two reports, or a metric that one of them does not hold.
         MissingExtraError: matplotlib is not installed.
 
     Example:
@@ -88,27 +106,38 @@ def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
     columns = -(-len(last.languages) // rows)
     figure = Figure(figsize=(2.4 * columns + 1, 2.6 * rows + 0.4), layout="constrained", dpi=150)
     panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
-    layers = last.metrics[metric].layers
     for axes, language in zip(panels, last.languages, strict=False):
-        for number, (name, report) in enumerate(stages.items()):
-            values = report.metrics[metric].values[language].double().mean(1)
-            style = {"color": "grey", "linestyle": "--"} if number == 0 else {"color": f"C{number - 1}"}
-            axes.plot(values, marker="o", markersize=3, label=name, **style)
-        axes.axhline(last.floor(metric, language), color="C3", linewidth=1, linestyle=":", label="floor")
-        axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
-        axes.set_title(language, fontsize=9)
-        if metric != "margin":
-            axes.set_ylim(-0.02, 1.02)
+        _draw_panel(axes, stages, metric, language)
     for axes in panels[len(last.languages) :]:
         axes.remove()
     figure.supxlabel("layer", fontsize=9)
-    figure.supylabel(metric.upper(), fontsize=9)
+    figure.supylabel(last.scale(metric).title, fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8, frameon=False)
     return figure
 
 
+def _draw_panel(axes: "Axes", stages: Stages, metric: str, language: str) -> None:
+    _, last = _ends(stages)
+    for number, (name, report) in enumerate(stages.items()):
+        values = report.mean_by_layer(metric, language)
+        style = {"color": "grey", "linestyle": "--"} if number == 0 else {"color": f"C{number - 1}"}
+        axes.plot(values, marker="o", markersize=3, label=name, **style)
+    floor = last.floor(metric, language)
+    if floor is not None:
+        axes.axhline(floor, color="C3", linewidth=1, linestyle=":", label="floor")
+    sites = last.sites(metric)
+    two_stacks = len({site.stack for site in sites}) > 1
+    axes.set_xticks(
+        range(len(sites)), [str(layer_name(site)) for site in sites], rotation=90 if two_stacks else 0
+    )
+    axes.set_title(language, fontsize=9)
+    if last.scale(metric).is_share:
+        axes.set_ylim(-0.02, 1.02)
+
+
 def _ends(stages: Stages) -> tuple[AlignmentReport, AlignmentReport]:
+    """Return the first and the last report of stages that can be compared."""
     if len(stages) < 2:
         raise ArgumentError(f"stages has {len(stages)} report(s); at least two are needed to compare")
     reports = list(stages.values())

@@ -1,6 +1,7 @@
-"""The console table: a line per language and metric, each score beside its interval and its lexical floor."""
+"""The console tables: each score beside its interval and its lexical floor, and what changed."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -8,14 +9,18 @@ from rich.table import Table
 
 from xalign.results.report import AlignmentReport
 from xalign.statistics.intervals import Interval
+from xalign.views.digits import MOST, decimals_of
+
+SIDES = {"above": ">", "at": "~", "below": "<"}
 
 
 def report_table(report: AlignmentReport) -> Table:
-    """A report as a table.
+    """Return a report as a table.
 
-    Languages × metrics with score, 95 % interval, whether it lies above (`>`), at (`~`) or below (`<`) the
-    lexical floor, the floor, best layer with its value, tokens per sentence and share of unknown tokens.
-    Scores that are not above their floor are dim.
+    There is a line per language and metric: score, 95 % interval, whether the interval lies above (`>`), at
+    (`~`) or below (`<`) the lexical floor, the floor, the best layer with its value, tokens per sentence, and
+    the share of unknown tokens. Lines whose score is not better than its floor are dim. Where the metric has
+    no floor, side and floor are blank and nothing is dim.
 
     Example:
         >>> report_table(report).columns[0].header
@@ -24,8 +29,7 @@ def report_table(report: AlignmentReport) -> Table:
     table = Table(
         title=f"Alignment with {report.pairs.pivot}"
         + ("" if report.step is None else f" at step {report.step}"),
-        caption=f"floor: what shared tokens alone give, with no model. chance: {_chance(report)}. "
-        f"worst: {_worst(report)}",
+        caption=_caption(report),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -35,39 +39,54 @@ def report_table(report: AlignmentReport) -> Table:
         table.add_column(header, no_wrap=True)
     for header in ("score", "95 %", "", "floor", "best layer", "tokens", "unknown"):
         table.add_column(header, justify="right", no_wrap=True)
+    decimals = {metric: _decimals(report, metric) for metric in report.measured}
     for language in report.languages:
+        stats = report.stats[language]
         for number, metric in enumerate(report.measured):
-            score, interval, floor = _numbers(report, metric, language)
-            best = report.best_layer(metric, language)
-            side = floor_side(interval, floor)
-            stats = report.stats[language]
-            table.add_row(
-                language if number == 0 else "",
-                metric,
-                f"{score:.3f}",
-                _shown(interval),
-                {"above": ">", "at": "~", "below": "<"}[side],
-                f"{floor:.3f}",
-                f"{best} ({report.score(metric, language, 'max'):.2f})",
-                f"{stats.tokens_per_sentence:.1f}" if number == 0 else "",
-                f"{stats.unknown_share:.1%}" if number == 0 else "",
-                style="" if side == "above" else "dim",
-            )
+            cells, is_clear = _cells(report, metric, language, decimals[metric])
+            name, tokens = "", ["", ""]
+            if number == 0:
+                name = language
+                tokens = [f"{stats.tokens_per_sentence:.1f}", f"{stats.unknown_share:.1%}"]
+            table.add_row(name, metric, *cells, *tokens, style="" if is_clear else "dim")
         table.add_section()
     for number, metric in enumerate(report.measured):
+        floor = report.floor(metric)
         table.add_row(
             "mean" if number == 0 else "",
             metric,
-            f"{report.score(metric):.3f}",
+            f"{report.score(metric):.{decimals[metric]}f}",
             "",
             "",
-            f"{report.floor(metric):.3f}",
+            "" if floor is None else f"{floor:.{decimals[metric]}f}",
         )
     return table
 
 
+def _cells(report: AlignmentReport, metric: str, language: str, decimals: int) -> tuple[list[str], bool]:
+    """Return the numbers of a line as text, and whether its score is better than its floor, if it has one."""
+    scale, floor = report.scale(metric), report.floor(metric, language)
+    interval = report.interval(metric, language)
+    fewer = max(decimals - 1, 0)
+    best = report.best_layer(metric, language)
+    side = None if floor is None else floor_side(interval, floor)
+    cells = [
+        f"{report.score(metric, language):.{decimals}f}",
+        _shown(interval, fewer),
+        "" if side is None else SIDES[side],
+        "" if floor is None else f"{floor:.{decimals}f}",
+        f"{best} ({report.score(metric, language, 'max'):.{fewer}f})",
+    ]
+    return cells, side in (None, "above" if scale.higher_is_better else "below")
+
+
 def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Rows of `AlignmentReport.compare` as a table; only the scores, layer `"mean"`.
+    """Return rows of `AlignmentReport.compare` as a table. It shows the scores only, whose layer is `"mean"`.
+
+    Lines whose interval includes 0 are dim.
+
+    Args:
+        rows: The rows of a comparison.
 
     Example:
         >>> comparison_table(report.compare(report)).columns[4].header
@@ -83,15 +102,17 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_column(header, no_wrap=True)
     for header in ("before", "after", "difference", "95 %", "p"):
         table.add_column(header, justify="right", no_wrap=True)
-    for row in sorted((row for row in rows if row["layer"] == "mean"), key=lambda row: str(row["language"])):
+    scores = [row for row in rows if row["layer"] == "mean"]
+    for row in sorted(scores, key=lambda row: str(row["language"])):
+        decimals = _decimals_of_rows(one for one in scores if one["metric"] == row["metric"])
         clear = row["low"] > 0 or row["high"] < 0
         table.add_row(
             row["language"],
             row["metric"],
-            f"{row['before']:.3f}",
-            f"{row['after']:.3f}",
-            f"{row['difference']:+.3f}",
-            _shown((row["low"], row["high"])),
+            f"{row['before']:.{decimals}f}",
+            f"{row['after']:.{decimals}f}",
+            f"{row['difference']:+.{decimals}f}",
+            _shown((row["low"], row["high"]), decimals - 1),
             f"{row['p']:.4f}",
             style="" if clear else "dim",
         )
@@ -99,29 +120,58 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def floor_side(interval: Interval, floor: float) -> str:
-    """`above` or `below` where the whole interval is, else `at` the floor."""
+    """Return `"above"` or `"below"` where the whole interval lies there, else `"at"`.
+
+    Example:
+        >>> floor_side((0.2, 0.3), 0.1), floor_side((0.2, 0.3), 0.25)
+        ('above', 'at')
+    """
     low, high = interval
     return "above" if low > floor else "below" if high < floor else "at"
 
 
-def _numbers(report: AlignmentReport, metric: str, language: str) -> tuple[float, Interval, float]:
-    return report.score(metric, language), report.interval(metric, language), report.floor(metric, language)
+def _decimals(report: AlignmentReport, metric: str) -> int:
+    return decimals_of(
+        report.scale(metric),
+        [value for code in report.languages for value in report.mean_by_layer(metric, code).tolist()],
+    )
 
 
-def _shown(interval: Interval) -> str:
-    return f"[{interval[0]:.2f}, {interval[1]:.2f}]"
+def _decimals_of_rows(rows: Iterable[dict[str, Any]]) -> int:
+    """Return 3 decimals, or more where all values are tiny: the rows of a comparison have no scale."""
+    largest = max(max(abs(row["before"]), abs(row["after"])) for row in rows)
+    return 3 if largest == 0 or largest > 0.002 else min(-math.floor(math.log10(largest)) + 3, MOST)
+
+
+def _shown(interval: Interval, decimals: int) -> str:
+    return f"[{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
+
+
+def _caption(report: AlignmentReport) -> str:
+    parts = []
+    if any(report.floor(metric) is not None for metric in report.measured):
+        parts.append("floor: what shared tokens alone give, with no model.")
+    parts.append(f"chance: {_chance(report)}.")
+    parts.append(f"worst: {_worst(report)}")
+    return " ".join(parts)
 
 
 def _worst(report: AlignmentReport) -> str:
     worst = {metric: report.worst(metric) for metric in report.measured}
-    return ", ".join(f"{metric} {language} {score:.3f}" for metric, (language, score) in worst.items())
+    return ", ".join(
+        f"{metric} {language} {score:.{_decimals(report, metric)}f}"
+        for metric, (language, score) in worst.items()
+    )
 
 
 def _chance(report: AlignmentReport) -> str:
     counts = sorted(set(report.pairs.counts.values()))
     language = next(code for code, n in report.pairs.counts.items() if n == counts[0])
     levels = {metric: report.chance(metric, language) for metric in report.measured}
-    named = ", ".join(f"{metric} {level:.3f}" for metric, level in levels.items() if level is not None)
-    return f"{named or 'none'} at n = {counts[0]}" + (
-        "" if len(counts) == 1 else f" (up to {counts[-1]} pairs)"
+    named = ", ".join(
+        f"{metric} {level:.{_decimals(report, metric)}f}"
+        for metric, level in levels.items()
+        if level is not None
     )
+    more = "" if len(counts) == 1 else f" (up to {counts[-1]} pairs)"
+    return f"{named or 'none'} at n = {counts[0]}{more}"

@@ -1,0 +1,121 @@
+"""An entry of a history: the numbers of one report, as one line of JSON."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from xalign.checks import whole_number
+from xalign.errors import ArgumentError, ReportError
+from xalign.metrics.scale import Scale
+from xalign.results.saved import described_scale
+
+if TYPE_CHECKING:
+    from xalign.results.report import AlignmentReport
+
+SCHEMA_VERSION = 1
+KIND = "xalign.History"
+
+Row = dict[str, Any]
+_PER_LANGUAGE = ("n", "chance", "floor")
+_PER_LAYER = ("value", "low", "high")
+# Reports of 0.1.0 do not list the settings that must agree.
+_CONTINUED_IN_0_1_0 = (
+    *("template", "template_pooled", "pool_special_tokens", "truncate"),
+    *("subtract", "steered"),
+)
+
+
+def entry_of(report: "AlignmentReport") -> Row:
+    """Return the numbers of a report as an entry of a history.
+
+    Raises:
+        ArgumentError: The report has no step.
+    """
+    if report.step is None:
+        raise ArgumentError("the report has no step: measure(..., step=n)")
+    by_row: dict[str, Row] = {}
+    for row, result in report.metrics.items():
+        by_row[row] = {
+            "metric": result.metric,
+            "scale": asdict(result.scale),
+            "layers": [*result.layers, "mean"],
+            "readings": list(result.readings),
+            "languages": {},
+        }
+    for numbers in report.to_rows():
+        of_language = by_row[numbers["metric"]]["languages"].setdefault(
+            numbers["language"],
+            {name: numbers[name] for name in _PER_LANGUAGE} | {name: [] for name in _PER_LAYER},
+        )
+        for name in _PER_LAYER:
+            of_language[name].append(numbers[name])
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "step": whole_number("step", report.step),
+        "model": report.provenance.get("model"),
+        "revision": report.provenance.get("revision"),
+        "pivot": report.pairs.pivot,
+        "settings": settings_of(report.provenance),
+        "cost": {"seconds": report.cost.seconds, "cpu_seconds": report.cost.cpu_seconds},
+        "metrics": by_row,
+    }
+
+
+def rows_of(entry: Row) -> Iterator[Row]:
+    """Yield the rows of an entry, with the keys of `AlignmentReport.to_rows`."""
+    for metric, found in entry["metrics"].items():
+        for language, numbers in found["languages"].items():
+            for place, layer in enumerate(found["layers"]):
+                yield {
+                    "step": entry["step"],
+                    "metric": metric,
+                    "language": language,
+                    **place_of(layer),
+                    **{name: numbers[name][place] for name in _PER_LAYER},
+                    **{name: numbers[name] for name in _PER_LANGUAGE},
+                }
+
+
+def scale_in(entry: Row, row: str) -> Scale:
+    """Return the scale of a row of an entry, with the row's own title."""
+    metric, scale = described_scale(row, entry["metrics"][row])
+    return scale.of_row(metric, row)
+
+
+def settings_of(provenance: Mapping[str, Any]) -> Row:
+    """Return the settings that must be the same in all entries of a history."""
+    marks = provenance.get("must_agree")
+    names = _CONTINUED_IN_0_1_0 if marks is None else (*marks["compared"], *marks["continued"])
+    return {name: provenance.get(name) for name in ("fingerprint", *names)}
+
+
+def check_entry(entry: Row) -> None:
+    """Refuse what is not an entry.
+
+    Raises:
+        ReportError: An entry of another kind or schema.
+        ValueError, KeyError, TypeError, AttributeError: Not an entry, or a damaged one.
+    """
+    if entry["kind"] != KIND or entry["schema_version"] != SCHEMA_VERSION:
+        raise ReportError(
+            f"{entry['kind']} of schema {entry['schema_version']}; this xalign reads {KIND} of schema "
+            f"{SCHEMA_VERSION}: read it with the version that wrote it, or name another folder"
+        )
+    whole_number("step", entry["step"])
+    _ = entry["settings"], entry["cost"]["seconds"]
+    for row, found in entry["metrics"].items():
+        described_scale(row, found)
+        for numbers in found["languages"].values():
+            _ = [numbers[name] for name in _PER_LANGUAGE]
+            lengths = {len(numbers[name]) for name in _PER_LAYER} | {len(found["layers"])}
+            if len(lengths) != 1 or not isinstance(found["readings"], Sequence):
+                raise ValueError("layers and values of different lengths")
+
+
+def place_of(layer: str | int) -> Row:
+    """Return stack and layer of a site from its short name, such as `3` or `decoder.3`."""
+    stack, dot, of_stack = str(layer).partition(".")
+    if not dot or stack not in ("encoder", "decoder"):
+        return {"stack": "", "layer": layer}
+    return {"stack": stack, "layer": int(of_stack) if of_stack.isdecimal() else of_stack}

@@ -1,0 +1,52 @@
+"""A score and its interval, from the values of every layer and pair."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Shaped
+
+from xalign.errors import ArgumentError
+from xalign.metrics.scale import Scale
+from xalign.statistics.intervals import (
+    Interval,
+    bootstrap_interval,
+    largest_layer_interval,
+    score_interval,
+)
+
+Over = Literal["mean", "max"]
+# One array per language and part of a metric: the score is the mean over them.
+Values = Sequence[Shaped[np.ndarray, "layer pair"]]
+
+
+def check_over(over: str) -> None:
+    """Refuse a way to pool layers that does not exist."""
+    if over not in ("mean", "max"):
+        raise ArgumentError(f"over={over!r} must be 'mean' or 'max'")
+
+
+def mean_per_pair(values: Values) -> Shaped[np.ndarray, " pair"]:
+    """Return each pair's mean over layers, languages and parts."""
+    means: Shaped[np.ndarray, " pair"] = np.mean([layers.mean(axis=0) for layers in values], axis=0)
+    return means
+
+
+def score_of(values: Values, over: Over, scale: Scale) -> float:
+    """Return the mean over layers, or the best layer's value, averaged over languages and parts."""
+    means = [layers.mean(axis=1) for layers in values]
+    if over == "mean":
+        return float(np.mean([layers.mean() for layers in means]))
+    return float(np.mean([layers[scale.best(layers.tolist())] for layers in means]))
+
+
+def interval_of(values: Values, over: Over, scale: Scale, *, seed: int) -> Interval:
+    """Return the 95 % interval of `score_of`, resampled over pairs."""
+    if over == "max":
+        sign = 1 if scale.higher_is_better else -1
+        low, high = sorted(
+            sign * end for end in largest_layer_interval([sign * layers for layers in values], seed=seed)
+        )
+        return low, high
+    interval = score_interval if scale.is_share else bootstrap_interval
+    return interval(mean_per_pair(values), seed=seed)

@@ -1,0 +1,202 @@
+"use strict";
+
+// The charts of the page: curves with their legend, and maps of layers × steps.
+
+// ---------------------------------------------------------------------------------------------- curves
+
+function drawCurves(metric, [low, high]) {
+  const xs = isSingle ? metric.layers.map((_, i) => i) : data.steps;
+  const title = isSingle ? `${metric.name} by layer` : `${metric.name} by step, mean of layers`;
+  byId("curves-title").textContent = title;
+  byId("curves-note").textContent = curvesNote(metric);
+  const plot = frameOf(xs, low, high);
+  const svg = element("svg:svg", { viewBox: `0 0 ${plot.width} ${plot.height}`, role: "img", "aria-label": title });
+  drawAxes(svg, plot, metric, xs);
+  const codes = Object.keys(metric.languages);
+  const { chance } = metric.languages[codes[0]];
+  if (chance !== null) svg.append(across(plot, chance, { class: "chance" }));
+  codes.forEach((code, number) => drawLanguage(svg, plot, metric, xs, code, hue(number, codes.length)));
+  svg.classList.toggle("many", codes.length > 12); // their bands would hide the curves, until one is alone
+  byId("curves").replaceChildren(svg);
+  byId("legend").replaceChildren(...codes.map((code, number) => legendItem(code, hue(number, codes.length))));
+  dim();
+}
+
+function curvesNote(metric) {
+  const languages = Object.values(metric.languages);
+  const parts = ["Bands: 95 % intervals."];
+  if (languages.some((one) => one.floor !== null)) {
+    parts.push("Dotted: the lexical floor, what shared tokens give with no model at all.");
+  }
+  if (languages[0].chance !== null) parts.push("Dashed: chance.");
+  if (!metric.is_share && metric.unit) parts.push(`Unit: ${metric.unit}.`);
+  if (!metric.higher_is_better) parts.push("Lower is better.");
+  return parts.join(" ");
+}
+
+function frameOf(xs, low, high) {
+  const [width, height, left, right, top, bottom] = [1100, 380, 58, 24, 12, 34];
+  const span = xs[xs.length - 1] - xs[0] || 1;
+  return {
+    width, height, left, right, low, high,
+    x: (v) => left + ((width - left - right) * (v - xs[0])) / span,
+    y: (v) => height - bottom - ((height - top - bottom) * (v - low)) / (high - low || 1),
+  };
+}
+
+function across(plot, value, attributes) {
+  const [y1, y2] = [plot.y(value), plot.y(value)];
+  return element("svg:line", { ...attributes, x1: plot.left, x2: plot.width - plot.right, y1, y2 });
+}
+
+function drawAxes(svg, plot, metric, xs) {
+  const label = (attributes, text) => {
+    svg.append(element("svg:text", attributes, text));
+    drawn.labels += 1;
+  };
+  const below = (v, text) => label({ x: plot.x(v), y: plot.height - 12, "text-anchor": "middle" }, text);
+  const [heights, decimals] = ticks(plot.low, plot.high, 4);
+  for (const v of heights) {
+    svg.append(across(plot, v, { class: "axis" }));
+    const text = (Math.abs(v) < 1e-9 * (plot.high - plot.low) ? 0 : v).toFixed(decimals);
+    label({ x: plot.left - 6, y: plot.y(v) + 4, "text-anchor": "end" }, text);
+  }
+  if (isSingle) {
+    const every = Math.max(1, Math.ceil(xs.length / 12));
+    xs.forEach((v, i) => {
+      if (i % every === 0 || i === xs.length - 1) below(v, metric.layers[i]);
+    });
+    return;
+  }
+  for (const v of ticks(xs[0], xs[xs.length - 1], 10)[0]) if (Number.isInteger(v)) below(v, v);
+}
+
+function drawLanguage(svg, plot, metric, xs, code, stroke) {
+  const one = metric.languages[code];
+  const [series, lows, highs] = (
+    isSingle ? [one.values[0], one.layer_low, one.layer_high] : [one.score, one.low, one.high]
+  ).map((row) => row.map((whole) => real(metric, whole)));
+  const line = (points) =>
+    points.map(([a, b], i) => `${i ? "L" : "M"}${plot.x(a).toFixed(1)} ${plot.y(b).toFixed(1)}`).join("");
+  const curves = [];
+  const bands = [];
+  for (const [from, to] of isSingle ? stacksOf(metric) : [[0, xs.length]]) {
+    const points = (row) => xs.slice(from, to).map((v, i) => [v, row[from + i]]);
+    curves.push(line(points(series)));
+    bands.push(`${line([...points(highs), ...points(lows).reverse()])}Z`);
+  }
+  svg.append(element("svg:path", { class: "band", "data-code": code, d: bands.join(""), fill: stroke }));
+  drawn.bands += 1;
+  const curve = element("svg:path", { class: "curve", "data-code": code, d: curves.join(""), stroke });
+  curve.append(element("svg:title", {}, `${code}: ${shown(metric, series[series.length - 1])}`));
+  svg.append(curve);
+  drawn.curves += 1;
+  if (one.floor === null) return;
+  svg.append(across(plot, one.floor, { class: "floor", "data-code": code, stroke }));
+  drawn.floors += 1;
+}
+
+// The layers of each stack as [from, to): no curve runs from the encoder's last layer to the decoder's first.
+function stacksOf(metric) {
+  return metric.stack_starts.map((from, i) => [from, metric.stack_starts[i + 1] ?? metric.layers.length]);
+}
+
+function legendItem(code, background) {
+  const item = element("li");
+  const pressed = String(alone === code);
+  const button = element("button", { type: "button", "aria-pressed": pressed, "data-code": code });
+  button.append(element("span", { class: "swatch", style: `background:${background}` }), code);
+  button.addEventListener("click", () => {
+    alone = alone === code ? null : code;
+    dim();
+  });
+  item.append(button);
+  return item;
+}
+
+function dim() {
+  for (const one of document.querySelectorAll("#curves [data-code]")) {
+    one.classList.toggle("dim", alone !== null && one.dataset.code !== alone);
+    one.classList.toggle("alone", one.dataset.code === alone);
+  }
+  for (const one of document.querySelectorAll("#legend button")) {
+    one.setAttribute("aria-pressed", String(one.dataset.code === alone));
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- maps
+
+function drawMaps(metric, ends) {
+  byId("maps-title").textContent = isSingle ? "Layers" : "Layers × steps";
+  const [low, high] = ends.map((end) => end.toFixed(metric.decimals).replace(/(\.\d*)0$/, "$1"));
+  byId("scale-ends").textContent = `${low} to ${high}; the lowest layer is at the bottom`;
+  byId("read").textContent = isSingle ? "layer and value stand here." : "step, layer and value stand here.";
+  const scale = byId("scale").getContext("2d");
+  for (let i = 0; i < 220; i += 1) {
+    scale.fillStyle = colour(i / 219);
+    scale.fillRect(i, 0, 1, 1);
+  }
+  byId("maps").replaceChildren(...Object.keys(metric.languages).map((code) => mapOf(metric, code, ends)));
+}
+
+function mapOf(metric, code, [low, high]) {
+  const [steps, layers] = [data.steps.length, metric.layers.length];
+  const figure = element("figure");
+  const canvas = element("canvas", {
+    width: steps,
+    height: layers,
+    tabindex: 0,
+    role: "img",
+    "aria-label": `${metric.name} of ${code}, ${layers} layers × ${steps} steps`,
+  });
+  const pen = canvas.getContext("2d");
+  for (let step = 0; step < steps; step += 1) {
+    for (let layer = 0; layer < layers; layer += 1) {
+      pen.fillStyle = colour((valueAt(metric, code, step, layer) - low) / (high - low || 1));
+      pen.fillRect(step, layers - 1 - layer, 1, 1);
+      drawn.cells += 1;
+    }
+  }
+  drawn.maps += 1;
+  drawn.labels += 1;
+  readAloud(canvas, metric, code);
+  const ends = element("div", { class: "ends" });
+  if (!isSingle) {
+    for (const step of [data.steps[0], data.steps[steps - 1]]) ends.append(element("span", {}, `step ${step}`));
+  }
+  figure.append(element("figcaption", {}, code), canvas, ends);
+  return figure;
+}
+
+// Arrow keys and the mouse read single values of a map.
+function readAloud(canvas, metric, code) {
+  const [steps, layers] = [data.steps.length, metric.layers.length];
+  const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+  const inside = ([step, layer]) => [
+    Math.max(0, Math.min(steps - 1, step)),
+    Math.max(0, Math.min(layers - 1, layer)),
+  ];
+  let at = [steps - 1, layers - 1];
+  const words = () => {
+    const step = isSingle ? "" : `step ${data.steps[at[0]]}, `;
+    return `${step}layer ${metric.layers[at[1]]}: ${shown(metric, valueAt(metric, code, ...at))}`;
+  };
+  const read = () => {
+    byId("read").textContent = `${code}, ${words()}`;
+  };
+  canvas.addEventListener("focus", read);
+  canvas.addEventListener("keydown", (event) => {
+    const move = moves[event.key];
+    if (!move) return;
+    event.preventDefault();
+    at = inside([at[0] + move[0], at[1] + move[1]]);
+    read();
+  });
+  canvas.addEventListener("mousemove", (event) => {
+    const box = canvas.getBoundingClientRect();
+    const step = Math.floor(((event.clientX - box.left) / box.width) * steps);
+    const fromTop = Math.floor(((event.clientY - box.top) / box.height) * layers);
+    at = inside([step, layers - 1 - fromTop]);
+    canvas.title = words();
+  });
+}
