@@ -58,6 +58,7 @@ NAMES = {
     "xalign.metrics.falls.Fall": "xalign.statistics.regressions.Regression",
     "xalign.metrics.falls.falls": "xalign.statistics.regressions.find_regressions",
     "xalign.model.split.let_go": "xalign.model.distributed.reshard",
+    "xalign.model.write.Operator": "xalign.model.operators.OperatorLike",
     "xalign.readout.take_off": "xalign.measurement.subtract.subtract_offsets",
     "xalign.steering.responses.Responses": "xalign.finding.activations.Activations",
     "xalign.steering.responses.responses": "xalign.finding.activations.activations",

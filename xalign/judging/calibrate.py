@@ -13,8 +13,8 @@ from xalign.judging.evaluate import Steering, labels_of
 from xalign.judging.identify import Identify, check_known, identify_language
 from xalign.judging.probe import Probe
 from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.operators import OperatorLike as Operator
 from xalign.model.positions import Positions
-from xalign.model.write import Operator
 from xalign.steering.steer import steer
 
 if TYPE_CHECKING:

@@ -92,8 +92,8 @@ class Inputs:
 
         Args:
             sentences: The sentences.
-            language: Their code, for a template that is a function, for tokenizers that are told the language,
-                and for error messages.
+            language: Their code, for a template that is a function, for tokenizers that are told the
+                language, and for error messages.
             options: How; the defaults of `TextOptions` where None.
             ids: Names of the sentences for error messages; row numbers where None.
 
@@ -129,8 +129,8 @@ class Inputs:
             language: A code like `deu_Latn`.
 
         Returns:
-            The code to set as `tokenizer.src_lang`; None where the tokenizer marks no language, or has none of
-            its codes for this one.
+            The code to set as `tokenizer.src_lang`; None where the tokenizer marks no language, or has none
+            of its codes for this one.
         """
         if not hasattr(self.tokenizer, "src_lang"):
             return None

@@ -130,8 +130,8 @@ def register_layout(model_type: str, layout: Layout) -> None:
     Every function that takes a model then finds its sites.
 
     Args:
-        model_type: The `model_type` of the model's config; for a model without a config, the name of the class
-            that holds the blocks.
+        model_type: The `model_type` of the model's config; for a model without a config, the name of the
+            class that holds the blocks.
         layout: Where the modules are.
 
     Raises:
