@@ -119,8 +119,8 @@ def write(
 
     Under `generate` the prompt is what the first call carries, and the tokens after it are generated; this
     holds with and without a cache, for batches padded on either side, and with beams. Elsewhere every token
-    is prompt, unless a forward carries the sequence of the forward before it and more: what is added counts
-        as generated.
+    is prompt, unless a forward carries the sequence of the forward before it and more: the tokens added count
+    as generated.
 
     Args:
         model: The model that is called inside the `with`.
