@@ -65,6 +65,7 @@ NAMES = {
         f"xalign.results.history.{name}": f"xalign.results.history_entry.{name}"
         for name in ("KIND", "SCHEMA_VERSION")
     },
+    "xalign.model.write.Operator": "xalign.model.operators.OperatorLike",
     "xalign.readout.take_off": "xalign.measurement.subtract.subtract_offsets",
     "xalign.steering.responses.Responses": "xalign.finding.activations.Activations",
     "xalign.steering.responses.responses": "xalign.finding.activations.activations",

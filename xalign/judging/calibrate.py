@@ -16,8 +16,8 @@ from xalign.judging.identify import check_known
 from xalign.judging.options import OutputArguments, OutputOptions
 from xalign.judging.probe import Observed, Probe
 from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.operators import OperatorLike as Operator
 from xalign.model.positions import Positions
-from xalign.model.write import Operator
 from xalign.steering.steer import steer
 
 __all__ = ["Calibration", "Trial", "calibrate"]

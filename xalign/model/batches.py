@@ -1,4 +1,4 @@
-"""Batches of token ids: grouped by length, padded on the right, under a token budget."""
+"""Batches of token ids: sentences of similar length, padded on the right, under a token budget."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from xalign.checks import whole_number
 
 Line = tuple[tuple[int, ...], tuple[bool, ...]]
-"""A sentence's token ids, and which of them are pooled."""
+"""The token ids of a sentence, and which of them are pooled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,9 @@ class Batch:
     """Sentences of similar length, padded on the right.
 
     Attributes:
-        inputs: What the model's forward is given, by name: `input_ids` and `attention_mask` [batch, token].
+        inputs: The arguments of the model's forward by name: `input_ids` and `attention_mask` [batch, token].
         pooled: True at tokens that are pooled, [batch, token].
-        rows: Per line of the batch, the rows of the sentences it stands for. Equal sentences are run once, so
+        rows: Per line of the batch, the rows of the sentences it stands for. Equal sentences share a line, so
             that their states are equal to the bit and tie.
     """
 
@@ -35,29 +35,29 @@ class Batch:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Lines, and tokens of the longest one."""
+        """Number of lines, and number of tokens of the longest one."""
         lines, tokens = self.pooled.shape
         return lines, tokens
 
     def take(self, lines: slice | Sequence[int], rows: Sequence[tuple[int, ...]]) -> "Batch":
-        """Some lines of this batch, padded as they are here.
+        """Return a batch of some lines of this one, with the same padding.
 
         Args:
-            lines: Which lines; one may be taken several times.
-            rows: The rows of the sentences that they stand for.
+            lines: Which lines; a line may be taken several times.
+            rows: Per line taken, the rows of the sentences it stands for.
         """
         return Batch(
             {name: values[lines] for name, values in self.inputs.items()}, self.pooled[lines], tuple(rows)
         )
 
     def halves(self) -> tuple["Batch", "Batch"]:
-        """The same lines in two batches, padded as they are here."""
+        """Return the same lines in two batches, with the same padding."""
         middle = len(self.rows) // 2
         first, second = slice(middle), slice(middle, None)
         return self.take(first, self.rows[first]), self.take(second, self.rows[second])
 
     def to(self, device: torch.device) -> dict[str, Tensor]:
-        """The inputs on a device, to call the model with."""
+        """Return the inputs on a device, to call the model with."""
         return {name: values.to(device) for name, values in self.inputs.items()}
 
 
@@ -67,16 +67,25 @@ def make_batches(
     """Group sentences by length, and pad each group on the right.
 
     Args:
-        lines: Per sentence its token ids and which of them are pooled, as `Encoded.lines` gives them.
+        lines: Per sentence its token ids and which of them are pooled, as in `Encoded.lines`.
         pad_id: The id to pad with; padded positions are masked.
-        token_budget: The most tokens of a batch, padding included; a longer sentence gets a batch of its own.
-        size: The most sentences of a batch. Without either, all go into one.
+        token_budget: The largest number of tokens in a batch, padding included. A sentence that is longer
+            gets a batch of its own.
+        size: The largest number of different sentences in a batch.
+
+    Returns:
+        The batches, longest sentences first; one batch where neither limit is given.
+
+    Raises:
+        ArgumentError: `token_budget` or `size` is below 1.
+        ArgumentTypeError: One of them is not a whole number.
     """
     token_budget = None if token_budget is None else whole_number("token_budget", token_budget, least=1)
+    size = None if size is None else whole_number("size", size, least=1)
     rows_of: dict[Line, list[int]] = {}
     for row, line in enumerate(lines):
         rows_of.setdefault(line, []).append(row)
-    # The longest first, so that memory that does not suffice is found out at once.
+    # The longest first, so that running out of memory shows at once.
     waiting = sorted(rows_of, key=lambda line: len(line[0]), reverse=True)
     batches = []
     while waiting:
@@ -98,7 +107,7 @@ def make_batches(
 
 
 def pad_documents(documents: Sequence[Sequence[int]], pad_id: int = 0) -> dict[str, Tensor]:
-    """One batch to learn from, padded on the right: ids, mask, and labels; padding has no loss."""
+    """Make one training batch, padded on the right, of ids, mask and labels; padding has no loss."""
     return {
         "input_ids": _padded(documents, pad_id),
         "attention_mask": _padded([[1] * len(ids) for ids in documents], 0),
@@ -107,6 +116,6 @@ def pad_documents(documents: Sequence[Sequence[int]], pad_id: int = 0) -> dict[s
 
 
 def _padded(lines: Sequence[Sequence[int]], value: int) -> Tensor:
-    """Lines of different lengths as one tensor, filled up on the right."""
+    """Make one tensor of lines of different lengths, padded on the right."""
     longest = max(map(len, lines))
     return torch.tensor([[*line, *[value] * (longest - len(line))] for line in lines])

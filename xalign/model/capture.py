@@ -1,4 +1,4 @@
-"""`capture`: the tensors at some sites, with their gradient."""
+"""`capture`: keep the tensors at some sites, with their gradient."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,19 +17,24 @@ Captured = dict[Site, Float[Tensor, "batch token width"]]
 @takes_layout
 @contextmanager
 def capture(model: nn.Module, sites: Iterable[Site], *, early_exit: bool = False) -> Iterator[Captured]:
-    """Keeps the tensor of each site as it passes, in the graph of the forward.
+    """Keep the tensor of each site, as part of the graph of the forward.
 
-    The tensors lie on the model's own path: a loss on them reaches the weights below, and the gradient of
-    whatever the model computes after them can be taken with respect to them. They stay valid after the
-    `with`; the hooks do not. A second forward inside the `with` replaces the tensors of the first.
+    The tensors lie on the model's own path: a loss on them reaches the weights below, and whatever the model
+    computes from them can be differentiated with respect to them. They stay valid after the `with`; the hooks
+    do not. A second forward inside the `with` replaces the tensors of the first.
 
     Args:
         model: The model that is called inside the `with`.
         sites: The places.
-        early_exit: Leaves the forward, and with it the `with`, once every site has its tensor, as in `visit`.
+        early_exit: Leave the forward, and with it the `with`, once every site has its tensor, as in `visit`.
 
     Yields:
-        Site -> tensor [batch, token, width], filled by the forward.
+        Site -> tensor [batch, token, width], filled in by the forward.
+
+    Raises:
+        ArgumentTypeError: `sites` is not a list of places.
+        ArgumentError: `sites` is empty.
+        ModelError: As in `visit`.
 
     Example:
         >>> site = Site("inner", 1)

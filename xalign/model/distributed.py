@@ -1,4 +1,4 @@
-"""Models and work that are spread over processes: `Ranks`, and which ways of splitting a model are supported."""
+"""Several processes: `Ranks`, which share work, and which ways of splitting a model are supported."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,17 +14,18 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """The processes that share a measurement, or this one alone.
+    """The processes that share a measurement, or this process alone.
 
-    Work is dealt out whole, so that what each process runs is what one alone would run, and results are equal
-    to the bit.
+    Items of work are never split. Each process runs some of the items that a single process would run, and
+    the results are equal to the bit.
 
     Args:
-        shared: Whether all processes of `torch.distributed` take part; one alone where it is not initialized.
+        shared: Whether all processes of `torch.distributed` take part. Where it is not initialized, there is
+            only this one.
 
     Attributes:
-        count: How many processes there are.
-        index: Which of them this is, from 0.
+        count: Number of processes.
+        index: Rank of this process, from 0.
     """
 
     def __init__(self, shared: bool = False) -> None:
@@ -33,10 +34,10 @@ class Ranks:
         self.index = dist.get_rank() if several else 0
 
     def shard(self, items: Sequence[T]) -> Iterator[tuple[T, bool]]:
-        """This process's items, and whether each is its own.
+        """Yield the items that this process runs, each with whether its result counts.
 
-        All get as many: who has none left runs the last again, and does not count it. Sharded models need as
-        many forwards in every process.
+        Every process gets the same number of items, because sharded models need the same number of forwards
+        in every process. A process with no item left gets the last one again, which then does not count.
 
         Example:
             >>> list(Ranks().shard(["a", "b"]))
@@ -46,8 +47,18 @@ class Ranks:
             place = first + self.index
             yield items[min(place, len(items) - 1)], place < len(items)
 
-    def summed(self, values: Tensor, device: torch.device) -> Tensor:
-        """The sum over all processes, through the device that they talk through; exact where one is not 0."""
+    def all_reduce(self, values: Tensor, device: torch.device) -> Tensor:
+        """Sum a tensor over all processes.
+
+        The sum is exact where at most one process has a value other than 0.
+
+        Args:
+            values: This process's tensor.
+            device: The device of the process group's backend: the GPU for NCCL.
+
+        Returns:
+            The sum, on the device of `values`.
+        """
         if self.count == 1:
             return values
         moved = values.to(device)
@@ -55,7 +66,7 @@ class Ranks:
         return moved.to(values.device)
 
     def broadcast(self, value: T) -> T:
-        """What the first process has."""
+        """Return the first process's value in every process."""
         if self.count == 1:
             return value
         held = [value]
@@ -64,39 +75,43 @@ class Ranks:
 
     @contextmanager
     def raise_everywhere(self) -> Iterator[None]:
-        """An error in one process is an error in all, at the end of the block; no process waits for another.
+        """Raise an error of one process in all of them at the end of the block, so that none waits forever.
 
         Raises:
-            ModelError: Another process failed; its message is in this one's.
+            ModelError: Another process failed; the message holds that process's message.
         """
         if self.count == 1:
             yield
             return
-        mine: Exception | None = None
+        own: Exception | None = None
         try:
             yield
         except Exception as error:
-            mine = error
-        said: list[str | None] = [None] * self.count
-        dist.all_gather_object(said, None if mine is None else f"{type(mine).__name__}: {mine}")
-        if mine is not None:
-            raise mine
-        for index, message in enumerate(said):
+            own = error
+        messages: list[str | None] = [None] * self.count
+        dist.all_gather_object(messages, None if own is None else f"{type(own).__name__}: {own}")
+        if own is not None:
+            raise own
+        for index, message in enumerate(messages):
             if message is not None:
                 raise ModelError(f"process {index} of {self.count} failed: {message}")
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether blocks gather their weights before they run and let them go after: none may be left halfway."""
+    """Return whether weights are sharded (FSDP2), so that no forward may be left before its end.
+
+    Each block gathers its weights before it runs and frees them afterwards, in all processes together.
+    """
     from torch.distributed.tensor import DTensor
 
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def reshard(model: nn.Module) -> None:
-    """Has FSDP2 let go of the weights that it keeps after a forward, for a backward that does not come.
+    """Free the gathered weights that FSDP2 keeps after a forward for a backward.
 
-    Until then `model.parameters()` are whole tensors, and an optimizer made of them would train nothing.
+    After a forward without backward, `model.parameters()` would stay whole tensors, and an optimizer made of
+    them would train nothing.
     """
     from torch.distributed.fsdp import FSDPModule
 
@@ -106,13 +121,14 @@ def reshard(model: nn.Module) -> None:
 
 
 def refuse_split(model: nn.Module, *, learning: bool = False) -> None:
-    """An error for what splits a model in a way in which a visit sees no states, or only parts of them.
+    """Raise an error where a model is split so that a visit would see no states, or only parts of them.
 
-    DDP and FSDP2 are no such ways.
+    DDP and FSDP2 are supported.
 
     Args:
         model: The model, as it is called.
-        learning: Whether it is to learn: then `nn.DataParallel` on one device is refused too.
+        learning: Whether the model is about to be trained. Then `nn.DataParallel` on one device is refused
+            too.
 
     Raises:
         ModelError: `nn.DataParallel`, FSDP1, tensor parallelism or DeepSpeed ZeRO-3.

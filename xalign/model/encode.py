@@ -1,4 +1,4 @@
-"""`encode`: sentences to token ids, and which of the tokens are pooled."""
+"""`encode`: turn sentences into token ids, and tell which of the tokens are pooled."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class Encoded:
     Attributes:
         ids: Token ids per sentence, special tokens included as the tokenizer adds them.
         pooled: Per sentence, which of its tokens are pooled.
-        own_tokens: Per sentence, how many tokens are its own: no special token, nothing of the template.
-        unknown_tokens: Of those, how many are the unknown token.
+        own_tokens: Per sentence, the number of its own tokens: without special tokens and the template's.
+        unknown_tokens: Per sentence, how many of its own tokens are the unknown token.
     """
 
     ids: tuple[tuple[int, ...], ...]
@@ -30,7 +30,7 @@ class Encoded:
     unknown_tokens: tuple[int, ...]
 
     def __len__(self) -> int:
-        """The number of sentences."""
+        """Return the number of sentences."""
         return len(self.ids)
 
     @property
@@ -60,36 +60,76 @@ def encode(
     vocabulary: int | None = None,
     ids: Sequence[str] | None = None,
 ) -> Encoded:
-    """Tokenizes sentences, one by one and without padding, whatever the tokenizer's own settings are.
+    """Tokenize sentences one by one, without padding, whatever the tokenizer's own settings are.
 
     Args:
-        tokenizer: A transformers tokenizer; a pad token is not needed.
+        tokenizer: A transformers tokenizer; it needs no pad token.
         sentences: The sentences.
         language: Their code, for a template that is a function and for error messages.
         template: `"query: {text}"`, or a function (text, language) -> text that keeps the sentence in its
             text.
-        template_pooled: Pools the template's tokens and special tokens too, not only the sentence's own.
+        template_pooled: Pool the template's tokens and special tokens too, not only the sentence's own.
         pool_special_tokens: Without a template, whether the special tokens that the tokenizer adds are
             pooled.
-        context: The most tokens the model takes.
-        truncate: Cuts longer sentences to `context` instead of refusing them.
-        vocabulary: How many tokens the model embeds.
-        ids: Names of the sentences for error messages; row numbers where absent.
+        context: The largest number of tokens that the model takes.
+        truncate: Cut longer sentences to `context` instead of refusing them.
+        vocabulary: Number of tokens that the model embeds.
+        ids: Names of the sentences for error messages; row numbers where None.
 
     Raises:
         ArgumentError: A template without `{text}` or that changes the sentence, a sentence longer than the
             context, one without any token to pool, or ids that the model does not embed.
     """
-    names = ids if ids is not None else [str(row) for row in range(len(sentences))]
+    names = [str(row) for row in range(len(sentences))] if ids is None else ids
     texts, spans = zip(*(_fill(template, sentence, language) for sentence in sentences), strict=True)
     own_only = template is not None and not template_pooled
-    has_offsets = bool(getattr(tokenizer, "is_fast", False))
-    if own_only and not has_offsets:
+    if own_only and not _has_offsets(tokenizer):
+        raise _needs_offsets(tokenizer, template)
+    tokens, own = _tokenize(tokenizer, texts, spans)
+    if own_only or (template is None and not pool_special_tokens):
+        pooled = own
+    else:
+        pooled = [(True,) * len(line) for line in tokens]
+    where = f" in {language}" if language else ""
+    if context is not None:
+        if not truncate:
+            _check_lengths(tokens, context, names, where)
+        tokens = [line[:context] for line in tokens]
+        pooled, own = ([line[:context] for line in masks] for masks in (pooled, own))
+    empty = [name for name, line in zip(names, pooled, strict=True) if not any(line)]
+    if empty:
+        raise ArgumentError(f"sentence(s) {', '.join(empty[:5])}{where} have no token to pool")
+    refuse_unknown_ids(tokens, vocabulary)
+    unknown = tuple(_count_unknown(tokenizer, *line) for line in zip(own, tokens, strict=True))
+    return Encoded(tuple(tokens), tuple(pooled), tuple(map(sum, own)), unknown)
+
+
+def refuse_unknown_ids(lines: Iterable[Sequence[int]], vocabulary: int | None) -> None:
+    """Raise an error where lines hold ids that the model does not embed, as of another model's tokenizer."""
+    largest = max(map(max, lines))
+    if vocabulary is not None and largest >= vocabulary:
         raise ArgumentError(
-            f"template={template!r} needs a fast tokenizer to tell the sentence's tokens from the "
-            f"template's, and {type(tokenizer).__name__} is slow; pass template_pooled=True or load it with "
-            "use_fast=True"
+            f"the tokenizer gave token id {largest}, and the model embeds {vocabulary} tokens: pass the "
+            "tokenizer that belongs to the model, or resize the model's embedding"
         )
+
+
+def _has_offsets(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return bool(getattr(tokenizer, "is_fast", False))
+
+
+def _needs_offsets(tokenizer: PreTrainedTokenizerBase, template: Template | None) -> ArgumentError:
+    return ArgumentError(
+        f"template={template!r} needs a fast tokenizer to tell the sentence's tokens from the template's, "
+        f"and {type(tokenizer).__name__} is slow; pass template_pooled=True or load it with use_fast=True"
+    )
+
+
+def _tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], spans: Sequence[tuple[int, int]]
+) -> tuple[list[tuple[int, ...]], list[tuple[bool, ...]]]:
+    """Return the token ids of each text, and which of its tokens are the sentence's own."""
+    has_offsets = _has_offsets(tokenizer)
     coded = tokenizer(
         list(texts),
         padding=False,
@@ -101,51 +141,27 @@ def encode(
     )
     tokens: list[tuple[int, ...]] = [tuple(line) for line in coded["input_ids"]]
     offsets = coded["offset_mapping"] if has_offsets else [None] * len(tokens)
-    own = [_own(*line) for line in zip(coded["special_tokens_mask"], offsets, spans, strict=True)]
-    if own_only or (template is None and not pool_special_tokens):
-        pooled = own
-    else:
-        pooled = [(True,) * len(line) for line in tokens]
-    where = f" in {language}" if language else ""
-    if context is not None:
-        too_long = [
-            f"{name} ({len(line)})" for name, line in zip(names, tokens, strict=True) if len(line) > context
-        ]
-        if too_long and not truncate:
-            raise ArgumentError(
-                f"{len(too_long)} sentence(s){where} have more tokens than the model's context of {context}: "
-                f"{', '.join(too_long[:5])}{' …' if len(too_long) > 5 else ''}; cut them with "
-                "truncate=True (an alignment loss: max_length=), or leave them out"
-            )
-        tokens = [line[:context] for line in tokens]
-        pooled, own = ([line[:context] for line in masks] for masks in (pooled, own))
-    empty = [name for name, line in zip(names, pooled, strict=True) if not any(line)]
-    if empty:
-        raise ArgumentError(f"sentence(s) {', '.join(empty[:5])}{where} have no token to pool")
-    refuse_unknown_ids(tokens, vocabulary)
-    return Encoded(
-        ids=tuple(tokens),
-        pooled=tuple(pooled),
-        own_tokens=tuple(sum(line) for line in own),
-        unknown_tokens=tuple(
-            sum(mine and token == tokenizer.unk_token_id for mine, token in zip(mask, line, strict=True))
-            for mask, line in zip(own, tokens, strict=True)
-        ),
-    )
+    return tokens, [_own(*line) for line in zip(coded["special_tokens_mask"], offsets, spans, strict=True)]
 
 
-def refuse_unknown_ids(lines: Iterable[Sequence[int]], vocabulary: int | None) -> None:
-    """An error where lines hold ids that the model does not embed: the tokenizer is another model's."""
-    largest = max(map(max, lines))
-    if vocabulary is not None and largest >= vocabulary:
+def _check_lengths(tokens: Sequence[tuple[int, ...]], context: int, names: Sequence[str], where: str) -> None:
+    too_long = [
+        f"{name} ({len(line)})" for name, line in zip(names, tokens, strict=True) if len(line) > context
+    ]
+    if too_long:
         raise ArgumentError(
-            f"the tokenizer gave token id {largest}, and the model embeds {vocabulary} tokens: pass the "
-            "tokenizer that belongs to the model, or resize the model's embedding"
+            f"{len(too_long)} sentence(s){where} have more tokens than the model's context of {context}: "
+            f"{', '.join(too_long[:5])}{' …' if len(too_long) > 5 else ''}; cut them with "
+            "truncate=True (an alignment loss: max_length=), or leave them out"
         )
 
 
+def _count_unknown(tokenizer: PreTrainedTokenizerBase, own: tuple[bool, ...], tokens: tuple[int, ...]) -> int:
+    return sum(mine and token == tokenizer.unk_token_id for mine, token in zip(own, tokens, strict=True))
+
+
 def _fill(template: Template | None, sentence: str, language: str) -> tuple[str, tuple[int, int]]:
-    """The text to tokenize, and where the sentence stands in it."""
+    """Return the text to tokenize, and where the sentence begins and ends in it."""
     if template is None:
         return sentence, (0, len(sentence))
     if isinstance(template, str):
@@ -171,7 +187,7 @@ def _fill(template: Template | None, sentence: str, language: str) -> tuple[str,
 def _own(
     special: Sequence[int], offsets: Sequence[tuple[int, int]] | None, span: tuple[int, int]
 ) -> tuple[bool, ...]:
-    """Which tokens are the sentence's own: not special, and where offsets are known within its span."""
+    """Return which tokens are the sentence's own: not special, and within its span if offsets are known."""
     if offsets is None:
         return tuple(not is_special for is_special in special)
     return tuple(

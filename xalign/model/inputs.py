@@ -1,4 +1,4 @@
-"""`Inputs`: what a model takes, worked out once from the model and its tokenizer."""
+"""`Inputs`: what a model takes as input, worked out once from the model and its tokenizer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.batches import Batch, Line, make_batches
 from xalign.model.encode import Encoded, Template, encode
-from xalign.model.wrapped import config_of
+from xalign.model.wrapped import base_model_of, config_of
 from xalign.options import COMPARED, option
 
 
@@ -24,12 +24,12 @@ class TextOptions:
         template: Text around each sentence, like `"query: {text}"`, or a function (text, language) -> text.
         template_pooled: Pool the template's and the special tokens too, not only the sentence's own.
         pool_special_tokens: Without a template, pool the special tokens that the tokenizer adds.
-        truncate: Cut sentences that are longer than the model's context; otherwise they are refused.
+        truncate: Cut sentences that are longer than the model's context; without it they are refused.
         max_length: Cut sentences to this many tokens.
 
     Raises:
-        ArgumentTypeError: A switch that is not a boolean.
-        ArgumentError: `max_length` below 2: one token is the beginning of any sentence.
+        ArgumentTypeError: A switch that is not a boolean, or a `max_length` that is not a whole number.
+        ArgumentError: `max_length` below 2. The first token alone is often the same for all sentences.
     """
 
     template: Template | None = option(None, must_agree=COMPARED)
@@ -47,16 +47,17 @@ class TextOptions:
 
 
 class Inputs:
-    """What a model takes, and how sentences become batches of it.
+    """What a model takes as input, and how sentences become batches of it.
 
     Args:
-        model: The model; wrapped models are passed as they are called.
+        model: The model; wrapped models (PEFT, DDP, compiled) are passed as they are called.
         tokenizer: Its tokenizer.
 
     Attributes:
         tokenizer: The tokenizer.
-        context: The most tokens that model and tokenizer take; None where neither says.
-        vocabulary: How many tokens the model embeds; None where it does not say.
+        context: The largest number of tokens that both model and tokenizer take; None where neither has a
+            limit.
+        vocabulary: Number of tokens that the model embeds; None where it is not known.
         pad_id: The id to pad with. Padded positions are always masked.
 
     Raises:
@@ -90,19 +91,22 @@ class Inputs:
     ) -> Encoded:
         """Tokenize sentences of one language.
 
+        A tokenizer that marks sentences with their language (NLLB) is told the language while it encodes, and
+        has its own `src_lang` again afterwards. See `language_token`.
+
         Args:
             sentences: The sentences.
-            language: Their code, for a template that is a function, for tokenizers that are told the language,
-                and for error messages.
-            options: How; the defaults of `TextOptions` where None.
+            language: Their code, like `deu_Latn`: for tokenizers that mark the language, for a template that
+                is a function, and for error messages.
+            options: How to tokenize; the defaults of `TextOptions` where None.
             ids: Names of the sentences for error messages; row numbers where None.
 
         Raises:
-            ArgumentError: As `xalign.model.encode.encode`.
+            ArgumentError: As in `xalign.model.encode.encode`.
         """
         options = options or TextOptions()
         limits = [limit for limit in (self.context, options.max_length) if limit is not None]
-        with self._speaking(language):
+        with self._marking(language):
             return encode(
                 self.tokenizer,
                 sentences,
@@ -123,14 +127,17 @@ class Inputs:
         return make_batches(lines, pad_id=self.pad_id, token_budget=token_budget, size=size)
 
     def language_token(self, language: str) -> str | None:
-        """The tokenizer's own code of a language, where it marks sentences with one (NLLB, mBART, M2M-100).
+        """Return the code to set as `tokenizer.src_lang`, for tokenizers that mark sentences with a language.
+
+        NLLB uses codes like `deu_Latn`, as xalign does. mBART (`de_DE`) and M2M-100 (`de`) do not, so set
+        their `src_lang` yourself, or name your languages as they do.
 
         Args:
-            language: A code like `deu_Latn`.
+            language: A language code.
 
         Returns:
-            The code to set as `tokenizer.src_lang`; None where the tokenizer marks no language, or has none of
-            its codes for this one.
+            The code; None where the tokenizer does not mark languages or does not know this code. It then
+            encodes as it is set.
         """
         if not hasattr(self.tokenizer, "src_lang"):
             return None
@@ -139,8 +146,8 @@ class Inputs:
         return language if language in known else None
 
     @contextmanager
-    def _speaking(self, language: str) -> Iterator[None]:
-        """Tell the tokenizer the language of what it is about to encode, where it takes one."""
+    def _marking(self, language: str) -> Iterator[None]:
+        """Set the tokenizer's source language inside the `with`, where it knows the code."""
         token = self.language_token(language)
         if token is None:
             yield
@@ -155,10 +162,12 @@ class Inputs:
 
 
 def pad_id_of(tokenizer: PreTrainedTokenizerBase, below: int | None = None) -> int:
-    """The id to pad with: the pad token's, else the end-of-sequence token's, else 0. All are masked.
+    """Return the id to pad with: the pad token's, else the end-of-sequence token's, else 0. All are masked.
 
-    A pad token that was added without room in the model's embedding, which has ids `below` some number, is
-    passed over.
+    Args:
+        tokenizer: The tokenizer.
+        below: The number of tokens that the model embeds. An id that is not below it is passed over, as of a
+            pad token that was added without resizing the model's embedding.
     """
     for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token_id is not None and (below is None or token_id < below):
@@ -166,8 +175,12 @@ def pad_id_of(tokenizer: PreTrainedTokenizerBase, below: int | None = None) -> i
     return 0
 
 
-def context_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The most tokens that both model and tokenizer take; None where neither says."""
+def context_of(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the largest number of tokens that model and tokenizer take; None where neither has a limit.
+
+    Raises:
+        ModelError: The model has no config.
+    """
     config = config_of(model)
     if config is None:
         raise ModelError(f"{type(model).__name__} has no config; pass a transformers model")
@@ -175,14 +188,14 @@ def context_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
     limits = [tokenizer.model_max_length]
     positions = getattr(text, "max_position_embeddings", None)
     if positions is not None:
-        # RoBERTa counts positions from its padding id + 1.
+        # RoBERTa's positions start at its padding id + 1.
         shifted = text.model_type in ("roberta", "xlm-roberta")
         limits.append(positions - (text.pad_token_id + 1 if shifted else 0))
     known = [limit for limit in limits if limit is not None and 0 < limit < 10**9]
     return min(known, default=None)
 
 
-def vocabulary_of(model: Any) -> int | None:
-    """How many tokens the model embeds; None where it does not say."""
-    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+def vocabulary_of(model: nn.Module) -> int | None:
+    """Return the number of tokens that the model embeds; None where it is not known."""
+    embedding = getattr(base_model_of(model), "get_input_embeddings", lambda: None)()
     return getattr(embedding, "num_embeddings", None)

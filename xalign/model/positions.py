@@ -1,4 +1,4 @@
-"""Which tokens of a forward are prompt, and which generated: no model is told, so it is worked out."""
+"""Which tokens of a forward are prompt, and which are generated. Models are not told, so it is worked out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class Tokens:
 
     Attributes:
         ids: Token ids; None where the model was given embeddings.
-        column: The place of each in the whole sequence, padding and what is in the cache included.
-        real: Which are no padding.
-        prompt: Which belong to the prompt; the others were generated.
-        last_prompt: The last real token of each prompt.
+        column: Position of each token in the whole sequence; padding and cached tokens count.
+        real: True at tokens that are not padding.
+        prompt: True at tokens of the prompt; the others were generated.
+        last_prompt: True at the last real token of each prompt.
     """
 
     ids: Int[Tensor, "batch token"] | None
@@ -38,7 +38,7 @@ Positions = Where | Bool[Tensor, "batch column"] | Callable[[Tokens], Bool[Tenso
 
 
 def check_positions(positions: Positions) -> None:
-    """An error for what names no positions."""
+    """Raise an error where `positions` is not a name, a boolean mask or a function."""
     if isinstance(positions, str):
         if positions not in WHERE:
             raise ArgumentError(
@@ -57,7 +57,7 @@ def check_positions(positions: Positions) -> None:
 
 
 def chosen(positions: Positions, tokens: Tokens) -> Bool[Tensor, "batch token"]:
-    """Which tokens of a forward are chosen; never padding."""
+    """Return which tokens of a forward are chosen; never padding."""
     if isinstance(positions, str):
         named = {"all": tokens.real, "prompt": tokens.prompt, "last_prompt": tokens.last_prompt}
         return tokens.real & (~tokens.prompt if positions == "generated" else named[positions])
@@ -79,12 +79,12 @@ def chosen(positions: Positions, tokens: Tokens) -> Bool[Tensor, "batch token"]:
 
 
 class PromptTracker:
-    """Follows the forwards of a model, and says of each which of its tokens are prompt.
+    """Follows the forwards of a model, and tells which tokens of each are prompt.
 
-    `generate` tells a model nothing of this. With a cache, its first call carries the prompt and finds the
-    cache empty; later calls carry one token. Without, each call carries the whole sequence: a call continues
-    the last prompt of P columns if it is longer and its first P columns are the same, and what follows P is
-    generated. Beams may change places between calls, so nothing is kept per sentence but the prompt.
+    `generate` does not tell the model. With a cache, its first call carries the prompt and an empty
+    cache; later calls carry one token each. Without a cache, each call carries the whole sequence: it
+    continues the last prompt of P columns if it is longer and its first P columns are equal, and the columns
+    after P are generated. Beams may change places between calls, so only the prompt is kept.
     """
 
     def __init__(self) -> None:
@@ -92,10 +92,15 @@ class PromptTracker:
         self._real: Tensor | None = None
 
     def follow(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tokens:
-        """The tokens of the forward that is about to run with these arguments.
+        """Return the tokens of the forward that is about to run with these arguments.
+
+        Args:
+            model: The model that is called.
+            args: Its positional arguments.
+            kwargs: Its named arguments.
 
         Raises:
-            ModelError: Neither ids nor embeddings among them.
+            ModelError: Neither `input_ids` nor `inputs_embeds` is among them.
         """
         given = dict(zip(signature(type(model).forward).parameters, (model, *args), strict=False)) | kwargs
         ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
@@ -122,7 +127,7 @@ class PromptTracker:
         return Tokens(ids, column, real, prompt, last & real)
 
     def _continues(self, inputs: Tensor) -> bool:
-        """Whether a whole sequence is the last prompt and more."""
+        """Return whether a whole sequence is the last prompt followed by more tokens."""
         prompt = self._prompt
         if prompt is None or inputs.shape[0] != prompt.shape[0] or inputs.shape[1] <= prompt.shape[1]:
             return False

@@ -1,4 +1,4 @@
-"""`read_states`: pooled states of sentences, taken without gradient and without a trace in the model."""
+"""`read_states`: read pooled states of sentences, without gradient and without changing the model."""
 
 import threading
 import warnings
@@ -22,6 +22,7 @@ from xalign.model.visit import VisitFn, visit
 from xalign.model.wrapped import base_model_of
 
 States = dict[Reading, Float[Tensor, "pair width"]]
+Pooled = dict[Reading, Float[Tensor, "_ width"]]
 
 
 @takes_layout
@@ -33,26 +34,26 @@ def read_states(
     on_batch: Callable[[], None] | None = None,
     ranks: Ranks | None = None,
 ) -> States:
-    """Runs the model over the batches once and pools every reading while it passes.
+    """Run the model over the batches once, and pool every reading during the forwards.
 
-    Nothing of the size of tokens × width outlives its batch. The model is left as it was: training modes,
-    random number generators and cache settings are put back, and no gradient is made.
+    Nothing of size tokens × width outlives its batch. The model is left as it was: training modes, random
+    number generators and cache settings are put back, and no gradient is computed.
 
     Args:
-        model: The model; the forward goes through it, so that autocast and sharding hold.
-        batches: What `make_batches` gave.
-        readings: What to take; all of one site share one hook.
+        model: The model. The forward goes through it, so that autocast and sharding apply.
+        batches: Batches as `make_batches` returns them.
+        readings: What to read; all readings of one site share one hook.
         on_batch: Called after each batch, for progress.
-        ranks: The processes that share the batches, all of which call; this one alone where None.
+        ranks: The processes that share the batches; all of them must call. Only this one where None.
 
     Returns:
-        For each reading a float32 tensor [pair, width] on the CPU, row i belonging to sentence i; the same in
-        every process.
+        For each reading a float32 tensor [pair, width] on the CPU. Row i belongs to sentence i. Every process
+        gets the same.
 
     Raises:
-        ModelError: A site that is missing or silent, states that are not finite, where the first such layer
-            is named, or one sentence that does not fit into memory. A batch that does not fit is run in
-            halves.
+        ModelError: A site that is missing or did not fire, states that are not finite (the error names the
+            first such layer), or a single sentence that does not fit into memory. A batch that does not fit
+            is run in halves.
     """
     readings = list(dict.fromkeys(readings))
     model_map = map_model(model)
@@ -62,22 +63,28 @@ def read_states(
         reading: torch.zeros(n, width, dtype=torch.float32) for reading, width in widths.items()
     }
     ranks = ranks or Ranks()
-    # Within a sharded forward the others wait for this process's weights, and cannot be told of an error: it
-    # ends the process, and with it the run.
+    # Within a sharded forward the other processes wait for this one's weights and cannot be told of an error:
+    # it ends the process, and with it the run.
     sharded = is_sharded(model)
     with nullcontext() if sharded else ranks.raise_everywhere(), observing(model):
         for batch, is_own in ranks.shard(batches):
-            for part, pooled in _read_fitting(model, model_map, batch, readings):
-                if is_own:
-                    lines = [line for line, rows in enumerate(part.rows) for _ in rows]
-                    rows = [row for group in part.rows for row in group]
-                    for reading, values in pooled.items():
-                        states[reading][rows] = values.cpu()[lines]
+            parts = _read_fitting(model, model_map, batch, readings)
+            if is_own:
+                _store(states, parts)
             if on_batch is not None:
                 on_batch()
     if sharded:
         reshard(model)
-    return {reading: ranks.summed(values, device_of(model)) for reading, values in states.items()}
+    return {reading: ranks.all_reduce(values, device_of(model)) for reading, values in states.items()}
+
+
+def _store(states: States, parts: Sequence[tuple[Batch, Pooled]]) -> None:
+    """Copy pooled states into the rows of the sentences that each line stands for."""
+    for part, pooled in parts:
+        lines = [line for line, rows in enumerate(part.rows) for _ in rows]
+        rows = [row for group in part.rows for row in group]
+        for reading, values in pooled.items():
+            states[reading][rows] = values.cpu()[lines]
 
 
 # One measurement at a time: a second thread would take the first one's modes for the model's own.
@@ -86,7 +93,7 @@ _OBSERVING = threading.RLock()
 
 @contextmanager
 def observing(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradient; afterwards modes and random number generators are as before."""
+    """Set evaluation mode without gradient; afterwards put modes and random number generators back."""
     with _OBSERVING:
         modes = [(module, module.training) for module in model.modules()]
         devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
@@ -102,20 +109,20 @@ def observing(model: nn.Module) -> Iterator[None]:
 
 
 def _repacks_in_evaluation(module: nn.Module) -> bool:
-    """Whether a layer changes its weights for good when it runs in evaluation mode.
+    """Return whether a layer changes its weights permanently when it runs in evaluation mode.
 
-    bitsandbytes' 4-bit Linear does so on CPUs with AVX512-BF16: it rounds its scales to bfloat16, and the
-    packed weights pass no gradient on when training goes on. It has no dropout, so that training mode gives
+    The 4-bit Linear of bitsandbytes does so on CPUs with AVX512-BF16: it rounds its scales to bfloat16, and
+    the repacked weights pass on no gradient in later training. It has no dropout, so that training mode gives
     the same values.
     """
     return hasattr(module, "support_avx512bf16_for_cpu")
 
 
 def run(model: nn.Module, batch: Batch) -> Any:
-    """One forward through the top-level model, without cache and with as little of the head as it allows."""
+    """Run one forward of the top-level model, without cache and with as few logits as it allows."""
     device = device_of(model)
     inner = base_model_of(model)
-    # The class, because trainers put functions without a signature in the place of the instance's forward.
+    # Of the class: trainers replace the instance's forward by functions without a signature.
     accepted = signature(type(inner).forward).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
     missing = [name for name in batch.inputs if name not in accepted]
@@ -129,7 +136,7 @@ def run(model: nn.Module, batch: Batch) -> Any:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model takes its input."""
+    """Return the device on which a model takes its input."""
     device = next(model.parameters()).device
     if device.type == "meta":
         raise ModelError("the weights are on the meta device, where they have no values; load them first")
@@ -138,8 +145,8 @@ def device_of(model: nn.Module) -> torch.device:
 
 def _read_fitting(
     model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]
-) -> list[tuple[Batch, dict[Reading, Float[Tensor, "batch width"]]]]:
-    """What is read of a batch, in halves of it where it does not fit into memory."""
+) -> list[tuple[Batch, Pooled]]:
+    """Read a batch, in halves of it where it does not fit into memory."""
     lines, tokens = batch.shape
     try:
         return [(batch, _read_batch(model, model_map, batch, readings))]
@@ -153,7 +160,7 @@ def _read_fitting(
                     else f"lower token_budget below {lines * tokens}"
                 )
             ) from None
-    # Here, because the error keeps the forward's tensors.
+    # Outside the except block, where the error would keep the tensors of the forward.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     warnings.warn(
@@ -165,16 +172,14 @@ def _read_fitting(
     return [found for half in batch.halves() for found in _read_fitting(model, model_map, half, readings)]
 
 
-def _read_batch(
-    model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]
-) -> dict[Reading, Float[Tensor, "batch width"]]:
+def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]) -> Pooled:
     by_site: dict[Site, list[Reading]] = defaultdict(list)
     for reading in readings:
         by_site[reading.site].append(reading)
     on_device = batch.pooled.to(device_of(model))
     weights = {how: token_weights(on_device, how) for how in {reading.pool for reading in readings}}
     real = batch.real
-    pooled: dict[Reading, Tensor] = {}
+    pooled: Pooled = {}
     finite: list[bool] = []
 
     def reader(wanted: Sequence[Reading]) -> VisitFn:
@@ -203,7 +208,7 @@ def _read_batch(
 
 
 def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> None:
-    """An error where the states are of other tokens than those that were given."""
+    """Raise an error where a model returns states of more or fewer tokens than it was given."""
     if values.shape[:2] != batch.pooled.shape:
         raise ModelError(
             f"the states have {values.shape[1]} tokens where {batch.pooled.shape[1]} were given: the model "
@@ -214,7 +219,7 @@ def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> No
 def state_of(
     values: Float[Tensor, "batch token width"], reading: Reading, model_map: ModelMap
 ) -> Float[Tensor, "batch token width"]:
-    """The state that a reading takes of a site's values, per token."""
+    """Compute the state that a reading takes of a site's values, per token."""
     layer = reading.site.layer
     if reading.site.kind == "gate" and isinstance(layer, int):
         needs_activation = reading.state == "active" and not model_map.keeps_sign(layer)
@@ -231,7 +236,7 @@ def state_of(
 def pool(
     states: Float[Tensor, "batch token width"], weights: Float[Tensor, "batch token"], how: Pool
 ) -> Float[Tensor, "batch width"]:
-    """Pools states over the tokens of each sentence, in float32, by the weights of the same pool."""
+    """Pool states over the tokens of each sentence in float32, with `token_weights` of the same pool."""
     states = states.float()
     if how == "max":
         return states.masked_fill(weights.unsqueeze(-1) == 0, -torch.inf).amax(dim=1)
@@ -241,10 +246,10 @@ def pool(
 
 
 def token_weights(pooled: Bool[Tensor, "batch token"], how: Pool) -> Float[Tensor, "batch token"]:
-    """How much each token counts: 0 where it is not pooled, else summing to 1 over a sentence.
+    """Compute the weight of each token: 0 where it is not pooled; the weights of a sentence sum to 1.
 
-    `weighted` gives t / (1 + … + T) to the t-th of T pooled tokens (MEXA, §3.1), `last` all to the last,
-    `mean` and `max` the same to each.
+    `weighted` gives t / (1 + … + T) to the t-th of T pooled tokens (MEXA, §3.1), `last` gives 1 to the last
+    token, `mean` and `max` give all tokens the same weight.
     """
     positions = pooled.cumsum(dim=1) * pooled
     if how == "last":
@@ -255,7 +260,8 @@ def token_weights(pooled: Bool[Tensor, "batch token"], how: Pool) -> Float[Tenso
 
 
 def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "batch token"]) -> bool:
-    """Whether all states of real tokens are finite: a sum is not if any term is not, and is quick."""
+    """Return whether all states of real tokens are finite."""
+    # A sum is finite only if every term is, and it is faster than a check of each term.
     return bool(values[real.to(values.device)].sum(dtype=torch.float64).isfinite())
 
 

@@ -1,4 +1,4 @@
-"""`visit`: the one door to a model's inside, and the only file that registers hooks."""
+"""`visit`: read and replace values inside a running model. Only this file registers hooks."""
 
 import sys
 import threading
@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.architectures.layout_argument import takes_layout
-from xalign.model.architectures.map import Place, map_model
+from xalign.model.architectures.map import ModelMap, Place, map_model
 from xalign.model.architectures.sites import Site
 from xalign.model.wrapped import entry_points
 
@@ -30,24 +30,24 @@ def visit(
     early_exit: bool = False,
     on_forward: ForwardFn | None = None,
 ) -> Iterator[None]:
-    """Calls a function on the tensor of each site in every forward of the model.
+    """Call a function on the tensor of each site in every forward of the model.
 
     Each function gets a tensor of shape [batch, token, width], whatever the module's own shape is (flattened
-    tokens, fused halves), and returns None to look, or a tensor of the same shape, dtype and device to put in
+    tokens, fused halves). It returns None to look, or a tensor of the same shape, dtype and device to put in
     its place. Returning the very tensor it was given keeps that tensor on the model's own path, so that
-    gradients of what comes after reach it.
+    gradients of later computations reach it.
 
-    Hooks exist only inside the `with` and are gone after it, however it ends. Visits nest: the inner one sees
-    what the outer one put. Under gradient checkpointing, the second run inside backward is not a forward:
-    functions that look are not called again, functions that replace are, so the `with` must then enclose the
-    backward.
+    Hooks exist only inside the `with` and are removed however it ends. Visits nest: the inner one sees the
+    values that the outer one put in place. Under gradient checkpointing, the second run inside backward is
+    not a forward: functions that look are not called again, functions that replace are, so the `with` must
+    then enclose the backward.
 
     Args:
         model: The model that is called inside the `with`; wrapped models (PEFT, DDP) are passed as they are
             called.
         fns: Site -> function.
-        early_exit: Leaves the forward, and with it the `with`, as soon as every site has fired: the blocks
-            above and the head are not run, and what stands below the call in the `with` is not reached. Not
+        early_exit: Leave the forward, and with it the `with`, as soon as every site has fired: the blocks
+            above and the head are not run, and statements below the call in the `with` are not reached. Not
             for sharded models, whose blocks must finish what they began.
         on_forward: Called before each forward of the model with its positional and its named arguments.
 
@@ -62,6 +62,24 @@ def visit(
         >>> seen
         [torch.Size([2, 5, 64])]
     """
+    _check_fns(fns)
+    model_map = map_model(model)
+    session = _HookSession(fns, early_exit, on_forward)
+    outer = len(_ACTIVE.sessions)
+    with ExitStack() as stack:
+        stack.callback(session.end_forward)
+        _register_hooks(stack, session, model, model_map)
+        try:
+            yield
+        except _EarlyExit as left:
+            if left.session is not session:  # an outer visit's
+                raise
+            for inner in _ACTIVE.sessions[outer:]:
+                inner.end_forward()
+        session.check_called()
+
+
+def _check_fns(fns: object) -> None:
     if not isinstance(fns, Mapping):
         raise ArgumentTypeError(f"fns must map xalign.Site to functions, not be {fns!r:.60}")
     for site, fn in fns.items():
@@ -71,88 +89,77 @@ def visit(
             raise ArgumentTypeError(
                 f"fns must map xalign.Site to functions, not {site!r:.60}; see Site.parse"
             )
-    model_map = map_model(model)
-    places = {site: model_map.place(site) for site in fns}
-    door = _HookSession(fns, early_exit, on_forward)
-    outside = len(_ACTIVE.doors)
-    with ExitStack() as stack:
-        stack.callback(door.shut)
 
-        def keep(handle: RemovableHandle) -> None:
-            stack.callback(handle.remove)
 
-        if "torch._dynamo" in sys.modules:
-            # A compiled graph, of the model or of a function around it, does not see hooks added later.
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for entry in entry_points(model):
-            keep(entry.register_forward_pre_hook(door.open, prepend=True, with_kwargs=True))
-            keep(entry.register_forward_hook(door.close))
-        if model_map.layout.flattened or any(site.kind == "linear" for site in fns):
-            keep(
-                model_map.blocks[0].register_forward_pre_hook(
-                    door.note_tokens, with_kwargs=True, prepend=True
-                )
-            )
-        for site, place in places.items():
-            if place.side == "input":
-                keep(place.module.register_forward_pre_hook(door.on_input(site, place), with_kwargs=True))
-            else:
-                keep(place.module.register_forward_hook(door.on_output(site, place)))
-        try:
-            yield
-        except _EarlyExit as left:
-            if left.door is not door:  # an outer visit's
-                raise
-            for left_too in _ACTIVE.doors[outside:]:
-                left_too.shut()
-        door.leave()
+def _register_hooks(stack: ExitStack, session: "_HookSession", model: nn.Module, model_map: ModelMap) -> None:
+    """Register a session's hooks; the stack removes them."""
+
+    def keep(handle: RemovableHandle) -> None:
+        stack.callback(handle.remove)
+
+    places = {site: model_map.place(site) for site in session.fns}
+    if "torch._dynamo" in sys.modules:
+        # A compiled graph, of the model or of a function around it, does not see hooks added later.
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+    for entry in entry_points(model):
+        keep(entry.register_forward_pre_hook(session.on_call, prepend=True, with_kwargs=True))
+        keep(entry.register_forward_hook(session.on_return))
+    if model_map.layout.flattened or any(site.kind == "linear" for site in places):
+        first = model_map.blocks[0]
+        keep(first.register_forward_pre_hook(session.on_first_block, with_kwargs=True, prepend=True))
+    for site, place in places.items():
+        if place.side == "input":
+            keep(place.module.register_forward_pre_hook(session.on_input(site, place), with_kwargs=True))
+        else:
+            keep(place.module.register_forward_hook(session.on_output(site, place)))
 
 
 class _EarlyExit(BaseException):
-    """Carries control out of a forward in which every site of a door has fired."""
+    """Carries control out of a forward in which every site of a session has fired."""
 
-    def __init__(self, door: "_HookSession") -> None:
-        self.door = door
+    def __init__(self, session: "_HookSession") -> None:
+        self.session = session
 
 
 class _ActiveSessions(threading.local):
-    """The doors whose forward is under way, in the order in which they opened."""
+    """The sessions with a forward in progress, the outermost first."""
 
     def __init__(self) -> None:
-        self.doors: list[_HookSession] = []
+        self.sessions: list[_HookSession] = []
 
 
 _ACTIVE = _ActiveSessions()
 
 
 class _HookSession:
-    """Counts what fires in one forward, and hands each tensor to its function in the common shape."""
+    """The hooks of one `visit`: counts which sites fire, and gives each tensor to its function."""
 
     def __init__(self, fns: Mapping[Site, VisitFn], early_exit: bool, on_forward: ForwardFn | None) -> None:
-        self._fns, self._early_exit, self._on_forward = fns, early_exit, on_forward
+        self.fns = fns
+        self._early_exit, self._on_forward = early_exit, on_forward
         self._forwards = 0
         self._fired: Counter[Site] = Counter()
         self._fired_outside = False
-        self._writes: set[Site] = set()
+        self._replaced: set[Site] = set()
         self._tokens = torch.Size()
         self._entry: nn.Module | None = None
 
-    def open(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if self in _ACTIVE.doors and self._entry is not module:
-            return  # the model inside a PeftModel, whose forward is under way
+    def on_call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if self in _ACTIVE.sessions and self._entry is not module:
+            return  # the model inside a PeftModel whose forward is in progress
         if self._on_forward is not None:
             self._on_forward(args, kwargs)
-        self.shut()
+        self.end_forward()
         self._entry = module
-        _ACTIVE.doors.append(self)
+        _ACTIVE.sessions.append(self)
         self._forwards += 1
         self._fired.clear()
 
-    def close(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
+    def on_return(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
         if self._entry is not module:
             return
-        self.shut()
-        silent = [str(site) for site in self._fns if not self._fired[site]]
+        self.end_forward()
+        silent = [str(site) for site in self.fns if not self._fired[site]]
         if silent:
             raise ModelError(
                 f"site(s) {', '.join(silent)} did not fire in this forward of {type(module).__name__}: "
@@ -160,23 +167,24 @@ class _HookSession:
                 "register_layout overrides them"
             )
 
-    def shut(self) -> None:
-        if self in _ACTIVE.doors:
-            _ACTIVE.doors.remove(self)
+    def end_forward(self) -> None:
+        if self in _ACTIVE.sessions:
+            _ACTIVE.sessions.remove(self)
 
-    def leave(self) -> None:
+    def check_called(self) -> None:
         if self._fired_outside and not self._forwards:
             raise ModelError(
                 "the sites fired, but the visited model itself was never called: visit the object you call "
                 "(the PeftModel, not its base model)"
             )
 
-    def note_tokens(self, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+    def on_first_block(self, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+        # Modules that see flattened tokens do not know this shape.
         self._tokens = _first_tensor(args, kwargs).shape[:2]
 
     def on_input(self, site: Site, place: Place) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
-            new = self._pass(site, place, _first_tensor(args, kwargs))
+            new = self._fire(site, place, _first_tensor(args, kwargs))
             if new is None:
                 return None
             if args:
@@ -187,16 +195,16 @@ class _HookSession:
 
     def on_output(self, site: Site, place: Place) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
-            new = self._pass(site, place, output[0] if isinstance(output, tuple) else output)
+            new = self._fire(site, place, output[0] if isinstance(output, tuple) else output)
             if new is None:
                 return None
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         return hook
 
-    def _pass(self, site: Site, place: Place, raw: Tensor) -> Tensor | None:
-        is_open = self in _ACTIVE.doors
-        if is_open:
+    def _fire(self, site: Site, place: Place, raw: Tensor) -> Tensor | None:
+        in_forward = self in _ACTIVE.sessions
+        if in_forward:
             self._fired[site] += 1
             if self._fired[site] > 1:
                 raise ModelError(
@@ -205,7 +213,7 @@ class _HookSession:
                 )
         else:  # recomputed in backward, or called around the visited model
             self._fired_outside = True
-            if site not in self._writes:
+            if site not in self._replaced:
                 return None
         given = raw.reshape(*self._tokens, -1) if raw.dim() == 2 and self._tokens else raw
         if given.dim() != 3:
@@ -213,13 +221,13 @@ class _HookSession:
         rest = None
         if place.half:
             given, rest = given[..., : place.width], given[..., place.width :]
-        new = self._fns[site](given)
-        if self._early_exit and is_open and self._fired.keys() == self._fns.keys():
+        new = self.fns[site](given)
+        if self._early_exit and in_forward and self._fired.keys() == self.fns.keys():
             raise _EarlyExit(self)
         if new is None:
             return None
         if new is not given:
-            self._writes.add(site)
+            self._replaced.add(site)
             _check(site, given, new)
         elif given is raw:
             return None

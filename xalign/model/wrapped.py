@@ -1,4 +1,4 @@
-"""What wraps a model, and how to reach the model inside: DDP, `torch.compile`, PEFT."""
+"""Wrappers of a model, and how to reach the model inside: DDP, `torch.compile`, PEFT."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,23 +9,23 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def uncompiled(model: nn.Module) -> nn.Module:
-    """The model without the wrapper of `torch.compile`."""
+    """Return the model without the wrapper of `torch.compile`."""
     inner: nn.Module = getattr(model, "_orig_mod", model)
     return inner
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether the model, or the model inside DDP, is compiled."""
+    """Return whether the model, or the model inside DDP, is wrapped by `torch.compile`."""
     return any(hasattr(one, "_orig_mod") for one in (model, getattr(model, "module", model)))
 
 
 def is_ddp(model: nn.Module) -> bool:
-    """Whether the model is wrapped in DistributedDataParallel."""
+    """Return whether the model is wrapped in DistributedDataParallel."""
     return isinstance(model, DistributedDataParallel)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model without DDP and `torch.compile`, in either order. A PEFT model keeps its adapters."""
+    """Return the model without DDP and `torch.compile`, in either order. A PEFT model keeps its adapters."""
     model = uncompiled(model)
     if isinstance(model, DistributedDataParallel):
         model = model.module
@@ -33,17 +33,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def base_model_of(model: nn.Module) -> Any:
-    """The transformers model inside any wrapper: without `torch.compile`, DDP, DataParallel and PEFT.
+    """Return the transformers model inside `torch.compile`, DDP, DataParallel and PEFT.
 
     PEFT puts adapter layers inside the base model, so that they still run.
     """
     inner: Any = uncompiled(model)
     inner = uncompiled(getattr(inner, "module", inner))
-    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+    return uncompiled(inner.get_base_model()) if hasattr(inner, "get_base_model") else inner
 
 
 def entry_points(model: nn.Module) -> list[nn.Module]:
-    """The modules whose forward a user may call: `generate` of a PEFT model calls the model inside it."""
+    """List the modules whose forward may be called: `generate` of a PEFT model calls the model inside it."""
     called = uncompiled(model)
     base = getattr(called, "get_base_model", None)
     inner = called if base is None else base()
@@ -51,20 +51,21 @@ def entry_points(model: nn.Module) -> list[nn.Module]:
 
 
 def config_of(model: nn.Module) -> Any:
-    """The config of the transformers model inside any wrapper; None where there is none."""
+    """Return the config of the transformers model inside any wrapper; None where there is none."""
     return getattr(getattr(model, "module", model), "config", None)
 
 
 def has_adapter(model: nn.Module) -> bool:
-    """Whether it is a PEFT model whose adapter can be disabled."""
+    """Return whether this is a PEFT model whose adapter can be disabled."""
     return hasattr(model, "peft_config") and hasattr(model, "disable_adapter")
 
 
 @contextmanager
 def adapter_disabled(model: nn.Module) -> Iterator[None]:
-    """Disable the adapter of a PEFT model; afterwards the same parameters are trainable as before.
+    """Disable the adapter of a PEFT model inside the `with`.
 
-    PEFT makes every adapter parameter trainable when it enables an adapter again.
+    Afterwards the same parameters are trainable as before. PEFT alone would make every adapter parameter
+    trainable when it enables the adapter again.
     """
     peft_model: Any = model
     trainable = [(parameter, parameter.requires_grad) for parameter in peft_model.parameters()]
@@ -77,7 +78,7 @@ def adapter_disabled(model: nn.Module) -> Iterator[None]:
 
 
 def registers_hooks_in_forward(model: nn.Module) -> bool:
-    """Whether the model's forward registers hooks of its own, as PEFT's aLoRA does.
+    """Return whether the model's forward registers hooks of its own, as PEFT's aLoRA does.
 
     Such hooks would stay if the forward were left early.
     """

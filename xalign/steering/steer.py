@@ -11,14 +11,19 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Site
+from xalign.model.operators import (
+    DEFAULT_FOR_UNITS,
+    DEFAULT_FOR_VECTORS,
+    OPERATORS,
+    Operator,
+    OperatorLike,
+    resolve_operator,
+)
 from xalign.model.positions import Positions
-from xalign.model.write import Edit, Operator, Written, write
+from xalign.model.write import Edit, Written, write
 from xalign.units.compatibility import check_compatible
 from xalign.units.language_vector import LanguageVector
 from xalign.units.unit_set import UnitSet
-
-_OF_UNITS: tuple[Operator, ...] = ("set", "add", "scale", "zero")
-_OF_VECTORS: tuple[Operator, ...] = ("add", "project")
 
 
 @takes_layout
@@ -27,31 +32,34 @@ def steer(
     model: nn.Module,
     what: UnitSet | LanguageVector,
     *,
-    operator: Operator | None = None,
+    operator: OperatorLike | None = None,
     strength: float = 1.0,
     positions: Positions = "all",
     trace: bool = False,
 ) -> Iterator[Written]:
-    """Changes a set's units, or adds a language's vectors, in every forward inside the `with`.
+    """Change a set's units, or add a language's vectors, in every forward inside the `with`.
 
-    The weights are not touched, and after the `with` the model is what it was, to the bit. Nested: the inner
-    one sees what the outer one put, so that of two that set a unit the inner one wins.
+    The weights are not touched, and after the `with` the model is what it was, to the bit. Steering nests:
+    the inner one sees the values that the outer one wrote, so that of two that set a unit the inner one wins.
 
     Args:
         model: The model that is called inside the `with`, also by `generate`.
-        what: Units, of one label, or of several that share no unit; or a language's vectors.
+        what: Units, of one label, or of several labels that share no unit; or a language's vectors.
         operator: For units `set` (the default) to strength · value, `add` strength · value, `scale` by the
-            strength, or `zero`; for vectors `add` (the default) strength · vector, or `project` it away.
-        strength: How much.
+            strength, or `zero`; for vectors `add` (the default) strength · vector, or `project` it away. An
+            `Operator` says itself what it makes of units and vectors. A function (values, operand) -> values
+            gets the values [batch, token, unit] and strength · value of each unit, or strength · vector.
+        strength: The factor.
         positions: At which tokens, as in `write`.
-        trace: Notes every token changed.
+        trace: Record every token that is changed.
 
     Yields:
         What has been done so far.
 
     Raises:
         UnitsError: Units or vectors found in a model of another shape.
-        ArgumentError: No unit, a unit twice, or one that the model does not have.
+        ArgumentError: No unit, a unit twice, one that the model does not have, or an operator that is not for
+            units, or not for vectors.
         ModelError: A site that the model does not have.
 
     Example:
@@ -61,42 +69,38 @@ def steer(
         >>> done.tokens
         10
     """
-    if not isinstance(what, UnitSet | LanguageVector):
+    strength = _checked_strength(strength)
+    if isinstance(what, UnitSet):
+        edits = _edits_of_units(what, operator, strength)
+    elif isinstance(what, LanguageVector):
+        edits = _edits_of_vectors(what, operator, strength)
+    else:
         raise ArgumentTypeError(f"what must be a UnitSet or a LanguageVector, not {type(what).__name__}")
-    allowed = _OF_UNITS if isinstance(what, UnitSet) else _OF_VECTORS
-    operator = allowed[0] if operator is None else operator
-    if operator not in allowed:
-        raise ArgumentError(f"operator={operator!r} must be one of {', '.join(allowed)}")
-    if isinstance(strength, bool) or not isinstance(strength, int | float):
-        raise ArgumentTypeError(f"strength={strength!r:.60} must be a number")
-    if not math.isfinite(strength):
-        raise ArgumentError(f"strength={strength} must be finite")
-    if isinstance(what, LanguageVector) and what.state != "value":
-        raise ArgumentError(
-            f"what holds means of the state {what.state!r}, which are nothing to add to values; give vectors "
-            "of state='value', or take these off at read-out with measure(..., subtract=)"
-        )
-    found_in = dict(what.provenance.get("settings") or {}).get("state", "value")
-    if isinstance(what, UnitSet) and operator in ("set", "add") and found_in != "value":
-        raise ArgumentError(
-            f"what holds values of the state {found_in!r}, and {operator!r} writes plain values: find the "
-            "units with state='value', or scale or zero them"
-        )
     check_compatible(what.provenance, map_model(model))
-    edits = (
-        _of_units(what, operator, float(strength))
-        if isinstance(what, UnitSet)
-        else {
-            site: Edit(operator, vector if operator == "project" else strength * vector)
-            for site, vector in what.vectors.items()
-        }
-    )
     with write(model, edits, positions=positions, trace=trace) as written:
         yield written
 
 
-def _of_units(units: UnitSet, operator: Operator, strength: float) -> dict[Site, Edit]:
-    """The edit of each site."""
+def _checked_strength(strength: object) -> float:
+    if isinstance(strength, bool) or not isinstance(strength, int | float):
+        raise ArgumentTypeError(f"strength={strength!r:.60} must be a number")
+    if not math.isfinite(strength):
+        raise ArgumentError(f"strength={strength} must be finite")
+    return float(strength)
+
+
+def _edits_of_units(units: UnitSet, given: OperatorLike | None, strength: float) -> dict[Site, Edit]:
+    """Return the edit of each site of a unit set."""
+    known = {name: one for name, one in OPERATORS.items() if one.of_units is not None}
+    operator = DEFAULT_FOR_UNITS if given is None else resolve_operator(given, known)
+    if operator.of_units is None:
+        raise _not_for("units", "of_units", operator, known)
+    found_in = dict(units.provenance.get("settings") or {}).get("state", "value")
+    if operator.writes_unit_values and found_in != "value":
+        raise ArgumentError(
+            f"what holds values of the state {found_in!r}, and {operator.name!r} writes plain values: find "
+            "the units with state='value', or scale or zero them"
+        )
     if not len(units):
         raise ArgumentError("units is empty; there is nothing to steer with")
     if len(units.places) < len(units):
@@ -106,10 +110,31 @@ def _of_units(units: UnitSet, operator: Operator, strength: float) -> dict[Site,
         )
     edits = {}
     for site, rows in units.by_site().items():
-        indices = [row.index for row in rows]
-        values = strength * torch.tensor([row.value for row in rows])
-        if operator == "zero":
-            edits[site] = Edit(operator, units=indices)
-        else:
-            edits[site] = Edit(operator, strength if operator == "scale" else values, indices)
+        values = torch.tensor([row.value for row in rows])
+        edits[site] = Edit(operator, operator.of_units(values, strength), [row.index for row in rows])
     return edits
+
+
+def _edits_of_vectors(
+    vectors: LanguageVector, given: OperatorLike | None, strength: float
+) -> dict[Site, Edit]:
+    """Return the edit of each site of a language's vectors."""
+    known = {name: one for name, one in OPERATORS.items() if one.of_vector is not None}
+    operator = DEFAULT_FOR_VECTORS if given is None else resolve_operator(given, known)
+    if operator.of_vector is None:
+        raise _not_for("vectors", "of_vector", operator, known)
+    if vectors.state != "value":
+        raise ArgumentError(
+            f"what holds means of the state {vectors.state!r}, which cannot be added to values; give vectors "
+            "of state='value', or subtract these from pooled states with measure(..., subtract=)"
+        )
+    return {
+        site: Edit(operator, operator.of_vector(vector, strength)) for site, vector in vectors.vectors.items()
+    }
+
+
+def _not_for(what: str, field: str, operator: Operator, known: dict[str, Operator]) -> ArgumentError:
+    return ArgumentError(
+        f"operator={operator.name!r} is not for {what}: its {field} is None; choose from {', '.join(known)}, "
+        f"or give an Operator with {field}="
+    )

@@ -1,1 +1,1 @@
-"""Units and vectors: places that carry a language, to keep, combine and share."""
+"""Units and vectors that stand for a language: combine, save and share them."""

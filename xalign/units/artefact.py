@@ -1,4 +1,4 @@
-"""Units and vectors on disk and on the Hub: `xalign.json` beside one safetensors file, and a card."""
+"""Units and vectors in a folder and on the Hub: `xalign.json`, one safetensors file, and a card."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Saves(Protocol):
-    """What can be written into a folder."""
+    """An object that can be written into a folder."""
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write it into a folder."""
@@ -43,7 +43,7 @@ def save_artefact(
 
 
 def card_of(title: str, provenance: Mapping[str, Any], rest: str) -> str:
-    """The page that stands beside an artefact: what it is and where it comes from."""
+    """Write the README of an artefact: what it is and where it comes from."""
     origin = "\n".join(f"- {name}: `{value}`" for name, value in provenance.items())
     return (
         "---\nlibrary_name: xalign\ntags: [xalign, steering]\n---\n\n"
@@ -52,7 +52,7 @@ def card_of(title: str, provenance: Mapping[str, Any], rest: str) -> str:
 
 
 def holds_artefact(folder: Path) -> bool:
-    """Whether something was saved in a folder."""
+    """Return whether an artefact was saved in a folder."""
     return (folder / _JSON).exists()
 
 
@@ -66,12 +66,13 @@ def load_artefact(
 
     Args:
         source: A folder or a Hub id.
-        kind: What is expected there.
-        parse: From the content of the JSON file and the tensors to what was saved.
+        kind: The kind of artefact expected there.
+        parse: Function that rebuilds the object from the content of the JSON file and the tensors.
         revision: Branch, tag or commit on the Hub.
 
     Raises:
-        UnitsError: Nothing there, another kind or schema, or files that are not what was saved.
+        ArgumentTypeError: `source` is neither text nor a path.
+        UnitsError: Nothing there, another kind or schema, or files that were changed or damaged.
     """
     if not isinstance(source, str | Path):
         raise ArgumentTypeError(f"source must be a folder or a Hub id, not {source!r:.60}")
@@ -84,11 +85,14 @@ def push_artefact(artefact: Saves, repo_id: str, **options: Any) -> str:
 
     Args:
         artefact: What to upload.
-        repo_id: `owner/name`; made where it does not exist.
+        repo_id: `owner/name`; it is created if it does not exist.
         **options: `private`, `token` and `commit_message`, as huggingface_hub has them.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
+
+    Raises:
+        ArgumentTypeError: An unknown option.
     """
     unknown = set(options) - {"private", "token", "commit_message"}
     if unknown:

@@ -1,4 +1,4 @@
-"""Whether units or vectors found in one model fit another."""
+"""`check_compatible`: whether units or vectors found in one model fit another."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from xalign.model.architectures.map import ModelMap
 
 
 def shape_of(model_map: ModelMap) -> dict[str, Any]:
-    """What a model must have for units to fit it: architecture, depth and widths."""
+    """Return what must be equal in two models for units of one to fit the other."""
     return {
         "model_type": model_map.model_type,
         "n_layers": model_map.n_layers,
@@ -18,15 +18,22 @@ def shape_of(model_map: ModelMap) -> dict[str, Any]:
 
 
 def check_compatible(provenance: Mapping[str, Any], model_map: ModelMap) -> None:
-    """An error where units or vectors were found in a model of another shape.
+    """Raise an error where units or vectors were found in a model of another shape.
+
+    Those made by hand record no shape. They fit wherever their sites exist.
+
+    Args:
+        provenance: Where the units or vectors come from.
+        model_map: The map of the model that they are meant for.
 
     Raises:
-        UnitsError: The shapes differ; what was made by hand has none, and fits where its sites do.
+        UnitsError: Architecture, depth or widths differ.
     """
     theirs, ours = provenance.get("shape"), shape_of(model_map)
     if theirs is not None and theirs != ours:
         differing = [name for name in ours if theirs.get(name) != ours[name]]
         raise UnitsError(
-            f"they were found in {provenance.get('model') or 'another model'} and do not fit this one: "
+            f"these units or vectors were found in {provenance.get('model') or 'another model'} and do "
+            "not fit this one: "
             + ", ".join(f"{name} {theirs.get(name)} there, {ours[name]} here" for name in differing)
         )

@@ -1,4 +1,4 @@
-"""`LanguageVector`: a direction per site that says which language is spoken."""
+"""`LanguageVector`: a direction per site that stands for a language."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,20 +21,20 @@ _KIND = "xalign.LanguageVector"
 class LanguageVector:
     """One vector per site for a language.
 
-    `steer` adds it to the values at every token of a running model; `measure(..., subtract=)` takes it from
-    what has been pooled, and leaves the run as it is.
+    `steer` adds it to the values at every token of a running model. `measure(..., subtract=)` subtracts it
+    from pooled states, and does not change the run.
 
     Attributes:
         label: What it stands for, most often a language.
         vectors: Site -> vector of the site's width, float32.
-        provenance: Where it comes from: model, revision, its shape, method, settings, fingerprint of the
-            data.
-        state: Of which state it is a mean; only of values is it anything to add to a running model.
+        provenance: Where it comes from: model, revision, shape of the model, method, settings, fingerprint of
+            the data.
+        state: The state it is a mean of. Only means of `"value"` can be added to a running model.
         pool: How tokens were pooled before the mean.
 
     Raises:
-        ArgumentError: No site, or a vector that is not finite.
-        ArgumentTypeError: What is no mapping from sites to vectors.
+        ArgumentError: No site, a vector that is not finite, or an unknown state or pool.
+        ArgumentTypeError: `vectors` is not a mapping from sites to vectors.
 
     Example:
         >>> vector = LanguageVector("deu_Latn", {Site("hidden", 1): torch.ones(8)})
@@ -49,7 +49,7 @@ class LanguageVector:
     pool: Pool = "weighted"
 
     def __post_init__(self) -> None:
-        """Checks the vectors."""
+        """Check the vectors."""
         if not isinstance(self.label, str) or not self.label:
             raise ArgumentTypeError(f"label={self.label!r:.60} must be text, like 'deu_Latn'")
         if not isinstance(self.vectors, Mapping):
@@ -68,12 +68,16 @@ class LanguageVector:
                 raise ArgumentError(f"the vector of site {site} is not finite")
 
     def random(self, seed: int = 0) -> "LanguageVector":
-        """A control: random directions of the same norms at the same sites, others for every label.
+        """Return a control: random directions of the same norms at the same sites.
 
-        One direction for all languages would move them alike, and change little whatever it is.
+        Each label gets directions of its own. The same direction for all languages would move them all in the
+        same way, which changes their alignment little, whatever the direction is.
+
+        Args:
+            seed: The same seed and label give the same directions.
         """
-        said = f"{whole_number('seed', seed)} {self.label}".encode()
-        number = int.from_bytes(hashlib.sha256(said).digest()[:7])
+        key = f"{whole_number('seed', seed)} {self.label}".encode()
+        number = int.from_bytes(hashlib.sha256(key).digest()[:7])
         generator = torch.Generator().manual_seed(number)
         drawn = {}
         for site, vector in self.vectors.items():
@@ -83,14 +87,14 @@ class LanguageVector:
 
     @property
     def readings(self) -> dict[Reading, Tensor]:
-        """Reading -> the vector of what is read there."""
+        """Reading -> the vector that belongs to what is read there."""
         return {Reading(site, self.state, self.pool): vector for site, vector in self.vectors.items()}
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Writes the vectors, their origin and a card into a folder, whole or not at all.
+        """Write the vectors, their provenance and a card into a folder, completely or not at all.
 
         Raises:
-            UnitsError: A folder that cannot be written, or an origin that JSON cannot hold.
+            UnitsError: A folder that cannot be written, or provenance that JSON cannot hold.
         """
         tensors = {str(site): vector.float() for site, vector in self.vectors.items()}
         content = {
@@ -105,10 +109,14 @@ class LanguageVector:
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> "LanguageVector":
-        """Reads vectors from a folder, or from the Hub where there is no such folder.
+        """Read vectors from a folder, or from the Hub where there is no such folder.
+
+        Args:
+            source: A folder or a Hub id.
+            revision: Branch, tag or commit on the Hub.
 
         Raises:
-            UnitsError: Nothing there, or files that are not what was saved.
+            UnitsError: Nothing there, or files that were changed or damaged.
         """
 
         def parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> LanguageVector:
@@ -119,13 +127,17 @@ class LanguageVector:
         return load_artefact(source, _KIND, parse, revision)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Uploads the vectors with their card; options are `private`, `token` and `commit_message`.
+        """Upload the vectors with their card.
+
+        Args:
+            repo_id: `owner/name`; it is created if it does not exist.
+            **options: `private`, `token` and `commit_message`, as in huggingface_hub.
 
         Returns:
-            The address of the commit.
+            The URL of the commit.
         """
         return push_artefact(self, repo_id, **options)
 
     def __repr__(self) -> str:
-        """Label and sites."""
+        """Show the label and the sites."""
         return f"LanguageVector({self.label} at {', '.join(map(str, self.vectors))})"

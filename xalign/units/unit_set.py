@@ -26,10 +26,10 @@ class Unit:
 
     Attributes:
         label: What it was chosen for, most often a language.
-        site: Where it is.
-        index: Which coordinate of the site.
-        score: How good it is, the higher the better; what that means is the method's.
-        value: The value it takes when its label is there, to set it to.
+        site: Its site.
+        index: Its coordinate at the site, from 0.
+        score: How well it fits its label, in the terms of the method that found it. Higher is better.
+        value: The value it takes on text of its label; steering sets it to this value.
     """
 
     label: str
@@ -40,12 +40,12 @@ class Unit:
 
     @property
     def key(self) -> tuple[str, Site, int]:
-        """What makes two rows the same: label and place."""
+        """Label, site and index: two rows with the same key are the same row."""
         return self.label, self.site, self.index
 
     @property
     def place(self) -> tuple[Site, int]:
-        """Where it is: site and index."""
+        """Site and index."""
         return self.site, self.index
 
 
@@ -53,14 +53,14 @@ class Unit:
 class UnitSet:
     """Units of one model, for one label or several; a unit may be chosen for several.
 
-    `units["deu_Latn"]` are those of a label, `len(units)` counts rows, iterating gives them. Of two sets,
-    `a | b` has what either has, `a & b` what both have, `a - b` what a has and b has not; a unit is the same
-    if site and index are, whatever it was chosen for.
+    `units["deu_Latn"]` holds the units of one label. `len(units)` counts rows, and iterating yields them.
+    `a | b` holds the units of either set, `a & b` those of both, `a - b` those of `a` that are not in `b`.
+    Two units are the same for `&` and `-` if their site and index are, whatever their labels.
 
     Attributes:
         rows: The units, in the order given.
-        provenance: Where they come from: model, revision, its shape, method, settings, fingerprint of the
-            data.
+        provenance: Where they come from: model, revision, shape of the model, method, settings, fingerprint
+            of the data.
 
     Example:
         >>> rows = [("deu_Latn", "1.inner", 7, 0.9, 2.5), ("spa_Latn", "1.inner", 7, 0.8, -1)]
@@ -80,11 +80,15 @@ class UnitSet:
         rows: Iterable[tuple[str, Site | str, int, float, float]],
         provenance: Mapping[str, Any] | None = None,
     ) -> "UnitSet":
-        """A set from (label, site, index, score, value); a site may be text like `"3.inner"`.
+        """Make a set of rows (label, site, index, score, value).
+
+        Args:
+            rows: The rows; a site may be text like `"3.inner"`.
+            provenance: Where they come from.
 
         Raises:
-            ArgumentError: A negative index, a score or value that is not finite, a row twice.
-            ArgumentTypeError: A row that is no such tuple.
+            ArgumentError: A negative index, a score or value that is not finite, or a repeated row.
+            ArgumentTypeError: A row that is not such a tuple.
         """
         checked = tuple(_checked(row) for row in rows)
         twice = [key for key, count in Counter(row.key for row in checked).items() if count > 1]
@@ -95,50 +99,50 @@ class UnitSet:
 
     @property
     def labels(self) -> list[str]:
-        """The labels, in the order in which they come up."""
+        """The labels, in the order of their first rows."""
         return list(dict.fromkeys(row.label for row in self.rows))
 
     @property
     def places(self) -> set[tuple[Site, int]]:
-        """The site and index of each unit, whatever its label."""
+        """Site and index of every unit, whatever its label."""
         return {row.place for row in self.rows}
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self.rows)
 
     def __iter__(self) -> Iterator[Unit]:
-        """The rows."""
+        """Iterate over the rows."""
         return iter(self.rows)
 
     def __getitem__(self, label: str) -> "UnitSet":
-        """The units of a label."""
+        """Return the units of a label."""
         if label not in self.labels:
             raise ArgumentError(f"label={label!r} is not among {', '.join(self.labels) or 'none'}")
         return self._keep(row for row in self.rows if row.label == label)
 
     def __or__(self, other: "UnitSet") -> "UnitSet":
-        """What either has; where both have a row of one label and place, the left one's is taken."""
+        """Return the rows of both sets; of two rows with the same label, site and index, the left set's."""
         mine = {row.key for row in self.rows}
         rows = (*self.rows, *(row for row in _units(other).rows if row.key not in mine))
         return UnitSet(rows, _common(self.provenance, other.provenance))
 
     def __and__(self, other: "UnitSet") -> "UnitSet":
-        """The rows of the left set whose place the right one has too."""
+        """Return the rows of the left set whose site and index are in the right set."""
         theirs = _units(other).places
         return self._keep(row for row in self.rows if row.place in theirs)
 
     def __sub__(self, other: "UnitSet") -> "UnitSet":
-        """The rows of the left set whose place the right one has not."""
+        """Return the rows of the left set whose site and index are not in the right set."""
         theirs = _units(other).places
         return self._keep(row for row in self.rows if row.place not in theirs)
 
     def top(self, k: int, *, per_layer: bool = False) -> "UnitSet":
-        """The k units of each label with the highest scores, or of each label and site.
+        """Return the k units of each label with the highest scores.
 
         Args:
-            k: How many; fewer where there are fewer. Of equal scores the earlier row is taken.
-            per_layer: Counts at each site by itself.
+            k: How many; all where there are fewer. Of equal scores the earlier row is taken.
+            per_layer: Take k units at each site instead of k in all.
         """
         k = whole_number("k", k, least=1)
         groups: dict[Any, list[Unit]] = defaultdict(list)
@@ -148,17 +152,17 @@ class UnitSet:
         return self._keep(row for row in self.rows if row.key in best)
 
     def by_site(self) -> dict[Site, list[Unit]]:
-        """The rows of each site."""
+        """Group the rows by site."""
         groups: dict[Site, list[Unit]] = defaultdict(list)
         for row in self.rows:
             groups[row.site].append(row)
         return dict(groups)
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Writes the set, its origin and a card into a folder, whole or not at all.
+        """Write the set, its provenance and a card into a folder, completely or not at all.
 
         Raises:
-            UnitsError: A folder that cannot be written, or an origin that JSON cannot hold.
+            UnitsError: A folder that cannot be written, or provenance that JSON cannot hold.
         """
         labels = {label: number for number, label in enumerate(self.labels)}
         sites = {site: number for number, site in enumerate(self.by_site())}
@@ -178,10 +182,14 @@ class UnitSet:
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> "UnitSet":
-        """Reads a set from a folder, or from the Hub where there is no such folder.
+        """Read a set from a folder, or from the Hub where there is no such folder.
+
+        Args:
+            source: A folder or a Hub id.
+            revision: Branch, tag or commit on the Hub.
 
         Raises:
-            UnitsError: Nothing there, or files that are not what was saved.
+            UnitsError: Nothing there, or files that were changed or damaged.
         """
 
         def parse(content: dict[str, Any], columns: dict[str, Tensor]) -> UnitSet:
@@ -195,10 +203,14 @@ class UnitSet:
         return load_artefact(source, _KIND, parse, revision)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Uploads the set with its card; options are `private`, `token` and `commit_message`.
+        """Upload the set with its card.
+
+        Args:
+            repo_id: `owner/name`; it is created if it does not exist.
+            **options: `private`, `token` and `commit_message`, as in huggingface_hub.
 
         Returns:
-            The address of the commit.
+            The URL of the commit.
         """
         return push_artefact(self, repo_id, **options)
 
@@ -214,7 +226,7 @@ class UnitSet:
         )
 
     def __repr__(self) -> str:
-        """Labels and how many units each has."""
+        """Show the labels and how many units each has."""
         counts = Counter(row.label for row in self.rows)
         return f"UnitSet({', '.join(f'{label} {count}' for label, count in counts.items()) or 'empty'})"
 
@@ -244,7 +256,7 @@ def _units(other: object) -> UnitSet:
 
 
 def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What two origins agree on; nothing that only one says is said of both."""
+    """Return the entries that two provenances agree on. An entry of only one of them is left out."""
     shapes = [origin["shape"] for origin in (one, other) if "shape" in origin]
     if len(shapes) == 2 and shapes[0] != shapes[1]:
         raise ArgumentError(f"the sets are of different models: {shapes[0]} and {shapes[1]}")

@@ -1,1 +1,1 @@
-"""Architectures: names of places, the table of module paths, and where they are in a model."""
+"""Architectures: names of sites, a table of module paths per architecture, and the sites of a given model."""

@@ -1,4 +1,4 @@
-"""The argument `layout=` of 0.1.0, which `register_layout` replaces: still taken, and removed in the next version."""
+"""The argument `layout=` of 0.1.0. `register_layout` replaces it; the next version removes it."""
 
 import functools
 import warnings
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def takes_layout(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function, or a method after `self`, whose first argument is a model take `layout=` as before."""
+    """Let a function or method whose first argument is a model take `layout=`, as in 0.1.0."""
 
     @functools.wraps(function)
     def with_layout(*args: Any, **kwargs: Any) -> Any:

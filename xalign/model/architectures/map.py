@@ -1,4 +1,4 @@
-"""`map_model`: where each site is in a given model."""
+"""`map_model`: find each site in a given model."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,8 +11,7 @@ from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import KINDS, Kind, Site
 from xalign.model.architectures.table import LAYOUTS, Layout
 
-# Activation functions that are positive exactly where their input is, so that the sign can be read before
-# them.
+# Activation functions that are positive exactly where their input is: the sign can be read from the input.
 _SIGN_KEEPING = {
     *("SiLUActivation", "SiLU", "ReLU", "ReLUSquaredActivation", "QuickGELUActivation", "BloomGelu"),
     *(
@@ -28,14 +27,14 @@ _SIGN_KEEPING = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a site is: at which side of which module, and how its tensor is cut.
+    """Where a site is: which side of which module, and which part of its tensor.
 
     Attributes:
         module: The module to hook.
-        path: Its path from the model that was mapped.
+        path: Its path, seen from the model that was mapped.
         side: Whether the site is the module's input or its output.
         width: Size of the site's last dimension.
-        half: Whether the site is the first half of a fused tensor of twice the width.
+        half: Whether the site is the first half of a fused tensor that is twice as wide.
     """
 
     module: nn.Module
@@ -46,15 +45,15 @@ class Place:
 
 
 class ModelMap:
-    """Where the sites of one model are. It holds no hooks and changes nothing.
+    """The sites of one model. A map registers no hooks and changes nothing.
 
     Attributes:
         model_type: The architecture's name, as in the model's config.
-        layout: The module paths used.
+        layout: The module paths that were used.
         blocks: The transformer blocks, in order.
         width: Width of the residual stream.
         ffn_width: Number of feed-forward neurons per block.
-        dtype: Type of the weights.
+        dtype: Data type of the weights.
     """
 
     def __init__(
@@ -105,15 +104,15 @@ class ModelMap:
         return self.blocks[last], self._path(f"{self.layout.blocks}.{last}")
 
     def activation(self, layer: int) -> nn.Module:
-        """The activation function of a block."""
+        """Return the activation function of a block."""
         return self._in_block(layer, "act")
 
     def keeps_sign(self, layer: int) -> bool:
-        """Whether a block's activation function is positive exactly where its input is."""
+        """Return whether a block's activation function is positive exactly where its input is."""
         return type(self.activation(layer)).__name__ in _SIGN_KEEPING
 
     def sites(self, kind: Kind) -> list[Site]:
-        """All sites of a kind, from the lowest: for `hidden` with `embed` first and `final` last."""
+        """List all sites of a kind from the lowest on: `hidden` has `embed` first and `final` last."""
         if kind == "linear":
             linear = [name for name, module in self._model.named_modules() if _is_linear(module)]
             # An adapter is a Linear made of Linears; the outer one is the site.
@@ -123,7 +122,7 @@ class ModelMap:
         return [Site(kind, "embed"), *blocks, Site(kind, "final")] if kind == "hidden" else blocks
 
     def place(self, site: Site) -> Place:
-        """Where a site is.
+        """Return where a site is.
 
         Raises:
             ModelError: The model has no such site.
@@ -165,7 +164,7 @@ class ModelMap:
         return f"{self._prefix}.{inside}" if self._prefix else inside
 
     def __str__(self) -> str:
-        """Per block: paths, widths, dtype, activation function, and the kinds available."""
+        """Describe the model: depth, widths, the sites of the first block, and the activation function."""
         lines = [f"{self.model_type}: {self.n_layers} blocks, width {self.width}, {self.dtype}"]
         for kind in KINDS[:-1]:
             place = self.place(Site(kind, 0))
@@ -180,17 +179,17 @@ class ModelMap:
 def map_model(model: nn.Module) -> ModelMap:
     """Find where each site is in a model.
 
-    The model may be wrapped (PEFT, DDP); paths are given from the object passed. Nothing is changed.
+    The model may be wrapped (PEFT, DDP, compiled); paths start at the object passed. Nothing is changed.
 
     Args:
-        model: A transformers model of a known architecture, or of one taught with `register_layout`.
+        model: A transformers model of a known architecture, or of one made known with `register_layout`.
 
     Returns:
         The map; `print` it to see the places.
 
     Raises:
         ArgumentTypeError: `model` is not a torch module.
-        ModelError: The architecture is not known, or its layout does not fit.
+        ModelError: The architecture is not known, its layout does not fit, or there are several stacks.
 
     Example:
         >>> print(map_model(model).place(Site("inner", 0)).path)
@@ -226,7 +225,7 @@ def map_model(model: nn.Module) -> ModelMap:
 
 
 def names_of(model: nn.Module, layout: Layout) -> list[str]:
-    """The name under which `register_layout` would find each module that has the layout's blocks."""
+    """List the name to register a layout under, for each module that has the layout's blocks."""
     names = []
     for module in model.modules():
         if _has_blocks(module, layout):
@@ -255,13 +254,13 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _features(module: nn.Module) -> tuple[int, int]:
-    """(in, out) of an nn.Linear, a Conv1D, or a wrapper of one by peft or bitsandbytes."""
+    """Return (in, out) of an nn.Linear, a Conv1D, or a wrapper of one by peft or bitsandbytes."""
     if hasattr(module, "nf"):
         return int(module.nx), int(module.nf)  # type: ignore[arg-type]
     features = getattr(module, "in_features", None), getattr(module, "out_features", None)
     if not all(isinstance(width, int) for width in features):
         raise ModelError(
-            f"{type(module).__name__} does not say how wide it is (in_features, out_features), so it cannot "
-            "be read as a Linear; register a layout whose gate and down are Linear"
+            f"{type(module).__name__} does not say how wide it is: it has no in_features and out_features as "
+            "a Linear has; register a layout whose gate and down are Linear"
         )
     return features  # type: ignore[return-value]

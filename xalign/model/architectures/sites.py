@@ -1,4 +1,4 @@
-"""Names of places in a model, and of what is taken from them. Pure names: nothing here knows a model."""
+"""`Site` and `Reading`: names of places in a model, and of what is read there. No model is needed here."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ class Site:
             - `gate`: the output of the gate projection, before its activation function (of fc1 where the
               feed-forward network has no gate);
             - `inner`: the input of the down projection, one coordinate per neuron;
-            - `attn_out`, `mlp_out`: what the sub-layer adds to the stream;
+            - `attn_out`, `mlp_out`: what the sub-layer adds to the residual stream;
             - `linear`: the output of the Linear at module path `name`.
         layer: Block, counted from 0; for `hidden` also `"embed"` (the input of block 0) or `"final"` (after
             the final norm); None for `linear`.
@@ -44,7 +44,7 @@ class Site:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses names that mean no place."""
+        """Check that the parts fit together."""
         if self.kind not in KINDS:
             raise ArgumentError(f"kind={self.kind!r} must be one of {', '.join(KINDS)}")
         if self.stack not in ("", "encoder", "decoder"):
@@ -67,18 +67,18 @@ class Site:
                 )
         elif self.kind != "hidden" or self.layer not in ("embed", "final"):
             raise ArgumentError(
-                f"layer={self.layer!r} is no layer of kind {self.kind}; give a block number from 0"
+                f"layer={self.layer!r} is not a layer of kind {self.kind}; give a block number from 0"
             )
 
     def __str__(self) -> str:
-        """The printed form, which `parse` reads."""
+        """Return the text form, which `parse` reads."""
         if self.kind == "linear":
             return f"linear:{self.name}"
         return ".".join(part for part in (self.stack, str(self.layer), self.kind) if part)
 
     @classmethod
     def parse(cls, text: str) -> "Site":
-        """Reads `3.inner`, `decoder.3.inner`, `final.hidden` or `linear:model.layers.3.mlp.down_proj`."""
+        """Make a site of `3.inner`, `decoder.3.inner`, `final.hidden` or `linear:path.to.module`."""
         if not isinstance(text, str):
             raise ArgumentTypeError(f"site must be text like '3.inner', not {text!r:.60}")
         if text.startswith("linear:"):
@@ -93,14 +93,14 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is taken from a site: a state per token, pooled over the tokens of a sentence.
+    """What is read at a site: a state per token, pooled over the tokens of a sentence.
 
     Attributes:
         site: The place.
-        state: `value`; `abs`; `active`, 1 where the activated value is > 0, else 0; `act`, the activation
-            function applied (`gate` only).
+        state: `value`; `abs`, its absolute value; `active`, 1 where the activated value is > 0, else 0;
+            `act`, the value after the activation function (`gate` only).
         pool: `weighted`, the sum of w_t times the state with w_t = t / (1 + … + T) for t = 1…T; `last`;
-            `mean`; `max`. All run over the sentence's own real tokens.
+            `mean`; `max`. All run over the tokens of the sentence that are pooled.
     """
 
     site: Site
@@ -108,7 +108,7 @@ class Reading:
     pool: Pool = "weighted"
 
     def __post_init__(self) -> None:
-        """Refuses unknown states and pools."""
+        """Check the site, and refuse unknown states and pools."""
         if not isinstance(self.site, Site):
             raise ArgumentTypeError(f"site must be an xalign.Site, not {self.site!r:.60}; see Site.parse")
         if self.state not in STATES:

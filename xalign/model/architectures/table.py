@@ -1,4 +1,4 @@
-"""Where each known architecture keeps its feed-forward network: one row each."""
+"""`LAYOUTS`: the module paths of each known architecture, and `register_layout` to add one."""
 
 from dataclasses import dataclass, replace
 
@@ -9,18 +9,18 @@ from xalign.errors import ArgumentTypeError
 class Layout:
     """Module paths inside one architecture.
 
-    `blocks` is relative to the module that holds the list of blocks, `final` likewise; all others are
+    `blocks` and `final` are relative to the module that holds the list of blocks. All other paths are
     relative to one block.
 
     Attributes:
         blocks: The list of transformer blocks.
-        gate: The projection whose output goes through the activation function (fc1 where there is no gate).
+        gate: The projection whose output the activation function takes (fc1 where there is no gate).
         act: The activation function.
         down: The down projection; its input holds the neurons.
         attn_out: The module whose output is what attention adds to the stream.
         mlp_out: The module whose output is what the feed-forward network adds to the stream.
-        final: Candidates for the module whose output is the final state; the first that exists. Without any,
-            it is the last block's output.
+        final: Candidates for the module whose output is the final state. The first that exists is taken, or
+            the last block where none does.
         fused: Whether gate and up are one matrix, gate first.
         flattened: Whether the feed-forward network sees batch and tokens as one dimension.
     """
@@ -45,10 +45,10 @@ _LLAMA = Layout(
     mlp_out="mlp",
     final=("norm",),
 )
-# The norm after each sub-layer stands between it and the stream, so what is added is the norm's output.
+# A norm stands between each sub-layer and the residual stream: its output is what is added.
 _NORM_AFTER = replace(_LLAMA, attn_out="post_attention_layernorm", mlp_out="post_feedforward_layernorm")
 _GLM = replace(_LLAMA, gate="mlp.gate_up_proj", act="mlp.activation_fn", fused=True)
-# In training, dropout stands between the dense layer and the stream.
+# In training, dropout stands between the dense layer and the residual stream.
 _BERT = Layout(
     blocks="encoder.layer",
     gate="intermediate.dense",
@@ -87,8 +87,8 @@ LAYOUTS: dict[str, Layout] = {
         mlp_out="post_mlp_dropout",
         final=("final_layer_norm",),
     ),
-    # BLOOM adds the residual inside its sub-layers, after a functional dropout: in training, what is seen
-    # here is what is added but for that dropout.
+    # BLOOM adds the residual inside its sub-layers, after a functional dropout. In training, the values here
+    # are those before that dropout.
     "bloom": Layout(
         blocks="h",
         gate="mlp.dense_h_to_4h",
@@ -125,14 +125,14 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def register_layout(model_type: str, layout: Layout) -> None:
-    """Teach xalign an architecture, or override a known one, for this process.
+    """Make an architecture known, or override a known one, for this process.
 
     Every function that takes a model then finds its sites.
 
     Args:
-        model_type: The `model_type` of the model's config; for a model without a config, the name of the class
-            that holds the blocks.
-        layout: Where the modules are.
+        model_type: The `model_type` of the model's config. For a model without a config, the name of the
+            class that holds the list of blocks.
+        layout: Its module paths.
 
     Raises:
         ArgumentTypeError: `model_type` is not a string, or `layout` is not a `Layout`.

@@ -1,0 +1,190 @@
+"""Operators as objects: what each says of itself, and operators of one's own in `Edit` and `write`."""
+
+import pytest
+import torch
+
+from tests.tiny import WIDTH, make_model
+from xalign import Site, visit
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model import write as write_module
+from xalign.model.operators import OPERATORS, Operator, OperatorLike, resolve_operator
+from xalign.model.operators.operands import BOUNDS, DIRECTION, NOTHING, PER_SENTENCE
+from xalign.model.write import Edit, write
+
+BATCH = {"input_ids": torch.arange(4, 16).reshape(2, 6)}
+SITE = Site("hidden", 1)
+OPERANDS = {
+    "set": torch.tensor([1.0, -2.0, 3.0]),
+    "add": torch.tensor([1.0, -2.0, 3.0]),
+    "scale": torch.tensor([0.5, -2.0, 3.0]),
+    "zero": None,
+    "clamp": (-0.1, torch.tensor([0.2, 0.0, 0.1])),
+    "project": torch.tensor([1.0, -2.0, 3.0]),
+    "replace": torch.tensor([[1.0, -2.0, 3.0], [0.0, 5.0, 1.0]]),
+}
+
+
+def flip(values, operand):
+    """A function as users write it."""
+    return operand - values
+
+
+def halve(values, operand):
+    return values / 2
+
+
+def values_with(edit, **options):
+    """The values at SITE without and with an edit."""
+    model, seen = make_model("llama"), []
+    look = {SITE: lambda values: seen.append(values.clone())}
+    with torch.no_grad():
+        with visit(model, look):
+            model(**BATCH)
+        with write(model, {SITE: edit}, **options), visit(model, look):
+            model(**BATCH)
+    return seen
+
+
+def test_the_names_are_those_of_before():
+    assert list(OPERATORS) == list(OPERANDS) == ["set", "add", "scale", "zero", "clamp", "project", "replace"]
+    assert all(operator.name == name for name, operator in OPERATORS.items())
+    assert [name for name, one in OPERATORS.items() if one.of_units] == ["set", "add", "scale", "zero"]
+    assert [name for name, one in OPERATORS.items() if one.of_vector] == ["add", "project"]
+    assert [name for name, one in OPERATORS.items() if one.writes_unit_values and one.of_units] == [
+        "set",
+        "add",
+    ]
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_is_linear_is_what_the_numbers_say(name):
+    """An affine map keeps weighted means, also of tokens of different sentences; the others do not."""
+    operator = OPERATORS[name]
+    torch.manual_seed(0)
+    values = torch.randn(2, 4, 3)
+    operand = operator.operand.prepare(OPERANDS[name], values, SITE)
+    others = values.flip(0, 1)  # each token beside one of the other sentence
+    assert not torch.allclose(values, others)
+    mean_of_new = 0.3 * operator.fn(values, operand) + 0.7 * operator.fn(values, operand).flip(0, 1)
+    new_of_mean = operator.fn(0.3 * values + 0.7 * others, operand)
+    assert torch.allclose(mean_of_new, new_of_mean, atol=1e-5) is operator.is_linear
+
+
+def test_what_is_linear():
+    assert [name for name, one in OPERATORS.items() if one.is_linear] == [
+        "set",
+        "add",
+        "scale",
+        "zero",
+        "project",
+    ]
+
+
+@pytest.mark.parametrize("operator", [flip, Operator("flip", flip)])
+def test_an_operator_of_ones_own_writes(operator):
+    before, after = values_with(Edit(operator, torch.tensor([2.0, -1.0]), [4, 9]))
+    assert torch.allclose(after[..., 4], 2.0 - before[..., 4])
+    assert torch.allclose(after[..., 9], -1.0 - before[..., 9])
+    rest = [unit for unit in range(WIDTH) if unit not in (4, 9)]
+    assert torch.equal(after[..., rest], before[..., rest])
+    before, after = values_with(Edit(operator, 1.0), positions="last_prompt")
+    assert torch.equal(after[:, :-1], before[:, :-1])
+    assert torch.allclose(after[:, -1], 1.0 - before[:, -1])
+
+
+def test_kinds_of_operands_of_ones_own():
+    before, after = values_with(Edit(Operator("halve", halve, operand=NOTHING)))
+    assert torch.allclose(after, before / 2)
+    assert not torch.allclose(after, before)
+
+    def outside(values, bounds):
+        low, high = bounds
+        return torch.where((values > low) & (values < high), 0, values)
+
+    before, after = values_with(Edit(Operator("outside", outside, operand=BOUNDS), (-0.5, 0.5)))
+    assert torch.equal(after, torch.where(before.abs() < 0.5, 0, before))
+    assert 0 < (after == 0).sum() < after.numel()
+    rows = torch.randn(2, WIDTH)
+    added = Operator("add_rows", lambda values, rows: values + rows[:, None], operand=PER_SENTENCE)
+    before, after = values_with(Edit(added, rows))
+    assert torch.allclose(after, before + rows[:, None])
+    arrived = []
+    seen = Operator("seen", lambda values, axis: arrived.append(axis.dtype) or values + 0, operand=DIRECTION)
+    values_with(Edit(seen, torch.ones(WIDTH, dtype=torch.float64)))
+    assert arrived == [torch.float32]
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "message"),
+    [
+        (flip, None, "operator 'flip' needs a value"),
+        (flip, "1", "must be a number or a tensor of one value per unit"),
+        (Operator("halve", halve, operand=NOTHING), 1.0, "operator 'halve' takes no value"),
+        (Operator("mine", halve, operand=BOUNDS), 1.0, r"mine takes \(low, high\)"),
+        (Operator("mine", halve, operand=DIRECTION), torch.zeros(3), "mine takes a direction"),
+        (
+            Operator("mine", halve, operand=PER_SENTENCE),
+            torch.zeros(3),
+            r"mine takes a tensor \[sentence, unit\]",
+        ),
+        ("flip", 1.0, "operator='flip' must be one of set, add, .*, an Operator, or a function"),
+    ],
+)
+def test_operands_are_checked_when_an_edit_is_made(operator, value, message):
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
+        Edit(operator, value)
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (lambda values, operand: values[..., :1], r"returned shape torch.Size\(\[2, 6, 1\]\)"),
+        (lambda values, operand: values.double(), "returned dtype torch.float64"),
+        (lambda values, operand: 3, "must return a tensor, not int"),
+        (lambda values, operand: values.mul_(operand), "changed the values in place"),
+    ],
+)
+def test_what_an_operator_returns_is_checked(fn, message):
+    with pytest.raises(
+        (ArgumentError, ArgumentTypeError), match=f"operator 'mine' at site 1.hidden {message}"
+    ):
+        values_with(Edit(Operator("mine", fn), 2.0))
+
+
+def test_a_width_that_does_not_fit_the_site():
+    with pytest.raises(ArgumentError, match=r"shape \(3,\); give one number, or one per unit"):
+        values_with(Edit(flip, torch.zeros(3)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": ""}, "name='' must be text"),
+        ({"fn": 3}, "fn must be a function"),
+        ({"operand": "bounds"}, "operand must be an OperandKind"),
+        ({"of_units": 2}, "of_units must be a function"),
+        ({"of_vector": "add"}, "of_vector must be a function"),
+    ],
+)
+def test_an_operator_is_checked_when_it_is_made(arguments, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        Operator(**{"name": "mine", "fn": halve} | arguments)
+
+
+def test_resolving():
+    assert resolve_operator("add", OPERATORS) is OPERATORS["add"]
+    assert resolve_operator(OPERATORS["add"], {}) is OPERATORS["add"]
+    assert resolve_operator(flip, OPERATORS).name == "flip"
+    assert Edit("add", 1.0).operator == "add"
+    for wrong in (["zero"], None, 3):
+        with pytest.raises(ArgumentError, match="operator="):
+            resolve_operator(wrong, OPERATORS)
+
+
+def test_the_type_of_0_1_0_still_imports():
+    vars(write_module).pop("Operator", None)
+    with pytest.warns(
+        DeprecationWarning, match=r"xalign\.model\.write\.Operator is deprecated.*OperatorLike"
+    ):
+        assert write_module.__getattr__("Operator") == OperatorLike
+    vars(write_module).pop("Operator", None)

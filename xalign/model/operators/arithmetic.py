@@ -1,0 +1,51 @@
+"""`set`, `add`, `scale` and `zero`: units by a number each."""
+
+import torch
+from torch import Tensor
+
+from xalign.model.operators.operands import NOTHING, Operand
+from xalign.model.operators.operator import Operator
+
+
+def set_to(values: Tensor, operand: float | Tensor) -> Tensor:
+    """Return the operand in place of the values [batch, token, unit]."""
+    return torch.zeros_like(values) + operand
+
+
+def add(values: Tensor, operand: float | Tensor) -> Tensor:
+    """Return values + operand."""
+    return values + operand
+
+
+def scale(values: Tensor, operand: float | Tensor) -> Tensor:
+    """Return values · operand."""
+    return values * operand
+
+
+def zero(values: Tensor, operand: None) -> Tensor:  # noqa: ARG001
+    """Return zeros of the values' shape."""
+    return torch.zeros_like(values)
+
+
+def _strength_alone(values: Tensor, strength: float) -> Operand:  # noqa: ARG001
+    return strength
+
+
+def _no_operand(values: Tensor, strength: float) -> None:  # noqa: ARG001
+    return None
+
+
+SET = Operator("set", set_to, of_vector=None, is_linear=True)
+ADD = Operator("add", add, is_linear=True)
+SCALE = Operator(
+    "scale", scale, of_units=_strength_alone, of_vector=None, writes_unit_values=False, is_linear=True
+)
+ZERO = Operator(
+    "zero",
+    zero,
+    operand=NOTHING,
+    of_units=_no_operand,
+    of_vector=None,
+    writes_unit_values=False,
+    is_linear=True,
+)

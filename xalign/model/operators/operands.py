@@ -1,0 +1,139 @@
+"""`OperandKind`: what an operator takes beside the values, and how that is checked and prepared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.architectures.sites import Site
+
+Operand = float | Tensor | tuple[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OperandKind:
+    """A kind of operand, as three functions.
+
+    Attributes:
+        check: (operator's name, operand) -> None. Called when an `Edit` is made; raises an `ArgumentError` or
+            `ArgumentTypeError` for an operand that fits no site at all.
+        check_width: (site, operand, number of units changed there) -> None. Called before the model runs;
+            raises an `ArgumentError` for an operand of another width.
+        prepare: (operand, values, site) -> operand. Called in every forward with the values [batch, token,
+            unit] that are about to change; returns the operand that the operator's function is given, on
+            their device.
+        is_needed: Whether there is an operand at all.
+    """
+
+    check: Callable[[str, Any], None]
+    check_width: Callable[[Site, Any, int], None]
+    prepare: Callable[[Any, Tensor, Site], Any]
+    is_needed: bool = True
+
+
+def _check_nothing(name: str, value: Any) -> None:
+    if value is not None:
+        raise ArgumentError(f"operator {name!r} takes no value; got value={value!r:.60}")
+
+
+def _check_given(name: str, value: Any) -> None:
+    if value is None:
+        raise ArgumentError(f"operator {name!r} needs a value; got value=None")
+
+
+def _is_number_or_tensor(value: object) -> bool:
+    return isinstance(value, int | float | Tensor) and not isinstance(value, bool)
+
+
+def _check_per_unit(name: str, value: Any) -> None:
+    _check_given(name, value)
+    if not _is_number_or_tensor(value):
+        raise ArgumentTypeError(
+            f"value={value!r:.60} must be a number or a tensor of one value per unit, as operator {name!r} "
+            "takes it"
+        )
+
+
+def _check_width_per_unit(site: Site, value: Any, units: int) -> None:
+    if isinstance(value, Tensor) and value.dim() and value.shape != (units,):
+        raise ArgumentError(
+            f"value for site {site} has shape {tuple(value.shape)}; give one number, or one per unit "
+            f"({units})"
+        )
+
+
+def _to_values(value: Any, values: Tensor, site: Site) -> Any:  # noqa: ARG001
+    return value.to(values.device, values.dtype) if isinstance(value, Tensor) else value
+
+
+def _check_bounds(name: str, value: Any) -> None:
+    _check_given(name, value)
+    if not isinstance(value, tuple | list) or len(value) != 2 or all(bound is None for bound in value):
+        raise ArgumentTypeError(f"{name} takes (low, high), either of which may be None, not {value!r:.60}")
+    if not all(bound is None or _is_number_or_tensor(bound) for bound in value):
+        raise ArgumentTypeError(f"the bounds {value!r:.60} must be numbers or tensors of one value per unit")
+    low, high = value
+    if low is not None and high is not None and bool((torch.as_tensor(low) > torch.as_tensor(high)).any()):
+        raise ArgumentError(f"the lower bound {low!r:.40} is above the upper one {high!r:.40}")
+
+
+def _check_width_of_bounds(site: Site, value: Any, units: int) -> None:
+    for bound in value:
+        _check_width_per_unit(site, bound, units)
+
+
+def _bounds_to_values(value: Any, values: Tensor, site: Site) -> list[Tensor | None]:  # noqa: ARG001
+    # Both as tensors: torch.clamp does not take a number beside a tensor.
+    return [None if bound is None else torch.as_tensor(bound).to(values) for bound in value]
+
+
+def _check_tensor(name: str, value: Any, axes: str) -> None:
+    _check_given(name, value)
+    if not isinstance(value, Tensor) or value.dim() != len(axes.split(",")):
+        raise ArgumentTypeError(f"{name} takes a tensor [{axes}], not {value!r:.60}")
+
+
+def _check_direction(name: str, value: Any) -> None:
+    _check_tensor(name, value, "unit")
+    if not bool(value.any()):
+        raise ArgumentError(f"{name} takes a direction, and this one is zero")
+
+
+def _check_rows(name: str, value: Any) -> None:
+    _check_tensor(name, value, "sentence, unit")
+
+
+def _check_last_axis(site: Site, value: Any, units: int) -> None:
+    if value.shape[-1] != units:
+        raise ArgumentError(
+            f"value for site {site} has shape {tuple(value.shape)}; give a vector of ({units}) numbers, "
+            "one per unit"
+        )
+
+
+def _to_float32(value: Any, values: Tensor, site: Site) -> Any:  # noqa: ARG001
+    return value.to(values.device, torch.float32)
+
+
+def _rows_to_values(value: Any, values: Tensor, site: Site) -> Any:
+    if len(value) != len(values):
+        raise ArgumentError(
+            f"value for site {site} has vectors of {len(value)} sentences, and the forward has "
+            f"{len(values)}; give one row per sentence of the batch"
+        )
+    return value.to(values.device, values.dtype)
+
+
+NOTHING = OperandKind(_check_nothing, lambda *_: None, lambda *_: None, is_needed=False)
+"""No operand; the function is given None."""
+PER_UNIT = OperandKind(_check_per_unit, _check_width_per_unit, _to_values)
+"""A number, or a tensor [unit]; a tensor arrives in the dtype of the values."""
+BOUNDS = OperandKind(_check_bounds, _check_width_of_bounds, _bounds_to_values)
+"""(low, high), each a number, a tensor [unit], or None for no bound; they arrive as tensors, or None."""
+DIRECTION = OperandKind(_check_direction, _check_last_axis, _to_float32)
+"""A tensor [unit] that is not zero. It arrives in float32, where its square neither over- nor underflows."""
+PER_SENTENCE = OperandKind(_check_rows, _check_last_axis, _rows_to_values)
+"""A tensor [sentence, unit], a row for each sentence of the batch; it arrives in the dtype of the values."""
