@@ -1,4 +1,4 @@
-"""Makes docs/support.md from what the matrix's tests gave.
+"""Make docs/support.md from the results of the matrix's tests.
 
 pytest tests/monitor/test_matrix.py -m "slow or not slow" --junitxml=matrix.xml
 python -m tests.monitor.support matrix.xml
@@ -18,29 +18,35 @@ PAGE = ROOT / "docs" / "support.md"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 HEAD = """# what runs with what
 
-This page is made from test results, by `python -m tests.monitor.support`; it is not edited by hand.
+This page is made from test results, by `python -m tests.monitor.support`. Do not edit it by hand.
 
-Each cell was trained twice, with the callback measuring before the first step and after each, and without.
-Losses and final weights were equal to the bit, the run had learnt and had drawn random numbers, and both
-processes, where there were two, had the same scores: that is what **run** means. **not run** is explained
-below. All on CPUs: DDP and FSDP2 are two processes with gloo, FSDP2 is `DistributedConfig(fsdp_size=2)`.
-Nothing was run on a GPU.
+Each cell is a setting that was trained twice: once with the callback, which measured before the first step and after each
+step, and once without it. **run** means that
+
+- losses and final weights were equal to the bit,
+- the run had learnt something and had drawn random numbers,
+- all processes had the same scores, where there were two.
+
+**not run** is explained below.
+
+Everything ran on CPUs. DDP and FSDP2 are two processes with gloo. FSDP2 is `DistributedConfig(fsdp_size=2)`. Nothing was
+run on a GPU.
 """
 REFUSED = """
 ## Refused, with the reason
 
 | what | why |
 |---|---|
-| DeepSpeed ZeRO-3 | not to be run here; ZeRO-1 and 2, DDP and FSDP2 keep whole weights where a layer runs |
-| FSDP1 | not to be run on CPUs; FSDP2 is its successor |
+| DeepSpeed ZeRO-3 | it cannot be run here; ZeRO-1 and 2, DDP and FSDP2 keep whole weights where a layer runs |
+| FSDP1 | it cannot be run on CPUs; FSDP2 is its successor |
 | tensor parallelism | each process holds only its part of the neurons |
-| `nn.DataParallel` | what happens in the copies is not seen |
+| `nn.DataParallel` | what happens in the copies cannot be seen |
 | several callbacks of one name | their keys would be the same |
 """
 
 
 def results_of(path: Path) -> dict[tuple[str, ...], str]:
-    """Cell -> `run`, or `failed`."""
+    """Return cell -> `run`, or `failed`."""
     found = {}
     for case in ET.parse(path).iter("testcase"):
         named = re.fullmatch(r"test_observe_only\[(.*)\]", case.get("name") or "")
@@ -51,7 +57,7 @@ def results_of(path: Path) -> dict[tuple[str, ...], str]:
 
 
 def page_of(results: dict[tuple[str, ...], str]) -> str:
-    """The page."""
+    """Return the page."""
     names = list(FACTORS)
     first, last = names.index("weights"), names.index("launch")
     trainers = FACTORS["trainer"] + SLOW["trainer"]
@@ -82,7 +88,7 @@ def page_of(results: dict[tuple[str, ...], str]) -> str:
 
 
 def cells_on(page: str) -> dict[str, str]:
-    """Cell -> result, as the page's last table has them."""
+    """Return cell -> result, as in the last table of the page."""
     rows = page.split("## Every cell")[1].splitlines()
     split = [[part.strip() for part in row.strip("|").split("|")] for row in rows if row.startswith("| ")]
     return {name_of(parts[:-1]): parts[-1].removesuffix(" ●") for parts in split[1:]}
