@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from xalign.units.unit_set import UnitSet
 
 # The summaries of METHODS, written again because that would import torch before anything is asked for.
-_METHODS = {
-    "expert_ap": "units that each tell a language's sentences from all others'",
-    "lape": "neurons that fire for few languages",
-}
+_METHODS = (
+    "expert_ap: units that each tell a language's sentences from all others'",
+    "lape: neurons that fire for few languages",
+)
 _SITES, _SHARE = "inner", 0.02
 
 
@@ -32,7 +32,7 @@ def experts(
     ] = "eng_Latn",
     n: Annotated[int | None, typer.Option(help="Take the first N sentences; all by default.")] = None,
     method: Annotated[
-        str, typer.Option(help="; ".join(f"{name}: {summary}" for name, summary in _METHODS.items()) + ".")
+        str, typer.Option(help=f"{'; '.join(_METHODS)}.")
     ] = "expert_ap",
     sites: Annotated[
         str,

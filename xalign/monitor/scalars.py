@@ -7,7 +7,7 @@ from xalign.errors import ArgumentError
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
 from xalign.metrics.metric import resolve_metrics
-from xalign.results.report import AlignmentReport, best_place
+from xalign.results.report import AlignmentReport
 
 MOST_LANGUAGES = 30
 # An evaluation's own values, which a metric of the user's own must not replace.
@@ -65,7 +65,7 @@ def scalars(report: AlignmentReport) -> dict[str, float]:
         floor = report.floor(metric)
         if floor is not None:
             values[f"{metric}_gap"] = values[metric] - floor
-        place = best_place(report.mean_by_layer(metric), report.scale(metric))
+        place = report.scale(metric).best(report.mean_by_layer(metric).tolist())
         values[f"{metric}_best_layer"] = float(place)
     return values
 

@@ -112,8 +112,8 @@ def described_scale(row: str, saved: Mapping[str, Any]) -> tuple[str, Scale]:
     Raises:
         ValueError: A row that names no scale and belongs to no known metric.
     """
-    if "scale" in saved:
-        fields = saved["scale"]
+    fields = saved.get("scale")
+    if fields is not None:
         bounds = fields["bounds"]
         return saved["metric"], Scale(**{**fields, "bounds": None if bounds is None else tuple(bounds)})
     for metric in METRICS.values():
