@@ -107,8 +107,3 @@ def test_a_method_that_chooses_its_own_sites_and_share(model_folder, tmp_path, m
     ):
         done = xalign(*arguments, "--overwrite", *given)
         assert done.exit_code == 2 and message in done.stderr
-
-
-def test_the_help_knows_every_method():
-    """It is written again, because importing the methods would import torch before anything is asked for."""
-    assert cli_experts._METHODS == tuple(f"{name}: {method.summary}" for name, method in METHODS.items())
