@@ -61,6 +61,7 @@ NAMES = {
     "xalign.readout.take_off": "xalign.measurement.subtract.subtract_offsets",
     "xalign.steering.responses.Responses": "xalign.finding.activations.Activations",
     "xalign.steering.responses.responses": "xalign.finding.activations.activations",
+    "xalign.training.trainer.LANGUAGES_EVERY": "xalign.training.log.LANGUAGES_EVERY",
     "xalign.units.fit.refuse_unfit": "xalign.units.compatibility.check_compatible",
     "xalign.steering.LanguageIdentifier": "xalign.judging.identify.LanguageIdentifier",
     "xalign.steering.calibrate": "xalign.judging.calibrate.calibrate",
