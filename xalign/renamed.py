@@ -77,6 +77,7 @@ NAMES = {
     "xalign.monitor.selection.MARK": "xalign.monitor.keep_best.MARK",
     "xalign.monitor.trackers.STEP": "xalign.trackers.tracker.STEP",
     "xalign.monitor.trackers.go_offline_without_login": "xalign.trackers.wandb.go_offline_without_login",
+    "xalign.training.trainer.LANGUAGES_EVERY": "xalign.training.log.LANGUAGES_EVERY",
     "xalign.units.fit.refuse_unfit": "xalign.units.compatibility.check_compatible",
     "xalign.steering.LanguageIdentifier": "xalign.judging.identify.LanguageIdentifier",
     "xalign.steering.calibrate": "xalign.judging.calibrate.calibrate",

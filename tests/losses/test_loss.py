@@ -42,6 +42,13 @@ def test_its_words_are_those_of_sites():
     assert get_args(Pool) == sites.POOLS
 
 
+class Scaled(nn.Module):
+    """A loss with parameters of its own, whose forward names options."""
+
+    def forward(self, language, pivot, *, languages=None, temperature=0.6):
+        return plain(language, pivot) / temperature
+
+
 def test_options_are_read_off_the_signature():
     def all_but_same(language, pivot, temperature=0.3, *, languages=None, gather=False, other=1):
         return plain(language, pivot)
@@ -60,6 +67,7 @@ def test_options_are_read_off_the_signature():
     assert Loss("own", partial(all_but_same, temperature=0.4)).temperature == 0.4
     assert Loss("own", anything).options == ()
     assert Loss("own", nn.MSELoss()).options == ()
+    assert Loss("own", Scaled()).options == ("temperature", "languages")
     assert Loss("own", torch.dist).options == ()  # a built-in without a signature
     assert Loss("own", lambda same, languages: plain(same, languages)).options == ()  # these are the sides
     assert Loss("own", tokens, level="token").options == ("language_mask", "pivot_mask")

@@ -133,7 +133,7 @@ def choose_layer(
             f"no block is above its lexical floor on the held-out pairs (the best, {best}, by "
             f"{margins[best]:+.3f}), so layer='auto' has no evidence to choose by; name a layer",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     languages = ", ".join(dict.fromkeys(code for pairs in held_out for code in pairs))
     return best, (

@@ -167,5 +167,5 @@ def _warn_about_copies(pairs: ParallelPairs) -> None:
             f"some sentences are the same on both sides ({counts}): they are aligned already and teach "
             "nothing; drop them",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,
         )

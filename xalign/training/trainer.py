@@ -11,6 +11,7 @@ from transformers.training_args import TrainingArguments
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.distributed import refuse_split
 from xalign.monitor.callback import AlignmentCallback
+from xalign.renamed import renamed
 from xalign.training.config import AlignmentConfig
 from xalign.training.layers import AUTO, parse_layers
 from xalign.training.log import AlignmentLog
@@ -220,3 +221,7 @@ class _InTraining(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._trainer._refuse_without_loss()
+
+
+def __getattr__(name: str) -> Any:
+    return renamed(__name__, name)
