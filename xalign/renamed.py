@@ -63,6 +63,7 @@ NAMES = {
     "xalign.steering.responses.responses": "xalign.finding.activations.activations",
     "xalign.steering.responses.named": "xalign.finding.activations.site_names",
     "xalign.steering.probe.Look": "xalign.judging.probe.Observed",
+    "xalign.steering.evaluate.labels_of": "xalign.judging.arms.labels_of",
     "xalign.units.fit.refuse_unfit": "xalign.units.compatibility.check_compatible",
     "xalign.steering.LanguageIdentifier": "xalign.judging.identify.LanguageIdentifier",
     "xalign.steering.calibrate": "xalign.judging.calibrate.calibrate",
