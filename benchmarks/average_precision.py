@@ -1,9 +1,9 @@
-"""Average precision of 20,000 units on 2,000 sentences, against a loop over scikit-learn's.
+"""Time the average precision of 20,000 units on 2,000 sentences against a loop over scikit-learn's.
 
     python benchmarks/average_precision.py
 
-Ratio of CPU times of one process on one thread, median of 5 runs; the loop is timed on 1,000 of the units and
-scaled, since each takes the same.
+The ratio is that of CPU times of one process on one thread, the median of 5 runs. The loop is timed on 1,000
+of the units and scaled, since each unit takes as long.
 """
 
 import statistics
@@ -23,19 +23,19 @@ positive = torch.rand(EXAMPLES) < 0.2
 
 
 def ours():
-    """All units at once."""
+    """Score all units at once."""
     return average_precision(scores, positive)
 
 
 def theirs():
-    """Some units, one by one."""
+    """Score some units, one by one."""
     return torch.tensor(
         [average_precision_score(positive.numpy(), unit.numpy()) for unit in scores.T[:TIMED].contiguous()]
     )
 
 
 def seconds(call):
-    """CPU seconds of a call."""
+    """Return the CPU seconds of a call."""
     started = time.process_time()
     call()
     return time.process_time() - started

@@ -1,14 +1,19 @@
-r"""Steering judged beside its controls: deactivation, forcing, centring, experts and alignment.
+r"""Judge steering beside its controls: deactivating, forcing, centring, experts and alignment.
 
     python benchmarks/steering.py aligned runs/steering              # about 60 CPU-minutes
     python benchmarks/steering.py unaligned runs/steering
     python benchmarks/steering.py minilm runs/steering               # about 40; needs XALIGN_DATA
 
-On Babel's models units are found on training meanings and judged on held-out ones; on all-MiniLM-L6-v2 found
-on NTREX and judged on FLORES. Parts: `deactivate` (zeroing a language's units: whose loss rises?), `force`
-(what language is spoken from nothing?), `centre` (language means off at read-out or online), `experts` (does
-forcing them align?), `combine` (does anything beat the means?). Writes one JSON per model and part and prints
-a line per result; parts that are there are not run again.
+With Babel's models units are found on training meanings and judged on held-out ones; with all-MiniLM-L6-v2
+they are found on NTREX and judged on FLORES. There are five parts:
+
+- `deactivate`: whose loss rises when a language's units are set to zero?
+- `force`: in which language does the model generate from nothing when they are set?
+- `centre`: what does it change to subtract language means, where states are read or in the running model?
+- `experts`: does forcing experts align?
+- `combine`: does anything beat subtracting the means?
+
+Writes one JSON per model and part, and prints a line per result. A part whose JSON exists is not run again.
 """
 
 import argparse
@@ -65,13 +70,13 @@ else:
     found_on = write_pairs(1000, seed=0, split="train")
     held_out = write_pairs(100, seed=0, split="held_out")
 texts, pivot, codes = found_on.texts, held_out.pivot, held_out.languages
-look = partial(measure, model, tokenizer, held_out, METRICS)
+measured = partial(measure, model, tokenizer, held_out, METRICS)
 
 
 def paired(after, before, metric, languages=codes):
-    """Difference of a score's mean over languages, paired over sentences, with its interval.
+    """Return the difference of a score's mean over languages, paired over sentences, with its interval.
 
-    `after` is a report, or one for each language.
+    `after` is a report, or one report for each language.
     """
     of = after if isinstance(after, dict) else dict.fromkeys(codes, after)
     was = np.mean([before.per_pair(metric, code) for code in languages], axis=0)
@@ -81,7 +86,7 @@ def paired(after, before, metric, languages=codes):
 
 
 def changes(after, before):
-    """Of every metric: all languages together, and each."""
+    """Return the differences of every metric: of all languages together, and of each."""
     return {
         metric: {"all": paired(after, before, metric)}
         | {code: paired(after, before, metric, [code]) for code in codes}
@@ -89,8 +94,8 @@ def changes(after, before):
     }
 
 
-def say(name, changed):
-    """One line of all languages together."""
+def print_line(name, changed):
+    """Print one line, of all languages together."""
     cells = [
         f"{m} {c['all']['difference']:+.3f} [{c['all']['low']:+.3f}, {c['all']['high']:+.3f}]"
         for m, c in changed.items()
@@ -98,8 +103,32 @@ def say(name, changed):
     print(f"{name:44s}", "  ".join(cells), flush=True)
 
 
+def rises(observations, arm):
+    """Return a row per language whose units were zeroed: its own rise of the loss, and the largest others."""
+    rows = []
+    for label in texts:
+        seen = [one for one in observations if one.label == label]
+        own = [x.difference for x in seen if x.arm == "units" and x.language == label]
+        others = [x.difference for x in seen if x.arm == "units" and x.language != label]
+        by_chance = [x.difference for x in seen if x.arm == "random" and x.language == label]
+        if not own:
+            continue
+        rows.append(
+            {
+                **arm,
+                "label": label,
+                "own": own[0],
+                "others": max(others),
+                "random": max(by_chance),
+                "random_anywhere": max(x.difference for x in seen if x.arm == "random"),
+                "ratio": own[0] / max(*others, *by_chance),
+            }
+        )
+    return rows
+
+
 def deactivate():
-    """Zeroing a language's units: its loss against the largest rise elsewhere, and of random units."""
+    """Zero a language's units, and compare the rise of its loss with the largest rise elsewhere."""
     unseen = write_pairs(200, seed=1, split="held_out").texts
     widest = max(SHARES)
     units_in_all = sum(map_model(model).place(site).width for site in map_model(model).sites("inner"))
@@ -111,7 +140,7 @@ def deactivate():
     }
     rows = []
     for name, find in methods.items():
-        # The half of a seed is the same at every share: found once, and the best of them taken.
+        # The half of a seed is the same at every share: units are found once, and the best of them taken.
         found = cache(lambda half, find=find: find(model, tokenizer, json.loads(half)))
         for share in SHARES:
 
@@ -130,32 +159,12 @@ def deactivate():
                 shuffles=0,
             )
             for seed in range(SEEDS):
-                ratios, own_rises = [], []
-                for label in texts:
-                    seen = [one for one in result.observations if (one.seed, one.label) == (seed, label)]
-                    own = [x.difference for x in seen if x.arm == "units" and x.language == label]
-                    others = [x.difference for x in seen if x.arm == "units" and x.language != label]
-                    by_chance = [x.difference for x in seen if x.arm == "random" and x.language == label]
-                    if not own:
-                        continue
-                    worst = max(*others, *by_chance)
-                    rows.append(
-                        {
-                            "method": name,
-                            "share": share,
-                            "seed": seed,
-                            "label": label,
-                            "own": own[0],
-                            "others": max(others),
-                            "random": max(by_chance),
-                            "random_anywhere": max(x.difference for x in seen if x.arm == "random"),
-                            "ratio": own[0] / worst,
-                        }
-                    )
-                    ratios.append(own[0] / worst)
-                    own_rises.append(own[0])
+                of_seed = [one for one in result.observations if one.seed == seed]
+                found_rows = rises(of_seed, {"method": name, "share": share, "seed": seed})
+                ratios, own = ([row[key] for row in found_rows] for key in ("ratio", "own"))
+                rows += found_rows
                 print(
-                    f"{name:20s} share {share:.2f} seed {seed}  median rise {median(own_rises):.3f}  "
+                    f"{name:20s} share {share:.2f} seed {seed}  median rise {median(own):.3f}  "
                     f"ratio median {median(ratios):.1f} smallest {min(ratios):.1f}",
                     flush=True,
                 )
@@ -163,7 +172,7 @@ def deactivate():
 
 
 def force():
-    """Units set at the beginning only, as hard as other sampling seeds showed to be good."""
+    """Set units at the first token only, as hard as was best with other seeds of sampling."""
     natural = write_pairs(100, seed=1, split="held_out").texts
     separator = tokenizer.convert_tokens_to_ids("<sep>")
     generation = {"eos_token_id": [tokenizer.eos_token_id, separator]}
@@ -205,8 +214,8 @@ def force():
 
 
 def centre():
-    """Each language's own mean off: where it is read, or in the running model."""
-    before = look()
+    """Subtract each language's own mean where states are read, or in the running model."""
+    before = measured()
     means = language_means(model, tokenizer, texts, METRICS)
     everyone = list(texts)
     wrong = {code: means[everyone[(at + 1) % len(everyone)]] for at, code in enumerate(everyone)}
@@ -233,15 +242,15 @@ def centre():
     }
     rows = {}
     for name, options in arms.items():
-        after = look(**options)
+        after = measured(**options)
         rows[name] = changes(after, before)
         rows[name]["layers"] = layers_of(after)
-        say(name, {metric: rows[name][metric] for metric in METRICS})
+        print_line(name, {metric: rows[name][metric] for metric in METRICS})
     return rows | {"before": layers_of(before)}
 
 
 def layers_of(report):
-    """Metric -> language -> layer -> score."""
+    """Return the scores: metric -> language -> layer -> score."""
     return {
         metric: {
             code: {
@@ -255,8 +264,8 @@ def layers_of(report):
 
 
 def experts():
-    """Experts forced or zeroed, in the other language or in both: does it align? Less of it for MiniLM."""
-    before, rows, few = look(), {}, arguments.world == "minilm"
+    """Force or zero experts in the other language or in both, and measure alignment; less for MiniLM."""
+    before, rows, few = measured(), {}, arguments.world == "minilm"
     share = 0.02 if few else SHARE
     options = {
         "AP, median of means": {"share": share, "pool": "mean"},
@@ -292,21 +301,21 @@ def experts():
                     "set, each its own": own,
                 }
             for arm, steered in arms.items():
-                rows[f"{name}; {kind}; {arm}"] = changes(look(steered=steered), before)
+                rows[f"{name}; {kind}; {arm}"] = changes(measured(steered=steered), before)
             if not few:
                 after = {}
-                for code in codes:  # English is run again with the units of each
+                for code in codes:  # English runs again with the units of each language
                     with own(code):
                         after[code] = measure(model, tokenizer, held_out.only([code]), METRICS)
                 rows[f"{name}; {kind}; set, the other's, in both"] = changes(after, before)
             for arm in (arm for arm in rows if arm.startswith(f"{name}; {kind}")):
-                say(arm, rows[arm])
+                print_line(arm, rows[arm])
     return rows
 
 
 def combine():
-    """Does anything beat the mean at read-out on the last layer? Means are taken under each steering."""
-    centred = look(subtract=language_means(model, tokenizer, texts, METRICS))
+    """Compare what could beat the mean at read-out on the last layer; means are taken while steered."""
+    centred = measured(subtract=language_means(model, tokenizer, texts, METRICS))
     many = load_pairs(data / "ntrex", LANGUAGES, n=1000) if arguments.world == "minilm" else found_on
     blocks = [f"{layer}.hidden" for layer in range(model.config.num_hidden_layers)]
     running = mean_difference(model, tokenizer, texts, blocks, from_others=False, block_by_block=True)
@@ -344,7 +353,7 @@ def combine():
         for code, sentences in fitted.items():
             with within(code):
                 means |= language_means(model, tokenizer, {code: sentences}, METRICS)
-        after = look(subtract=means, steered=within)
+        after = measured(subtract=means, steered=within)
         last = {
             row["language"]: row
             for row in after.compare(centred)
@@ -360,7 +369,7 @@ def combine():
             f"{code[:3]} {row['before']:.2f}{row['difference']:+.2f}" for code, row in last.items()
         )
         print(f"{name:32s} better at final for {won} of {len(last)}: {final}", flush=True)
-        say("  all layers", rows[name]["against the mean alone"])
+        print_line("  all layers", rows[name]["against the mean alone"])
     return rows
 
 

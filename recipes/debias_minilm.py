@@ -1,14 +1,14 @@
-"""Takes each language's mean off the embeddings of all-MiniLM-L6-v2, and measures before and after.
+"""Subtract each language's mean from the embeddings of all-MiniLM-L6-v2, and measure before and after.
 
     python recipes/debias_minilm.py --output_dir runs/debias                     # about 3 CPU-minutes
     python recipes/debias_minilm.py --output_dir runs/smoke --config configs/debias_minilm_smoke.yaml
 
-No training: a vector per language, from sentences that need no translation, subtracted where embeddings are
-read. Means are taken on NTREX and judged on FLORES, read from the folder XALIGN_DATA names (or
-../shared/data); without it on parts of the bundled sentences, with other figures. Leaves vectors/,
-debias_minilm.json and debias_minilm.png in --output_dir.
+Nothing is trained: there is a vector per language, from sentences that need no translation, which is
+subtracted where embeddings are read. Means are taken on NTREX and judged on FLORES, both read from the folder
+that XALIGN_DATA names (or ../shared/data). Without it, both are parts of the bundled sentences, and figures
+differ. Writes vectors/, debias_minilm.json and debias_minilm.png into --output_dir.
 
-What to expect: retrieval of German on the final state .60 to .68; see docs/evidence.md.
+What to expect: retrieval of German on the final state rises from .60 to .68; see docs/evidence.md.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from xalign.finding import language_means
 from xalign.views.stages import stages_figure, stages_table
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--output_dir", type=Path, required=True, help="where vectors and figures go")
+parser.add_argument("--output_dir", type=Path, required=True, help="folder for vectors and figures")
 parser.add_argument(
     "--config", type=Path, default=Path(__file__).parent.parent / "configs/debias_minilm.yaml"
 )
@@ -51,12 +51,12 @@ if data.is_dir():
     held_out = load_pairs(data / "flores200", config["languages"], n=config["measured"])
 else:
     languages = [code for code in config["languages"] if code in load_pairs("bundled")]
-    print(f"{data} is no folder: means and measure are of bundled sentences, in {', '.join(languages)}.")
+    print(f"{data} is not a folder: means and figures are of bundled sentences, in {', '.join(languages)}.")
     count = config["fitted"] + config["measured"]
     both = load_pairs("bundled", languages, n=min(count, 200))
     fitted, held_out = both.split(config["fitted"] / count, seed=0)
 
-# Take the means, measure without them.
+# Take the means, and measure with them subtracted.
 started = time.process_time()
 metrics = ["nasca", "mexa", "retrieval"]
 means = language_means(model, tokenizer, fitted.texts, metrics)
@@ -72,7 +72,7 @@ Console(width=150).print(stages_table(stages))
 
 
 def by_layer(report, code):
-    """MEXA's bit, retrieval both ways, at each layer."""
+    """Return MEXA, the share of pairs that retrieve each other, at each layer."""
     result = report.metrics["mexa"]
     values = result.values[code].double().mean(1).tolist()
     return dict(zip(map(str, result.layers), values, strict=True))

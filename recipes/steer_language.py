@@ -1,10 +1,10 @@
-"""Finds the units that carry each language, calibrates how to force them, and judges that beside controls.
+"""Find the units that carry each language, calibrate how to force them, and judge that beside controls.
 
     python recipes/steer_language.py --config configs/steer_language_smoke.yaml          # CPU, two minutes
     python recipes/steer_language.py --config configs/steer_language_qwen3_0.6b.yaml     # one GPU
 
-Text is whatever `load_pairs` reads; half of it serves to find, half to judge. Leaves units/, table.txt and
-rows.json in the output folder.
+Text is anything that `load_pairs` reads; one half is for finding, the other for judging. Writes units/,
+table.txt and rows.json into the output folder.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from xalign.judging import calibrate, evaluate
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--config", type=Path, required=True)
-parser.add_argument("--output_dir", type=Path, help="in place of the file's")
+parser.add_argument("--output_dir", type=Path, help="replaces the file's")
 arguments = parser.parse_args()
 config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
 out = arguments.output_dir or Path(config["output_dir"])
@@ -42,14 +42,14 @@ units = find_units(model, tokenizer, finding.texts, **config["find"])
 units.save_pretrained(out / "units")
 print(f"{units}; saved in {out / 'units'}")
 
-# How hard, and where?
+# Find out how hard to steer, and at which tokens.
 calibration = calibrate(model, tokenizer, units, unseen.texts, generation=generation, **config["calibrate"])
 console = Console(record=True, width=150)
 console.print(calibration.table())
 usable = calibration.labels
 print(f"raised within bounds: {', '.join(usable) or 'none, try other strengths'}")
 
-# Judge forcing, and taking the language away.
+# Judge forcing a language, and removing it.
 rows = []
 for what, how, labels in (("forced", calibration, usable), ("zeroed", {"operator": "zero"}, units.labels)):
     if not labels:

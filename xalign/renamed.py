@@ -78,6 +78,7 @@ NAMES = {
     "xalign.monitor.trackers.STEP": "xalign.trackers.tracker.STEP",
     "xalign.monitor.trackers.go_offline_without_login": "xalign.trackers.wandb.go_offline_without_login",
     "xalign.training.trainer.LANGUAGES_EVERY": "xalign.training.log.LANGUAGES_EVERY",
+    "xalign.steering.evaluate.labels_of": "xalign.judging.arms.labels_of",
     "xalign.units.fit.refuse_unfit": "xalign.units.compatibility.check_compatible",
     "xalign.steering.LanguageIdentifier": "xalign.judging.identify.LanguageIdentifier",
     "xalign.steering.calibrate": "xalign.judging.calibrate.calibrate",

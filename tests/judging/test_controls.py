@@ -1,4 +1,4 @@
-"""Controls: as many elsewhere at the same sites, sentences dealt out again."""
+"""Controls: as many other units at the same sites, sentences under random labels."""
 
 from collections import Counter
 
@@ -41,8 +41,8 @@ def test_too_few_others():
 
 def test_shuffled_texts():
     texts = {"a": [f"a{n}" for n in range(40)], "b": [f"b{n}" for n in range(20)]}
-    dealt = shuffled_texts(texts, seed=1)
-    assert {label: len(lines) for label, lines in dealt.items()} == {"a": 40, "b": 20}
-    assert sorted(dealt["a"] + dealt["b"]) == sorted(texts["a"] + texts["b"])
-    assert 5 < sum(line.startswith("b") for line in dealt["a"]) < 20
-    assert dealt == shuffled_texts(texts, seed=1) != shuffled_texts(texts, seed=2)
+    shuffled = shuffled_texts(texts, seed=1)
+    assert {label: len(lines) for label, lines in shuffled.items()} == {"a": 40, "b": 20}
+    assert sorted(shuffled["a"] + shuffled["b"]) == sorted(texts["a"] + texts["b"])
+    assert 5 < sum(line.startswith("b") for line in shuffled["a"]) < 20
+    assert shuffled == shuffled_texts(texts, seed=1) != shuffled_texts(texts, seed=2)

@@ -66,16 +66,16 @@ def test_every_number_by_hand():
             assert row["after"] == pytest.approx(loss_by_hand(model, tokenizer, sentences), abs=1e-5)
     with steer(model, german, **how):
         report = measure(model, tokenizer, pairs, ["nasca", "retrieval"])
-        said = [sample(model, tokenizer, 5, seed=seed, generation=generation) for seed in range(2)]
+        drawn = [sample(model, tokenizer, 5, seed=seed, generation=generation) for seed in range(2)]
     before = measure(model, tokenizer, pairs, ["nasca", "retrieval"])
     for metric in ("nasca", "retrieval"):
         row = result.effect("deu_Latn", metric)
         assert row["before"] == pytest.approx(before.score(metric, "deu_Latn"))
         assert row["after"] == pytest.approx(report.score(metric, "deu_Latn"))
-    shares = [[identify_language(text) == "deu_Latn" for text in one.texts] for one in said]
+    shares = [[identify_language(text) == "deu_Latn" for text in one.texts] for one in drawn]
     assert result.effect("deu_Latn", "output_share")["after"] == pytest.approx(np.mean(shares))
     lost = []
-    for one in said:
+    for one in drawn:
         total = count = 0.0
         for row in one.ids:
             if len(row) > 1:

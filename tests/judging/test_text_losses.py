@@ -51,16 +51,16 @@ def test_samples():
     model, tokenizer = make_model("llama"), make_tokenizer()
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    said = sample(model, tokenizer, 4, seed=3, generation={"max_new_tokens": 6})
+    drawn = sample(model, tokenizer, 4, seed=3, generation={"max_new_tokens": 6})
     assert torch.equal(torch.get_rng_state(), state)
     assert not model.training
-    assert said.ids == sample(model, tokenizer, 4, seed=3, generation={"max_new_tokens": 6}).ids
-    assert said.ids != sample(model, tokenizer, 4, seed=4, generation={"max_new_tokens": 6}).ids
-    assert all(row[0] == tokenizer.bos_token_id and len(row) <= 7 for row in said.ids)
+    assert drawn.ids == sample(model, tokenizer, 4, seed=3, generation={"max_new_tokens": 6}).ids
+    assert drawn.ids != sample(model, tokenizer, 4, seed=4, generation={"max_new_tokens": 6}).ids
+    assert all(row[0] == tokenizer.bos_token_id and len(row) <= 7 for row in drawn.ids)
     # What ends a continuation is not part of it.
-    stop = said.ids[0][2]
+    stop = drawn.ids[0][2]
     ended = sample(model, tokenizer, 4, seed=3, generation={"max_new_tokens": 6, "eos_token_id": stop})
-    assert ended.ids[0] == said.ids[0][: said.ids[0].index(stop)]
+    assert ended.ids[0] == drawn.ids[0][: drawn.ids[0].index(stop)]
     prompted = sample(model, tokenizer, 2, prompt="Good", generation={"max_new_tokens": 3})
     assert prompted.prompt == len(tokenizer("Good")["input_ids"])
     assert not any(text.startswith("Good") for text in prompted.texts)
@@ -89,8 +89,8 @@ def test_a_prompt_does_not_end_before_it_is_gone_on_with():
         single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
     )
     assert tokenizer("Good morning")["input_ids"] == [*bare, 2]
-    said = sample(make_model("llama"), tokenizer, 1, prompt="Good morning", generation={"max_new_tokens": 2})
-    assert said.ids[0][: said.prompt] == bare
+    drawn = sample(make_model("llama"), tokenizer, 1, prompt="Good morning", generation={"max_new_tokens": 2})
+    assert drawn.ids[0][: drawn.prompt] == bare
 
 
 def test_no_other_device_is_seeded(monkeypatch):

@@ -19,6 +19,7 @@ from xalign import AlignmentArguments, LanguageVector, UnitSet
 from xalign.errors import ArgumentError
 from xalign.finding.expert_ap import expert_ap
 from xalign.judging import calibrate, evaluate
+from xalign.judging.options import EvaluateArguments, OutputArguments
 from xalign.training.layers import blocks_of, parse_layers
 
 # What each real model is, in the width of a toy: its depth decides which layer a share of it means.
@@ -168,11 +169,13 @@ def test_steering_has_a_file_for_every_model():
     configs = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
     smoke = configs.pop("steer_language_smoke")
     assert {config["model_name_or_path"] for config in configs.values()} == set(MODELS)
+    keywords = {"calibrate": set(OutputArguments.__annotations__)}
+    keywords["evaluate"] = set(EvaluateArguments.__annotations__)
     for config in configs.values():
         assert config.keys() | {"stop"} == smoke.keys() | {"stop"}
         for part, function in (("find", expert_ap), ("calibrate", calibrate), ("evaluate", evaluate)):
-            known = inspect.signature(function).parameters
-            assert set(config[part]) - {"method"} <= set(known), part
+            known = set(inspect.signature(function).parameters) - {"options"} | keywords.get(part, set())
+            assert set(config[part]) - {"method"} <= known, part
 
 
 def test_the_steering_recipe_runs(tmp_path):

@@ -93,7 +93,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
 
 def _options(generation: Mapping[str, Any] | None, pad: int | None) -> dict[str, Any]:
-    """Return the arguments of `generate`; greedy decoding takes none of sampling."""
+    """Return the arguments of `generate`, without those of sampling if decoding is greedy."""
     options = {**_PLAIN, "pad_token_id": pad, **(generation or {})}
     if options["do_sample"]:
         return options
