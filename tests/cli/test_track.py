@@ -223,6 +223,35 @@ def test_without_options_it_measures_as_before(run):
     assert History.load(run).to_rows() == expected
 
 
+def test_without_options_it_reads_as_before(run):
+    """Where the callback read at other places than the default, or cut sentences."""
+    options = {"pool": "last", "state_site": "inner", "max_length": 12}
+    AlignmentMonitor(
+        model_of(0), make_tokenizer(), PAIRS, ["nasca", "mexa"], save_dir=run / "alignment", **options
+    ).step(0)
+    done = xalign("track", run)
+    assert done.exit_code == 0, done.stderr
+    expected = [
+        row
+        for step in (0, *STEPS)
+        for row in measure(
+            model_of(step), make_tokenizer(), PAIRS, ["nasca", "mexa"], step=step, **options
+        ).to_rows()
+    ]
+    assert History.load(run).to_rows() == expected
+
+
+def test_metrics_that_have_no_name_are_not_for_the_command_line(run):
+    def lead(similarity):
+        return similarity.diagonal() - similarity.mean(dim=1)
+
+    AlignmentMonitor(model_of(0), make_tokenizer(), PAIRS, [lead], save_dir=run / "alignment").step(0)
+    done = xalign("track", run)
+    assert done.exit_code == 2
+    assert "metrics of your own, lead, which the command line does not know" in done.stderr
+    assert History.load(run).steps == [0]
+
+
 def test_killed_over_babels_checkpoints_it_measures_none_twice(tmp_path):
     """Its rows are those of each measured by hand, whatever was killed in the middle."""
     pairs = write_pairs(30, seed=0, split="held_out")

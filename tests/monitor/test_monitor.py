@@ -144,6 +144,30 @@ def test_a_regression_is_told_of_once(pairs):
     assert (regression.best, regression.now, regression.window) == (1.0, 0.0, 1) and regression.p < 1e-6
 
 
+def test_the_names_of_0_1_0(pairs):
+    import importlib
+
+    monitor = AlignmentMonitor(make_model("gpt2"), make_tokenizer(), pairs)
+    with pytest.warns(DeprecationWarning, match="AlignmentMonitor.falls .* use regressions"):
+        assert monitor.falls is monitor.regressions
+    for old, new in [
+        ("xalign.monitor.selection.KeepBest", "xalign.monitor.keep_best.KeepBest"),
+        (
+            "xalign.monitor.trackers.go_offline_without_login",
+            "xalign.trackers.wandb.go_offline_without_login",
+        ),
+        ("xalign.cli.demo.what_one_sees", "xalign.demo.emergence.what_one_sees"),
+        ("xalign.cli.improvement.improve", "xalign.demo.improvement.improve"),
+        ("xalign.cli.live.LiveTable", "xalign.demo.live.LiveTable"),
+    ]:
+        (home, name), (new_home, new_name) = (path.rsplit(".", 1) for path in (old, new))
+        with pytest.warns(DeprecationWarning, match=f"use {new}"):
+            found = getattr(importlib.import_module(home), name)
+        assert found is getattr(importlib.import_module(new_home), new_name)
+    for name in ("checked_name", "OnRegression", "Cadence", "AlignmentMonitor"):
+        assert hasattr(importlib.import_module("xalign.monitor.monitor"), name)
+
+
 def test_a_regression_is_warned_about(pairs):
     monitor = AlignmentMonitor(
         make_model("gpt2"), make_tokenizer(), load_pairs("bundled", ["deu_Latn"], n=60)

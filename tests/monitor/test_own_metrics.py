@@ -95,6 +95,15 @@ def test_the_difference_to_the_base_keeps_its_sign(pairs):
         assert row[f"eval_{metric}_over_base"] == difference != 0
 
 
+def test_a_floor_of_zero_is_a_floor(pairs):
+    """Its gap is the score itself, and not left out."""
+    never = Metric("never", "Never", "hidden", lambda similarity: similarity.diagonal() > 2)
+    monitor = AlignmentMonitor(make_model("gpt2"), make_tokenizer(), pairs, [never])
+    monitor.step(0)
+    assert monitor.reports[0].floor("never") == 0.0
+    assert monitor.scalars["never_gap"] == 0.0
+
+
 def test_the_direction_of_every_key():
     keys = scalar_keys(METRICS, ["deu_Latn"], "news", over_base=True)
     assert {key for key, higher_is_better in keys.items() if not higher_is_better} == {

@@ -137,6 +137,17 @@ def test_one_of_the_same_name_replaces_the_known_one():
     assert notebook.tables == [("key", ["column"], [[1]], 0)]
 
 
+def test_a_table_for_tensorboard():
+    written = []
+
+    class Writer:
+        def add_text(self, *about):
+            written.append(about)
+
+    TRACKERS["tensorboard"].log_table(Writer(), "key", ["name", "floor"], [["a|b", 0.25], ["c", None]], 3)
+    assert written == [("key", "| name | floor |\n| --- | --- |\n| a∣b | 0.250 |\n| c | – |", 3)]
+
+
 def test_every_known_tracker_stands_under_its_name():
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 

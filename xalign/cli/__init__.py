@@ -1,4 +1,4 @@
-"""The command line: `xalign measure | compare | demo | doctor`."""
+"""The command line: one verb per file."""
 
 from xalign.cli.app import main
 

@@ -29,7 +29,7 @@ app = typer.Typer(
 
 
 def _verb(function: Callable[..., None]) -> None:
-    """Makes a function a command whose errors are one line on stderr.
+    """Make a function a command whose errors are one line on stderr.
 
     Exit codes: 0 done, 1 unexpected error, 2 wrong input, 130 interrupted.
     """
@@ -82,8 +82,8 @@ def options(
 
 
 def main() -> None:
-    """Entry point of the `xalign` command."""
-    # `xalign measure … --debug` is what one types when something has just failed.
+    """Run the `xalign` command."""
+    # After a failure, users append --debug to the whole command, where typer does not look for it.
     if "--debug" in sys.argv[2:]:
         sys.argv.remove("--debug")
         sys.argv.insert(1, "--debug")

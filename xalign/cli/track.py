@@ -142,7 +142,7 @@ def _steps_of(revisions: list[str]) -> dict[int, str]:
 
 
 def _last_report(folder: Path) -> "AlignmentReport | None":
-    """The report of the history's last step; None without a history, or where reports were not kept."""
+    """Return the report of the history's last step; None where there is none, or it was not kept."""
     from xalign.results.history import NAME, History
 
     history = History(folder / NAME)
@@ -150,7 +150,7 @@ def _last_report(folder: Path) -> "AlignmentReport | None":
 
 
 def _settings_of(report: "AlignmentReport") -> dict[str, Any]:
-    """The settings of a report, as far as the command line can repeat them.
+    """Return the settings of a report, as far as the command line can repeat them.
 
     Reports of 0.1.0 do not hold all of them.
     """
@@ -164,7 +164,7 @@ def _settings_of(report: "AlignmentReport") -> dict[str, Any]:
 
 
 def _asked(metrics: str | None, before: "AlignmentReport | None") -> list[str]:
-    """The metrics that were asked for, or those of the history.
+    """Return the metrics that were asked for, or those of the history.
 
     Raises:
         ArgumentError: The history has metrics that have no name on the command line.

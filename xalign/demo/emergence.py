@@ -150,7 +150,7 @@ def what_one_sees(
 
 
 def _zero_shot(results: Sequence[Figures], languages: Sequence[str]) -> float:
-    """The mean accuracy over languages and seeds."""
+    """Return the mean accuracy over languages and seeds."""
     return _mean(
         {
             f"{code} {number}": result["accuracy"][code]

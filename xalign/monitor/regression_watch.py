@@ -106,7 +106,7 @@ def _sign(scale: Scale) -> float:
 
 
 def _in_words(new: Sequence[_Named], step: int | None) -> str:
-    """The most certain regression in words, and what else regressed."""
+    """Say which regression is the most certain, and what else regressed."""
     first, *others = sorted(new, key=lambda one: one.regression.p)
     regression = first.regression
     over = "" if regression.window == 1 else f" (means of {regression.window} measurements)"

@@ -114,7 +114,7 @@ class _TrackedRun(Generic[Checkpoint]):
                 self._on_report(report)
 
     def _report_of(self, step: int, checkpoint: Checkpoint) -> AlignmentReport | None:
-        """The report of one checkpoint, or None where it cannot be loaded or measured."""
+        """Return the report of one checkpoint, or None where it cannot be loaded or measured."""
         try:
             model, tokenizer = self._load(checkpoint)
             measurement = Measurement(model, tokenizer, self._pairs, self._metrics, **self._options)

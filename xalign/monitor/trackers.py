@@ -70,7 +70,7 @@ class Trackers:
             tracker.log_table(run, key, columns, rows, step)
 
     def _live(self) -> Iterator[tuple[Tracker[Any], Any]]:
-        """The trackers in use that have a run, each with it."""
+        """Yield the trackers in use that have a run, each with it."""
         for tracker in self._trackers.values():
             callback = None if tracker.callback is None else self._callbacks.get(tracker.callback)
             if tracker.callback is not None and callback is None:

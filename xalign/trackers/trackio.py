@@ -9,7 +9,7 @@ from xalign.trackers.tracker import STEP, Pixels, Rows, Tracker
 
 
 def _run(callback: TrainerCallback | None) -> ModuleType | None:  # noqa: ARG001
-    """Trackio's module, which logs to its current run."""
+    """Return Trackio's module, which logs to its current run."""
     import trackio
 
     return None if trackio.context_vars.current_run.get() is None else trackio

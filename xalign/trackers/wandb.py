@@ -52,7 +52,7 @@ def _has_login() -> bool:
 
 
 def _run(callback: TrainerCallback | None) -> ModuleType | None:  # noqa: ARG001
-    """W&B's module, which logs to its current run."""
+    """Return W&B's module, which logs to its current run."""
     import wandb
 
     return None if wandb.run is None else wandb
