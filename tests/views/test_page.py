@@ -4,13 +4,12 @@ import copy
 import html
 import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
 from tests.cli.typed import xalign
 from tests.tiny import make_model, make_tokenizer
+from tests.views.opened import drawn_in, opened
 from xalign import ParallelPairs, measure
 from xalign.errors import ReportError
 from xalign.results.history import History, entry_of
@@ -42,28 +41,6 @@ def run(reports, tmp_path):
         history.append(report)
         report.save(tmp_path / "run" / "alignment" / f"step-{report.step:08d}")
     return tmp_path / "run"
-
-
-@pytest.fixture
-def browser():
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("there is no chromium")
-    return found
-
-
-def opened(browser, page, *options):
-    """The page's elements after its script ran, and what the console said."""
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    command += ["--virtual-time-budget=5000", "--window-size=1200,2000", *options, page.as_uri()]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    said = [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
-    return ran.stdout, said
-
-
-def drawn_in(elements):
-    return json.loads(html.unescape(re.search(r'data-drawn="([^"]*)"', elements)[1]))
 
 
 @pytest.mark.browser

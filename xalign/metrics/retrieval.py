@@ -39,7 +39,7 @@ def retrieval_from_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor,
 
 
 def retrieval_to_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
-    """Return the bits of top-1 retrieval to the pivot: `retrieval_from_pivot` of the transposed matrix (xx→En).
+    """Return the bits of top-1 retrieval to the pivot (xx→En): those of the transposed matrix.
 
     Example:
         >>> retrieval_to_pivot(torch.tensor([[.9, .9, .1], [.2, .8, .3], [.1, .2, .7]])).tolist()

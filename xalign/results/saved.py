@@ -48,8 +48,9 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
 def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write a report, completely or not at all; see `AlignmentReport.save`."""
     folder = check_folder(folder, overwrite=overwrite)
+    # A metric's function may return a view, and safetensors saves no two tensors that share memory.
     tensors = {
-        f"{part}/{row}/{language}": values
+        f"{part}/{row}/{language}": values.clone()
         for row, result in report.metrics.items()
         for part, of_language in (("values", result.values), ("floors", result.floors))
         for language, values in of_language.items()

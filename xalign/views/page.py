@@ -99,17 +99,21 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     )
     counts = {numbers["n"] for found in last["metrics"].values() for numbers in found["languages"].values()}
     languages = f"{len(history.languages)} language{'s' if len(history.languages) > 1 else ''}"
-    worst = {
-        row: {code: report.worst_pairs(row, code, WORST) for code in report.languages}
-        for row in (report.metrics if report is not None else ())
-    }
     return {
         "title": f"Alignment of {_title(history)} with {first['pivot']}",
         "lead": f"{languages} × {count_range(counts)} pairs, {span}.",
         "steps": steps,
         "metrics": {row: _of_row(history, row) for row in history.metrics},
-        "worst": worst,
+        "worst": {} if report is None else _worst(report),
         "about": _about(history, report),
+    }
+
+
+def _worst(report: AlignmentReport) -> dict[str, Any]:
+    """Return row -> language -> the worst pairs, with their text."""
+    return {
+        row: {code: report.worst_pairs(row, code, WORST) for code in report.languages}
+        for row in report.metrics
     }
 
 
