@@ -185,7 +185,7 @@ def test_strategies_are_gathered_in_one_dict(name):
     assert strategies()[name]
     for key, strategy in strategies()[name].items():
         assert strategy.name == key
-        assert home_of(strategy)
+        assert home_of(strategy, DICTS[name])
 
 
 def assigned(tree: ast.Module) -> dict[str, ast.expr]:
@@ -199,12 +199,13 @@ def assigned(tree: ast.Module) -> dict[str, ast.expr]:
     return found
 
 
-def home_of(strategy: object) -> set[Path]:
-    """The files in which a variable is assigned the strategy."""
+def home_of(strategy: object, room: str) -> set[Path]:
+    """The files of a room in which a variable is assigned the strategy."""
     return {
         path
         for module, path in MODULES.items()
-        if any(
+        if f"{module}.".startswith(f"{room}.")
+        and any(
             getattr(importlib.import_module(module), variable, None) is strategy
             for variable in assigned(tree_of(path))
         )
@@ -217,7 +218,7 @@ def places_of_names() -> dict[str, frozenset[Path]]:
     places: dict[str, set[Path]] = {}
     for name, known in strategies().items():
         for key, strategy in known.items():
-            places.setdefault(key, {MODULES[DICTS[name]]}).update(home_of(strategy))
+            places.setdefault(key, {MODULES[DICTS[name]]}).update(home_of(strategy, DICTS[name]))
     return {name: frozenset(paths) for name, paths in places.items()}
 
 
@@ -227,11 +228,15 @@ def imported_strategies(tree: ast.Module) -> dict[str, str]:
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in MODULES:
-            for alias in node.names:
+            for alias in (alias for alias in node.names if alias.name.isupper()):
                 value = getattr(importlib.import_module(node.module), alias.name, None)
                 if id(value) in known:
                     found[alias.asname or alias.name] = known[id(value)]
     return found
+
+
+def _is_in(operator: ast.cmpop) -> bool:
+    return isinstance(operator, ast.In | ast.NotIn)
 
 
 def names_tested(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
@@ -261,7 +266,9 @@ def names_tested(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
     for node in ast.walk(tree):
         compared: list[ast.AST | None] = []
         keys: list[ast.AST | None] = []
-        if isinstance(node, ast.Compare):
+        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant) and _is_in(node.ops[0]):
+            keys = [node.left]
+        elif isinstance(node, ast.Compare):
             compared = [node.left, *node.comparators]
         elif isinstance(node, ast.match_case):
             compared = [inner.value for inner in ast.walk(node.pattern) if isinstance(inner, ast.MatchValue)]
