@@ -129,6 +129,7 @@ def test_the_layout_argument_of_0_1_0_still_works(registered):
     with pytest.warns(DeprecationWarning, match=r"layout= is deprecated.*xalign\.register_layout") as warned:
         assert map_model(model, LLAMA).n_layers == LAYERS
     assert len(warned) == 1
+    assert warned[0].filename == __file__  # where the user called, not inside xalign
     del LAYOUTS["mystery"]
     seen = []
     with (
