@@ -157,7 +157,7 @@ def test_autocast_of_the_top_level_model_holds(batches):
 
 
 def test_four_bit_weights_stay_as_they_are(batches, tmp_path):
-    """On CPUs with AVX512-BF16 bitsandbytes repacks its weights in evaluation mode, and rounds their scales."""
+    """On CPUs with AVX512-BF16 bitsandbytes repacks its weights in evaluation mode and rounds the scales."""
     bitsandbytes = pytest.importorskip("bitsandbytes")
     make_model("llama", hidden_size=64, intermediate_size=128, head_dim=16).save_pretrained(tmp_path)
     four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)

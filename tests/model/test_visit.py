@@ -1,4 +1,4 @@
-"""The door: fires once, leaves nothing, says what it cannot do."""
+"""`visit`: fires once, leaves nothing, says what it cannot do."""
 
 from types import MethodType
 
@@ -145,7 +145,7 @@ def test_each_forward_is_counted_by_itself():
     assert seen == [(2, 6, WIDTH), (1, 6, WIDTH)]
 
 
-def test_shapes_behind_the_door():
+def test_every_module_shape_arrives_as_batch_token_width():
     for family, kinds in {"opt": ("gate", "inner", "mlp_out"), "phi3": ("gate",), "gpt2": ("inner",)}.items():
         model = make_model(family)
         for kind in kinds:

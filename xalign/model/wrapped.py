@@ -10,12 +10,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 def uncompiled(model: nn.Module) -> nn.Module:
     """Return the model without the wrapper of `torch.compile`."""
-    inner: nn.Module = getattr(model, "_orig_mod", model)
-    return inner
+    # Not getattr: a PeftModel passes names that it does not have on to the model inside it.
+    inner = model._modules.get("_orig_mod")
+    return model if inner is None else inner
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Return whether the model, or the model inside DDP, is wrapped by `torch.compile`."""
+    """Return whether the model, or the model inside DDP or PEFT, is wrapped by `torch.compile`."""
     return any(hasattr(one, "_orig_mod") for one in (model, getattr(model, "module", model)))
 
 
@@ -46,7 +47,7 @@ def entry_points(model: nn.Module) -> list[nn.Module]:
     """List the modules whose forward may be called: `generate` of a PEFT model calls the model inside it."""
     called = uncompiled(model)
     base = getattr(called, "get_base_model", None)
-    inner = called if base is None else base()
+    inner = called if base is None else uncompiled(base())
     return [called] if inner is called else [called, inner]
 
 

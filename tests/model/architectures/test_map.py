@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -26,6 +27,7 @@ def unknown_model():
 
 
 LLAMA = Layout("layers", "mlp.gate_proj", "mlp.act_fn", "mlp.down_proj", "self_attn", "mlp", ("norm",))
+PATHS = ("blocks", "gate", "act", "down", "attn_out", "mlp_out")
 
 
 def test_what_a_map_says():
@@ -53,6 +55,26 @@ def test_an_unknown_architecture_names_the_override(registered):
     registered("mystery", LLAMA)
     place = map_model(model).place(Site("inner", 2))
     assert (place.path, place.side, place.width) == ("model.layers.2.mlp.down_proj", "input", FFN)
+
+
+def test_the_advice_for_an_unknown_architecture_can_be_followed(registered):
+    """The import it names works, and the call it names needs only the paths."""
+    model = unknown_model()
+    registered("mystery", LLAMA)
+    del LAYOUTS["mystery"]
+    with pytest.raises(ModelError) as error:
+        map_model(model)
+    advised = re.search(r"(from xalign import [\w, ]+); (register_layout\(.*\))$", str(error.value))
+    assert advised
+    names = {}
+    exec(advised[1], names)
+    paths = {f"{name}=...": f"{name}={getattr(LLAMA, name)!r}" for name in PATHS}
+    call = advised[2]
+    for blank, path in paths.items():
+        assert blank in call
+        call = call.replace(blank, path)
+    exec(call, names)
+    assert map_model(model).place(Site("inner", 2)).path == "model.layers.2.mlp.down_proj"
 
 
 def test_a_layout_that_does_not_fit(registered):
@@ -107,6 +129,7 @@ def test_the_layout_argument_of_0_1_0_still_works(registered):
     with pytest.warns(DeprecationWarning, match=r"layout= is deprecated.*xalign\.register_layout") as warned:
         assert map_model(model, LLAMA).n_layers == LAYERS
     assert len(warned) == 1
+    assert warned[0].filename == __file__  # where the user called, not inside xalign
     del LAYOUTS["mystery"]
     seen = []
     with (

@@ -35,7 +35,7 @@ def _register(model: nn.Module | None, layout: Any) -> None:
         "layout= is deprecated and will be removed in the next version: call "
         "xalign.register_layout(model_type, layout) once instead",
         DeprecationWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
     names = names_of(model, layout) if model is not None and isinstance(layout, Layout) else ["model"]
     for name in names:

@@ -67,7 +67,7 @@ class Site:
                 )
         elif self.kind != "hidden" or self.layer not in ("embed", "final"):
             raise ArgumentError(
-                f"layer={self.layer!r} is not a layer of kind {self.kind}; give a block number from 0"
+                f"layer={self.layer!r} is no layer of kind {self.kind}; give a block number from 0"
             )
 
     def __str__(self) -> str:
