@@ -218,7 +218,7 @@ def test_a_pair_loss_and_a_token_loss_that_pools_like_it_are_equal():
         AlignmentObjective(model, make_tokenizer(), pairs, loss=loss, layer=1, batch_size=4)(0).backward()
         found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     assert found[0].norm() > 0
-    assert torch.allclose(*found, rtol=1e-5, atol=1e-7)
+    assert (found[0] - found[1]).norm() < 1e-6 * found[0].norm()
 
 
 def test_a_loss_by_name(monkeypatch):
@@ -295,7 +295,7 @@ def test_a_tracker():
     images, tables = [], []
     tracker = Tracker(
         name="mine",
-        callback="",
+        callback=None,
         run=lambda callback: "my run",
         log_image=lambda run, key, image, step: images.append((run, key, image.shape, step)),
         log_table=lambda run, key, columns, rows, step: tables.append((run, key, columns, len(rows), step)),

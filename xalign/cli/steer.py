@@ -43,6 +43,8 @@ def steer(
     from xalign.cli.loading import load_model
     from xalign.errors import ArgumentError
     from xalign.judging.sample import sample
+    from xalign.model.operators import OPERATORS
+    from xalign.model.operators.operands import NOTHING
     from xalign.model.positions import WHERE
     from xalign.steering.steer import steer as steering
 
@@ -61,7 +63,7 @@ def steer(
     with steering(
         loaded,
         own,
-        operator=operator,  # type: ignore[arg-type]
+        operator=operator,
         strength=strength,
         positions=positions,
     ) as done:
@@ -69,7 +71,9 @@ def steer(
     console = Console()
     if prompt:
         console.print(f"… after {prompt!r}\n", markup=False, highlight=False)
-    console.print(_table(f"{own.labels[0]}, {operator} × {strength:g}, {positions}", without, steered))
+    has_strength = OPERATORS[operator].operand is not NOTHING
+    how = f"{operator} × {strength:g}" if has_strength else operator
+    console.print(_table(f"{own.labels[0]}, {how}, {positions}", without, steered))
     console.print(f"{len(own)} units, changed at {done.tokens} tokens in {done.forwards} forwards")
 
 

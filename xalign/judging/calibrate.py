@@ -16,7 +16,7 @@ from xalign.judging.identify import check_known
 from xalign.judging.options import OutputArguments, OutputOptions
 from xalign.judging.probe import Observed, Probe
 from xalign.model.architectures.layout_argument import takes_layout
-from xalign.model.operators import OperatorLike as Operator
+from xalign.model.operators import OperatorLike
 from xalign.model.positions import Positions
 from xalign.steering.steer import steer
 
@@ -30,7 +30,7 @@ def calibrate(
     what: Steering,
     texts: Mapping[str, Sequence[str]],
     *,
-    operator: Operator | None = None,
+    operator: OperatorLike | None = None,
     strengths: Sequence[float] = (1, 2, 4, 8, 16),
     positions: Sequence[Positions] = ("prompt", "all"),
     max_rise: float = 0.2,
@@ -95,7 +95,7 @@ def _trials(
     model: nn.Module,
     what: Steering,
     probe: Probe,
-    operator: Operator | None,
+    operator: OperatorLike | None,
     ways: Sequence[tuple[Positions, float]],
     seed: int,
 ) -> Iterator[Trial]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentError
 from xalign.model.positions import Positions
-from xalign.model.write import Operator
+from xalign.model.operators import OperatorLike
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +46,7 @@ class Calibration:
         max_rise: The largest rise allowed, in nats per token.
     """
 
-    operator: Operator | None
+    operator: OperatorLike | None
     tried: tuple[Trial, ...]
     chosen: Mapping[str, Trial | None]
     max_rise: float
