@@ -22,7 +22,7 @@ from xalign.model.visit import VisitFn, visit
 from xalign.model.wrapped import base_model_of
 
 States = dict[Reading, Float[Tensor, "pair width"]]
-Pooled = dict[Reading, Float[Tensor, "_ width"]]
+Pooled = dict[Reading, Float[Tensor, "_ _"]]  # widths differ between sites, and sizes between batches
 
 
 @takes_layout
