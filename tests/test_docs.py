@@ -16,10 +16,13 @@ import transformers
 import xalign
 from tests.minilm import minilm_folder
 from tests.monitor.training import make_trainer
+from tests.test_imports import LEVELS
 from tests.tiny import ROOT, make_model, make_tokenizer
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# A few lines shown before the whole example, which is further down.
+FRAGMENT = re.compile(r"^```py\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MODULES = sorted(module.name for module in pkgutil.walk_packages(xalign.__path__, "xalign."))
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -30,7 +33,7 @@ def blocks(page):
 
 @pytest.fixture
 def offline(monkeypatch):
-    """What the pages load from the Hub is at hand: MiniLM itself, and a tiny model for a language model."""
+    """Replace what pages load from the Hub: MiniLM by a local copy, a language model by a tiny one."""
     for name in ("AutoModel", "AutoTokenizer"):
         original = getattr(transformers, name).from_pretrained
 
@@ -56,6 +59,13 @@ def test_the_examples_of_a_page_run_in_order(page, offline, tmp_path):
     namespace = {"__name__": "docs"}
     for block in blocks(page):
         exec(compile(block, page.name, "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_fragment_quotes_an_example_of_its_page(page):
+    lines = {line.strip() for block in blocks(page) for line in block.splitlines()}
+    for fragment in FRAGMENT.findall(page.read_text(encoding="utf-8")):
+        assert {line.strip() for line in fragment.splitlines() if line.strip()} <= lines
 
 
 def test_every_public_name_stands_in_an_example():
@@ -86,6 +96,29 @@ def test_links_between_pages():
             assert target.startswith("http") or (page.parent / target).exists(), (page.name, target)
 
 
+def test_links_to_headings():
+    for page in PAGES:
+        for name, heading in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+            target = page.parent / name if name else page
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+            assert heading in anchors, (page.name, name, heading)
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    readme = PAGES[0].read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        assert f"(docs/{page.name})" in readme, page.name
+
+
+def test_the_architecture_page_has_the_levels_of_the_import_test():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^ ?(\d+)   (\S+(?: · \S+)*)  ", page, re.MULTILINE)
+    assert [names.split(" · ") for _, names in reversed(drawn)] == LEVELS
+    for room in (room for level in LEVELS for room in level):
+        assert f"- **`{room}`**" in page, f"{room} has no paragraph"
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name, tmp_path):
     module = importlib.import_module(name)
@@ -101,7 +134,7 @@ def test_docstrings(name, tmp_path):
 
 
 def namespace_for(name):
-    """What an example may take for granted: a model, its tokenizer, a batch, a report, a trainer."""
+    """Return what an example may use: a model, its tokenizer, a batch, a report, a trainer."""
     import numpy as np
 
     everything = {public: getattr(xalign, public) for public in xalign.__all__}

@@ -20,8 +20,8 @@ HEAD = """# what runs with what
 
 This page is made from test results, by `python -m tests.monitor.support`. Do not edit it by hand.
 
-Each cell is a setting that was trained twice: once with the callback, which measured before the first step and after each
-step, and once without it. **run** means that
+Each cell is a setting that was trained twice: once with the callback, which measured before the first step
+and after each step, and once without it. **run** means that
 
 - losses and final weights were equal to the bit,
 - the run had learnt something and had drawn random numbers,
@@ -29,16 +29,16 @@ step, and once without it. **run** means that
 
 **not run** is explained below.
 
-Everything ran on CPUs. DDP and FSDP2 are two processes with gloo. FSDP2 is `DistributedConfig(fsdp_size=2)`. Nothing was
-run on a GPU.
+Everything ran on CPUs. DDP and FSDP2 are two processes with gloo. FSDP2 is `DistributedConfig(fsdp_size=2)`.
+Nothing was run on a GPU.
 """
 REFUSED = """
 ## Refused, with the reason
 
 | what | why |
 |---|---|
-| DeepSpeed ZeRO-3 | it cannot be run here; ZeRO-1 and 2, DDP and FSDP2 keep whole weights where a layer runs |
-| FSDP1 | it cannot be run on CPUs; FSDP2 is its successor |
+| DeepSpeed ZeRO-3 | cannot be run here; ZeRO-1 and 2, DDP and FSDP2 keep whole weights where a layer runs |
+| FSDP1 | cannot be run on CPUs; FSDP2 is its successor |
 | tensor parallelism | each process holds only its part of the neurons |
 | `nn.DataParallel` | what happens in the copies cannot be seen |
 | several callbacks of one name | their keys would be the same |
