@@ -267,7 +267,7 @@ def names_tested(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
         compared: list[ast.AST | None] = []
         keys: list[ast.AST | None] = []
         if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant) and _is_in(node.ops[0]):
-            keys = [node.left]
+            keys, compared = [node.left], [*node.comparators]
         elif isinstance(node, ast.Compare):
             compared = [node.left, *node.comparators]
         elif isinstance(node, ast.match_case):
