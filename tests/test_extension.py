@@ -8,11 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from xalign.finding.method import Method
-from xalign.losses.loss import Loss
-from xalign.model.operators import OPERATORS, Operator
-from xalign.trackers import TRACKERS
-from xalign.trackers.tracker import Tracker
 
 from tests.cli.typed import xalign
 from tests.monitor.training import make_trainer
@@ -34,11 +29,16 @@ from xalign import (
     visit,
 )
 from xalign.finding import METHODS
+from xalign.finding.method import Method
 from xalign.judging import evaluate
 from xalign.losses import LOSSES
+from xalign.losses.loss import Loss
 from xalign.metrics import METRICS
 from xalign.metrics.metric import Metric
+from xalign.model.operators import OPERATORS, Operator
 from xalign.results.history import History
+from xalign.trackers import TRACKERS
+from xalign.trackers.tracker import Tracker
 from xalign.views.page import write_page
 from xalign.views.stages import stages_figure, stages_table
 

@@ -10,7 +10,7 @@ CONTINUED = "continued"
 
 
 def option(default: Any, *, must_agree: str | None = None) -> Any:
-    """A field of an options class.
+    """Declare a field of an options class.
 
     Args:
         default: Its default.
@@ -20,5 +20,5 @@ def option(default: Any, *, must_agree: str | None = None) -> Any:
 
 
 def must_agree(options: type, *marks: str) -> tuple[str, ...]:
-    """The names of an options class's fields that carry one of the marks, in their order."""
+    """Return the names of an options class's fields that carry one of the marks, in their order."""
     return tuple(one.name for one in fields(options) if one.metadata.get("must_agree") in marks)

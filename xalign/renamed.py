@@ -93,7 +93,7 @@ NAMES = {
 
 
 def renamed(module: str, name: str) -> Any:
-    """What an old name of a module stands for now, for the `__getattr__` of that module.
+    """Return what an old name of a module stands for now, for the `__getattr__` of that module.
 
     Raises:
         AttributeError: The module never had that name.

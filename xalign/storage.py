@@ -150,7 +150,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _values_file(path: Path) -> Path | None:
-    """The file of tensors that a saved JSON names, in its folder; None where it names none."""
+    """Return the file of tensors that a saved JSON names, in its folder; None where it names none."""
     try:
         return path.parent / Path(json.loads(path.read_text("utf-8"))["values"]["file"]).name
     except (OSError, ValueError, KeyError, TypeError):

@@ -31,9 +31,7 @@ def experts(
         str, typer.Option(help="The language the file is translated from, which is always among them.")
     ] = "eng_Latn",
     n: Annotated[int | None, typer.Option(help="Take the first N sentences; all by default.")] = None,
-    method: Annotated[
-        str, typer.Option(help=f"{'; '.join(_METHODS)}.")
-    ] = "expert_ap",
+    method: Annotated[str, typer.Option(help=f"{'; '.join(_METHODS)}.")] = "expert_ap",
     sites: Annotated[
         str,
         typer.Option(help="Where to look, for expert_ap: inner, gate, linear, …, or one site like 3.inner."),

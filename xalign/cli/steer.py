@@ -44,7 +44,6 @@ def steer(
     from xalign.errors import ArgumentError
     from xalign.judging.sample import sample
     from xalign.model.operators import OPERATORS
-    from xalign.model.operators.operands import NOTHING
     from xalign.model.positions import WHERE
     from xalign.steering.steer import steer as steering
 
@@ -71,7 +70,7 @@ def steer(
     console = Console()
     if prompt:
         console.print(f"… after {prompt!r}\n", markup=False, highlight=False)
-    has_strength = OPERATORS[operator].operand is not NOTHING
+    has_strength = OPERATORS[operator].operand.is_needed
     how = f"{operator} × {strength:g}" if has_strength else operator
     console.print(_table(f"{own.labels[0]}, {how}, {positions}", without, steered))
     console.print(f"{len(own)} units, changed at {done.tokens} tokens in {done.forwards} forwards")

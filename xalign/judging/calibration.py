@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentError
-from xalign.model.positions import Positions
 from xalign.model.operators import OperatorLike
+from xalign.model.positions import Positions
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -64,7 +64,7 @@ class PreparedPairs:
         self._warn_about_equal_tokens()
 
     def runs(self) -> list[Side]:
-        """The sides in the order in which they are run, each of them once."""
+        """Return the sides in the order in which they are run, each of them once."""
         runs = []
         previous = None
         for pivot, side in self.sides.values():
@@ -83,12 +83,15 @@ class PreparedPairs:
         return sum(batch.pooled.numel() for side in self.runs() for batch in side.batches)
 
     def shortest(self) -> Batch:
-        """The shortest sentence, twice: some heads refuse several lines where they know no padding."""
+        """Return the shortest sentence, twice.
+
+        Twice, because some heads refuse several lines where they know no padding.
+        """
         batches = (batch for side in self.runs() for batch in side.batches)
         return min(batches, key=lambda batch: batch.shape[1]).take([0, 0], [(0,), (1,)])
 
     def lexical_floors(self, metrics: Sequence[Metric]) -> dict[str, dict[str, Tensor]]:
-        """Row of the report -> language -> the same metric of token counts, for metrics that have a floor."""
+        """Return row of the report -> language -> the metric of token counts, where a metric has a floor."""
         rows = {row: fn for metric in metrics if metric.has_floor for row, fn in metric.rows.items()}
         floors: dict[str, dict[str, Tensor]] = {row: {} for row in rows}
         for language, (pivot, side) in self.sides.items() if rows else ():
@@ -98,7 +101,7 @@ class PreparedPairs:
         return floors
 
     def stats(self) -> dict[str, LanguageStats]:
-        """Language, the pivot too -> what the tokenizer makes of it."""
+        """Return what the tokenizer makes of each language, the pivot included."""
 
         def of(sides: Sequence[Side]) -> LanguageStats:
             own = sum(sum(side.encoded.own_tokens) for side in sides)

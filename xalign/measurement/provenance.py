@@ -28,7 +28,7 @@ def provenance_of(
     options: Sequence[TextOptions | ReadOptions],
     revision: str | None,
 ) -> dict[str, Any]:
-    """Everything that a report says of how it was made, as JSON holds it.
+    """Return everything that a report says of how it was made, as JSON holds it.
 
     Args:
         model: The model that is measured.
@@ -63,7 +63,7 @@ def provenance_of(
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON holds it: functions by name, vectors by their places and a checksum."""
+    """Return a value as JSON holds it: functions by name, vectors by their places and a checksum."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in sorted(value.items())}
     if isinstance(value, LanguageVector):

@@ -9,17 +9,17 @@ from xalign.model.architectures.sites import Reading, Site
 
 
 def _neuron_states(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
-    """Whether each neuron is active, in every block (NeuronXA)."""
+    """Read whether each neuron is active, in every block (NeuronXA)."""
     return [Reading(site, "active", options.pool) for site in model_map.sites(options.state_site)]
 
 
 def _neuron_values(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
-    """The absolute value of each neuron, in every block (NeuronXA)."""
+    """Read the absolute value of each neuron, in every block (NeuronXA)."""
     return [Reading(site, "abs", options.pool) for site in model_map.sites(options.value_site)]
 
 
 def _hidden(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
-    """The hidden states that Hugging Face returns (MEXA).
+    """Read the hidden states that Hugging Face returns (MEXA).
 
     These are the embedding, all blocks but the last, and `final`, which stands for the last.
     """
@@ -39,7 +39,7 @@ _SOURCES: Mapping[Source, Callable[[ModelMap, ReadOptions], list[Reading]]] = {
 
 
 def readings_of(model_map: ModelMap, source: Source, options: ReadOptions | None = None) -> list[Reading]:
-    """The readings of a source, from the lowest layer.
+    """Return the readings of a source, from the lowest layer.
 
     Args:
         model_map: Where the sites are.

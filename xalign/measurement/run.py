@@ -185,7 +185,7 @@ class Measurement:
         )
 
     def _scores(self) -> tuple[dict[str, dict[str, Tensor]], int]:
-        """Row -> language -> values of every layer and pair, and the most bytes of states held at once."""
+        """Return row -> language -> values of each layer and pair, and the most bytes of states held."""
         values: dict[str, dict[str, Tensor]] = {row: {} for row in self._readings}
         without_direction: list[str] = []
         peak = 0
@@ -208,7 +208,7 @@ class Measurement:
         return values, peak
 
     def _refuse_nan(self, values: Mapping[str, Mapping[str, Tensor]], without_direction: list[str]) -> None:
-        """NaN is never a score; a sentence without a direction is said."""
+        """Refuse values that are not finite, and warn of sentences without a direction."""
         for row, languages in values.items():
             for language, of_layers in languages.items():
                 if of_layers.is_floating_point() and not bool(of_layers.isfinite().all()):
@@ -244,7 +244,7 @@ class Measurement:
         )
 
     def _read_languages(self, bar: "tqdm[Any]") -> Iterator[tuple[str, States, States]]:
-        """Per language the pivot's states and its own; no more than these are held at one time."""
+        """Yield per language the pivot's states and its own. No more than these are held at one time."""
         read_side: Side | None = None
         pivot_states: States = {}
         for language, (pivot, side) in self._prepared.sides.items():
@@ -271,7 +271,7 @@ class Measurement:
         return read_states(self.model, batches, readings, on_batch=on_batch, ranks=self._ranks)
 
     def _users_of_readings(self) -> dict[Reading, list[tuple[str, str, Compute]]]:
-        """Reading -> the rows that use it, so that each similarity matrix is made once and then dropped."""
+        """Map each reading to the rows that use it, so that each similarity matrix is made only once."""
         users: dict[Reading, list[tuple[str, str, Compute]]] = defaultdict(list)
         for metric in self.metrics:
             for row, compute in metric.rows.items():
@@ -281,7 +281,7 @@ class Measurement:
 
 
 def _checked(row: str, values: Any, n: int) -> Tensor:
-    """What a metric's function gave, or an error where that is not one value per pair."""
+    """Return what a metric's function gave, or raise an error where that is not one value per pair."""
     if not isinstance(values, Tensor) or values.shape != (n,):
         shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ModelError(

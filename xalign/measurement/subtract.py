@@ -19,7 +19,7 @@ Offsets = dict[str, dict[Reading, Tensor]]
 def checked_offsets(
     subtract: Subtract | None, languages: Iterable[str], read: Iterable[Reading], model_map: ModelMap
 ) -> Offsets:
-    """Language -> reading -> the vector to subtract.
+    """Check what to subtract, and return language -> reading -> vector.
 
     Raises:
         ArgumentError: A language that is not measured, a language without a vector for anything that is read,
@@ -60,7 +60,7 @@ def checked_offsets(
 def _readings_of(
     language: str, given: LanguageVector | Sequence[LanguageVector], model_map: ModelMap
 ) -> dict[Reading, Tensor]:
-    """Reading -> vector, of all vectors given for a language."""
+    """Return reading -> vector, of all vectors given for a language."""
     vectors = [given] if isinstance(given, LanguageVector) else given
     if not isinstance(vectors, Sequence) or not all(isinstance(one, LanguageVector) for one in vectors):
         raise ArgumentTypeError(f"subtract[{language!r}] must be a LanguageVector, or a list of them")

@@ -121,7 +121,9 @@ def _draw_panel(axes: "Axes", stages: Stages, metric: str, language: str) -> Non
     _, last = _ends(stages)
     for number, (name, report) in enumerate(stages.items()):
         values = report.mean_by_layer(metric, language)
-        style: dict[str, Any] = {"color": "grey", "linestyle": "--"} if number == 0 else {"color": f"C{number - 1}"}
+        style: dict[str, Any] = (
+            {"color": "grey", "linestyle": "--"} if number == 0 else {"color": f"C{number - 1}"}
+        )
         axes.plot(values, marker="o", markersize=3, label=name, **style)
     floor = last.floor(metric, language)
     if floor is not None:
