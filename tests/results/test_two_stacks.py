@@ -1,6 +1,7 @@
 """Encoder and decoder have layers of the same number: nowhere are they mixed up."""
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -109,6 +110,9 @@ def test_drawn_side_by_side():
     drawn = dict(zip([tick.get_text() for tick in axes.get_xticklabels()], axes.get_xticks(), strict=True))
     assert list(drawn) == [*labels, "mean", "floor"]
     assert len(set(drawn.values())) == 6
+    axes.figure.canvas.draw()
+    boxes = sorted((tick.get_window_extent() for tick in axes.get_xticklabels()), key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))  # no label touches the next
     grid = np.asarray(axes.images[0].get_array(), dtype=float)
     for name, values in zip(labels, before.metrics["nasca"].values["deu_Latn"].double().mean(1), strict=True):
         assert grid[0, int(drawn[name])] == values

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import binomtest, t, ttest_1samp
 
 from xalign.errors import ArgumentError
 from xalign.statistics.intervals import (
@@ -9,6 +9,7 @@ from xalign.statistics.intervals import (
     layer_interval,
     paired_p_value,
     score_interval,
+    seed_interval,
     wilson_interval,
 )
 
@@ -47,6 +48,15 @@ def test_equal_values_leave_something_open():
     assert score_interval(np.zeros(100)) == wilson_interval(0, 100)
     assert score_interval(np.ones(100)) == wilson_interval(100, 100)
     assert score_interval(np.array([0.0] * 99 + [1.0])) == bootstrap_interval(np.array([0.0] * 99 + [1.0]))
+
+
+def test_seeds():
+    runs = [0.41, 0.52, 0.6, 0.33]
+    expected = t.interval(0.95, 3, loc=np.mean(runs), scale=np.std(runs, ddof=1) / 2)
+    assert seed_interval(runs) == pytest.approx(expected, abs=1e-12)
+    assert seed_interval([0.5, 0.5]) == (0.5, 0.5)  # not NaN
+    with pytest.raises(ArgumentError, match="values has 1 entry"):
+        seed_interval([0.5])
 
 
 def test_layers():

@@ -35,7 +35,7 @@ function curvesNote(metric) {
 }
 
 function frameOf(xs, low, high) {
-  const [width, height, left, right, top, bottom] = [1100, 380, 58, 24, 12, 34];
+  const [width, height, left, right, top, bottom] = [1100, 380, 58, 34, 12, 34];
   const span = xs[xs.length - 1] - xs[0] || 1;
   return {
     width, height, left, right, low, high,

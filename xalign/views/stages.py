@@ -1,7 +1,7 @@
 """Before and after: several reports of the same sentences side by side, as a table and as a figure."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -121,10 +121,8 @@ def _draw_panel(axes: "Axes", stages: Stages, metric: str, language: str) -> Non
     _, last = _ends(stages)
     for number, (name, report) in enumerate(stages.items()):
         values = report.mean_by_layer(metric, language)
-        style: dict[str, Any] = (
-            {"color": "grey", "linestyle": "--"} if number == 0 else {"color": f"C{number - 1}"}
-        )
-        axes.plot(values, marker="o", markersize=3, label=name, **style)
+        colour, line = ("grey", "--") if number == 0 else (f"C{number - 1}", "-")
+        axes.plot(values, marker="o", markersize=3, label=name, color=colour, linestyle=line)
     floor = last.floor(metric, language)
     if floor is not None:
         axes.axhline(floor, color="C3", linewidth=1, linestyle=":", label="floor")
