@@ -9,12 +9,15 @@ from typing import get_args
 
 import pytest
 
+from tests.cli.typed import xalign
 from xalign.cli.demo import PARTS, demo
-from xalign.cli.options import METRIC_NAMES, DtypeName, MetricList
+from xalign.cli.options import DtypeName
+from xalign.finding import METHODS
 from xalign.measurement.options import ReadOptions
 from xalign.measurement.run import DEFAULT_METRICS
 from xalign.metrics import METRICS
 from xalign.model.inputs import TextOptions
+from xalign.model.operators import OPERATORS
 
 VERBS = ("measure", "track", "experts", "steer", "demo", "doctor", "compare", "page")
 DEFAULTS = {one.name: one.default for options in (TextOptions, ReadOptions) for one in fields(options)}
@@ -28,10 +31,20 @@ def parameters(verb):
     return inspect.signature(function_of(verb)).parameters
 
 
-def test_the_help_names_every_metric():
-    assert tuple(METRICS) == METRIC_NAMES
-    assert ", ".join(METRICS) in get_args(MetricList)[1].help
+def test_the_help_names_every_strategy(monkeypatch):
+    """Also one that was added: nothing on the command line repeats the names."""
     assert parameters("measure")["metrics"].default == ",".join(DEFAULT_METRICS)
+    monkeypatch.setitem(METRICS, "another", METRICS["nasca"])
+    monkeypatch.setitem(METHODS, "third", METHODS["lape"])
+    for verb, names in (
+        ("measure", METRICS),
+        ("experts", METHODS),
+        ("steer", [name for name, one in OPERATORS.items() if one.of_units is not None]),
+    ):
+        shown = " ".join(xalign(verb, "--help").stdout.split())
+        for name in names:
+            assert name in shown, (verb, name)
+        assert not any(f"{{{name}}}" in shown for name in ("metrics", "methods", "operators"))
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -1,13 +1,10 @@
 """`xalign experts` and `xalign steer`: find, save, steer side by side, and one line per mistake."""
 
-from inspect import signature
-
 import pytest
 
 from tests.cli.typed import xalign
 from tests.tiny import FFN, LAYERS, make_model, make_tokenizer
 from xalign import UnitSet
-from xalign.cli.experts import experts
 from xalign.finding import METHODS, Method
 from xalign.judging.sample import sample
 from xalign.steering.steer import steer
@@ -84,12 +81,6 @@ def test_mistakes_are_one_line(arguments, message, model_folder, units_folder, t
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "new").exists()
-
-
-def test_the_help_names_every_method():
-    shown = signature(experts).parameters["method"].annotation.__metadata__[0].help
-    for method in METHODS.values():
-        assert f"{method.name}: {method.summary}" in shown
 
 
 def test_a_method_that_chooses_its_own_sites_and_share(model_folder, tmp_path, monkeypatch):

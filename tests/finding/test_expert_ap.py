@@ -114,7 +114,7 @@ def test_where_they_come_from():
 
 def test_texts_under_two_labels_are_counted():
     texts = {"eng_Latn": ["Berlin", "It rains."], "deu_Latn": ["Berlin", "Es regnet."]}
-    with pytest.warns(UserWarning, match=r"1 text\(s\) stand under several labels"):
+    with pytest.warns(UserWarning, match=r"1 text\(s\) have several labels"):
         expert_ap(make_model("llama"), make_tokenizer(), texts, k=1)
 
 
@@ -150,7 +150,9 @@ def test_constant_units_are_counted_and_score_the_prevalence():
     model = make_model("llama")
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight[:5] = 0  # these neurons are 0 for every sentence
-    with pytest.warns(UserWarning, match="15 of the 240 units chosen answer every sentence alike"):
+    with pytest.warns(
+        UserWarning, match="15 of the 240 units chosen have the same activation for every sentence"
+    ):
         units = expert_ap(model, make_tokenizer(), TEXTS, "1.inner", share=1.0)
     prevalence = {"eng_Latn": 12 / 31, "deu_Latn": 12 / 31, "rus_Cyrl": 7 / 31}
     for row in units:

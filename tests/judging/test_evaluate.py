@@ -166,7 +166,7 @@ def test_units_that_do_nothing_have_no_effect():
     ("options", "error", "message"),
     [
         ({"what": find}, ArgumentError, "what is a finder and finding is None"),
-        ({"what": find, "finding": UNSEEN}, ArgumentError, r"30 sentence\(s\) of texts stand in finding too"),
+        ({"what": find, "finding": UNSEEN}, ArgumentError, r"30 sentence\(s\) of texts are in finding too"),
         ({"what": 3}, ArgumentTypeError, "what must be units, vectors or a finder, not 3"),
         (
             {"what": lambda *given: 3, "finding": FINDING},
@@ -178,12 +178,12 @@ def test_units_that_do_nothing_have_no_effect():
         (
             {"what": find, "finding": FINDING, "pairs": BUNDLED},
             ArgumentError,
-            r"sentence\(s\) of pairs stand in",
+            r"sentence\(s\) of pairs are in",
         ),
         (
             {"how": {"operator": "zero", "positions": "generated"}},
             ArgumentError,
-            "nothing was looked at: .*no loss and no alignment",
+            "nothing was observed: .*no loss and no alignment",
         ),
         ({"seeds": 0}, ArgumentError, "seeds=0 must be at least 1"),
         ({"how": "zero"}, ArgumentTypeError, "how='zero' must hold arguments of steer"),
@@ -287,7 +287,7 @@ def test_where_only_what_is_generated_is_steered_no_loss_is_reported():
     assert {one.quantity for one in result.observations} == {"output_share", "output_loss"}
     assert any("no token is 'generated' and followed by another" in line for line in result.left_out)
     with pytest.raises(
-        ArgumentError, match="loss of deu_Latn under deu_Latn was not looked at; there is output"
+        ArgumentError, match="loss of deu_Latn under deu_Latn was not observed; there is output"
     ):
         result.effect("deu_Latn", "loss")
 

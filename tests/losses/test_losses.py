@@ -207,7 +207,7 @@ def test_autocast_takes_no_precision_away():
         (lambda: contrastive(LANGUAGE, PIVOT, temperature=-1.0), "temperature=-1.0"),
         (lambda: contrastive(LANGUAGE, PIVOT, temperature=float("nan")), "temperature=nan"),
         (lambda: contrastive(LANGUAGE, PIVOT, direction="up"), "direction='up' must be one of to_pivot"),
-        (lambda: contrastive(LANGUAGE[:1], PIVOT[:1]), "one pair, which has nothing to be told from"),
+        (lambda: contrastive(LANGUAGE[:1], PIVOT[:1]), "one pair, so there is no negative"),
         (lambda: contrastive(LANGUAGE, PIVOT[:3]), r"\(4, 6\) and \(3, 6\)"),
         (lambda: contrastive(LANGUAGE, PIVOT, direction="from_pivot", extra=PIVOT), "extra holds pivot"),
         (

@@ -98,7 +98,7 @@ def test_auto_takes_the_largest_penalty_without_a_general_neuron():
         (lambda: lape(torch.rand(2, 200), share=0), "share=0 must be above 0"),
         (lambda: lape(torch.rand(2, 200), share=1.5), "share=1.5 and bar=0.95 must be at most 1"),
         (lambda: lape(torch.rand(2, 200), bar=2.0), "bar=2.0 must be at most 1"),
-        (lambda: lape(torch.rand(2, 9)), "share=0.01 of 9 neurons is none; raise it"),
+        (lambda: lape(torch.rand(2, 9)), "share=0.01 of 9 neurons rounds to 0 neurons; raise it"),
         (lambda: lape(torch.rand(2, 200), penalty=-1.0), "penalty=-1.0 must be 0 or above 0"),
         (lambda: lape(torch.rand(2, 200), penalty="large"), "penalty='large' must be a number"),
     ],

@@ -15,8 +15,8 @@ from tests.tiny import ROOT
 from tests.wandb_files import offline_run
 from xalign import AlignmentCallback, load_pairs
 from xalign.monitor import trackers
+from xalign.monitor.report_log import scores_table, worst_pairs_table
 from xalign.monitor.scalars import MOST_LANGUAGES, pooled_only
-from xalign.monitor.trackers import scores_table, worst_pairs_table
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.monitor.training import make_trainer
 from xalign import AlignmentCallback, load_pairs
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.metric import Metric
-from xalign.monitor.trackers import Trackers
+from xalign.monitor.report_log import Trackers
 from xalign.trackers import TRACKERS
 from xalign.trackers.tracker import Tracker
 

@@ -14,6 +14,7 @@ from xalign.cli.compare import compare
 from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
 from xalign.cli.experts import experts
+from xalign.cli.help import HelpfulCommand
 from xalign.cli.measure import measure
 from xalign.cli.page import page
 from xalign.cli.steer import steer
@@ -47,7 +48,7 @@ def _verb(function: Callable[..., None]) -> None:
         except Exception as error:
             _fail(f"{type(error).__name__}: {error} (xalign --debug {function.__name__} … shows where)", 1)
 
-    app.command()(command)
+    app.command(cls=HelpfulCommand)(command)
 
 
 def _fail(message: str, code: int) -> None:

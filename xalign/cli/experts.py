@@ -14,11 +14,6 @@ from xalign.cli.options import Device, Dtype, DtypeName, Languages, Pairs, Revis
 if TYPE_CHECKING:
     from xalign.units.unit_set import UnitSet
 
-# The summaries of METHODS, written again because that would import torch before anything is asked for.
-_METHODS = (
-    "expert_ap: units that each tell a language's sentences from all others'",
-    "lape: neurons that fire for few languages",
-)
 _SITES, _SHARE = "inner", 0.02
 
 
@@ -31,7 +26,7 @@ def experts(
         str, typer.Option(help="The language the file is translated from, which is always among them.")
     ] = "eng_Latn",
     n: Annotated[int | None, typer.Option(help="Take the first N sentences; all by default.")] = None,
-    method: Annotated[str, typer.Option(help=f"{'; '.join(_METHODS)}.")] = "expert_ap",
+    method: Annotated[str, typer.Option(help="{methods}.")] = "expert_ap",
     sites: Annotated[
         str,
         typer.Option(help="Where to look, for expert_ap: inner, gate, linear, …, or one site like 3.inner."),
@@ -97,7 +92,7 @@ def _options(method: str, sites: str, share: float | None) -> dict[str, Any]:
 
 def _table(units: "UnitSet") -> Table:
     """Return a row per language."""
-    table = Table("language", "units", "best", "last", "most stand in", box=None)
+    table = Table("language", "units", "best", "last", "most frequent sites", box=None)
     for label in units.labels:
         rows = units[label].rows
         most = Counter(str(row.site) for row in rows).most_common(3)

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
-METRIC_NAMES = ("nasca", "navca", "mexa", "retrieval", "margin")
 
 Model = Annotated[str, typer.Argument(help="Hub id or folder of a model.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
@@ -33,7 +32,7 @@ Languages = Annotated[
 ]
 Pivot = Annotated[str, typer.Option(help="Language the others are compared with.")]
 FirstPairs = Annotated[int | None, typer.Option(help="Take the first N pairs; all by default.")]
-MetricList = Annotated[str, typer.Option(help=f"From {', '.join(METRIC_NAMES)}; separated by commas.")]
+MetricList = Annotated[str, typer.Option(help="From {metrics}; separated by commas.")]
 MetricsOfHistory = Annotated[
     str | None,
     typer.Option(help="As for measure; by default those of the history, or nasca."),

@@ -20,7 +20,7 @@ def steer(
     units: Annotated[str, typer.Option(help="Folder or Hub id of units, as `xalign experts` saves them.")],
     language: Annotated[str, typer.Option(help="The language whose units are changed, like deu_Latn.")],
     prompt: Annotated[str, typer.Option(help="The text to continue; nothing where empty.")] = "",
-    operator: Annotated[str, typer.Option(help="set, add, scale or zero.")] = "set",
+    operator: Annotated[str, typer.Option(help="{operators}.")] = "set",
     strength: Annotated[
         float, typer.Option(help="Times the values that the units take in their language.")
     ] = 4.0,

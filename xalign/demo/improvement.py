@@ -33,7 +33,7 @@ Stages = dict[str, AlignmentReport]
 
 
 def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
-    """Lift the unaligned model that ships with xalign; show a table, a picture, and what they say.
+    """Align the unaligned model that ships with xalign; show a table, a picture, and what they say.
 
     Args:
         console: Where to print.
@@ -64,7 +64,7 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
 
 @dataclass
 class _Twin:
-    """The unaligned model, and the text that it is lifted and measured with."""
+    """The unaligned model, and the text that it is aligned and measured with."""
 
     model: LlamaForCausalLM
     tokenizer: PreTrainedTokenizerBase

@@ -144,7 +144,7 @@ def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1) -> None:
     if len(texts) < least:
         raise ArgumentError(
             f"texts has {len(texts)} label(s) ({', '.join(texts)}), and at least {least} are needed: a label "
-            "is told from the texts of the others"
+            "is compared with the texts of the others"
         )
 
 

@@ -13,7 +13,7 @@ from xalign.errors import ArgumentError
 from xalign.finding.activations import Activations, Sites, activations, check_texts, site_names
 from xalign.finding.choice import Choice, choose_by
 from xalign.finding.method import Method
-from xalign.finding.origin import origin_of, warn_about_shared_texts
+from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.average_precision import average_precision
 from xalign.model.architectures.sites import Site
 from xalign.units.unit_set import Unit, UnitSet
@@ -112,22 +112,23 @@ class _Detectors:
             self._values[number].append(_stored(values[own], is_low, self._value))
 
     def chosen(self, choice: Choice) -> tuple[Unit, ...]:
-        """Return the units chosen for each label, and warn of those that tell nothing."""
-        constant, told_nothing = torch.cat(self._constant), 0
+        """Return the units chosen for each label, and warn of constant ones."""
+        constant, n_constant = torch.cat(self._constant), 0
         rows: list[Unit] = []
         for number, label in enumerate(self._labels):
             score, values = torch.cat(self._scores[number]), torch.cat(self._values[number])
             best = choice.best(score)
             if not len(best):
                 raise ArgumentError(f"{choice} chooses no unit of {len(score)} for {label}; choose more")
-            told_nothing += int(constant[best].sum())
+            n_constant += int(constant[best].sum())
             for at in best.tolist():
                 site, index = self._places[at]
                 rows.append(Unit(label, site, index, score[at].item(), values[at].item()))
-        if told_nothing:
+        if n_constant:
             warnings.warn(
-                f"{told_nothing} of the {len(rows)} units chosen answer every sentence alike and tell "
-                "nothing: their average precision is the share of positives; choose fewer",
+                f"{n_constant} of the {len(rows)} units chosen have the same activation for every sentence, "
+                "so they distinguish no label (their average precision is the share of positives); choose "
+                "fewer",
                 UserWarning,
                 stacklevel=3,
             )
@@ -151,7 +152,7 @@ def _expertise(
 def _stored(
     values: Float[Tensor, "sentence unit"], is_low: Bool[Tensor, " unit"], value: Value
 ) -> Float[Tensor, " unit"]:
-    """Return what each unit is set to in order to bring its label about."""
+    """Return what each unit is set to in order to steer towards its label."""
     values = values.double()
     if value == "mean":
         return values.mean(dim=0)

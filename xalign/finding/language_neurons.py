@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.finding.activations import activations, check_texts
 from xalign.finding.method import Method
-from xalign.finding.origin import origin_of, warn_about_shared_texts
+from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.lape import Lape, lape
 from xalign.model.architectures.sites import Site, State
 from xalign.units.unit_set import Unit, UnitSet

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError
 from xalign.finding.activations import Sites, activations, check_texts, site_names, sites_of
-from xalign.finding.origin import origin_of
+from xalign.finding.provenance import origin_of
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Kind, Site

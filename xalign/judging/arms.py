@@ -54,7 +54,7 @@ class Arms:
 
     Raises:
         ArgumentError: A finder without sentences.
-        ArgumentTypeError: `what` is none of these.
+        ArgumentTypeError: `what` is not one of these.
     """
 
     model: nn.Module
@@ -144,6 +144,6 @@ def _check_disjoint(finding: Texts, texts: Texts, name: str) -> None:
     shared = [text for sentences in texts.values() for text in sentences if text in seen]
     if shared:
         raise ArgumentError(
-            f"{len(shared)} sentence(s) of {name} stand in finding too, like {shared[0]!r:.60}; units must "
+            f"{len(shared)} sentence(s) of {name} are in finding too, like {shared[0]!r:.60}; units must "
             "be found on other sentences than they are judged on"
         )

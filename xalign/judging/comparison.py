@@ -80,7 +80,7 @@ class Comparison:
         left_out = tuple(self._left_out.values())
         if not self._observations:
             raise ArgumentError(
-                f"nothing was looked at: {'; '.join(left_out)}; pass samples= to look at what is generated"
+                f"nothing was observed: {'; '.join(left_out)}; pass samples= to observe what is generated"
             )
         return Evaluation(tuple(self._observations), left_out)
 

@@ -43,7 +43,7 @@ def evaluate(
         what: Units; or language -> vector; or a finder, a function (model, tokenizer, texts) that returns
             either and is called once per seed with a random half of `finding`.
         texts: Language -> held-out sentences whose loss is taken, of all languages that might suffer.
-        finding: The sentences that a finder may see; none of them may stand in `texts`.
+        finding: The sentences that a finder may see; none of them may be in `texts`.
         how: Arguments of `steer` (operator, strength, positions), or a function from a label to these: what
             `calibrate` returns, with `labels=calibration.labels`. In a given text every token is prompt.
         pairs: Held-out parallel sentences for alignment; both sides are steered.

@@ -75,7 +75,7 @@ class Evaluation:
                 return self._row(group)
         seen = sorted({f"{one.quantity} of {one.label}" for one in self.observations})
         raise ArgumentError(
-            f"{quantity} of {wanted[2]} under {label} was not looked at; there is {', '.join(seen)}"
+            f"{quantity} of {wanted[2]} under {label} was not observed; there is {', '.join(seen)}"
         )
 
     def to_rows(self) -> list[dict[str, Any]]:

@@ -69,8 +69,6 @@ def sample(
     if generate is None:
         raise ModelError(f"{type(model).__name__} does not generate; load it with its language-model head")
     given = prompt_ids(tokenizer, prompt)
-    if given == [None]:
-        raise ArgumentError("prompt is empty and the tokenizer has no beginning-of-sequence token; give one")
     ids = torch.tensor([given] * n, device=device_of(model))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     options = _options(generation, pad)
@@ -85,8 +83,18 @@ def sample(
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Return a prompt's ids without an end-of-sequence token; the beginning of a sequence where empty."""
+    """Return the token ids of a prompt, without a final end-of-sequence token.
+
+    An empty prompt gives the beginning-of-sequence token alone.
+
+    Raises:
+        ArgumentError: An empty prompt, and a tokenizer without a beginning-of-sequence token.
+    """
     if not prompt:
+        if tokenizer.bos_token_id is None:
+            raise ArgumentError(
+                "prompt is empty and the tokenizer has no beginning-of-sequence token; give one"
+            )
         return [tokenizer.bos_token_id]
     ids = list(tokenizer(prompt)["input_ids"])
     return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids

@@ -1,4 +1,4 @@
-"""Forces: pure functions of tensors that pull translations together, and the `Loss` objects known by name.
+"""Losses: pure functions of tensors that bring translations together, and the `Loss` objects known by name.
 
 A new loss is a file with its function and its `Loss`, and one line in `LOSSES`.
 """

@@ -44,7 +44,8 @@ def contrastive(
         temperature: τ > 0; the lower it is, the more the hardest negatives count.
         direction: Which side picks its translation among candidates of the other.
         languages: A number per pair, equal within a language. If given, the mean over the batch is first
-            subtracted from each language's vectors and from the pivot's: it tells languages apart.
+            subtracted from each language's vectors and from the pivot's, because it mostly encodes the
+            language.
         same: A number per pair, equal for pairs with the same meaning, which are then not each other's
             negatives. Or several numbers per pair; one in common is enough.
         extra: Further pivot sentences, negatives for every sentence in direction `to_pivot`.
@@ -103,7 +104,9 @@ def _candidates(
     same = torch.arange(len(pivot), device=pivot.device) if same is None else same
     extra = pivot.new_zeros(0, pivot.shape[1]) if extra is None else extra
     if len(pivot) + len(extra) < 2:
-        raise ArgumentError("the batch has one pair, which has nothing to be told from; give at least 2")
+        raise ArgumentError(
+            "the batch has one pair, so there is no negative to compare it with; give at least 2"
+        )
     if languages is not None:
         middle = pivot.mean(dim=0)
         language, pivot, extra = centred(language, languages), pivot - middle, extra - middle

@@ -17,7 +17,7 @@ def cosine(
 ) -> Float[Tensor, ""]:
     """Compute the mean over pairs of 1 − cos(language_i, pivot_i), in [0, 2].
 
-    Unlike the contrastive loss it asks nothing of other pairs, so it is exact under gradient accumulation and
+    Unlike the contrastive loss it does not use other pairs, so it is exact under gradient accumulation and
     works on a single pair.
 
     Collapse: all sentences pointing one way is a perfect score. `detach_pivot` guards against it, because a

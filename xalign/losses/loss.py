@@ -38,7 +38,7 @@ class Loss:
         pool: How a sentence's tokens are pooled where the user does not say; unused by token losses.
         temperature: The default temperature. Where None, the default of the function's own argument
             `temperature`; it stays None where the function has no such argument.
-        needs_negatives: Whether each pair is told from the others of its batch, so that one pair alone has no
+        needs_negatives: Whether each pair is compared with the others of its batch, so that a single pair has no
             loss.
         level: What the two sides are. `"pair"`: pooled states, [pair, width]. `"token"`: the states of all
             tokens, [pair, token, width], zero at tokens that do not count, together with the boolean masks
@@ -144,7 +144,7 @@ def resolve_loss(given: object, known: Mapping[str, Loss]) -> Loss:
 
     Raises:
         ArgumentError: An unknown name, or a function that cannot be called with what it is given.
-        ArgumentTypeError: Not a name, a loss or a function; a class is none either: pass an instance of it.
+        ArgumentTypeError: Not a name, a loss or a function. For a class, pass an instance of it.
 
     Example:
         >>> from xalign.losses import LOSSES

@@ -34,7 +34,7 @@ def checked_sides(
 def centred(
     vectors: Float[Tensor, "pair width"], groups: Int[Tensor, " pair"]
 ) -> Float[Tensor, "pair width"]:
-    """Subtract from each vector the mean of its group, which tells the language of a sentence.
+    """Subtract from each vector the mean of its group, which mostly encodes the language.
 
     Args:
         vectors: One per sentence.
@@ -85,7 +85,7 @@ def check_marks(name: str, marks: Int[Tensor, "pair *mark"] | None, pairs: int) 
 
 @dataclass(frozen=True, slots=True)
 class InBatch:
-    """How well the pairs of a batch are told apart, for logs.
+    """How well the pairs of a batch are distinguished, for logs.
 
     Attributes:
         accuracy: Per pair, 1 where the sentence's nearest pivot sentence is its own translation, else 0.

@@ -1,6 +1,7 @@
 """Metrics: pure functions of tensors, and the `Metric` objects that `measure` knows by name.
 
-A new metric is a file with its function and its `Metric`, and one line in `METRICS`.
+A new metric is a file with its function and its `Metric`, and one line in `METRICS`. `average_precision` and
+`lape` are functions for finding units; they are not metrics of a report.
 """
 
 from xalign.metrics.margin import MARGIN

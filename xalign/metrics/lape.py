@@ -88,7 +88,7 @@ def lape(
         raise ArgumentError(f"share={share} and bar={bar} must be at most 1")
     count = round(share * probability.shape[1])
     if count < 1:
-        raise ArgumentError(f"share={share} of {probability.shape[1]} neurons is none; raise it")
+        raise ArgumentError(f"share={share} of {probability.shape[1]} neurons rounds to 0 neurons; raise it")
     probability = probability.double()
     threshold = probability.flatten().kthvalue(max(1, round(bar * probability.numel()))).values.item()
     carried = probability > threshold

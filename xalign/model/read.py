@@ -63,7 +63,7 @@ def read_states(
         reading: torch.zeros(n, width, dtype=torch.float32) for reading, width in widths.items()
     }
     ranks = ranks or Ranks()
-    # Within a sharded forward the other processes wait for this one's weights and cannot be told of an error:
+    # Within a sharded forward the other processes wait for this one's weights and cannot receive an error:
     # it ends the process, and with it the run.
     sharded = is_sharded(model)
     with nullcontext() if sharded else ranks.raise_everywhere(), observing(model):

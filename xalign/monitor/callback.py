@@ -15,13 +15,7 @@ from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Metrics
 from xalign.model.wrapped import has_adapter
 from xalign.monitor.cadence import Every
-from xalign.monitor.keep_best import KeepBest
-from xalign.monitor.monitor import AlignmentMonitor
-from xalign.monitor.regression_watch import OnRegression
-from xalign.monitor.scalars import named, pooled_only, scalar_keys, scalars
-from xalign.monitor.selection import check_selection, distinctive_names
-from xalign.monitor.trackers import ReportLog, Trackers
-from xalign.monitor.trainer import (
+from xalign.monitor.hf_trainer import (
     HuggingFaceTrainer,
     check_trainer,
     is_evaluation,
@@ -31,6 +25,12 @@ from xalign.monitor.trainer import (
     move_to_front,
     tokenizer_of,
 )
+from xalign.monitor.keep_best import KeepBest
+from xalign.monitor.monitor import AlignmentMonitor
+from xalign.monitor.regression_watch import OnRegression
+from xalign.monitor.report_log import ReportLog, Trackers
+from xalign.monitor.scalars import named, pooled_only, scalar_keys, scalars
+from xalign.monitor.selection import check_selection, distinctive_names
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
@@ -40,10 +40,11 @@ from xalign.trackers.tracker import Tracker
 class AlignmentCallback(TrainerCallback):
     """Measures alignment while a `Trainer` or one of TRL's trainers trains, and observes only.
 
-    Its values stand under plain keys, such as `eval_nasca`, `eval_nasca_deu_Latn` and `eval_nasca_worst`, in
-    the same row of `log_history` as the evaluation's own values. Every tracker of `report_to` gets them, and
-    so do best-model selection and early stopping: `metric_for_best_model="nasca"` works. With several
-    evaluation sets they stand in the first one's row. Losses and weights are equal to the bit with and
+    Its values are logged under plain keys, such as `eval_nasca`, `eval_nasca_deu_Latn` and
+    `eval_nasca_worst`, in the same row of `log_history` as the evaluation's own values. Every tracker
+    of `report_to` gets them, and so do best-model selection and early stopping:
+    `metric_for_best_model="nasca"` works. With several evaluation sets they are in the first one's row.
+    Losses and weights are equal to the bit with and
     without the callback.
 
     When it is built it checks what can go wrong, and prints what one measurement costs. With several

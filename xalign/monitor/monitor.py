@@ -121,7 +121,7 @@ class AlignmentMonitor:
 
     @property
     def regressions(self) -> list[tuple[int, str, str, Regression]]:
-        """Every regression told of: step, metric, language, regression."""
+        """Every regression reported: step, metric, language, regression."""
         return self._watch.found
 
     @property

@@ -1,4 +1,4 @@
-"""`RegressionWatch`: which languages score significantly worse than they did, told once."""
+"""`RegressionWatch`: warn once about each language that scores significantly worse than before."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -28,9 +28,9 @@ class _Named:
 
 
 class RegressionWatch:
-    """Compares each measurement of a run with the best one before it, and tells of new regressions.
+    """Compares each measurement of a run with the best one before it, and reports new regressions.
 
-    A language is told of once, until it is no longer significantly worse than at its best. For a metric of
+    A language is reported once, until it is no longer significantly worse than at its best. For a metric of
     which less is better, worse is larger.
 
     Args:
@@ -38,10 +38,10 @@ class RegressionWatch:
             regression).
 
     Attributes:
-        found: Every regression told of: step, metric, language, regression.
+        found: Every regression reported: step, metric, language, regression.
 
     Raises:
-        ArgumentTypeError: `on_regression` is none of these.
+        ArgumentTypeError: `on_regression` is not one of these.
     """
 
     def __init__(self, on_regression: OnRegression = "warn") -> None:
@@ -53,14 +53,14 @@ class RegressionWatch:
         self._on_regression = on_regression
         self.found: list[tuple[int, str, str, Regression]] = []
         self._series: dict[tuple[str, str], list[np.ndarray]] = {}  # per metric and language
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def begin(self, history: History | None = None) -> None:
         """Start a run, or continue the one in a history, from the reports kept beside it.
 
         Measurements before a report that was not kept are not compared.
         """
-        self._series, self._told = {}, set()
+        self._series, self._reported = {}, set()
         if history is None or self._on_regression == "ignore":
             return
         for step in history.steps:
@@ -76,8 +76,8 @@ class RegressionWatch:
             return
         self._add(report)
         regressed = find_regressions({key: np.array(values) for key, values in self._series.items()})
-        new = [_name(report, *key, one) for key, one in regressed.items() if key not in self._told]
-        self._told = set(regressed)
+        new = [_name(report, *key, one) for key, one in regressed.items() if key not in self._reported]
+        self._reported = set(regressed)
         self.found += [(report.step or 0, one.metric, one.language, one.regression) for one in new]
         if callable(self._on_regression):
             for one in new:

@@ -43,7 +43,7 @@ def named(key: str, name: str) -> str:
 
 
 def scalars(report: AlignmentReport) -> dict[str, float]:
-    """Return a report's pooled values, per metric.
+    """Return a report's scores as flat numbers, for a log.
 
     These are, shown for `nasca`:
 
@@ -51,7 +51,8 @@ def scalars(report: AlignmentReport) -> dict[str, float]:
     - `nasca_deu_Latn` and so on: one per language;
     - `nasca_worst`: the worst of them;
     - `nasca_gap`: by how much the mean lies above the mean lexical floor, where the metric has a floor;
-    - `nasca_best_layer`: the place, counted from 0, of the layer whose mean over languages is best.
+    - `nasca_best_layer`: the index in `report.sites(metric)` of the layer whose mean over languages is best;
+      for hidden states, 0 is the embedding.
 
     Args:
         report: The report.

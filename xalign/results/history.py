@@ -92,7 +92,9 @@ class History:
         return [row for entry in self.entries for row in rows_of(entry)]
 
     def check(self, provenance: Mapping[str, Any], readings: Mapping[str, Sequence[str] | None]) -> None:
-        """Refuse measurements that differ from those before in more than the step.
+        """Raise an error if a measurement cannot continue this history.
+
+        Its sentences, metrics, places and the settings that must agree have to be those of the last entry.
 
         Args:
             provenance: The provenance of a report. Settings that it does not hold are not compared.

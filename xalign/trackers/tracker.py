@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -15,6 +16,16 @@ Pixels = UInt8[np.ndarray, "height width colour"]
 Rows = Sequence[Sequence[Any]]
 STEP = "train/global_step"
 """The key by which W&B and trackio draw a trainer's charts."""
+
+
+def log_image_with_module(run: ModuleType, key: str, pixels: Pixels, step: int) -> None:
+    """Log a picture through a tracker's module that works like W&B's."""
+    run.log({key: run.Image(pixels), STEP: step})
+
+
+def log_table_with_module(run: ModuleType, key: str, columns: Sequence[str], rows: Rows, step: int) -> None:
+    """Log a table through a tracker's module that works like W&B's."""
+    run.log({key: run.Table(columns=list(columns), data=[list(row) for row in rows]), STEP: step})
 
 
 def nothing_to_prepare(report_to: Sequence[str]) -> None:  # noqa: ARG001

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from transformers.trainer_callback import TrainerCallback
 
-from xalign.trackers.tracker import STEP, Pixels, Rows, Tracker
+from xalign.trackers.tracker import Tracker, log_image_with_module, log_table_with_module
 
 NAME = "wandb"
 
@@ -58,12 +58,6 @@ def _run(callback: TrainerCallback | None) -> ModuleType | None:  # noqa: ARG001
     return None if wandb.run is None else wandb
 
 
-def _log_image(run: ModuleType, key: str, pixels: Pixels, step: int) -> None:
-    run.log({key: run.Image(pixels), STEP: step})
-
-
-def _log_table(run: ModuleType, key: str, columns: Sequence[str], rows: Rows, step: int) -> None:
-    run.log({key: run.Table(columns=list(columns), data=[list(row) for row in rows]), STEP: step})
-
-
-WANDB = Tracker(NAME, "WandbCallback", _run, _log_image, _log_table, go_offline_without_login)
+WANDB = Tracker(
+    NAME, "WandbCallback", _run, log_image_with_module, log_table_with_module, go_offline_without_login
+)

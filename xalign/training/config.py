@@ -162,15 +162,15 @@ class AlignmentConfig:
         self.temperature = None if temperature is None else positive("temperature", temperature)
         for name, least in (("batch_size", 1), ("alternate_every", 2), ("replay_batch_size", 1), ("seed", 0)):
             setattr(self, name, whole_number(name, getattr(self, name), least))
-        # A sentence cut to one token is the beginning of any.
+        # A sentence cut to its first token says nothing of its content.
         for name, least in (("chunk_size", 1), ("languages_per_batch", 1), ("max_length", 2)):
             value = getattr(self, name)
             setattr(self, name, None if value is None else whole_number(name, value, least))
         if self.batch_size < 2 and loss.needs_negatives:
             others = ", ".join(f"'{name}'" for name, known in LOSSES.items() if not known.needs_negatives)
             raise ArgumentError(
-                f"batch_size={self.batch_size}: {loss.name} tells each pair from the others of its batch, so "
-                f"it needs at least 2; loss={others} works on one"
+                f"batch_size={self.batch_size}: {loss.name} compares each pair with the others of its batch, "
+                f"so it needs at least 2; loss={others} works on one"
             )
 
     def _check_pool(self, loss: Loss) -> None:

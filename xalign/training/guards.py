@@ -66,8 +66,7 @@ def refuse_no_language_model(model: nn.Module) -> None:
     inner = unwrapped(model)
     if not getattr(inner, "can_generate", lambda: False)():
         raise ModelError(
-            f"replay is the loss of a causal language model, and {type(inner).__name__} is none; leave "
-            "replay out"
+            f"replay needs a causal language model, and {type(inner).__name__} is not one; leave replay out"
         )
 
 

@@ -174,7 +174,7 @@ def _checked(layer: object, weight: object, choice: object) -> tuple[int | float
 
 def _real(value: object, choice: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise ArgumentTypeError(f"layer={choice!r}: {value!r:.60} is no number")
+        raise ArgumentTypeError(f"layer={choice!r}: {value!r:.60} is not a number")
     return float(value)
 
 

@@ -22,7 +22,6 @@ from xalign.model.read import device_of, observing
 from xalign.model.wrapped import unwrapped
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
-from xalign.training.compare import compare, is_centred
 from xalign.training.config import AlignmentConfig
 from xalign.training.guards import (
     gradient_reaches,
@@ -33,6 +32,7 @@ from xalign.training.guards import (
 )
 from xalign.training.layers import AUTO, blocks_of, choose_layer, metric_of, parse_layers
 from xalign.training.pair_forward import PairForward
+from xalign.training.pair_loss import compare, is_centred
 from xalign.training.pair_stream import PairBatch, PairStream
 from xalign.training.replay import Replay
 

@@ -163,8 +163,8 @@ class _WithAlignment(_Base):
                 return scale * self._align(model, step, micro_step)
             return self._logged(task(), scale)
         result = self._logged(task(), scale)
-        pull = scale * self._align(model, step, micro_step)
-        return (result[0] + pull, result[1]) if isinstance(result, tuple) else result + pull
+        value = scale * self._align(model, step, micro_step)
+        return (result[0] + value, result[1]) if isinstance(result, tuple) else result + value
 
     def _logged(self, result: Output, scale: float) -> Output:
         loss = result[0] if isinstance(result, tuple) else result

@@ -1,1 +1,1 @@
-"""An alignment report as a console table and as a figure."""
+"""Everything that shows a report or a history: tables, figures and the HTML page."""

@@ -16,7 +16,7 @@ from xalign.training.pair_stream import PairBatch
 
 
 def is_centred(loss: Loss, config: AlignmentConfig) -> bool:
-    """Tell whether language means are subtracted: where asked for, by losses that are told the languages."""
+    """Return whether language means are subtracted: if `centre` is set and the loss takes `languages`."""
     return config.centre and "languages" in loss.options
 
 
@@ -40,8 +40,8 @@ def compare(
     """
     total, seen = states.rest, []
     for weight, values in zip(weights, states.by_block, strict=True):
-        pull, block = _compare_block(loss, config, values, states.mask, pairs)
-        total = total + weight * pull.to(total.device)
+        value, block = _compare_block(loss, config, values, states.mask, pairs)
+        total = total + weight * value.to(total.device)
         seen.append(block)
     return total, InBatch(
         *(
@@ -73,13 +73,13 @@ def _compare_block(
         sides = _mean_over_tokens(language, mask[:n]), _mean_over_tokens(pivot, mask[n:])
     if config.detach_pivot and "detach_pivot" not in loss.options:
         pivot = pivot.detach()
-    pull = loss.fn(language, pivot, **{name: offered[name] for name in loss.options})
-    if not isinstance(pull, Tensor) or pull.dim():
-        got = f"shape {tuple(pull.shape)}" if isinstance(pull, Tensor) else f"a {type(pull).__name__}"
+    value = loss.fn(language, pivot, **{name: offered[name] for name in loss.options})
+    if not isinstance(value, Tensor) or value.dim():
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise ArgumentTypeError(
             f"loss {loss.name!r} must return one number, a tensor without dimensions; it returned {got}"
         )
-    return pull, in_batch(*sides, languages=languages, same=same)
+    return value, in_batch(*sides, languages=languages, same=same)
 
 
 @torch.no_grad()

@@ -65,7 +65,7 @@ def model_of(trainer: HuggingFaceTrainer) -> nn.Module:
 def tokenizer_of(
     trainer: HuggingFaceTrainer, given: PreTrainedTokenizerBase | None
 ) -> PreTrainedTokenizerBase:
-    """Return the tokenizer that was given, or the trainer's own, which may stand in a processor.
+    """Return the tokenizer that was given, or the trainer's own, which may be inside a processor.
 
     Raises:
         ArgumentError: There is none.

@@ -33,7 +33,7 @@ def origin_of(
 
 
 def warn_about_shared_texts(texts: Mapping[str, Sequence[str]]) -> None:
-    """Warn of texts that stand under several labels: they would be positives and negatives at once."""
+    """Warn of texts that have several labels: they are positives and negatives at once."""
     labels: dict[str, set[str]] = {}
     for label, sentences in texts.items():
         for text in sentences:
@@ -41,7 +41,8 @@ def warn_about_shared_texts(texts: Mapping[str, Sequence[str]]) -> None:
     shared = sum(len(found) > 1 for found in labels.values())
     if shared:
         warnings.warn(
-            f"{shared} text(s) stand under several labels, and count for and against each; leave them out",
+            f"{shared} text(s) have several labels, so they are positives and negatives at once; leave them "
+            "out",
             UserWarning,
             stacklevel=3,
         )

@@ -9,7 +9,6 @@ from transformers.trainer_callback import TrainerCallback
 
 from xalign.errors import ArgumentTypeError, MissingExtraError
 from xalign.monitor.scalars import MOST_LANGUAGES
-from xalign.renamed import renamed
 from xalign.results.report import AlignmentReport
 from xalign.trackers import TRACKERS
 from xalign.trackers.tracker import Pixels, Tracker
@@ -184,7 +183,3 @@ def _pixels(figure: "Figure") -> Pixels:
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def __getattr__(name: str) -> Any:
-    return renamed(__name__, name)

@@ -1,0 +1,33 @@
+"""Help that names strategies, filled in when it is shown: the names are beside code that needs torch."""
+
+from typing import Any
+
+import click
+from typer.core import TyperCommand
+
+
+class HelpfulCommand(TyperCommand):
+    """A command whose help may hold `{metrics}`, `{methods}` or `{operators}`."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Fill the names in, and write the help."""
+        for parameter in self.params:
+            text = getattr(parameter, "help", None)
+            if text and any(f"{{{name}}}" in text for name in ("metrics", "methods", "operators")):
+                shown: Any = parameter
+                shown.help = text.format(**_names())
+        super().format_help(ctx, formatter)
+
+
+def _names() -> dict[str, str]:
+    """Return the strategies that the command line knows. This imports torch, which takes seconds."""
+    from xalign.finding import METHODS
+    from xalign.metrics import METRICS
+    from xalign.model.operators import OPERATORS
+
+    of_units = [name for name, operator in OPERATORS.items() if operator.of_units is not None]
+    return {
+        "metrics": ", ".join(METRICS),
+        "methods": "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items()),
+        "operators": ", ".join(of_units),
+    }
