@@ -38,8 +38,8 @@ class Loss:
         pool: How a sentence's tokens are pooled where the user does not say; unused by token losses.
         temperature: The default temperature. Where None, the default of the function's own argument
             `temperature`; it stays None where the function has no such argument.
-        needs_negatives: Whether each pair is compared with the others of its batch, so that a single pair has no
-            loss.
+        needs_negatives: Whether each pair is compared with the others of its batch. If so, one pair alone
+            has no loss.
         level: What the two sides are. `"pair"`: pooled states, [pair, width]. `"token"`: the states of all
             tokens, [pair, token, width], zero at tokens that do not count, together with the boolean masks
             `language_mask` and `pivot_mask`, [pair, token], True at tokens that count.

@@ -44,8 +44,7 @@ class AlignmentCallback(TrainerCallback):
     `eval_nasca_worst`, in the same row of `log_history` as the evaluation's own values. Every tracker
     of `report_to` gets them, and so do best-model selection and early stopping:
     `metric_for_best_model="nasca"` works. With several evaluation sets they are in the first one's row.
-    Losses and weights are equal to the bit with and
-    without the callback.
+    Losses and weights are equal to the bit with and without the callback.
 
     When it is built it checks what can go wrong, and prints what one measurement costs. With several
     processes each has its own callback, as each has its own trainer; they share the forwards, and the first
