@@ -1,11 +1,13 @@
 """Import paths and names of 0.1.0 still work, each with one warning that names the new one."""
 
 import importlib
+import os
 import subprocess
 import sys
 
 import pytest
 
+from tests.tiny import ROOT
 from xalign.renamed import MODULES, NAMES, renamed
 
 
@@ -55,3 +57,41 @@ def test_what_never_was():
         from xalign.metrics.falls import rises  # noqa: F401
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("xalign.report.nothing")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "calibrate", "mean_difference", "language_means"])
+def test_a_module_in_the_place_of_its_function_can_be_called(name):
+    """Importing the old module puts it into the package under the function's name."""
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        f"import xalign.steering.{name}\n"
+        f"from xalign.steering import {name}\n"
+        "from xalign.renamed import NAMES\n"
+        f"try: {name}()\n"
+        "except TypeError as error: print(error)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith(f"{name}() missing")
+
+
+def test_warnings_point_at_the_users_line(tmp_path):
+    """Python shows a DeprecationWarning only where the user's own script causes it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.tiny import make_model, make_tokenizer\n"
+        "from xalign import AlignmentMonitor, load_pairs, measure\n"
+        "from xalign.finding import language_means\n"
+        "model, tokenizer = make_model('llama'), make_tokenizer()\n"
+        "pairs = load_pairs('bundled', ['deu'], n=4)\n"
+        "measure(model, tokenizer, pairs, ['nasca'], nas='gate')\n"
+        "AlignmentMonitor(model, tokenizer, pairs, nav='inner')\n"
+        "language_means(model, tokenizer, pairs.texts, ['nasca'], nas='gate')\n"
+        "from xalign.metrics.falls import falls\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert ran.returncode == 0, ran.stderr
+    lines = [line for line in ran.stderr.splitlines() if "DeprecationWarning" in line]
+    assert [line.split(":")[1] for line in lines] == ["6", "7", "8", "9"], ran.stderr
+    assert all(str(script) in line for line in lines)

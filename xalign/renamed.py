@@ -1,14 +1,20 @@
 """Import paths and names of 0.1.0: each still works, with one `DeprecationWarning` that names the new one."""
 
+import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PACKAGE = str(Path(__file__).parent)
 # Old module -> new module. A name that changed with it stands in NAMES.
 MODULES = {
     "xalign.arguments": "xalign.checks",
@@ -67,6 +73,18 @@ NAMES = {
         for name in ("KIND", "SCHEMA_VERSION")
     },
     "xalign.model.write.Operator": "xalign.model.operators.OperatorLike",
+    "xalign.model.positions.Course": "xalign.model.positions.PromptTracker",
+    "xalign.scores.METRICS": "xalign.metrics.METRICS",
+    "xalign.scores.DEFAULT_METRICS": "xalign.measurement.run.DEFAULT_METRICS",
+    "xalign.scores.NeuronSite": "xalign.measurement.options.NeuronSite",
+    "xalign.scores.Kernel": "xalign.metrics.metric.Compute",
+    "xalign.scores.checked_metrics": "xalign.metrics.metric.resolve_metrics",
+    **{
+        f"xalign.measurement.{name}": f"xalign.measurement.options.{name}"
+        for name in ("NeuronSite", "Steered", "Subtract", "Template")
+    },
+    "xalign.measurement.DEFAULT_METRICS": "xalign.measurement.run.DEFAULT_METRICS",
+    "xalign.measurement.METRICS": "xalign.metrics.METRICS",
     "xalign.readout.take_off": "xalign.measurement.subtract.subtract_offsets",
     "xalign.steering.responses.Responses": "xalign.finding.activations.Activations",
     "xalign.steering.responses.responses": "xalign.finding.activations.activations",
@@ -105,13 +123,56 @@ def renamed(module: str, name: str) -> Any:
     if not hasattr(found, attribute):
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     value = getattr(found, attribute)
-    warnings.warn(
-        f"{module}.{name} is deprecated and will be removed in the next version: use {new}",
-        DeprecationWarning,
-        stacklevel=3,
-    )
+    warn_deprecated(f"{module}.{name}", new)
     setattr(sys.modules[module], name, value)  # the next use finds it here, and says nothing
     return value
+
+
+def warn_deprecated(old: str, new: str) -> None:
+    """Warn, at the line outside xalign that used an old name, that a new one replaces it.
+
+    Python shows such warnings only for the user's own code, so the line matters.
+    """
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(
+        f"{old} is deprecated and will be removed in the next version: use {new}",
+        DeprecationWarning,
+        stacklevel=level,
+    )
+
+
+def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take arguments under their names of 0.1.0: `old="new"`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def with_old_names(*args: Any, **kwargs: Any) -> Any:
+            for old in names.keys() & kwargs.keys():
+                warn_deprecated(f"{old}=", f"{names[old]}=")
+                kwargs[names[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return with_old_names
+
+    return decorate
+
+
+def _is_ours(file: str) -> bool:
+    # The import system stands between a user's import and the old name of a module; so does contextlib.
+    return file.startswith(_PACKAGE) or "importlib" in file or file.endswith("contextlib.py")
+
+
+class _RenamedModule(ModuleType):
+    """A module of 0.1.0 that moved.
+
+    It can be called where the module had a function of its own name: `import` puts the module in the place
+    of that function in its package.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return renamed(self.__name__, self.__name__.rpartition(".")[2])(*args, **kwargs)
 
 
 class _RenamedModules(MetaPathFinder, Loader):
@@ -127,6 +188,9 @@ class _RenamedModules(MetaPathFinder, Loader):
             return None
         is_package = any(other.startswith(f"{fullname}.") for other in MODULES)
         return ModuleSpec(fullname, self, is_package=is_package)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _RenamedModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__

@@ -147,18 +147,16 @@ def test_views_of_one_tensor_are_saved(model, tokenizer, pairs, tmp_path):
 @pytest.mark.parametrize(
     ("values", "shape"),
     [
-        (lambda c: c.diagonal().mean(), r"\(\)"),
-        (lambda c: c, rf"\({N}, {N}\)"),
-        (lambda c: c.diagonal()[1:], rf"\({N - 1},\)"),
-        (lambda c: c.diagonal().tolist(), "list"),
-        (lambda c: None, "NoneType"),
+        (lambda c: c.diagonal().mean(), r"\(8\).* of shape \(\)".replace("8", str(N))),
+        (lambda c: c, rf"of shape \({N}, {N}\)"),
+        (lambda c: c.diagonal()[1:], rf"of shape \({N - 1},\)"),
+        (lambda c: c.diagonal().tolist(), "not list"),
+        (lambda c: None, "not NoneType"),
     ],
 )
 def test_a_function_must_give_a_value_per_pair(model, tokenizer, pairs, values, shape):
     own = Metric("own", "Own", "hidden", values, bounds=None, has_floor=False)
-    with pytest.raises(
-        ModelError, match=rf"metric 'own' must give .* one value per pair \({N}\), not {shape}"
-    ):
+    with pytest.raises(ArgumentError, match=rf"metric 'own' must give .*one (real )?value per pair.*{shape}"):
         measure(model, tokenizer, pairs, [own])
 
 

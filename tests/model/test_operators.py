@@ -1,5 +1,7 @@
 """Operators as objects: what each says of itself, and operators of one's own in `Edit` and `write`."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -188,3 +190,22 @@ def test_the_type_of_0_1_0_still_imports():
     ):
         assert write_module.__getattr__("Operator") == OperatorLike
     vars(write_module).pop("Operator", None)
+
+
+def test_every_operator_can_be_pickled():
+    for operator in OPERATORS.values():
+        assert pickle.loads(pickle.dumps(operator)) == operator
+
+
+def test_a_change_in_place_is_refused_in_inference_mode_too():
+    def spoils(values, operand):
+        values.mul_(0)
+        return values.clone() + operand
+
+    model = make_model("llama")
+    with (
+        torch.inference_mode(),
+        pytest.raises(ArgumentError, match="changed the values in place"),
+        write(model, {Site("inner", 1): Edit(spoils, 1.0)}, positions="last_prompt"),
+    ):
+        model(input_ids=torch.arange(4, 14)[None])

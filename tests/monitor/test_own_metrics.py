@@ -259,3 +259,18 @@ def test_a_metric_may_not_take_the_key_of_another_value(name, pairs):
     with pytest.raises(ArgumentError, match=f"the key '{name}' is taken already"):
         AlignmentCallback(make_trainer(), pairs, metrics=["nasca", own])
     assert AlignmentCallback(make_trainer(), pairs, metrics=[OWN])
+
+
+@pytest.mark.parametrize("key", ["distanse", "distance_best_layer", "eval_distance_swh_Latn"])
+def test_a_mistyped_key_of_an_own_metric_is_found_when_the_callback_is_built(key, pairs):
+    trainer = make_trainer(
+        save_strategy="steps",
+        save_steps=3,
+        load_best_model_at_end=True,
+        metric_for_best_model=key,
+        greater_is_better=False,
+    )
+    with pytest.raises(
+        ArgumentError, match="is no value of an evaluation to select by.*there are: .*distance"
+    ):
+        AlignmentCallback(trainer, pairs, metrics=[DISTANCE])

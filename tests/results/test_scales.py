@@ -1,6 +1,7 @@
 """A report knows which way is better, and emergence asks it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.reports import own_metrics, report_of, result
 from tests.results.test_emergence import history_of
 from xalign import AlignmentReport, Site
+from xalign.errors import ReportError
 from xalign.metrics import METRICS
 from xalign.metrics.scale import Scale
 from xalign.results.emergence import emergence
@@ -120,3 +122,20 @@ def test_emergence_without_floor_or_chance():
     assert emerged(history_of(series, floor=0.4, chance=None)) == 10
     assert emerged(history_of(series, floor=None, chance=None)) is None  # there is nothing to rise above
     assert emerged(mirrored(series, floor=None, chance=0.4)) == 10
+
+
+def test_two_metrics_of_one_name_are_not_compared(tmp_path):
+    """The same name with another unit, other bounds or another direction is another metric."""
+    report = own_metrics()
+    result = report.metrics["distance"]
+    other = replace(
+        report, metrics=report.metrics | {"distance": replace(result, scale=replace(result.scale, unit="cm"))}
+    )
+    with pytest.raises(ReportError, match="distance means Scale.* these are two metrics of one name"):
+        other.compare(report)
+    history = History()
+    history.append(replace(report, step=1))
+    with pytest.raises(ReportError, match="distance meant Scale.*at step 1 and means Scale"):
+        history.append(replace(other, step=2))
+    renamed = replace(result, scale=replace(result.scale, title="How far"))
+    history.append(replace(report, step=2, metrics=report.metrics | {"distance": renamed}))

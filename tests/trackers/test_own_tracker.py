@@ -175,3 +175,28 @@ def test_bad_trackers(changes, error, message):
 def test_built_the_callback_checks_them(trackers, pairs):
     with pytest.raises(ArgumentTypeError, match="must be a list of Tracker objects"):
         AlignmentCallback(make_trainer(), pairs, trackers=trackers)
+
+
+@pytest.mark.parametrize("broken", ["run", "log_image", "log_table"])
+def test_a_tracker_that_fails_does_not_end_the_run(pairs, broken):
+    notebook, failing = Notebook(), Notebook()
+
+    def fails(*arguments):
+        raise RuntimeError("no connection")
+
+    trainer = make_trainer(evaluate=False, max_steps=3)
+    bad = replace(tracker_of(failing), name="bad", **{broken: fails})
+    callback = AlignmentCallback(
+        trainer, pairs, every=1, heatmap_every=1, trackers=(bad, tracker_of(notebook))
+    )
+    trainer.add_callback(callback)
+    with pytest.warns(UserWarning, match=r"tracker 'bad' failed \(RuntimeError: no connection\)") as warned:
+        trainer.train()
+    assert sum("tracker 'bad' failed" in str(one.message) for one in warned) == 1  # said once
+    assert trainer.state.global_step == 3
+    assert len(notebook.images) == 4 and len(notebook.tables) == 1  # the others go on
+
+
+def test_two_trackers_of_one_name_are_refused(pairs):
+    with pytest.raises(ArgumentError, match="trackers: two have one name, of notebook, notebook"):
+        Trackers([], [tracker_of(Notebook()), tracker_of(Notebook())])

@@ -1,5 +1,7 @@
 """Own losses: plain functions and `Loss` objects, of pairs and of tokens, in any loop and any trainer."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -246,3 +248,27 @@ def test_what_a_loss_must_return(loss, message):
     objective = make_objective(loss=loss)
     with pytest.raises(ArgumentTypeError, match=message):
         objective(0)
+
+
+class Projected(nn.Module):
+    """A loss with weights of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Linear(32, 8)
+
+    def forward(self, language, pivot):
+        return (self.weight(language) - self.weight(pivot)).square().mean()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_says_that_it_does_not_train_the_weights_of_a_loss():
+    loss = Projected()
+    with pytest.warns(
+        UserWarning, match="loss 'Projected' has parameters of its own, which the trainer's optim"
+    ):
+        make_trainer("trainer", {"loss": loss, "layer": 1})
+    loss.requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        make_trainer("trainer", {"loss": loss, "layer": 1})

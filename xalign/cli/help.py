@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import click
 from typer.core import TyperCommand
 
 
 class HelpfulCommand(TyperCommand):
     """A command whose help may hold `{metrics}`, `{methods}` or `{operators}`."""
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Fill the names in, and write the help."""
         for parameter in self.params:
             text = getattr(parameter, "help", None)

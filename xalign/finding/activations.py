@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import KINDS, Kind, Pool, Reading, Site, State
 from xalign.model.inputs import Inputs, TextOptions
@@ -42,6 +43,7 @@ class Activations:
         return self.label == label
 
 
+@takes_layout
 def activations(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,

@@ -15,6 +15,7 @@ from xalign.finding.choice import Choice, choose_by
 from xalign.finding.method import Method
 from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.average_precision import average_precision
+from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import Site
 from xalign.units.unit_set import Unit, UnitSet
 
@@ -24,6 +25,7 @@ ENDS: tuple[Ends, ...] = ("high", "low", "both")
 VALUES: tuple[Value, ...] = ("median", "mean", "p90")
 
 
+@takes_layout
 def expert_ap(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,

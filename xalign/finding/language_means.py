@@ -15,10 +15,12 @@ from xalign.metrics.metric import resolve_metrics
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Pool
+from xalign.renamed import renamed_arguments
 from xalign.units.language_vector import LanguageVector
 
 
 @takes_layout
+@renamed_arguments(nas="state_site", nav="value_site")
 def language_means(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,

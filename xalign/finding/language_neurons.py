@@ -12,10 +12,12 @@ from xalign.finding.activations import activations, check_texts
 from xalign.finding.method import Method
 from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.lape import Lape, lape
+from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import Site, State
 from xalign.units.unit_set import Unit, UnitSet
 
 
+@takes_layout
 def language_neurons(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,

@@ -1,7 +1,6 @@
 """The options of `measure`, each written once: with its default, its check, and what must agree."""
 
 import difflib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -13,6 +12,7 @@ from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
 from xalign.options import CONTINUED, option
+from xalign.renamed import warn_deprecated
 from xalign.units.language_vector import LanguageVector
 
 NeuronSite = Literal["gate", "inner"]
@@ -121,11 +121,9 @@ def split_options(options: Mapping[str, Any]) -> tuple[TextOptions, ReadOptions,
     """
     given = {_RENAMED.get(name, name): value for name, value in options.items()}
     for old in _RENAMED.keys() & options.keys():
-        warnings.warn(
-            f"{old}= is deprecated and will be removed in the next version: use {_RENAMED[old]}=",
-            DeprecationWarning,
-            stacklevel=4,
-        )
+        if _RENAMED[old] in options:
+            raise ArgumentError(f"{old}= is the old name of {_RENAMED[old]}=; give one of them")
+        warn_deprecated(f"{old}=", f"{_RENAMED[old]}=")
     known = {cls: {one.name for one in fields(cls)} for cls in (TextOptions, ReadOptions, RunOptions)}
     unknown = given.keys() - set().union(*known.values())
     if unknown:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from xalign.errors import PairsError
+from xalign.errors import ArgumentError, PairsError
+from xalign.metrics.compute import compute_values
 from xalign.metrics.lexical import lexical_similarity
 from xalign.metrics.metric import Metric
 from xalign.model.batches import Batch
@@ -91,13 +92,23 @@ class PreparedPairs:
         return min(batches, key=lambda batch: batch.shape[1]).take([0, 0], [(0,), (1,)])
 
     def lexical_floors(self, metrics: Sequence[Metric]) -> dict[str, dict[str, Tensor]]:
-        """Return row of the report -> language -> the metric of token counts, where a metric has a floor."""
-        rows = {row: fn for metric in metrics if metric.has_floor for row, fn in metric.rows.items()}
-        floors: dict[str, dict[str, Tensor]] = {row: {} for row in rows}
-        for language, (pivot, side) in self.sides.items() if rows else ():
+        """Return row of the report -> language -> the metric of token counts, where a metric has a floor.
+
+        Raises:
+            ArgumentError: A floor that is not finite.
+        """
+        with_floor = [metric for metric in metrics if metric.has_floor]
+        floors: dict[str, dict[str, Tensor]] = {row: {} for metric in with_floor for row in metric.rows}
+        for language, (pivot, side) in self.sides.items() if with_floor else ():
             similarity = lexical_similarity(pivot.encoded.pooled_ids, side.encoded.pooled_ids)
-            for row, compute in rows.items():
-                floors[row][language] = compute(similarity)
+            for metric in with_floor:
+                for row, compute in metric.rows.items():
+                    values = compute_values(row, compute, (similarity,), metric.scale, len(side.encoded))
+                    if values.is_floating_point() and not bool(values.isfinite().all()):
+                        raise ArgumentError(
+                            f"metric {row!r} has no finite lexical floor for {language}: pass has_floor=False"
+                        )
+                    floors[row][language] = values
         return floors
 
     def stats(self) -> dict[str, LanguageStats]:

@@ -21,6 +21,7 @@ from xalign.measurement.provenance import provenance_of
 from xalign.measurement.readings import readings_of
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.metrics import METRICS
+from xalign.metrics.compute import compute_values
 from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.metric import Compute, Metric, resolve_metrics
 from xalign.model.architectures.layout_argument import takes_layout
@@ -101,6 +102,7 @@ class Measurement:
         model: The model that is run.
         pairs: The sentences.
         metrics: The metrics.
+        scales: Row of the report -> what its numbers mean.
         tokens: Tokens of one run, padding included.
         forwards: Forwards of one run.
     """
@@ -127,6 +129,7 @@ class Measurement:
             for metric in self.metrics
             for row in metric.rows
         }
+        self.scales = {row: metric.scale for metric in self.metrics for row in metric.rows}
         self._users = self._users_of_readings()
         languages = (self.pairs.pivot, *self.pairs)
         self._offsets = checked_offsets(self._read_options.subtract, languages, self._users, model_map)
@@ -201,7 +204,8 @@ class Measurement:
                         without_direction.append(f"{reading} of {language}")
                     for row, over, compute in users:
                         given = (similarity,) if over == "similarity" else (pivot[reading], states[reading])
-                        layers[row].append(_checked(row, compute(*given), len(self.pairs[language])))
+                        n = len(self.pairs[language])
+                        layers[row].append(compute_values(row, compute, given, self.scales[row], n))
                 for row, of_layers in layers.items():
                     values[row][language] = torch.stack(of_layers)
         self._refuse_nan(values, without_direction)
@@ -240,7 +244,7 @@ class Measurement:
             readings=tuple(str(reading) for reading in readings),
             values=values,
             floors=self._floors.get(row, {}),
-            chance={code: None if metric.chance is None else metric.chance(n) for code, n in counts.items()},
+            chance={code: metric.chance_of(n) for code, n in counts.items()},
         )
 
     def _read_languages(self, bar: "tqdm[Any]") -> Iterator[tuple[str, States, States]]:
@@ -278,13 +282,3 @@ class Measurement:
                 for reading in self._readings[row]:
                     users[reading].append((row, metric.over, compute))
         return users
-
-
-def _checked(row: str, values: Any, n: int) -> Tensor:
-    """Return what a metric's function gave, or raise an error where that is not one value per pair."""
-    if not isinstance(values, Tensor) or values.shape != (n,):
-        shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise ModelError(
-            f"the function of metric {row!r} must give a tensor of one value per pair ({n}), not {shape}"
-        )
-    return values if values.dtype == torch.bool or values.is_floating_point() else values.double()

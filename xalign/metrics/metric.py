@@ -1,12 +1,15 @@
 """`Metric`: a function that `measure` computes, with everything the rest of the package asks about it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Literal, get_args
 
 from torch import Tensor
 
+from xalign.checks import boolean
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import SHARE, Scale, title_of
 
@@ -91,8 +94,30 @@ class Metric:
                 f"metric {self.name!r} is computed over states, and a lexical floor has no states: pass "
                 "has_floor=False"
             )
-        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
-            raise ArgumentError(f"bounds={self.bounds!r:.60} must be a smaller and a larger number, or None")
+        self._check_scale()
+
+    def _check_scale(self) -> None:
+        """Refuse what a report could not hold, before anything is measured."""
+        for name in ("title", "unit"):
+            if not isinstance(getattr(self, name), str):
+                raise ArgumentTypeError(f"{name}={getattr(self, name)!r:.60} must be text")
+        boolean("higher_is_better", self.higher_is_better)
+        if self.chance is not None and not callable(self.chance):
+            raise ArgumentTypeError(
+                f"chance={self.chance!r:.60} must be a function of the number of pairs, or None"
+            )
+        bounds: object = self.bounds
+        if bounds is None:
+            return
+        if (
+            not isinstance(bounds, tuple | list)
+            or len(bounds) != 2
+            or not all(isinstance(one, Real) and math.isfinite(one) for one in bounds)
+            or not bounds[0] < bounds[1]
+        ):
+            raise ArgumentError(
+                f"bounds={bounds!r:.60} must be a smaller and a larger number, both finite, or None"
+            )
 
     @property
     def rows(self) -> dict[str, Compute]:
@@ -100,6 +125,19 @@ class Metric:
         if self.parts:
             return dict(self.parts)
         return {} if self.compute is None else {self.name: self.compute}
+
+    def chance_of(self, n: int) -> float | None:
+        """Return the value expected of n pairs without any information; None where it is not known.
+
+        Raises:
+            ArgumentError: `chance` does not give a finite number.
+        """
+        if self.chance is None:
+            return None
+        expected = float(self.chance(n))
+        if not math.isfinite(expected):
+            raise ArgumentError(f"chance of metric {self.name!r} gives {expected} for {n} pairs")
+        return expected
 
     @property
     def scale(self) -> Scale:
@@ -142,9 +180,16 @@ def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metri
             f"metrics={unknown!r} unknown; choose from {names}, or pass a Metric or a function of your own"
         )
     found = tuple(_resolve(one, known) for one in metrics)
-    keys = [row for metric in found for row in metric.rows]
-    if len({metric.name for metric in found}) != len(found) or len(set(keys)) != len(keys):
+    keys = [key for metric in found for key in {metric.name, *metric.rows}]
+    if len(set(keys)) != len(keys):
         raise ArgumentError(f"metrics={[metric.name for metric in found]!r} names a metric twice")
+    for key in keys:
+        start, _, end = key.rpartition("_")
+        if start in keys and end == "worst":
+            raise ArgumentError(
+                f"metrics: the key {key!r} is taken already: the worst language of {start!r} is reported "
+                "under it; give your metric another name"
+            )
     return found
 
 

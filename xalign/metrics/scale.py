@@ -36,6 +36,10 @@ class Scale:
         """Return the ends of an axis: 0 and 1 for shares, otherwise the given ends of the values shown."""
         return SHARE if self.is_share else (low, high)
 
+    def agrees_with(self, other: "Scale") -> bool:
+        """Return whether numbers on both scales can be compared; titles may differ."""
+        return replace(self, title=other.title) == other
+
     def beats(self, value: float, other: float) -> bool:
         """Return whether a value is strictly better than another."""
         return value > other if self.higher_is_better else value < other

@@ -43,7 +43,7 @@ class TextOptions:
         for name in ("template_pooled", "pool_special_tokens", "truncate"):
             boolean(name, getattr(self, name))
         if self.max_length is not None:
-            whole_number("max_length", self.max_length, least=2)
+            object.__setattr__(self, "max_length", whole_number("max_length", self.max_length, least=2))
 
 
 class Inputs:

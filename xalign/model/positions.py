@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
+from xalign.renamed import renamed
 
 Where = Literal["all", "prompt", "generated", "last_prompt"]
 WHERE: tuple[Where, ...] = ("all", "prompt", "generated", "last_prompt")
@@ -132,3 +133,7 @@ class PromptTracker:
         if prompt is None or inputs.shape[0] != prompt.shape[0] or inputs.shape[1] <= prompt.shape[1]:
             return False
         return inputs.dtype == prompt.dtype and torch.equal(inputs[:, : prompt.shape[1]], prompt)
+
+
+def __getattr__(name: str) -> Any:
+    return renamed(__name__, name)

@@ -196,7 +196,10 @@ class _EditSession:
 
 def _applied(operator: Operator, values: Tensor, operand: Any, site: Site) -> Tensor:
     """Return what an operator makes of the values, checked: it may be a user's own."""
-    version = None if values.is_inference() else values._version
+    if values.is_inference():  # such tensors count no changes
+        with torch.inference_mode(False):
+            values = values.clone()
+    version = values._version
     new = operator.fn(values, operand)
     where = f"operator {operator.name!r} at site {site}"
     if not isinstance(new, Tensor):
@@ -207,7 +210,7 @@ def _applied(operator: Operator, values: Tensor, operand: Any, site: Site) -> Te
                 f"{where} returned {name} {getattr(new, name)}, and the values have {getattr(values, name)}; "
                 "return a tensor of the same shape, dtype and device"
             )
-    if version is not None and values._version != version:
+    if values._version != version:
         raise ArgumentError(
             f"{where} changed the values in place, where positions may keep some of them; return a new tensor"
         )

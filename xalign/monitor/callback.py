@@ -13,6 +13,7 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Metrics
+from xalign.metrics import METRICS
 from xalign.model.wrapped import has_adapter
 from xalign.monitor.cadence import Every
 from xalign.monitor.hf_trainer import (
@@ -309,7 +310,9 @@ class AlignmentCallback(TrainerCallback):
         check_selection(
             args,
             keys if self._at_evaluate else {},
-            distinctive_names(self._name),
+            distinctive_names(
+                self._name, [one.name for one in measurement.metrics if one.name not in METRICS]
+            ),
             f"with these metrics, pairs and at_evaluate={self._at_evaluate}",
         )
         if keep_best is not None:

@@ -20,6 +20,7 @@ from xalign.monitor.history_writer import HistoryWriter
 from xalign.monitor.regression_watch import OnRegression, RegressionWatch
 from xalign.monitor.scalars import checked_name, named, over_base, scalar_keys, scalars
 from xalign.pairs.parallel import ParallelPairs, count_range
+from xalign.renamed import warn_deprecated
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
@@ -127,11 +128,7 @@ class AlignmentMonitor:
     @property
     def falls(self) -> list[tuple[int, str, str, Regression]]:
         """Deprecated: the name of `regressions` in 0.1.0."""
-        warnings.warn(
-            "AlignmentMonitor.falls is deprecated and will be removed in the next version: use regressions",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        warn_deprecated("AlignmentMonitor.falls", "regressions")
         return self.regressions
 
     def step(self, n: int) -> AlignmentReport | None:
@@ -170,7 +167,9 @@ class AlignmentMonitor:
                 self._writer.set_aside()
                 self._watch.begin()
             else:
-                self.history.check(self.measurement.provenance, self.measurement.readings)
+                self.history.check(
+                    self.measurement.provenance, self.measurement.readings, self.measurement.scales
+                )
                 self.history.keep_until(n if measured else n - 1)
                 self._watch.begin(self.history)
         before = self.history.entries[-1]["cost"]["seconds"] if self.history.entries else math.nan

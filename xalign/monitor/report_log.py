@@ -2,12 +2,13 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from transformers.trainer_callback import TrainerCallback
 
-from xalign.errors import ArgumentTypeError, MissingExtraError
+from xalign.errors import ArgumentError, ArgumentTypeError, MissingExtraError
 from xalign.monitor.scalars import MOST_LANGUAGES
 from xalign.results.report import AlignmentReport
 from xalign.trackers import TRACKERS
@@ -31,6 +32,7 @@ class Trackers:
 
     Raises:
         ArgumentTypeError: `own` is not a sequence of `Tracker` objects.
+        ArgumentError: Two of them have one name.
     """
 
     def __init__(self, callbacks: Sequence[TrainerCallback], own: Sequence[Tracker[Any]] = ()) -> None:
@@ -38,9 +40,12 @@ class Trackers:
             raise ArgumentTypeError(
                 f"trackers={own!r:.60} must be a list of Tracker objects (xalign.trackers.tracker.Tracker)"
             )
+        if len({tracker.name for tracker in own}) < len(own):
+            raise ArgumentError(f"trackers: two have one name, of {', '.join(one.name for one in own)}")
         self._trackers = TRACKERS | {tracker.name: tracker for tracker in own}
         self._callbacks = {type(callback).__name__: callback for callback in callbacks}
         self._warned = False
+        self._failed: set[str] = set()
 
     def prepare(self, report_to: str | Sequence[str] | None) -> list[str]:
         """Let each tracker prepare for a run; return the sentences to print."""
@@ -61,12 +66,14 @@ class Trackers:
                 warnings.warn(f"no heatmaps in the trackers: {error}", UserWarning, stacklevel=3)
             return
         for tracker, run in live:
-            tracker.log_image(run, key, pixels, step)
+            with self._observing(tracker):
+                tracker.log_image(run, key, pixels, step)
 
     def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
         """Log a table, where there is a tracker."""
         for tracker, run in self._live():
-            tracker.log_table(run, key, columns, rows, step)
+            with self._observing(tracker):
+                tracker.log_table(run, key, columns, rows, step)
 
     def _live(self) -> Iterator[tuple[Tracker[Any], Any]]:
         """Yield the trackers in use that have a run, each with it."""
@@ -74,9 +81,25 @@ class Trackers:
             callback = None if tracker.callback is None else self._callbacks.get(tracker.callback)
             if tracker.callback is not None and callback is None:
                 continue
-            run = tracker.run(callback)
+            run = None
+            with self._observing(tracker):
+                run = tracker.run(callback)
             if run is not None:
                 yield tracker, run
+
+    @contextmanager
+    def _observing(self, tracker: Tracker[Any]) -> Iterator[None]:
+        """Turn an error of a tracker into one warning: what is logged must not end the run."""
+        try:
+            yield
+        except Exception as error:
+            if tracker.name not in self._failed:
+                self._failed.add(tracker.name)
+                warnings.warn(
+                    f"tracker {tracker.name!r} failed ({type(error).__name__}: {error}); training goes on",
+                    UserWarning,
+                    stacklevel=4,
+                )
 
 
 class ReportLog:

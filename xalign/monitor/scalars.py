@@ -11,7 +11,10 @@ from xalign.results.report import AlignmentReport
 
 MOST_LANGUAGES = 30
 # An evaluation's own values, which a metric of the user's own must not replace.
-EVALUATION_KEYS = ("loss", "runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+EVALUATION_KEYS = (
+    *("loss", "runtime", "samples_per_second", "steps_per_second", "model_preparation_time"),
+    *("alignment_seconds", "alignment_share"),
+)
 
 
 def checked_name(name: str) -> str:

@@ -40,7 +40,7 @@ def check_selection(
         )
 
 
-def distinctive_names(name: str = "") -> list[str]:
+def distinctive_names(name: str = "", own: Sequence[str] = ()) -> list[str]:
     """Return beginnings of keys that can only be meant for alignment, and not for another evaluation.
 
     These are the acronyms among the names of metrics: a word such as "retrieval" may be the key of another
@@ -48,13 +48,14 @@ def distinctive_names(name: str = "") -> list[str]:
 
     Args:
         name: The name of the callback.
+        own: Names of metrics of the user's own.
 
     Example:
         >>> distinctive_names("news")
         ['news_nasca', 'news_navca', 'news_mexa', 'news_alignment']
     """
     acronyms = [metric.name for metric in METRICS.values() if metric.title.isupper()]
-    return [named(key, name) for key in (*acronyms, "alignment")]
+    return [named(key, name) for key in (*acronyms, *own, "alignment")]
 
 
 def _check_direction(args: TrainingArguments, higher_is_better: bool) -> None:

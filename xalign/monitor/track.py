@@ -118,7 +118,7 @@ class _TrackedRun(Generic[Checkpoint]):
         try:
             model, tokenizer = self._load(checkpoint)
             measurement = Measurement(model, tokenizer, self._pairs, self._metrics, **self._options)
-            self.history.check(measurement.provenance, measurement.readings)
+            self.history.check(measurement.provenance, measurement.readings, measurement.scales)
             return measurement.run(step)
         except ReportError:
             raise

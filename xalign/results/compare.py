@@ -19,7 +19,8 @@ def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> 
 
     Raises:
         ArgumentTypeError: `before` or `after` is not a report.
-        ReportError: Different sentences or options, no common metric, or a metric read at different places.
+        ReportError: Different sentences or options, no common metric, a metric read at different places, or
+            two metrics of one name.
     """
     for name, report in (("before", before), ("after", after)):
         if not hasattr(report, "pairs"):
@@ -40,6 +41,11 @@ def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> 
             f"no common metric: {', '.join(before.metrics)} before, {', '.join(after.metrics)} after"
         )
     for row in shared:
+        one, other = before.metrics[row].scale, after.metrics[row].scale
+        if not one.agrees_with(other):
+            raise ReportError(
+                f"{row} means {one} before and {other} after: these are two metrics of one name; rename one"
+            )
         was, now = before.metrics[row].readings, after.metrics[row].readings
         if was != now:
             raise ReportError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xalign.errors import ArgumentError, ReportError
+from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import count_range
 from xalign.renamed import renamed
 from xalign.results.history_entry import Row, check_entry, entry_of, rows_of, scale_in, settings_of
@@ -91,7 +92,12 @@ class History:
         """Return the rows of all entries, with the keys of `AlignmentReport.to_rows`."""
         return [row for entry in self.entries for row in rows_of(entry)]
 
-    def check(self, provenance: Mapping[str, Any], readings: Mapping[str, Sequence[str] | None]) -> None:
+    def check(
+        self,
+        provenance: Mapping[str, Any],
+        readings: Mapping[str, Sequence[str] | None],
+        scales: Mapping[str, Scale] | None = None,
+    ) -> None:
         """Raise an error if a measurement cannot continue this history.
 
         Its sentences, metrics, places and the settings that must agree have to be those of the last entry.
@@ -100,9 +106,11 @@ class History:
             provenance: The provenance of a report. Settings that it does not hold are not compared.
             readings: Row -> the places it is read at, from the first layer to the last, or None where they
                 are not known yet.
+            scales: Row -> what its numbers mean, or None where that is not known yet.
 
         Raises:
-            ReportError: Different sentences, settings, metrics or places.
+            ReportError: Different sentences, settings, metrics or places, or a metric of the same name that
+                means something else.
         """
         if not self.entries:
             return
@@ -120,6 +128,12 @@ class History:
                 f"the metrics or their places are not those of step {last['step']}: {', '.join(were)} there, "
                 f"{', '.join(readings)} now; {_ADVICE}"
             )
+        for row, scale in (scales or {}).items():
+            if not scale.agrees_with(scale_in(last, row)):
+                raise ReportError(
+                    f"{row} meant {scale_in(last, row)} at step {last['step']} and means {scale} now: these "
+                    f"are two metrics of one name; {_ADVICE}"
+                )
 
     def report(self, step: int) -> "AlignmentReport | None":
         """Return the whole report of a step, or None where it was not kept beside the file."""
@@ -240,7 +254,11 @@ class History:
         )
 
     def _check_report(self, report: "AlignmentReport") -> None:
-        self.check(report.provenance, {metric: result.readings for metric, result in report.metrics.items()})
+        self.check(
+            report.provenance,
+            {row: result.readings for row, result in report.metrics.items()},
+            {row: result.scale for row, result in report.metrics.items()},
+        )
 
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

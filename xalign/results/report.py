@@ -1,6 +1,5 @@
 """`AlignmentReport`: alignment per language, metric and layer, with the value of every sentence."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import Scale
 from xalign.model.architectures.sites import Layer, Site
 from xalign.pairs.parallel import ParallelPairs
+from xalign.renamed import warn_deprecated
 from xalign.results import compare, rows, saved
 from xalign.results.scores import Over, check_over, interval_of, mean_per_pair, score_of
 from xalign.results.values import Cost, LanguageStats, MetricResult
@@ -102,11 +102,7 @@ class AlignmentReport:
 
     def bits(self, metric: str, language: str, layer: Layer) -> Shaped[Tensor, " pair"]:
         """Return `per_sentence`. Deprecated: this is its name in 0.1.0."""
-        warnings.warn(
-            "AlignmentReport.bits is deprecated and will be removed in the next version: use per_sentence",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        warn_deprecated("AlignmentReport.bits", "per_sentence")
         return self.per_sentence(metric, language, layer)
 
     def per_pair(

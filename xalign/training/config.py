@@ -1,6 +1,5 @@
 """`AlignmentConfig`: every choice of an alignment loss, from Python, YAML or the command line."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
 from xalign.pairs.parallel import ParallelPairs
+from xalign.renamed import warn_deprecated
 from xalign.training.layers import LayerChoice, parse_layers
 
 Mode = Literal["joint", "alternate"]
@@ -246,11 +246,6 @@ def __getattr__(name: str) -> Any:
     if name not in _OF_LOSSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     attribute, take = _OF_LOSSES[name]
-    warnings.warn(
-        f"{__name__}.{name} is deprecated and will be removed in the next version: use "
-        f"xalign.losses.LOSSES[...].{attribute}",
-        DeprecationWarning,
-        stacklevel=2,
-    )
+    warn_deprecated(f"{__name__}.{name}", f"xalign.losses.LOSSES[...].{attribute}")
     value = globals()[name] = {loss.name: take(loss) for loss in LOSSES.values()}
     return value

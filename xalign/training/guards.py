@@ -1,11 +1,13 @@
 """What cannot be trained with, or would silently learn nothing: found out before the first step."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ModelError, PairsError
+from xalign.losses.loss import Loss
 from xalign.model.wrapped import unwrapped
 from xalign.pairs.parallel import ParallelPairs
 
@@ -79,3 +81,16 @@ def gradient_reaches(values: Tensor, parameters: Sequence[nn.Parameter]) -> bool
         return False
     found = torch.autograd.grad(values.sum(), parameters, allow_unused=True, retain_graph=True)
     return any(gradient is not None for gradient in found)
+
+
+def warn_of_untrained_loss(loss: Loss) -> None:
+    """Warn of a loss with parameters of its own: a trainer's optimizer has only those of the model."""
+    fn = loss.fn
+    if isinstance(fn, nn.Module) and any(parameter.requires_grad for parameter in fn.parameters()):
+        warnings.warn(
+            f"loss {loss.name!r} has parameters of its own, which the trainer's optimizer does not train. "
+            "Make it a submodule of the model, or use AlignmentObjective in a loop whose optimizer has them. "
+            "To keep them as they are, call requires_grad_(False)",
+            UserWarning,
+            stacklevel=4,
+        )

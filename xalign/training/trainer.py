@@ -13,6 +13,7 @@ from xalign.model.distributed import refuse_split
 from xalign.monitor.callback import AlignmentCallback
 from xalign.renamed import renamed
 from xalign.training.config import AlignmentConfig
+from xalign.training.guards import warn_of_untrained_loss
 from xalign.training.layers import AUTO, parse_layers
 from xalign.training.log import AlignmentLog
 from xalign.training.objective import AlignmentObjective
@@ -112,6 +113,7 @@ class _WithAlignment(_Base):
             config=replace(alignment, layer="all") if self._align_auto else alignment,
         )
         self.objective.config = alignment
+        warn_of_untrained_loss(alignment.resolved_loss)
         self._align_log = AlignmentLog()
         self._align_place = (-1, 0)
         self.add_callback(_InTraining(self))

@@ -122,15 +122,14 @@ def test_what_does_not_say_how_wide_it_is(registered):
         map_model(model)
 
 
-def test_the_layout_argument_of_0_1_0_still_works(registered):
-    model = unknown_model()
-    registered("mystery", LLAMA)
-    del LAYOUTS["mystery"]
+def test_the_layout_argument_of_0_1_0_still_works():
+    model, another = unknown_model(), unknown_model()
     with pytest.warns(DeprecationWarning, match=r"layout= is deprecated.*xalign\.register_layout") as warned:
         assert map_model(model, LLAMA).n_layers == LAYERS
     assert len(warned) == 1
     assert warned[0].filename == __file__  # where the user called, not inside xalign
-    del LAYOUTS["mystery"]
+    with pytest.raises(ModelError, match="model_type mystery"):
+        map_model(another)  # it holds for the model that it was given for
     seen = []
     with (
         pytest.warns(DeprecationWarning, match="layout= is deprecated"),
@@ -143,6 +142,24 @@ def test_the_layout_argument_of_0_1_0_still_works(registered):
         pytest.raises(ArgumentTypeError, match="layout must be"),
     ):
         map_model(model, layout="llama")
+
+
+@pytest.mark.filterwarnings("ignore:layout= is deprecated:DeprecationWarning")
+def test_a_layout_argument_that_does_not_fit_leaves_nothing():
+    model = make_model("llama")
+    for changes, message in (
+        ({"gate": "mlp.wi"}, "block 0 has no module 'mlp.wi'"),
+        ({"blocks": "decoder.blocks"}, "no blocks at 'decoder.blocks'"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            map_model(model, layout=replace(LLAMA, **changes))
+        assert map_model(model).place(Site("gate", 0)).path == "model.layers.0.mlp.gate_proj"
+    assert (
+        map_model(model, layout=replace(LLAMA, gate="mlp.up_proj"))
+        .place(Site("gate", 0))
+        .path.endswith("up_proj")
+    )
+    assert map_model(make_model("llama")).place(Site("gate", 0)).path.endswith("gate_proj")
 
 
 def test_two_stacks_are_ambiguous():

@@ -9,7 +9,7 @@ from torch import nn
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import KINDS, Kind, Site
-from xalign.model.architectures.table import LAYOUTS, Layout
+from xalign.model.architectures.table import GIVEN, LAYOUTS, Layout, has_blocks, submodule_or_none
 
 # Activation functions that are positive exactly where their input is: the sign can be read from the input.
 _SIGN_KEEPING = {
@@ -152,7 +152,7 @@ class ModelMap:
         return Place(module, path, "output", self.width)
 
     def _linear(self, site: Site) -> Place:
-        module = _submodule_or_none(self._model, site.name or "")
+        module = submodule_or_none(self._model, site.name or "")
         if module is None or not _is_linear(module):
             raise ModelError(
                 f"site {site}: the model has no Linear of that name; map_model(model).sites('linear') lists "
@@ -203,8 +203,8 @@ def map_model(model: nn.Module) -> ModelMap:
         model_type = getattr(getattr(module, "config", None), "model_type", None)
         seen |= {model_type} if isinstance(model_type, str) else set()
         name = model_type if isinstance(model_type, str) else type(module).__name__
-        known = LAYOUTS.get(name)
-        if known is not None and _has_blocks(module, known):
+        known = GIVEN.get(module) or LAYOUTS.get(name)
+        if known is not None and has_blocks(module, known):
             found[module] = (path, name, known)
     if len(found) > 1:
         places = ", ".join(path or "the model itself" for path, _, _ in found.values())
@@ -222,31 +222,6 @@ def map_model(model: nn.Module) -> ModelMap:
         )
     holder, (path, name, known) = next(iter(found.items()))
     return ModelMap(model, holder, path, name, known)
-
-
-def names_of(model: nn.Module, layout: Layout) -> list[str]:
-    """List the name to register a layout under, for each module that has the layout's blocks."""
-    names = []
-    for module in model.modules():
-        if _has_blocks(module, layout):
-            model_type = getattr(getattr(module, "config", None), "model_type", None)
-            names.append(model_type if isinstance(model_type, str) else type(module).__name__)
-    return names
-
-
-def _has_blocks(module: nn.Module, layout: Layout) -> bool:
-    blocks = _submodule_or_none(module, layout.blocks)
-    return isinstance(blocks, nn.ModuleList) and len(blocks) > 0
-
-
-def _submodule_or_none(module: nn.Module, path: str) -> nn.Module | None:
-    try:
-        for name in str(path).split("."):
-            # Not getattr, which wrappers such as PeftModel pass on to the model inside.
-            module = module._modules[name] if name else module  # type: ignore[assignment]
-    except KeyError:
-        return None
-    return module
 
 
 def _is_linear(module: nn.Module) -> bool:

@@ -1,8 +1,11 @@
 """`LAYOUTS`: the module paths of each known architecture, and `register_layout` to add one."""
 
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
-from xalign.errors import ArgumentTypeError
+from torch import nn
+
+from xalign.errors import ArgumentTypeError, ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ LAYOUTS: dict[str, Layout] = {
 def register_layout(model_type: str, layout: Layout) -> None:
     """Make an architecture known, or override a known one, for this process.
 
-    Every function that takes a model then finds its sites.
+    Every function that takes a model then finds its sites. `measure` also needs the model to have a config.
 
     Args:
         model_type: The `model_type` of the model's config. For a model without a config, the name of the
@@ -147,3 +150,47 @@ def register_layout(model_type: str, layout: Layout) -> None:
     if not isinstance(layout, Layout):
         raise ArgumentTypeError(f"layout must be an xalign.Layout, not {layout!r:.60}")
     LAYOUTS[model_type] = layout
+
+
+# Layouts that hold for one model alone, by the module that holds its blocks.
+GIVEN: "WeakKeyDictionary[nn.Module, Layout]" = WeakKeyDictionary()
+
+
+def give_layout(model: nn.Module | None, layout: object) -> list[nn.Module]:
+    """Let a layout hold for one model alone, in place of the one of its architecture.
+
+    Returns:
+        The modules that hold its blocks.
+
+    Raises:
+        ArgumentTypeError: `layout` is not a `Layout`.
+        ModelError: The model has no blocks where the layout says.
+    """
+    if not isinstance(layout, Layout):
+        raise ArgumentTypeError(f"layout must be an xalign.Layout, not {layout!r:.60}")
+    holders = [] if model is None else [one for one in model.modules() if has_blocks(one, layout)]
+    if not holders:
+        raise ModelError(
+            f"{type(model).__name__} is not an architecture xalign knows, and has no blocks at "
+            f"{layout.blocks!r}; check layout.blocks"
+        )
+    for holder in holders:
+        GIVEN[holder] = layout
+    return holders
+
+
+def has_blocks(module: nn.Module, layout: Layout) -> bool:
+    """Return whether a module holds a list of blocks where a layout says."""
+    blocks = submodule_or_none(module, layout.blocks)
+    return isinstance(blocks, nn.ModuleList) and len(blocks) > 0
+
+
+def submodule_or_none(module: nn.Module, path: str) -> nn.Module | None:
+    """Return the submodule at a path, or None where there is none."""
+    try:
+        for name in str(path).split("."):
+            # Not getattr, which wrappers such as PeftModel pass on to the model inside.
+            module = module._modules[name] if name else module  # type: ignore[assignment]
+    except KeyError:
+        return None
+    return module

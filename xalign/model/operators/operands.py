@@ -118,6 +118,10 @@ def _to_float32(value: Any, values: Tensor, site: Site) -> Any:  # noqa: ARG001
     return value.to(values.device, torch.float32)
 
 
+def _nothing(*_: object) -> None:
+    """Do nothing; a lambda could not be pickled."""
+
+
 def _rows_to_values(value: Any, values: Tensor, site: Site) -> Any:
     if len(value) != len(values):
         raise ArgumentError(
@@ -127,7 +131,7 @@ def _rows_to_values(value: Any, values: Tensor, site: Site) -> Any:
     return value.to(values.device, values.dtype)
 
 
-NOTHING = OperandKind(_check_nothing, lambda *_: None, lambda *_: None, is_needed=False)
+NOTHING = OperandKind(_check_nothing, _nothing, _nothing, is_needed=False)
 """No operand; the function is given None."""
 PER_UNIT = OperandKind(_check_per_unit, _check_width_per_unit, _to_values)
 """A number, or a tensor [unit]; a tensor arrives in the dtype of the values."""

@@ -1,0 +1,63 @@
+"""`compute_values`: run a metric's function, which may be a user's own, and check what it gives."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from xalign.errors import ArgumentError
+from xalign.metrics.metric import Compute
+from xalign.metrics.scale import Scale
+
+_ROUNDING = 1e-6  # a cosine in float32 may be 1.0000001
+
+
+def compute_values(row: str, compute: Compute, given: Sequence[Tensor], scale: Scale, n: int) -> Tensor:
+    """Run a metric's function, and check what it gives: it may be a user's own.
+
+    Args:
+        row: The row of the report, for errors.
+        compute: The function.
+        given: The similarity matrix, or both sides' states. They are shared with other metrics.
+        scale: What the numbers are said to mean.
+        n: The number of pairs.
+
+    Returns:
+        One value per pair, without gradient: bits, or floats of at least 32 bits.
+
+    Raises:
+        ArgumentError: A function that changes what it is given, that gives anything but one real value per
+            pair, or values outside the metric's bounds.
+    """
+    versions = [tensor._version for tensor in given]
+    with torch.no_grad():
+        values = compute(*given)
+    where = f"the function of metric {row!r}"
+    if versions != [tensor._version for tensor in given]:
+        raise ArgumentError(
+            f"{where} changes what it is given, which other metrics read too; work on a copy: .clone()"
+        )
+    if not isinstance(values, Tensor):
+        raise ArgumentError(f"{where} must give a tensor of one value per pair, not {type(values).__name__}")
+    if values.shape != (n,) or values.is_complex():
+        raise ArgumentError(
+            f"{where} must give one real value per pair ({n}), not {values.dtype} of shape "
+            f"{tuple(values.shape)}"
+        )
+    values = values.detach()
+    exact = values.dtype in (torch.bool, torch.float32, torch.float64)
+    found: Tensor = values if exact else values.double()
+    _check_bounds(row, found, scale)
+    return found
+
+
+def _check_bounds(row: str, values: Tensor, scale: Scale) -> None:
+    if scale.bounds is None:
+        return
+    low, high = scale.bounds
+    outside = (values < low - _ROUNDING) | (values > high + _ROUNDING)
+    if bool(outside.any()):
+        raise ArgumentError(
+            f"metric {row!r} gave {values[outside][0].item():.6g}, outside its bounds {scale.bounds}; pass "
+            "the true bounds, or bounds=None"
+        )
