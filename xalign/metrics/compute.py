@@ -28,6 +28,11 @@ def compute_values(row: str, compute: Compute, given: Sequence[Tensor], scale: S
     Raises:
         ArgumentError: A function that changes what it is given, that gives anything but one real value per
             pair, or values outside the metric's bounds.
+
+    Example:
+        >>> similarity = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+        >>> compute_values("own", torch.diagonal, [similarity], Scale("Own"), n=2)
+        tensor([0.9000, 0.8000])
     """
     versions = [tensor._version for tensor in given]
     with torch.no_grad():
