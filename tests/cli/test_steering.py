@@ -17,7 +17,7 @@ def units_folder(model_folder, tmp_path_factory):
         "experts", model_folder, "--languages", "deu,rus", "--n", 20, "--share", 0.05, "--out", folder
     )
     assert done.exit_code == 0, done.stderr
-    for part in ("eng_Latn", "deu_Latn", "rus_Cyrl", "most stand in", ".inner (", "wrote"):
+    for part in ("eng_Latn", "deu_Latn", "rus_Cyrl", "most frequent sites", ".inner (", "wrote"):
         assert part in done.stdout
     return folder
 
@@ -63,7 +63,10 @@ def test_greedy_is_the_same_twice(model_folder, units_folder):
         ),
         (("steer", "--language", "deu", "--positions", "never"), "positions='never' must be one of all"),
         (("steer", "--language", "deu", "--operator", "clamp"), "operator='clamp' must be one of set, add"),
-        (("steer", "--language", "deu", "--temperature", "-1"), "temperature=-1.0 must be at least 0"),
+        (("steer", "--language", "deu", "--temperature", "-1"), "temperature=-1.0 must be 0 or above 0"),
+        (("steer", "--language", "deu", "--temperature", "nan"), "temperature=nan must be 0 or above 0"),
+        (("steer", "--language", "deu", "--temperature", "inf"), "temperature=inf must be 0 or above 0"),
+        (("steer", "--language", "deu", "--max-new-tokens", "0"), "max_new_tokens=0 must be at least 1"),
         (("steer", "--language", "deu", "--units", "nowhere"), "source='nowhere' is no folder"),
         (("experts",), "holds units already; give another folder, or --overwrite"),
         (("experts", "--out", "new", "--method", "foo"), "method='foo' must be one of expert_ap, lape"),

@@ -372,3 +372,21 @@ def test_what_cannot_be_compared(report, pairs):
     with pytest.warns(UserWarning, match="only one report has margin, mexa"):
         rows = measure(model, tokenizer, pairs, ["nasca"]).compare(report)
     assert {row["metric"] for row in rows} == {"nasca"}
+
+
+def test_a_language_in_any_spelling(report):
+    for code in ("deu", "de", "de-DE", "DEU_latn", "deu_Latn"):
+        assert report.score("nasca", code) == report.score("nasca", "deu_Latn")
+        assert report.floor("nasca", code) == report.floor("nasca", "deu_Latn")
+        assert report.best_layer("nasca", code) == report.best_layer("nasca", "deu_Latn")
+    for wrong in ("fra", "zh", "nothing at all", 5, None):
+        with pytest.raises(
+            ArgumentError, match=r"language=.* is not in this report; it has deu_Latn, rus_Cyrl"
+        ):
+            report.chance("nasca", wrong)
+
+
+def test_a_report_without_a_fingerprint_can_be_loaded_again(tmp_path):
+    report = by_hand()
+    assert "fingerprint" not in report.provenance
+    assert AlignmentReport.load(report.save(tmp_path / "report")).to_rows() == report.to_rows()

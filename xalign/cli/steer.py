@@ -91,12 +91,11 @@ def _units_of(source: str, language: str) -> "UnitSet":
 
 def _generation(temperature: float, max_new_tokens: int) -> dict[str, Any]:
     """Return the arguments of `generate`."""
-    from xalign.errors import ArgumentError
+    from xalign.checks import positive, whole_number
 
-    if temperature < 0:
-        raise ArgumentError(f"temperature={temperature} must be at least 0")
+    temperature = positive("temperature", temperature, zero=True)
     sampling = {"temperature": temperature} if temperature else {"do_sample": False}
-    return {"max_new_tokens": max_new_tokens, **sampling}
+    return {"max_new_tokens": whole_number("max_new_tokens", max_new_tokens, least=1), **sampling}
 
 
 def _table(how: str, without: "Sampled", steered: "Sampled") -> Table:

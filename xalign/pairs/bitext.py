@@ -2,7 +2,7 @@
 
 import random
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from xalign.checks import whole_number
@@ -119,11 +119,17 @@ def checked_sentences(name: str, side: object) -> tuple[str, ...]:
         side: The sentences.
 
     Raises:
-        ArgumentTypeError: It is not a list of strings.
+        ArgumentTypeError: It is not a list of strings. Sets, mappings, iterators and files are refused: they
+            have no order of their own, or are gone after one reading.
         PairsError: A sentence is not valid Unicode text.
     """
     if isinstance(side, str) or not isinstance(side, Iterable):
         raise ArgumentTypeError(f"{name} must be a list of strings, not {side!r:.80}")
+    if isinstance(side, Set | Mapping | Iterator):
+        raise ArgumentTypeError(
+            f"{name} must be a list of strings in the order of its translations, not a "
+            f"{type(side).__name__}, whose order or content may change; make a list of it first"
+        )
     sentences = tuple(side)
     for row, sentence in enumerate(sentences):
         if not isinstance(sentence, str):

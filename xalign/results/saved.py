@@ -87,7 +87,7 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
 
     def parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
         pairs = ParallelPairs.from_dict(content["pairs"])
-        if pairs.fingerprint != content["provenance"]["fingerprint"]:
+        if pairs.fingerprint != content["provenance"].get("fingerprint", pairs.fingerprint):
             raise ReportError(f"{path}: its sentences are not those that were measured; the file was edited")
         whole_number("seed", content["seed"])
         return {
