@@ -14,7 +14,7 @@ from tests.monitor.training import make_trainer
 from tests.tiny import ROOT
 from tests.wandb_files import offline_run
 from xalign import AlignmentCallback, load_pairs
-from xalign.monitor import trackers
+from xalign.monitor import report_log
 from xalign.monitor.report_log import scores_table, worst_pairs_table
 from xalign.monitor.scalars import MOST_LANGUAGES, pooled_only
 
@@ -93,7 +93,7 @@ def test_tensorboard(pairs, monkeypatch):
 
 
 def test_nothing_is_drawn_without_a_tracker(pairs, monkeypatch):
-    monkeypatch.setattr(trackers, "_pixels", lambda figure: pytest.fail("drawn"))
+    monkeypatch.setattr(report_log, "_pixels", lambda figure: pytest.fail("drawn"))
     trained(pairs, "none")
 
 

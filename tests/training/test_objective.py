@@ -386,7 +386,11 @@ SMALL = make_model("llama", vocab_size=499)
         ({"model": FROZEN}, ModelError, "no trainable parameter lies below 1.hidden"),
         ({"pairs": "nowhere"}, PairsError, "nowhere"),
         ({"model": make_model("llama", vocab_size=300)}, ArgumentError, "the model embeds 300 tokens: pass"),
-        ({"model": make_model("bert"), "replay": ["a b c"] * 8}, ModelError, "and BertModel is none; leave"),
+        (
+            {"model": make_model("bert"), "replay": ["a b c"] * 8},
+            ModelError,
+            "and BertModel is not one; leave",
+        ),
         ({"replay": ["a b"] * 7 + ["\U0001f600"], "model": SMALL}, ArgumentError, "embeds 499 tokens"),
     ],
 )
