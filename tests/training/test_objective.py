@@ -389,7 +389,7 @@ SMALL = make_model("llama", vocab_size=499)
         (
             {"model": make_model("bert"), "replay": ["a b c"] * 8},
             ModelError,
-            "and BertModel is not one; leave",
+            "BertModel is not one; leave",
         ),
         ({"replay": ["a b"] * 7 + ["\U0001f600"], "model": SMALL}, ArgumentError, "embeds 499 tokens"),
     ],
