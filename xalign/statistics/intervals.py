@@ -102,8 +102,12 @@ def layer_interval(values: Shaped[np.ndarray, " pair"], *, seed: int = 0) -> Int
     """Return the 95 % interval of one layer's score: Wilson's for bits, a bootstrap for real values.
 
     Args:
-        values: One bit or real value per sentence.
+        values: A boolean array of bits, or one real value per sentence. Zeros and ones as floats count as
+            real values.
         seed: The same seed gives the same interval.
+
+    Raises:
+        ArgumentError: No bits, or fewer than 2 real values.
 
     Example:
         >>> [round(bound, 3) for bound in layer_interval(np.array([True, False] * 50))]

@@ -32,8 +32,10 @@ def parse_layers(choice: LayerChoice) -> dict[int | float, float] | str:
         `"auto"`.
 
     Raises:
-        ArgumentError: A negative layer, a fraction outside (0, 1], a weight that is not above 0, no layer.
-        ArgumentTypeError: A layer or a weight that is not a number.
+        ArgumentError: A negative layer, a fraction outside (0, 1], a weight that is not above 0, no layer, a
+            layer named twice, or text that is not a choice of layers.
+        ArgumentTypeError: A choice that is not a number, text, a list or a mapping; a layer or a weight that
+            is not a number.
 
     Example:
         >>> parse_layers("4:.5,8:.5")
