@@ -1,15 +1,18 @@
 """Import paths and names of 0.1.0: each still works, with one `DeprecationWarning` that names the new one."""
 
+import contextlib
 import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
+
+from xalign.errors import ArgumentError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -143,16 +146,30 @@ def warn_deprecated(old: str, new: str) -> None:
     )
 
 
+def with_new_names(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return arguments under their new names, and warn of those that were given under old ones.
+
+    Args:
+        given: The arguments.
+        names: Old name -> new name.
+
+    Raises:
+        ArgumentError: An argument under both names.
+    """
+    for old in names.keys() & given.keys():
+        if names[old] in given:
+            raise ArgumentError(f"{old}= is the old name of {names[old]}=; give one of them")
+        warn_deprecated(f"{old}=", f"{names[old]}=")
+    return {names.get(name, name): value for name, value in given.items()}
+
+
 def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function take arguments under their names of 0.1.0: `old="new"`."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def with_old_names(*args: Any, **kwargs: Any) -> Any:
-            for old in names.keys() & kwargs.keys():
-                warn_deprecated(f"{old}=", f"{names[old]}=")
-                kwargs[names[old]] = kwargs.pop(old)
-            return function(*args, **kwargs)
+            return function(*args, **with_new_names(kwargs, names))
 
         return with_old_names
 
@@ -161,7 +178,8 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
 
 def _is_ours(file: str) -> bool:
     # The import system stands between a user's import and the old name of a module; so does contextlib.
-    return file.startswith(_PACKAGE) or "importlib" in file or file.endswith("contextlib.py")
+    between = file.startswith("<frozen importlib") or file in (importlib.__file__, contextlib.__file__)
+    return between or file.startswith(_PACKAGE)
 
 
 class _RenamedModule(ModuleType):

@@ -8,7 +8,8 @@ import torch
 
 from tests.tiny import make_model, make_tokenizer
 from xalign import LanguageVector, Site, load_pairs, measure
-from xalign.errors import ArgumentTypeError, ReportError
+from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
+from xalign.finding import language_means
 from xalign.measurement.options import MeasureOptions, ReadOptions, RunOptions, split_options
 from xalign.model.inputs import TextOptions
 from xalign.options import COMPARED, CONTINUED, must_agree
@@ -94,6 +95,10 @@ def test_old_names_of_options():
     assert len(warned) == 1
     with pytest.warns(DeprecationWarning, match="nav= is deprecated .* use value_site="):
         assert split_options({"nav": "gate"})[1].value_site == "gate"
+    with pytest.raises(ArgumentError, match="nas= is the old name of state_site=; give one of them"):
+        split_options({"nas": "gate", "state_site": "inner"})
+    with pytest.raises(ArgumentError, match="nas= is the old name of state_site=; give one of them"):
+        language_means(make_model("llama"), make_tokenizer(), PAIRS.texts, nas="gate", state_site="inner")
 
 
 @pytest.mark.parametrize("name", ["template_pooled", "truncate", "include_embedding", "progress"])

@@ -12,7 +12,7 @@ from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
 from xalign.options import CONTINUED, option
-from xalign.renamed import warn_deprecated
+from xalign.renamed import with_new_names
 from xalign.units.language_vector import LanguageVector
 
 NeuronSite = Literal["gate", "inner"]
@@ -119,11 +119,7 @@ def split_options(options: Mapping[str, Any]) -> tuple[TextOptions, ReadOptions,
     Raises:
         ArgumentTypeError: An option that none of them has.
     """
-    given = {_RENAMED.get(name, name): value for name, value in options.items()}
-    for old in _RENAMED.keys() & options.keys():
-        if _RENAMED[old] in options:
-            raise ArgumentError(f"{old}= is the old name of {_RENAMED[old]}=; give one of them")
-        warn_deprecated(f"{old}=", f"{_RENAMED[old]}=")
+    given = with_new_names(options, _RENAMED)
     known = {cls: {one.name for one in fields(cls)} for cls in (TextOptions, ReadOptions, RunOptions)}
     unknown = given.keys() - set().union(*known.values())
     if unknown:
