@@ -13,8 +13,19 @@ os.environ |= {
 }
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.tiny import make_model, make_tokenizer, real_pairs_folder
+
+# The same examples in every run: a failure in CI is one that can be looked at. Models make examples slow.
+settings.register_profile(
+    "xalign",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("xalign")
 
 
 @pytest.fixture(scope="session")
