@@ -16,7 +16,7 @@ from xalign.metrics.weak_alignment import weak_alignment
 from xalign.model.batches import make_batches
 from xalign.model.encode import encode
 from xalign.model.read import read_states
-from xalign.statistics.intervals import layer_interval, score_interval
+from xalign.statistics.intervals import layer_interval, share_interval
 
 TOLERANCE = 0.02 + 1e-9
 # NASCA of blocks 0–5, its mean; MEXA at embed, blocks 0–4, final, its mean; retrieval on final from and to
@@ -127,7 +127,7 @@ def test_intervals_cover(real_text):
         means, truth = layers.mean(axis=1), layers.mean(axis=0)
         of_layers = np.array([[layer_interval(layer) for layer in draw] for draw in bits])
         covered = ((of_layers[..., 0] <= truth) & (truth <= of_layers[..., 1])).mean(axis=0)
-        of_means = np.array([score_interval(draw.mean(axis=0)) for draw in bits])
+        of_means = np.array([share_interval(draw.mean(axis=0)) for draw in bits])
         covered_mean = ((of_means[:, 0] <= means.mean()) & (means.mean() <= of_means[:, 1])).mean()
         width = np.median(of_means[:, 1] - of_means[:, 0]) / (3.92 * means.std(ddof=1))
         print(f"{language}: layer mean {covered_mean:.3f}, layers {covered.round(3)}, width × {width:.2f}")

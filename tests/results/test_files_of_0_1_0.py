@@ -34,8 +34,20 @@ def test_they_are_of_0_1_0(report):
     assert not any("scale" in row or "metric" in row for row in saved["metrics"].values())
 
 
+def without_intervals_of_shares(rows):
+    """Rows without the intervals that 0.1.0 made by resampling and that shares now have in another way."""
+    pooled = ("mean", "max")
+    is_other = [row["layer"] in pooled and row["metric"] != "margin" for row in rows]
+    return [
+        {key: value for key, value in row.items() if not (other and key in ("low", "high"))}
+        for row, other in zip(rows, is_other, strict=True)
+    ]
+
+
 def test_the_report_gives_the_same_numbers(report):
-    assert report.to_rows(over=("mean", "max")) == EXPECTED["report_rows"]
+    rows = report.to_rows(over=("mean", "max"))
+    assert without_intervals_of_shares(rows) == without_intervals_of_shares(EXPECTED["report_rows"])
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     assert report.summary() == EXPECTED["summary"]
     assert report.measured == ["nasca", "navca", "mexa", "retrieval", "margin"]
 
@@ -57,7 +69,7 @@ def test_the_report_is_compared_with_a_new_one(report, later):
 
 def test_the_report_is_saved_again(report, tmp_path):
     again = AlignmentReport.load(report.save(tmp_path / "report"))
-    assert again.to_rows(over=("mean", "max")) == EXPECTED["report_rows"]
+    assert again.to_rows(over=("mean", "max")) == report.to_rows(over=("mean", "max"))
     assert again.provenance == report.provenance
 
 

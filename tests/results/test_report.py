@@ -15,7 +15,7 @@ from xalign import AlignmentReport, ParallelPairs, Site, load_pairs, measure
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
 from xalign.metrics import METRICS
 from xalign.results.values import Cost, LanguageStats, MetricResult
-from xalign.statistics.intervals import bootstrap_interval, wilson_interval
+from xalign.statistics.intervals import share_interval, wilson_interval
 
 ALL = ("nasca", "navca", "mexa", "retrieval", "margin")
 
@@ -88,8 +88,8 @@ def test_numbers_by_hand():
         ("rus_Cyrl", "mean", 0.125),
     ]
     assert (rows[0]["low"], rows[0]["high"]) == wilson_interval(2, 4)
-    assert (rows[2]["low"], rows[2]["high"]) == bootstrap_interval(np.array([1, 1, 0.5, 0]))
-    assert report.interval("nasca") == bootstrap_interval(np.array([0.75, 0.5, 0.25, 0]))
+    assert (rows[2]["low"], rows[2]["high"]) == share_interval(np.array([1, 1, 0.5, 0]))
+    assert report.interval("nasca") == share_interval(np.array([0.75, 0.5, 0.25, 0]))
     assert set(rows[0]) == set(
         ["step", "metric", "language", "stack", "layer", "value", "low", "high", "n", "chance", "floor"]
     )

@@ -8,8 +8,8 @@ from xalign.statistics.intervals import (
     largest_layer_interval,
     layer_interval,
     paired_p_value,
-    score_interval,
     seed_interval,
+    share_interval,
     wilson_interval,
 )
 
@@ -44,10 +44,27 @@ def test_bootstrap_covers():
     assert 0.90 <= covered / 400 <= 0.99
 
 
-def test_equal_values_leave_something_open():
-    assert score_interval(np.zeros(100)) == wilson_interval(0, 100)
-    assert score_interval(np.ones(100)) == wilson_interval(100, 100)
-    assert score_interval(np.array([0.0] * 99 + [1.0])) == bootstrap_interval(np.array([0.0] * 99 + [1.0]))
+@pytest.mark.parametrize("hits", [0, 1, 30, 99, 100])
+def test_bits_are_shares_too(hits):
+    bits = np.array([1.0] * hits + [0.0] * (100 - hits))
+    assert share_interval(bits) == pytest.approx(wilson_interval(hits, 100), abs=1e-12)
+    assert share_interval(bits.astype(bool)) == pytest.approx(wilson_interval(hits, 100), abs=1e-12)
+
+
+def test_shares_of_some_variance_are_like_the_normal_interval():
+    values = np.random.default_rng(0).random(2000)
+    half = 1.96 * values.std() / 2000**0.5
+    assert share_interval(values) == pytest.approx(
+        (values.mean() - half, values.mean() + half), abs=0.02 * half
+    )
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros(0), np.array([0.5, 1.1]), np.array([-0.1, 0.5]), np.array([np.nan])]
+)
+def test_what_is_not_a_share(values):
+    with pytest.raises(ArgumentError, match=r"values must be at least one number, all of them in \[0, 1\]"):
+        share_interval(values)
 
 
 def test_seeds():

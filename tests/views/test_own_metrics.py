@@ -107,7 +107,7 @@ def test_the_heatmap_mirrors_what_is_bold(reports):
         (column, row) for column in (1, 2, 4) for row in (0, 1)
     }  # embed misses more than its floor
     assert axes.images[0].get_clim() == (0.0, 1.0)
-    assert "bold below the language's lexical floor" in axes.figure.get_supxlabel()
+    assert "bold: whole 95 % interval below the language's floor and chance" in axes.figure.get_supxlabel()
 
 
 def test_the_heatmap_of_equal_values(tmp_path):

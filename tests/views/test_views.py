@@ -15,7 +15,7 @@ from xalign.views.emergence import emergence_figure
 from xalign.views.heatmap import heatmap
 from xalign.views.save import save_with_heatmaps
 from xalign.views.stages import stages_figure, stages_table
-from xalign.views.table import comparison_table, floor_side, report_table
+from xalign.views.table import comparison_table, report_table
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +52,6 @@ def test_table_shows_every_number_in_eighty_columns(report):
     assert "retrieval 0.025 at n = 40" in text
 
 
-def test_side_of_the_floor():
-    assert floor_side((0.2, 0.3), 0.1) == "above"
-    assert floor_side((0.2, 0.3), 0.2) == "at"
-    assert floor_side((0.2, 0.3), 0.31) == "below"
-
-
 def test_table_of_a_comparison(report):
     text = printed(comparison_table(report.compare(report)))
     assert text.count("+0.000") == 3 * len(report.metrics)
@@ -83,14 +77,15 @@ def test_heatmap_draws_a_cell_per_value(report, metric, tmp_path):
         assert len(np.unique(np.asarray(image.convert("L")))) > 20
 
 
-def test_heatmap_is_bold_above_the_floor_in_the_mean_too(report):
-    """With floors of 0 every score above 0 is bold, and the floor itself never."""
+def test_heatmap_is_bold_above_its_bars_in_the_mean_too(report):
+    """With floors of 0 a score is bold whose interval is above chance, and the floor itself never."""
     low = replace(report.metrics["mexa"], floors={c: torch.zeros(40, dtype=bool) for c in report.languages})
     axes = heatmap(replace(report, metrics={"mexa": low}), "mexa").axes[0]
     columns = len(low.layers)
     weights = {text.get_position(): text.get_fontweight() for text in axes.texts}
     for row, code in enumerate(report.languages):
-        assert weights[columns + 1, row] == ("bold" if report.score("mexa", code) > 0 else "normal")
+        is_clear = report.interval("mexa", code)[0] > report.chance("mexa", code)
+        assert weights[columns + 1, row] == ("bold" if is_clear else "normal")
         assert weights[columns + 2, row] == "normal"
     assert "bold" in {weights[columns + 1, row] for row in range(3)}
 

@@ -6,6 +6,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import Scale
 from xalign.results.history import History
 from xalign.results.history_entry import scale_in
+from xalign.results.standing import standing
 
 Row = dict[str, Any]
 
@@ -88,5 +89,4 @@ def _row_of(metric: str, scale: Scale, language: str, place: int, found: list[Ro
 def _is_clear(numbers: Row, place: int, scale: Scale) -> bool:
     """Return whether a whole interval is better than every bar that there is, and there is at least one."""
     bars = [bar for bar in (numbers["floor"], numbers["chance"]) if bar is not None]
-    worse, _ = scale.worse_to_better(numbers["low"][place], numbers["high"][place])
-    return bool(bars) and all(scale.beats(worse, bar) for bar in bars)
+    return standing((numbers["low"][place], numbers["high"][place]), bars, scale) == "better"

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xalign.model.architectures.sites import Layer
-from xalign.results.scores import Over
+from xalign.results.scores import Over, interval_of_layer
 from xalign.results.values import layer_in_stack
-from xalign.statistics.intervals import Interval, layer_interval
+from xalign.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -34,7 +34,7 @@ def _numbers(
     """Yield stack, layer, value and interval of every site of a row, and then of its scores."""
     result = report.metrics[metric]
     for site, values in zip(result.sites, result.values[language], strict=True):
-        interval = layer_interval(values.numpy(), seed=report.seed)
+        interval = interval_of_layer(values.numpy(), report.scale(metric), seed=report.seed)
         yield site.stack, layer_in_stack(site), values.double().mean().item(), interval
     for pooled in over:
         score = report.score(metric, language, pooled)

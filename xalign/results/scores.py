@@ -12,7 +12,8 @@ from xalign.statistics.intervals import (
     Interval,
     bootstrap_interval,
     largest_layer_interval,
-    score_interval,
+    layer_interval,
+    share_interval,
 )
 
 Over = Literal["mean", "max"]
@@ -41,12 +42,25 @@ def score_of(values: Values, over: Over, scale: Scale) -> float:
 
 
 def interval_of(values: Values, over: Over, scale: Scale, *, seed: int) -> Interval:
-    """Return the 95 % interval of `score_of`, resampled over pairs."""
-    if over == "max":
-        sign = 1 if scale.higher_is_better else -1
-        low, high = sorted(
-            sign * end for end in largest_layer_interval([sign * layers for layers in values], seed=seed)
-        )
+    """Return the 95 % interval of `score_of`.
+
+    The interval of a best layer reaches at least as far as that of its shares: resampling alone gives no
+    width where all of them are equal.
+    """
+    if over == "mean":
+        pooled = mean_per_pair(values)
+        return share_interval(pooled) if scale.is_share else bootstrap_interval(pooled, seed=seed)
+    sign = 1 if scale.higher_is_better else -1
+    low, high = sorted(
+        sign * end for end in largest_layer_interval([sign * layers for layers in values], seed=seed)
+    )
+    if not scale.is_share:
         return low, high
-    interval = score_interval if scale.is_share else bootstrap_interval
-    return interval(mean_per_pair(values), seed=seed)
+    best = [layers[scale.best(layers.mean(axis=1).tolist())] for layers in values]
+    least, most = share_interval(np.mean(best, axis=0))
+    return min(low, least), max(high, most)
+
+
+def interval_of_layer(values: Shaped[np.ndarray, " pair"], scale: Scale, *, seed: int) -> Interval:
+    """Return the 95 % interval of one layer's mean."""
+    return share_interval(values) if scale.is_share else layer_interval(values, seed=seed)

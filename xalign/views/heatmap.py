@@ -1,5 +1,6 @@
 """The heatmap: layers × languages of one metric, beside each language's lexical floor."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from xalign.errors import MissingExtraError
 from xalign.metrics.scale import Scale
 from xalign.results.report import AlignmentReport
+from xalign.results.standing import bars_of, standing, standing_by_layer
 from xalign.results.values import layer_name
 from xalign.views.digits import decimals_of
 
@@ -20,8 +22,9 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     """Draw a layer × language heatmap of one metric.
 
     There is a column per layer, then one for the score (the mean over layers) and, for a metric that has a
-    lexical floor, one for the floor. Values that are not better than their language's floor are set in
-    italics: they say nothing about meaning. Colours run from 0 to 1 for a share, else over the values shown.
+    lexical floor, one for the floor. Values are bold where their whole 95 % interval is better than both the
+    language's floor and chance; the others are in italics, since they say nothing about meaning. Colours run
+    from 0 to 1 for a share, else over the values shown.
 
     Args:
         report: A report.
@@ -43,13 +46,14 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     except ImportError:
         raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'") from None
     scale = report.scale(metric)
-    labels, grid, floors = _grid(report, metric)
+    labels, grid = _grid(report, metric)
+    styles = _styles(report, metric, labels)
     rows, columns = grid.shape
     figure = Figure(figsize=(2.2 + 0.62 * columns, 1.5 + 0.42 * rows), layout="constrained", dpi=150)
     axes = figure.add_subplot()
     low, high = scale.limits(float(np.nanmin(grid)), float(np.nanmax(grid)))
     image = axes.imshow(grid, cmap="viridis", vmin=low, vmax=high, aspect="auto")
-    _write_values(axes, grid, floors, scale, middle=low + 0.55 * (high - low))
+    _write_values(axes, grid, styles, scale, middle=low + 0.55 * (high - low))
     long = any(len(label) > 6 for label in labels.values())
     axes.set_xticks(list(labels), list(labels.values()), rotation=90 if long else 0)
     axes.set_yticks(range(rows), report.languages)
@@ -61,17 +65,17 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     axes.set_title(f"{scale.title} with {report.pairs.pivot}{step}", loc="left")
     better = "" if scale.higher_is_better else "lower is better"
     figure.colorbar(image, ax=axes, label=", ".join(part for part in (scale.unit, better) if part))
-    if floors is not None:
+    if styles:
         side = "above" if scale.higher_is_better else "below"
-        note = f"layers and mean: bold {side} the language's lexical floor, italic not"
+        note = f"bold: whole 95 % interval {side} the language's floor and chance; italic: not"
         figure.supxlabel(note, fontsize=8)
     return figure
 
 
 def _grid(
     report: AlignmentReport, metric: str
-) -> tuple[dict[int, str], Float[np.ndarray, "language column"], Float[np.ndarray, " language"] | None]:
-    """Return the labels of the columns, the values, and the floors where the metric has them.
+) -> tuple[dict[int, str], Float[np.ndarray, "language column"]]:
+    """Return the labels of the columns, and the values.
 
     Empty columns set the score and the floor apart from the layers, and one stack from the other.
     """
@@ -90,24 +94,35 @@ def _grid(
         grid[row, mean] = report.score(metric, code)
         if has_floor:
             grid[row, mean + 1] = report.floor(metric, code)
-    return labels, grid, grid[:, mean + 1] if has_floor else None
+    return labels, grid
+
+
+def _styles(
+    report: AlignmentReport, metric: str, labels: Mapping[int, str]
+) -> dict[tuple[int, int], dict[str, str]]:
+    """Return how the value of each cell is set that has something to exceed: bold where it clearly does."""
+    styles: dict[tuple[int, int], dict[str, str]] = {}
+    scale = report.scale(metric)
+    columns = [column for column, label in labels.items() if label != "floor"]
+    for row, code in enumerate(report.languages):
+        score = standing(report.interval(metric, code), bars_of(report, metric, code), scale)
+        for column, stands in zip(columns, [*standing_by_layer(report, metric, code), score], strict=True):
+            if stands is not None:
+                styles[row, column] = {"weight": "bold"} if stands == "better" else {"style": "italic"}
+    return styles
 
 
 def _write_values(
     axes: "Axes",
     grid: Float[np.ndarray, "language column"],
-    floors: Float[np.ndarray, " language"] | None,
+    styles: Mapping[tuple[int, int], dict[str, str]],
     scale: Scale,
     middle: float,
 ) -> None:
-    """Write each value into its cell, bold where it is better than its floor and italic where it is not."""
+    """Write each value into its cell, in the style of that cell."""
     decimals = decimals_of(scale, grid[~np.isnan(grid)].tolist())
     for row, column in zip(*np.nonzero(~np.isnan(grid)), strict=True):
         value = float(grid[row, column])
-        style = weight = "normal"
-        if floors is not None and column < grid.shape[1] - 1:
-            is_better = scale.beats(value, float(floors[row]))
-            style, weight = ("normal", "bold") if is_better else ("italic", "normal")
         axes.text(
             column,
             row,
@@ -115,9 +130,8 @@ def _write_values(
             ha="center",
             va="center",
             fontsize=8,
-            style=style,
-            weight=weight,
             color="black" if value > middle else "white",
+            **styles.get((int(row), int(column)), {}),
         )
 
 

@@ -8,19 +8,26 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from xalign.results.report import AlignmentReport
+from xalign.results.standing import Standing, bars_of, standing
 from xalign.statistics.intervals import Interval
 from xalign.views.digits import MOST, decimals_of
 
-SIDES = {"above": ">", "at": "~", "below": "<"}
+# By standing, for metrics where higher and where lower is better.
+SIDES: dict[tuple[Standing, bool], str] = {
+    ("better", True): ">",
+    ("worse", True): "<",
+    ("better", False): "<",
+    ("worse", False): ">",
+}
 
 
 def report_table(report: AlignmentReport) -> Table:
     """Return a report as a table.
 
-    There is a line per language and metric: score, 95 % interval, whether the interval lies above (`>`), at
-    (`~`) or below (`<`) the lexical floor, the floor, the best layer with its value, tokens per sentence, and
-    the share of unknown tokens. Lines whose score is not better than its floor are dim. Where the metric has
-    no floor, side and floor are blank and nothing is dim.
+    There is a line per language and metric: score, 95 % interval, a sign, the lexical floor, the best layer
+    with its value, tokens per sentence, and the share of unknown tokens. The sign is `>` where the whole
+    interval lies above both floor and chance, `<` where all of it lies below one of them, and `~` otherwise.
+    Lines that are not better than both are dim. A metric that has neither has no sign and is never dim.
 
     Example:
         >>> report_table(report).columns[0].header
@@ -64,20 +71,20 @@ def report_table(report: AlignmentReport) -> Table:
 
 
 def _cells(report: AlignmentReport, metric: str, language: str, decimals: int) -> tuple[list[str], bool]:
-    """Return the numbers of a line as text, and whether its score is better than its floor, if it has one."""
+    """Return the numbers of a line as text, and whether its score is better than its bars, if it has any."""
     scale, floor = report.scale(metric), report.floor(metric, language)
     interval = report.interval(metric, language)
     fewer = max(decimals - 1, 0)
     best = report.best_layer(metric, language)
-    side = None if floor is None else floor_side(interval, floor)
+    stands = standing(interval, bars_of(report, metric, language), scale)
     cells = [
         f"{report.score(metric, language):.{decimals}f}",
         _shown(interval, fewer),
-        "" if side is None else SIDES[side],
+        "" if stands is None else SIDES.get((stands, scale.higher_is_better), "~"),
         "" if floor is None else f"{floor:.{decimals}f}",
         f"{best} ({report.score(metric, language, 'max'):.{fewer}f})",
     ]
-    return cells, side in (None, "above" if scale.higher_is_better else "below")
+    return cells, stands in (None, "better")
 
 
 def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -117,17 +124,6 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
             style="" if clear else "dim",
         )
     return table
-
-
-def floor_side(interval: Interval, floor: float) -> str:
-    """Return `"above"` or `"below"` where the whole interval lies there, else `"at"`.
-
-    Example:
-        >>> floor_side((0.2, 0.3), 0.1), floor_side((0.2, 0.3), 0.25)
-        ('above', 'at')
-    """
-    low, high = interval
-    return "above" if low > floor else "below" if high < floor else "at"
 
 
 def _decimals(report: AlignmentReport, metric: str) -> int:

@@ -1,0 +1,56 @@
+"""`standing`: whether a score says anything, beside chance and its lexical floor."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from xalign.metrics.scale import Scale
+from xalign.results.scores import interval_of_layer
+from xalign.statistics.intervals import Interval
+
+if TYPE_CHECKING:
+    from xalign.results.report import AlignmentReport
+
+Standing = Literal["better", "open", "worse"]
+
+
+def standing(interval: Interval, bars: Sequence[float], scale: Scale) -> Standing | None:
+    """Return where an interval stands beside its bars. Tables, figures and `emergence` all ask here.
+
+    Args:
+        interval: The 95 % interval of a score.
+        bars: What a score must exceed to say anything: its lexical floor and chance, as far as it has them.
+        scale: Says which values are better.
+
+    Returns:
+        `"better"` where the whole interval is better than every bar, `"worse"` where the whole interval is
+        worse than some bar, else `"open"`; None where there is no bar.
+
+    Example:
+        >>> share = Scale("NASCA", bounds=(0.0, 1.0))
+        >>> standing((0.01, 0.17), [0.0, 0.017], share)  # above its floor, but perhaps by chance
+        'open'
+        >>> standing((0.2, 0.3), [0.1, 0.005], share)
+        'better'
+    """
+    if not bars:
+        return None
+    worst, best = scale.worse_to_better(*interval)
+    if all(scale.beats(worst, bar) for bar in bars):
+        return "better"
+    return "worse" if any(scale.beats(bar, best) for bar in bars) else "open"
+
+
+def bars_of(report: "AlignmentReport", metric: str, language: str) -> list[float]:
+    """Return the bars of a score of a report: floor and chance, as far as the metric has them."""
+    bars = (report.floor(metric, language), report.chance(metric, language))
+    return [bar for bar in bars if bar is not None]
+
+
+def standing_by_layer(report: "AlignmentReport", metric: str, language: str) -> list[Standing | None]:
+    """Return where each layer of a metric stands, its directions taken together."""
+    parts = [result for row, result in report.metrics.items() if metric in (row, result.metric)]
+    layers = np.mean([part.values[language].double().numpy() for part in parts], axis=0)
+    bars, scale = bars_of(report, metric, language), report.scale(metric)
+    return [standing(interval_of_layer(layer, scale, seed=report.seed), bars, scale) for layer in layers]
