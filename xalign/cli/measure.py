@@ -53,9 +53,9 @@ def measure(
 ) -> None:
     """Measure how well a model lines languages up with a pivot language.
 
-    Prints a line per language and metric: the score with its 95 % interval, whether it lies above, at or
-    below the lexical floor (what shared tokens alone give), the best layer, and what the tokenizer makes of
-    the language.
+    Prints a line per language and metric: the score with its 95 % interval, whether all of it lies above (>)
+    the lexical floor (what shared tokens alone give) and chance, below (<) one of them, or neither (~), the
+    best layer, and what the tokenizer makes of the language.
 
     Example: `xalign measure Qwen/Qwen3-0.6B --pairs flores200/devtest --languages deu,swh --n 100 --out
         report`

@@ -14,6 +14,7 @@ from xalign.metrics import METRICS
 from xalign.metrics.metric import Metric, resolve_metrics
 from xalign.model.architectures.sites import Kind
 from xalign.pairs.parallel import ParallelPairs
+from xalign.results.standing import standing
 
 LayerChoice = int | float | str | Sequence[int | float] | Mapping[int | float, float]
 AUTO = "auto"
@@ -114,11 +115,13 @@ def choose_layer(
         options: Of `measure`.
 
     Returns:
-        The block, and the reason for it in words. If no block is above its floor, a warning says so.
+        The block, and the reason for it in words. A warning says so if the block is above its floor and
+        chance in no language, with the whole interval.
     """
     (metric,) = resolve_metrics([metric], METRICS)
     margins: dict[int, float] = {}
     scores: dict[int, float] = {}
+    clear: set[int] = set()
     share = 1 / sum(map(len, held_out))
     for row in (
         row
@@ -128,12 +131,16 @@ def choose_layer(
     ):
         scores[row["layer"]] = scores.get(row["layer"], 0.0) + share * row["value"]
         margins[row["layer"]] = margins.get(row["layer"], 0.0) + share * (row["value"] - row["floor"])
+        bars = [bar for bar in (row["floor"], row["chance"]) if bar is not None]
+        if standing((row["low"], row["high"]), bars, metric.scale) == "better":
+            clear.add(row["layer"])
     with_headroom = [block for block in scores if scores[block] <= HEADROOM] or list(scores)
     best = max(with_headroom, key=lambda block: margins[block])
-    if margins[best] <= 0:
+    if best not in clear or margins[best] <= 0:
         warnings.warn(
-            f"no block is above its lexical floor on the held-out pairs (the best, {best}, by "
-            f"{margins[best]:+.3f}), so layer='auto' has no evidence to choose by; name a layer",
+            f"no block is above its lexical floor and chance on the held-out pairs (the best, {best}, by "
+            f"{margins[best]:+.3f}, is not with its whole interval in any language), so layer='auto' has no "
+            "evidence to choose by; name a layer",
             UserWarning,
             stacklevel=5,
         )
