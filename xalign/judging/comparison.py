@@ -11,7 +11,7 @@ from xalign.judging.arms import Arm, Arms, Steering, Texts, labels_of
 from xalign.judging.evaluation import Evaluation, Observation
 from xalign.judging.identify import check_known
 from xalign.judging.options import EvaluateOptions
-from xalign.judging.probe import Observed, Probe
+from xalign.judging.probe import BOUNDS, Observed, Probe
 from xalign.measurement.run import Measurement
 from xalign.pairs.parallel import ParallelPairs
 from xalign.steering.steer import steer
@@ -59,6 +59,11 @@ class Comparison:
                     options.metrics,
                     token_budget=options.token_budget,
                 )
+        self._bounds = dict(BOUNDS) | {
+            metric.name: metric.scale.bounds
+            for measurement in self._measurements.values()
+            for metric in measurement.metrics
+        }
         self._observations: list[Observation] = []
         self._left_out: dict[str, str] = {}
 
@@ -117,7 +122,15 @@ class Comparison:
         """Keep what was observed, beside the same without steering."""
         self._observations += [
             Observation(
-                label, arm.name, seed, arm.number, quantity, language, before[quantity, language], values
+                label,
+                arm.name,
+                seed,
+                arm.number,
+                quantity,
+                language,
+                before[quantity, language],
+                values,
+                self._bounds.get(quantity),
             )
             for (quantity, language), values in after.items()
         ]

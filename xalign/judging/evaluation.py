@@ -8,7 +8,7 @@ import numpy as np
 
 from xalign.errors import ArgumentError
 from xalign.judging.probe import Values
-from xalign.statistics.intervals import bootstrap_interval, seed_interval
+from xalign.statistics.intervals import Interval, bootstrap_interval, seed_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +29,7 @@ class Observation:
         language: The language that the quantity is of.
         before: Its values without steering, per sentence, pair or continuation.
         after: Its values under steering, of the same ones.
+        bounds: The smallest and the largest value that the quantity can have; None where there is no bound.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Observation:
     language: str
     before: Values
     after: Values
+    bounds: tuple[float, float] | None = None
 
     @property
     def difference(self) -> float:
@@ -82,9 +84,11 @@ class Evaluation:
         """Return a dict per label, quantity and language.
 
         Its keys are label, quantity, language, before, after, difference, low and high (95 %: Student's t
-        over seeds, or with one seed a bootstrap over sentences) and n (seeds). A control adds the mean
-        difference of its runs under its own name, and behind that name with `_low` and `_high` their
-        interval (None with one run) and with `_largest` the largest.
+        over seeds, or with one seed a bootstrap over sentences) and n (seeds). The ends of an interval stay
+        among the differences that are possible: those of two shares lie in [−1, 1]. They are None where all
+        differences are equal, which says nothing about their spread. A control adds the mean difference of
+        its runs under its own name, and behind that name with `_low` and `_high` their interval and with
+        `_largest` the largest.
         """
         return [self._row(group) for group in self._groups()]
 
@@ -103,7 +107,8 @@ class Evaluation:
                 row["language"],
                 f"{row['before']:.3f}",
                 f"{row['after']:.3f}",
-                f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                f"{row['difference']:+.3f}"
+                + ("" if row["low"] is None else f" [{row['low']:+.3f}, {row['high']:+.3f}]"),
                 *(f"{row[arm]:+.3f}" if arm in row else "" for arm in controls),
             )
         if self.left_out:
@@ -121,11 +126,7 @@ class Evaluation:
         """Return the row of a group."""
         own = [one for one in group if not _is_control(one)]
         differences = [one.difference for one in own]
-        low, high = (
-            seed_interval(differences)
-            if len(own) > 1
-            else bootstrap_interval(own[0].after - own[0].before, seed=own[0].seed)
-        )
+        low, high = _interval(own)
         row = {
             "label": own[0].label,
             "quantity": own[0].quantity,
@@ -138,11 +139,27 @@ class Evaluation:
             "n": len(own),
         }
         for arm in dict.fromkeys(one.arm for one in group if _is_control(one)):
-            runs = [one.difference for one in group if one.arm == arm]
-            interval = seed_interval(runs) if len(runs) > 1 else (None, None)
-            row |= {arm: float(np.mean(runs)), f"{arm}_low": interval[0], f"{arm}_high": interval[1]}
-            row[f"{arm}_largest"] = max(runs)
+            runs = [one for one in group if one.arm == arm]
+            interval = _interval(runs) if len(runs) > 1 else (None, None)
+            found = [one.difference for one in runs]
+            row |= {arm: float(np.mean(found)), f"{arm}_low": interval[0], f"{arm}_high": interval[1]}
+            row[f"{arm}_largest"] = max(found)
         return row
+
+
+def _interval(runs: Sequence[Observation]) -> Interval | tuple[None, None]:
+    """Return the interval of a mean difference over runs, or over the sentences of a single one."""
+    first = runs[0]
+    over_seeds = len(runs) > 1
+    values = np.array([one.difference for one in runs]) if over_seeds else first.after - first.before
+    if np.ptp(values) == 0:
+        return None, None
+    ends = seed_interval(values.tolist()) if over_seeds else bootstrap_interval(values, seed=first.seed)
+    if first.bounds is None:
+        return ends
+    least, most = first.bounds
+    low, high = np.clip(ends, least - most, most - least).tolist()
+    return low, high
 
 
 def _is_control(one: Observation) -> bool:

@@ -16,6 +16,9 @@ Values = Float[np.ndarray, " item"]
 Observed = dict[tuple[str, str], Values]
 """(quantity, language) -> a value per sentence, pair or continuation."""
 
+BOUNDS: Mapping[str, tuple[float, float]] = {"output_share": (0.0, 1.0)}
+"""The quantities that have a smallest and a largest value, and these values."""
+
 
 class Probe:
     """Observe a causal language model in the same way again and again.
