@@ -59,7 +59,7 @@ class Comparison:
                     options.metrics,
                     token_budget=options.token_budget,
                 )
-        self._bounds = dict(BOUNDS) | {
+        self._bounds: dict[str, tuple[float, float] | None] = {**BOUNDS} | {
             metric.name: metric.scale.bounds
             for measurement in self._measurements.values()
             for metric in measurement.metrics

@@ -1,7 +1,7 @@
 """The heatmap: layers × languages of one metric, beside each language's lexical floor."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -99,9 +99,9 @@ def _grid(
 
 def _styles(
     report: AlignmentReport, metric: str, labels: Mapping[int, str]
-) -> dict[tuple[int, int], dict[str, str]]:
+) -> dict[tuple[int, int], dict[str, Any]]:
     """Return how the value of each cell is set that has something to exceed: bold where it clearly does."""
-    styles: dict[tuple[int, int], dict[str, str]] = {}
+    styles: dict[tuple[int, int], dict[str, Any]] = {}
     scale = report.scale(metric)
     columns = [column for column, label in labels.items() if label != "floor"]
     for row, code in enumerate(report.languages):
@@ -115,7 +115,7 @@ def _styles(
 def _write_values(
     axes: "Axes",
     grid: Float[np.ndarray, "language column"],
-    styles: Mapping[tuple[int, int], dict[str, str]],
+    styles: Mapping[tuple[int, int], dict[str, Any]],
     scale: Scale,
     middle: float,
 ) -> None:
