@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.losses.direction import LOWEST_TEMPERATURE
 
 Kind = Literal["hidden", "gate", "inner", "attn_out", "mlp_out"]
 Pool = Literal["weighted", "last", "mean", "max"]
@@ -123,10 +124,10 @@ class Loss:
             return None
         value = argument.default if self.temperature is None else self.temperature
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 < value < math.inf:
+        if not is_number or not LOWEST_TEMPERATURE <= value < math.inf:
             raise ArgumentError(
-                f"loss {self.name!r} needs a default temperature above 0: give Loss(temperature=...), or "
-                "give the argument temperature of its function a number as default"
+                f"loss {self.name!r} needs a default temperature above 0, at least {LOWEST_TEMPERATURE:g}: give "
+                "Loss(temperature=...), or give the argument temperature of its function a number as default"
             )
         return float(value)
 
