@@ -1,4 +1,15 @@
-"""Contrastive loss: each sentence must pick its translation out of the batch."""
+"""Contrastive loss: each sentence must pick its translation out of the batch.
+
+Loss and gradients of finite vectors are finite. With C candidates the loss lies in [0, 2/τ + log C]. In one
+process, and with at least two pairs, the gradient at a vector of length r is at most
+
+- 1 / (τ · r) long, where vectors are compared as they are;
+- 2 / (τ · r) long, where they are centred, with the shortest r of what is left of the vectors of its side.
+
+Vectors without a direction do not count there: their cosines are 0, and so is their gradient. These are
+vectors of length up to 1e-12, in float16 up to 2 / (65504 τ), and those of which centring leaves nothing but
+the rounding of the mean, as of equal vectors.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -37,14 +48,7 @@ def contrastive(
     is about the logarithm of the number of candidates; at best it is 0. If all vectors point one way, it is
     that logarithm too, so collapse to a point is not a minimum. But the representations of all languages may
     become the same, and the model may forget how to write them: `detach_pivot` and replayed text guard
-    against that.
-
-    Bounds: with C candidates the loss lies in [0, 2/τ + log C]. The gradient at a vector of length r is at most
-    1 / (τ · r) long, with at least two pairs and in one process. With `languages`, r is the length that is left
-    after the mean is subtracted, and the bound is 2 / (τ · r) with the shortest r of the side. A vector has no
-    direction if its length is at most 1e-12, or 2 / (65504 τ) in float16, or, with `languages`, if what is left
-    of it is the rounding of the mean, as of equal vectors. Its cosines are then 0, and so is its gradient. So
-    loss and gradients of finite vectors are finite.
+    against that. Bounds of loss and gradients stand at the top of this file.
 
     Args:
         language: A vector per sentence.

@@ -20,9 +20,9 @@ def cosine(
     Unlike the contrastive loss it does not use other pairs, so it is exact under gradient accumulation and
     works on a single pair.
 
-    Bounds: the gradient at a vector of length r is at most 1 / (pairs · r) long. A vector of length up to 1e-12
-    (in float16, 3e-5) has no direction: its cosine is 0 and its gradient 0. So loss and gradients of finite
-    vectors are finite.
+    Bounds: the gradient at a vector of length r is at most 1 / (pairs · r) long. A vector of length up to
+    1e-12 (in float16, 3e-5) has no direction: its cosine is 0 and its gradient 0. So loss and gradients of
+    finite vectors are finite.
 
     Collapse: all sentences pointing one way is a perfect score. `detach_pivot` guards against it, because a
     pivot that does not move stays spread out; replayed text helps in part.

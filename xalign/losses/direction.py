@@ -58,7 +58,8 @@ def directions(
     length = scaled.norm(dim=1, keepdim=True)
     # Not `length > shortest`, which would turn NaN into 0 and hide it.
     without = length.detach() <= shortest / size
-    return scaled.masked_fill(without, 0.0) / length.masked_fill(without, 1.0)
+    units: Tensor = scaled.masked_fill(without, 0.0) / length.masked_fill(without, 1.0)
+    return units
 
 
 def centred_directions(

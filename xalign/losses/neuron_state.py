@@ -49,7 +49,7 @@ def neuron_state(
     Neuron states are shares in [0, 1] and far from 0 on average, so uncentred cosines of any two sentences
     are close to 1; give `languages`, as the objective does.
 
-    Bounds: as in `contrastive`.
+    Bounds: those of `xalign.losses.contrastive`.
 
     Collapse: as in `contrastive`, a point is not a minimum. Gates can grow until σ is flat and passes no
     gradient; the states are then as hard as the measured ones, and the loss can do no more. Neurons that tell
