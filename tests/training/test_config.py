@@ -25,6 +25,7 @@ OTHER = {
     "pool": "last",
     "centre": False,
     "gather": True,
+    "mask_duplicates": False,
     "detach_pivot": True,
     "mode": "alternate",
     "alternate_every": 3,

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.losses.direction import LOWEST_TEMPERATURE
 
 Kind = Literal["hidden", "gate", "inner", "attn_out", "mlp_out"]
 Pool = Literal["weighted", "last", "mean", "max"]
@@ -31,7 +32,8 @@ class Loss:
         fn: The function of both sides; row i of one translates row i of the other. It returns one number, a
             tensor without dimensions. Any of these keyword arguments that it names is given to it:
             `temperature`, `direction`, `languages`, `same`, `detach_pivot` and `gather`, all as in
-            `contrastive`. Other arguments need defaults.
+            `contrastive`; `languages` is None with `centre=False`, and `same` with `mask_duplicates=False`.
+            Other arguments need defaults.
         kinds: The kinds of sites that it may read; the first is the default.
         state: What is taken of a token's values, from a tensor to one of the same shape. It is applied before
             pooling.
@@ -123,10 +125,11 @@ class Loss:
             return None
         value = argument.default if self.temperature is None else self.temperature
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 < value < math.inf:
+        if not is_number or not LOWEST_TEMPERATURE <= value < math.inf:
             raise ArgumentError(
-                f"loss {self.name!r} needs a default temperature above 0: give Loss(temperature=...), or "
-                "give the argument temperature of its function a number as default"
+                f"loss {self.name!r} needs a default temperature above 0, at least {LOWEST_TEMPERATURE:g}: "
+                "give Loss(temperature=...), or give the argument temperature of its function a number as "
+                "default"
             )
         return float(value)
 

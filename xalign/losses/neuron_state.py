@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from xalign.checks import positive
 from xalign.errors import ArgumentError
 from xalign.losses.contrastive import Direction, contrastive
 from xalign.losses.loss import Loss
@@ -18,17 +19,17 @@ def smooth_state(
 
     Args:
         gate: The gate's values before the activation function, per token.
-        sharpness: k > 0.
+        sharpness: k > 0. The gradient at a gate is at most k / 4 of the gradient at its state.
 
     Raises:
-        ArgumentError: k ≤ 0.
+        ArgumentError: k ≤ 0, or not finite.
+        ArgumentTypeError: k is not a number.
 
     Example:
         >>> smooth_state(torch.tensor([-100.0, 0.0, 100.0])).tolist()
         [0.0, 0.5, 1.0]
     """
-    if not sharpness > 0:
-        raise ArgumentError(f"sharpness={sharpness!r} must be above 0, like {SHARPNESS}")
+    sharpness = positive("sharpness", sharpness)
     return torch.sigmoid(sharpness * gate.to(torch.promote_types(gate.dtype, torch.float32)))
 
 
@@ -47,6 +48,8 @@ def neuron_state(
 
     Neuron states are shares in [0, 1] and far from 0 on average, so uncentred cosines of any two sentences
     are close to 1; give `languages`, as the objective does.
+
+    Bounds: those of `xalign.losses.contrastive`.
 
     Collapse: as in `contrastive`, a point is not a minimum. Gates can grow until σ is flat and passes no
     gradient; the states are then as hard as the measured ones, and the loss can do no more. Neurons that tell

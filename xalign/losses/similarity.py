@@ -1,13 +1,13 @@
-"""What the losses share: checks of both sides, centring per language, cosines, and statistics for logs."""
+"""What the losses share: checks of both sides, cosines, and statistics for logs."""
 
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.losses.direction import centred_directions, directions
 
 
 def checked_sides(
@@ -16,7 +16,7 @@ def checked_sides(
     """Return both sides in float32 or a wider type.
 
     Raises:
-        ArgumentError: Sides that are not [pair, width] or differ in shape.
+        ArgumentError: Sides that are not [pair, width], differ in shape, or have width 0.
         ArgumentTypeError: A side that is not a tensor of floating-point numbers.
     """
     for name, side in (("language", language), ("pivot", pivot)):
@@ -27,42 +27,18 @@ def checked_sides(
             f"language and pivot must both be [pair, width]; they are {tuple(language.shape)} and "
             f"{tuple(pivot.shape)}"
         )
+    if not language.shape[1]:
+        raise ArgumentError("language and pivot have width 0; give at least one coordinate")
     dtype = torch.promote_types(language.dtype, torch.float32)
     return language.to(dtype), pivot.to(dtype)
-
-
-def centred(
-    vectors: Float[Tensor, "pair width"], groups: Int[Tensor, " pair"]
-) -> Float[Tensor, "pair width"]:
-    """Subtract from each vector the mean of its group, which mostly encodes the language.
-
-    Args:
-        vectors: One per sentence.
-        groups: A number per sentence, equal for sentences of one language.
-
-    Raises:
-        ArgumentError: A group of one sentence, of which nothing would remain.
-    """
-    numbers, of, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
-    if bool((sizes < 2).any()):
-        raise ArgumentError(
-            f"languages has one pair of language {int(numbers[sizes < 2][0])}; centring needs at least 2 "
-            "pairs of each language in a batch"
-        )
-    sums = vectors.new_zeros(len(numbers), vectors.shape[1]).index_add(0, of, vectors)
-    means: Tensor = sums / sizes.unsqueeze(1)
-    return vectors - means[of]
 
 
 def cosines(
     rows: Float[Tensor, "row width"], columns: Float[Tensor, "column width"]
 ) -> Float[Tensor, "row column"]:
-    """Compute the cosines of all rows with all columns, in full precision also under autocast.
-
-    A cosine with a zero vector is 0.
-    """
+    """Compute the cosines of directions, vectors of length 1 or 0, in full precision also under autocast."""
     with torch.autocast(rows.device.type, enabled=False):
-        return normalize(rows, dim=1) @ normalize(columns, dim=1).T
+        return rows @ columns.T
 
 
 def is_same(
@@ -119,9 +95,9 @@ def in_batch(
         same: As in `contrastive`.
     """
     language, pivot = checked_sides(language, pivot)
-    plain = similarity = cosines(language, pivot)
+    plain = similarity = cosines(directions(language), directions(pivot))
     if languages is not None:
-        similarity = cosines(centred(language, languages), centred(pivot, torch.zeros_like(languages)))
+        similarity = cosines(centred_directions(language, languages), centred_directions(pivot))
     own = torch.arange(len(similarity), device=similarity.device)
     marks = own if same is None else same
     negative = ~is_same(marks, marks)

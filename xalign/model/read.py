@@ -19,7 +19,7 @@ from xalign.model.architectures.sites import Pool, Reading, Site
 from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, is_sharded, reshard
 from xalign.model.visit import VisitFn, visit
-from xalign.model.wrapped import base_model_of
+from xalign.model.wrapped import base_model_of, transformer_of
 
 States = dict[Reading, Float[Tensor, "pair width"]]
 Pooled = dict[Reading, Float[Tensor, "_ _"]]  # widths differ between sites, and sizes between batches
@@ -128,11 +128,11 @@ def run(model: nn.Module, batch: Batch) -> Any:
     missing = [name for name in batch.inputs if name not in accepted]
     if missing and not takes_any:
         raise ModelError(
-            f"{type(inner).__name__} takes no {missing[0]}; pass the transformers model inside it (of a "
-            "SentenceTransformer, model[0].auto_model)"
+            f"{type(inner).__name__} takes no {missing[0]}; pass the transformers model inside it"
         )
     extra = {"use_cache": False, "logits_to_keep": 1}
-    return model(**batch.to(device), **{name: value for name, value in extra.items() if name in accepted})
+    given = {name: value for name, value in extra.items() if name in accepted}
+    return transformer_of(model)(**batch.to(device), **given)
 
 
 def device_of(model: nn.Module) -> torch.device:

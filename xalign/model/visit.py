@@ -5,11 +5,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers.utils.generic import ModelOutput
 
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.architectures.layout_argument import takes_layout
@@ -103,7 +105,6 @@ def _register_hooks(stack: ExitStack, session: "_HookSession", model: nn.Module,
         stack.enter_context(torch.compiler.set_stance("force_eager"))
     for entry in entry_points(model):
         keep(entry.register_forward_pre_hook(session.on_call, prepend=True, with_kwargs=True))
-        keep(entry.register_forward_hook(session.on_return))
     if model_map.layout.flattened or any(site.kind == "linear" for site in places):
         first = model_map.blocks[0]
         keep(first.register_forward_pre_hook(session.on_first_block, with_kwargs=True, prepend=True))
@@ -112,6 +113,8 @@ def _register_hooks(stack: ExitStack, session: "_HookSession", model: nn.Module,
             keep(place.module.register_forward_pre_hook(session.on_input(site, place), with_kwargs=True))
         else:
             keep(place.module.register_forward_hook(session.on_output(site, place)))
+    for entry in entry_points(model):  # last: an entry may be a site's module too
+        keep(entry.register_forward_hook(session.on_return))
 
 
 class _EarlyExit(BaseException):
@@ -147,6 +150,8 @@ class _HookSession:
     def on_call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if self in _ACTIVE.sessions and self._entry is not module:
             return  # the model inside a PeftModel whose forward is in progress
+        if args and isinstance(args[0], Mapping):
+            args, kwargs = (), dict(args[0])  # the features of a SentenceTransformer
         if self._on_forward is not None:
             self._on_forward(args, kwargs)
         self.end_forward()
@@ -195,9 +200,11 @@ class _HookSession:
 
     def on_output(self, site: Site, place: Place) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
-            new = self._fire(site, place, output[0] if isinstance(output, tuple) else output)
+            new = self._fire(site, place, _states_in(output))
             if new is None:
                 return None
+            if isinstance(output, ModelOutput):
+                return replace(output, last_hidden_state=new)  # type: ignore[type-var]
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         return hook
@@ -247,6 +254,13 @@ def _check(site: Site, given: Tensor, new: Tensor) -> None:
                 f"the function at site {site} returned {name} {getattr(new, name)} where "
                 f"{getattr(given, name)} is expected"
             )
+
+
+def _states_in(output: Any) -> Tensor:
+    """Return the states in what a module returned: alone, first in a tuple, or named by a whole model."""
+    if isinstance(output, ModelOutput):
+        return output["last_hidden_state"]  # type: ignore[no-any-return]
+    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
 
 
 def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Wrappers of a model, and how to reach the model inside: DDP, `torch.compile`, PEFT."""
+"""Wrappers of a model, and how to reach the model inside: DDP, `torch.compile`, PEFT, SentenceTransformer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +7,50 @@ from typing import Any
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from xalign.errors import ModelError
+
 
 def uncompiled(model: nn.Module) -> nn.Module:
     """Return the model without the wrapper of `torch.compile`."""
     # Not getattr: a PeftModel passes names that it does not have on to the model inside it.
     inner = model._modules.get("_orig_mod")
     return model if inner is None else inner
+
+
+def sentence_transformer_in(model: nn.Module) -> nn.Module | None:
+    """Return the model of sentence-transformers that this is, or that DDP or `torch.compile` wraps."""
+    inner = uncompiled(model)
+    if isinstance(inner, DistributedDataParallel):
+        inner = uncompiled(inner.module)
+    # Told by its classes' module: the package is optional, and is not imported to ask.
+    is_one = any(
+        one.__module__.startswith("sentence_transformers.") and one.__name__ == "BaseModel"
+        for one in type(inner).__mro__
+    )
+    return inner if is_one else None
+
+
+def transformer_of(model: nn.Module) -> nn.Module:
+    """Return the transformers model inside a SentenceTransformer, and any other model as it is.
+
+    Raises:
+        ModelError: A SentenceTransformer that holds no transformers model, or several.
+    """
+    outer: Any = sentence_transformer_in(model)
+    if outer is None:
+        return model
+    found = [inner for inner in (_auto_model(part) for part in outer.children()) if inner is not None]
+    if len(found) != 1 or found[0] is not _auto_model(outer[0]):
+        raise ModelError(
+            f"this {type(outer).__name__} holds {len(found)} transformers models, where one in its first "
+            "module is needed; pass the transformers model itself, with its tokenizer"
+        )
+    return found[0]
+
+
+def _auto_model(part: nn.Module) -> nn.Module | None:
+    inner = getattr(part, "auto_model", None)
+    return inner if isinstance(inner, nn.Module) and hasattr(inner, "config") else None
 
 
 def is_compiled(model: nn.Module) -> bool:
@@ -26,33 +64,42 @@ def is_ddp(model: nn.Module) -> bool:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model without DDP and `torch.compile`, in either order. A PEFT model keeps its adapters."""
-    model = uncompiled(model)
+    """Return the model without DDP and `torch.compile`, in either order. A PEFT model keeps its adapters.
+
+    Of a SentenceTransformer, the transformers model inside it is returned.
+    """
+    model = uncompiled(transformer_of(model))
     if isinstance(model, DistributedDataParallel):
         model = model.module
     return uncompiled(model)
 
 
 def base_model_of(model: nn.Module) -> Any:
-    """Return the transformers model inside `torch.compile`, DDP, DataParallel and PEFT.
+    """Return the transformers model inside `torch.compile`, DDP, DataParallel, PEFT and SentenceTransformer.
 
     PEFT puts adapter layers inside the base model, so that they still run.
     """
-    inner: Any = uncompiled(model)
+    inner: Any = uncompiled(transformer_of(model))
     inner = uncompiled(getattr(inner, "module", inner))
     return uncompiled(inner.get_base_model()) if hasattr(inner, "get_base_model") else inner
 
 
 def entry_points(model: nn.Module) -> list[nn.Module]:
-    """List the modules whose forward may be called: `generate` of a PEFT model calls the model inside it."""
-    called = uncompiled(model)
+    """List the modules whose forward may be called: `generate` of a PEFT model calls the model inside it.
+
+    Of a SentenceTransformer these are the transformers model and the module around it, which `encode` calls.
+    """
+    called = uncompiled(transformer_of(model))
     base = getattr(called, "get_base_model", None)
     inner = called if base is None else uncompiled(base())
-    return [called] if inner is called else [called, inner]
+    outer: Any = sentence_transformer_in(model)
+    entries = [called, inner] if outer is None else [outer[0], called, inner]
+    return list(dict.fromkeys(entries))
 
 
 def config_of(model: nn.Module) -> Any:
     """Return the config of the transformers model inside any wrapper; None where there is none."""
+    model = transformer_of(model)
     return getattr(getattr(model, "module", model), "config", None)
 
 

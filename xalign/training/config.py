@@ -10,12 +10,14 @@ from xalign.checks import positive, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses import LOSSES
 from xalign.losses.contrastive import DIRECTIONS, Direction
+from xalign.losses.direction import checked_temperature
 from xalign.losses.loss import Kind, Loss, LossFn, resolve_loss
 from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
 from xalign.pairs.parallel import ParallelPairs
 from xalign.renamed import warn_deprecated
+from xalign.training.filled import given_or
 from xalign.training.layers import LayerChoice, parse_layers
 
 Mode = Literal["joint", "alternate"]
@@ -66,7 +68,7 @@ class AlignmentConfig:
         "To save memory, run this many pairs at a time; the gradient is still that of the whole batch.",
     )
     temperature: float | None = _option(
-        None, "Temperature, above 0, of losses that have one. Default: the loss's own."
+        None, "Temperature, at least 0.0001, of losses that have one. Default: the loss's own."
     )
     direction: Direction = _option(
         "both",
@@ -85,6 +87,10 @@ class AlignmentConfig:
     )
     gather: bool = _option(
         False, "For contrastive losses: take negatives from all processes instead of only this one."
+    )
+    mask_duplicates: bool = _option(
+        True,
+        "For contrastive losses: pairs that share a sentence are not each other's negatives. Off, they are.",
     )
     detach_pivot: bool = _option(False, "Keep the pivot in place: no gradient on its side.")
     mode: Mode = _option(
@@ -131,17 +137,13 @@ class AlignmentConfig:
         self._check_numbers(loss)
         for name, allowed in (("direction", DIRECTIONS), ("mode", MODES)):
             _one_of(name, getattr(self, name), allowed)
-        self.kind = loss.kinds[0] if self.kind is None else self.kind
+        self.kind = given_or(self.kind, loss.kinds[0])
         _one_of("kind", self.kind, loss.kinds, f" for loss={loss.name!r}")
         self._check_pool(loss)
-        for name in ("centre", "gather", "detach_pivot", "template_pooled"):
+        for name in ("centre", "gather", "mask_duplicates", "detach_pivot", "template_pooled"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(f"{name}={getattr(self, name)!r} must be true or false")
-        if self.gather and "gather" not in loss.options:
-            raise ArgumentError(
-                f"gather=True has no meaning for loss={loss.name!r}, whose function takes no argument "
-                "gather; leave it out"
-            )
+        self._refuse_without_meaning(loss)
 
     @property
     def resolved_loss(self) -> Loss:
@@ -158,8 +160,10 @@ class AlignmentConfig:
     def _check_numbers(self, loss: Loss) -> None:
         for name in ("weight", "replay_weight"):
             setattr(self, name, positive(name, getattr(self, name), zero=True))
-        temperature = loss.temperature if self.temperature is None else self.temperature
-        self.temperature = None if temperature is None else positive("temperature", temperature)
+        temperature = given_or(self.temperature, None)
+        self.temperature = (
+            given_or(None, loss.temperature) if temperature is None else checked_temperature(temperature)
+        )
         for name, least in (("batch_size", 1), ("alternate_every", 2), ("replay_batch_size", 1), ("seed", 0)):
             setattr(self, name, whole_number(name, getattr(self, name), least))
         # A sentence cut to its first token says nothing of its content.
@@ -173,15 +177,30 @@ class AlignmentConfig:
                 f"so it needs at least 2; loss={others} works on one"
             )
 
+    def _refuse_without_meaning(self, loss: Loss) -> None:
+        """Refuse options that ask for something that the loss's function does not take."""
+        asked = {
+            "temperature": self.temperature is not None,
+            "direction": self.direction != type(self).direction,
+            "gather": self.gather,
+        }
+        for name, is_asked in asked.items():
+            if is_asked and name not in loss.options:
+                raise ArgumentError(
+                    f"{name}={getattr(self, name)!r} has no meaning for loss={loss.name!r}, whose function "
+                    f"takes no argument {name}; leave it out"
+                )
+
     def _check_pool(self, loss: Loss) -> None:
         if loss.level == "token":
+            self.pool = given_or(self.pool, None)
             if self.pool is not None:
                 raise ArgumentError(
                     f"pool={self.pool!r} has no meaning for loss={loss.name!r}, which reads the states of "
                     "all tokens; leave it out"
                 )
             return
-        self.pool = loss.pool if self.pool is None else self.pool
+        self.pool = given_or(self.pool, loss.pool)
         _one_of("pool", self.pool, POOLS)
 
 

@@ -31,8 +31,8 @@ from xalign.training.guards import (
     refuse_small_groups,
 )
 from xalign.training.layers import AUTO, blocks_of, choose_layer, metric_of, parse_layers
-from xalign.training.pair_forward import PairForward
-from xalign.training.pair_loss import compare, is_centred
+from xalign.training.pair_forward import PairForward, PairStates
+from xalign.training.pair_loss import compare, is_centred, names_of, not_finite
 from xalign.training.pair_stream import PairBatch, PairStream
 from xalign.training.replay import Replay
 
@@ -258,7 +258,9 @@ class AlignmentObjective:
 
         Raises:
             ArgumentTypeError: A loss of your own that returns anything but one number.
-            ModelError: A loss that is not finite, with the names of the pairs; or one without a gradient.
+            ArgumentError: A loss of your own that is not finite on finite states, or that detaches them.
+            ModelError: States that are not finite, with the names of their pairs; or a loss without a
+                gradient.
         """
         step, micro_step = whole_number("step", step), whole_number("micro_step", micro_step)
         config, model = self.config, self.model if model is None else model
@@ -275,17 +277,22 @@ class AlignmentObjective:
         pairs = self._stream.draw(step, micro_step, rank)
         states = self._forward(model, [*pairs.language_lines, *pairs.pivot_lines], list(self.layers))
         loss, seen = compare(self._loss, config, states, pairs, self.layers.values())
-        self._check_loss(loss, pairs, f"step {step}, micro-step {micro_step}")
+        self._check_loss(loss, states, pairs, f"step {step}, micro-step {micro_step}")
         self.last = AlignmentStep(loss.detach(), seen, [code for code, _ in pairs.names], replay_loss)
         return total + config.weight * loss
 
-    def _check_loss(self, loss: Tensor, pairs: PairBatch, place: str) -> None:
+    def _check_loss(self, loss: Tensor, states: PairStates, pairs: PairBatch, place: str) -> None:
         if not bool(loss.isfinite()):
-            names = ", ".join(f"{code} {name}" for code, name in pairs.names[:8])
+            cause = not_finite(states, pairs, self.layers)
+            if cause is None:
+                raise ArgumentError(
+                    f"loss {self._loss.name!r} is {loss.item()} at {place}, on finite states of the pairs "
+                    f"{names_of(pairs)}: its function divides by zero, takes the logarithm or the root of "
+                    "what may be 0 or less, or overflows"
+                )
             raise ModelError(
-                f"the alignment loss is {loss.item()} at {place}, on the pairs "
-                f"{names}{' …' if len(pairs.names) > 8 else ''}; the states of block {min(self.layers)} or "
-                "above are not finite: lower the learning rate or the weight, or train in float32 or bfloat16"
+                f"the alignment loss is {loss.item()} at {place}: {cause}. Lower the learning rate or the "
+                "weight, or train in float32 or bfloat16"
             )
         if not loss.requires_grad:
             raise ModelError(

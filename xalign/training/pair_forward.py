@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from xalign.errors import ModelError
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.losses.loss import StateFn
 from xalign.model.architectures.sites import Kind, Pool, Site
 from xalign.model.batches import Batch, Line
@@ -19,7 +19,13 @@ from xalign.model.capture import capture
 from xalign.model.distributed import is_sharded
 from xalign.model.inputs import Inputs
 from xalign.model.read import check_tokens, device_of, pool, run, token_weights
-from xalign.model.wrapped import is_compiled, is_ddp, registers_hooks_in_forward, unwrapped
+from xalign.model.wrapped import (
+    is_compiled,
+    is_ddp,
+    registers_hooks_in_forward,
+    sentence_transformer_in,
+    unwrapped,
+)
 
 States = list[Float[Tensor, "line *token width"]]
 
@@ -95,6 +101,11 @@ class PairForward:
         # DDP counts which parameters took part: pairs beside a task's forward may bypass it, pairs alone not.
         whole = is_sharded(model) or (is_ddp(model) and self.alternate)
         whole = whole or registers_hooks_in_forward(model)
+        if whole and sentence_transformer_in(model) is not None:
+            raise ModelError(
+                "a SentenceTransformer whose forward must run whole cannot be aligned: that is under FSDP2, "
+                "with aLoRA adapters, and under DDP with mode='alternate', where mode='joint' works"
+            )
         called = model if whole else unwrapped(model)
         self._warn_about_cost(model, whole)
         rest = torch.zeros((), device=device_of(model))
@@ -110,11 +121,13 @@ class PairForward:
     ) -> Float[Tensor, "line *token width"]:
         check_tokens(values, batch)
         with torch.autocast(values.device.type, enabled=False):
+            state = self.state(values)
+            _check_state(state, values)
             if self.pool is None:
                 mask = batch.pooled.to(values.device)
-                return self.state(values).masked_fill(~mask.unsqueeze(-1), 0.0)
+                return state.masked_fill(~mask.unsqueeze(-1), 0.0)
             weights = token_weights(batch.pooled, self.pool).to(values.device)
-            return pool(self.state(values), weights, self.pool)
+            return pool(state, weights, self.pool)
 
     def _warn_about_cost(self, model: nn.Module, whole: bool) -> None:
         if self._has_said or not (whole or is_compiled(model)):
@@ -128,6 +141,23 @@ class PairForward:
             else "the forward of the pairs runs uncompiled, and ends after the last block needed",
             UserWarning,
             stacklevel=5,
+        )
+
+
+def _check_state(state: object, values: Tensor) -> None:
+    """Raise an error where what a loss takes of values is not a vector per token, with a gradient."""
+    needed = "a loss's state= must return a vector per token, with the shape of what it is given"
+    if not isinstance(state, Tensor):
+        raise ArgumentTypeError(f"{needed}, and returned {state!r:.60}")
+    if state.dim() != 3 or state.shape[:2] != values.shape[:2]:
+        raise ArgumentError(
+            f"{needed}; it was given {tuple(values.shape)}, [line, token, width], and returned "
+            f"{tuple(state.shape)}"
+        )
+    if values.requires_grad and not state.requires_grad:
+        raise ArgumentError(
+            f"a loss's state= returned values of {state.dtype} without a gradient: it detaches what it is "
+            "given, or rounds it, as a comparison does; the loss could move nothing"
         )
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xalign.errors import ArgumentTypeError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses.loss import Loss
 from xalign.losses.similarity import InBatch, in_batch
 from xalign.model.read import pool, token_weights
@@ -37,10 +37,16 @@ def compare(
 
     Raises:
         ArgumentTypeError: A loss that returns anything but one number.
+        ArgumentError: A loss without a gradient, though the states that it was given have one.
     """
     total, seen = states.rest, []
     for weight, values in zip(weights, states.by_block, strict=True):
         value, block = _compare_block(loss, config, values, states.mask, pairs)
+        if values.requires_grad and not value.requires_grad:
+            raise ArgumentError(
+                f"loss {loss.name!r} gave a value without a gradient, though the states it was given have "
+                "one: its function detaches them, or computes outside of torch; it could move nothing"
+            )
         total = total + weight * value.to(total.device)
         seen.append(block)
     return total, InBatch(
@@ -56,7 +62,7 @@ def _compare_block(
 ) -> tuple[Float[Tensor, ""], InBatch]:
     n = len(pairs.names)
     language, pivot = values[:n], values[n:]
-    same = pairs.same.to(values.device)
+    same = pairs.same.to(values.device) if config.mask_duplicates else None
     languages = pairs.languages.to(values.device) if is_centred(loss, config) else None
     offered = {
         "temperature": config.temperature,
@@ -80,6 +86,24 @@ def _compare_block(
             f"loss {loss.name!r} must return one number, a tensor without dimensions; it returned {got}"
         )
     return value, in_batch(*sides, languages=languages, same=same)
+
+
+def names_of(pairs: PairBatch, which: Tensor | None = None) -> str:
+    """Return the languages and ids of some pairs, or of all, for an error."""
+    names = [f"{code} {name}" for code, name in pairs.names]
+    names = names if which is None else [names[row] for row in which.nonzero().flatten().tolist()]
+    return f"{', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
+
+
+def not_finite(states: PairStates, pairs: PairBatch, blocks: Iterable[int]) -> str | None:
+    """Return which pairs have states that are not finite, and at which block; None where all are finite."""
+    n = len(pairs.names)
+    for block, values in sorted(zip(blocks, states.by_block, strict=True), key=lambda one: one[0]):
+        bad = ~values.detach().isfinite().flatten(1).all(dim=1)
+        if bool(bad.any()):
+            names = names_of(pairs, bad[:n] | bad[n:])
+            return f"the states of block {block} are not finite for the pairs {names}"
+    return None
 
 
 @torch.no_grad()

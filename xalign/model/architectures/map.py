@@ -7,10 +7,13 @@ import torch
 from torch import nn
 
 from xalign.errors import ArgumentTypeError, ModelError
+from xalign.model.architectures.declared import declared_blocks
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import KINDS, Kind, Site
 from xalign.model.architectures.table import GIVEN, LAYOUTS, Layout, has_blocks, submodule_or_none
+from xalign.model.wrapped import transformer_of
 
+_PARTS = ("gate", "act", "down", "attn_out", "mlp_out")
 # Activation functions that are positive exactly where their input is: the sign can be read from the input.
 _SIGN_KEEPING = {
     *("SiLUActivation", "SiLU", "ReLU", "ReLUSquaredActivation", "QuickGELUActivation", "BloomGelu"),
@@ -52,7 +55,7 @@ class ModelMap:
         layout: The module paths that were used.
         blocks: The transformer blocks, in order.
         width: Width of the residual stream.
-        ffn_width: Number of feed-forward neurons per block.
+        ffn_width: Number of feed-forward neurons per block; None where only the blocks are known.
         dtype: Data type of the weights.
     """
 
@@ -64,20 +67,30 @@ class ModelMap:
         self._model, self._holder, self._prefix = model, holder, prefix
         self.blocks = list(holder.get_submodule(layout.blocks).children())
         self.dtype: torch.dtype = next(p.dtype for p in holder.parameters() if p.is_floating_point())
+        self.ffn_width, self.width = self._widths()
+
+    def _widths(self) -> tuple[int | None, int]:
+        """Check the parts of every block, and return the widths of its neurons and of the residual stream."""
+        layout = self.layout
+        parts = [name for name in _PARTS if getattr(layout, name)]
+        if not parts:
+            return None, _hidden_size(self._holder)
         for block in range(self.n_layers):
             self._check(block)
-        down, gate = self._in_block(0, "down"), self._in_block(0, "gate")
-        self.ffn_width, self.width = _features(down)
-        gate_width = _features(gate)[1] // (2 if layout.fused else 1)
-        if gate_width != self.ffn_width:
+        ffn_width, width = _features(self._in_block(0, "down"))
+        gate_width = _features(self._in_block(0, "gate"))[1] // (2 if layout.fused else 1)
+        if gate_width != ffn_width:
             raise ModelError(
-                f"{model_type}: the gate gives {gate_width} values where the down projection takes "
-                f"{self.ffn_width}; check layout.gate, layout.down and layout.fused"
+                f"{self.model_type}: the gate gives {gate_width} values where the down projection takes "
+                f"{ffn_width}; check layout.gate, layout.down and layout.fused"
             )
+        return ffn_width, width
 
     def _check(self, block: int) -> None:
-        for name in ("gate", "act", "down", "attn_out", "mlp_out"):
+        for name in _PARTS:
             try:
+                if not getattr(self.layout, name):
+                    raise AttributeError
                 self._in_block(block, name)
             except AttributeError:
                 raise ModelError(
@@ -97,7 +110,7 @@ class ModelMap:
     def final(self) -> tuple[nn.Module, str]:
         """The module whose output is the final state, and its path."""
         for path in self.layout.final:
-            module = getattr(self._holder, path, None)
+            module = submodule_or_none(self._holder, path)
             if module is not None:
                 return module, self._path(path)
         last = self.n_layers - 1
@@ -118,6 +131,8 @@ class ModelMap:
             # An adapter is a Linear made of Linears; the outer one is the site.
             inside = {name for name in linear if any(name.startswith(f"{outer}.") for outer in linear)}
             return [Site("linear", name=name) for name in linear if name not in inside]
+        if kind != "hidden":
+            self._refuse_unknown(f"sites of kind {kind}")
         blocks = [Site(kind, layer) for layer in range(self.n_layers)]
         return [Site(kind, "embed"), *blocks, Site(kind, "final")] if kind == "hidden" else blocks
 
@@ -141,6 +156,7 @@ class ModelMap:
             path = self._path(f"{self.layout.blocks}.{layer}")
             side: Literal["input", "output"] = "input" if site.layer == "embed" else "output"
             return Place(self.blocks[layer], path, side, self.width)
+        self._refuse_unknown(f"site {site}")
         name = "down" if site.kind == "inner" else site.kind
         module = self._in_block(layer, name)
         path = self._path(f"{self.layout.blocks}.{layer}.{getattr(self.layout, name)}")
@@ -150,6 +166,16 @@ class ModelMap:
             half = self.layout.fused
             return Place(module, path, "output", _features(module)[1] // (2 if half else 1), half)
         return Place(module, path, "output", self.width)
+
+    def _refuse_unknown(self, what: str) -> None:
+        if self.ffn_width is None:
+            raise ModelError(
+                f"{what}: of {self.model_type} only the blocks are known, so only hidden states can be read. "
+                "Take what reads these: metrics=['mexa', 'retrieval'], loss='contrastive', sites='hidden'. "
+                "If each block has one feed-forward network, and not a mixture, say where its modules are: "
+                f"from xalign import Layout, register_layout; register_layout({self.model_type!r}, "
+                "Layout(blocks=..., gate=..., act=..., down=..., attn_out=..., mlp_out=...))"
+            )
 
     def _linear(self, site: Site) -> Place:
         module = submodule_or_none(self._model, site.name or "")
@@ -161,17 +187,18 @@ class ModelMap:
         return Place(module, site.name or "", "output", _features(module)[1])
 
     def _path(self, inside: str) -> str:
-        return f"{self._prefix}.{inside}" if self._prefix else inside
+        return ".".join(part for part in (self._prefix, inside) if part)
 
     def __str__(self) -> str:
         """Describe the model: depth, widths, the sites of the first block, and the activation function."""
         lines = [f"{self.model_type}: {self.n_layers} blocks, width {self.width}, {self.dtype}"]
-        for kind in KINDS[:-1]:
+        for kind in KINDS[:-1] if self.ffn_width is not None else ("hidden",):
             place = self.place(Site(kind, 0))
             cut = ", first half" if place.half else ""
             lines.append(f"  0.{kind:<9} {place.side} of {place.path} ({place.width}{cut})")
-        lines.append(f"  final.hidden output of {self.final[1]}")
-        lines.append(f"  activation   {type(self.activation(0)).__name__}")
+        lines.append(f"  final.hidden output of {self.final[1] or 'the model itself'}")
+        if self.ffn_width is not None:
+            lines.append(f"  activation   {type(self.activation(0)).__name__}")
         return "\n".join(lines)
 
 
@@ -179,10 +206,12 @@ class ModelMap:
 def map_model(model: nn.Module) -> ModelMap:
     """Find where each site is in a model.
 
-    The model may be wrapped (PEFT, DDP, compiled); paths start at the object passed. Nothing is changed.
+    The model may be wrapped (PEFT, DDP, compiled); paths start at the object passed, or at the transformers
+    model inside a SentenceTransformer. Nothing is changed.
 
     Args:
-        model: A transformers model of a known architecture, or of one made known with `register_layout`.
+        model: A transformers model of a known architecture, or of one made known with `register_layout`. Of
+            other models whose blocks transformers declares, hidden states can be read, and nothing else.
 
     Returns:
         The map; `print` it to see the places.
@@ -197,6 +226,7 @@ def map_model(model: nn.Module) -> ModelMap:
     """
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError(f"model must be a torch module, not {type(model).__name__}")
+    model = transformer_of(model)
     found: dict[nn.Module, tuple[str, str, Layout]] = {}
     seen: set[str] = set()
     for path, module in model.named_modules():
@@ -206,6 +236,9 @@ def map_model(model: nn.Module) -> ModelMap:
         known = GIVEN.get(module) or LAYOUTS.get(name)
         if known is not None and has_blocks(module, known):
             found[module] = (path, name, known)
+    if not found and not seen & LAYOUTS.keys():  # a layout that does not fit is not passed over
+        for holder, (path, blocks) in declared_blocks(model).items():
+            found[holder] = (path, str(holder.config.model_type), blocks)  # type: ignore[union-attr]
     if len(found) > 1:
         places = ", ".join(path or "the model itself" for path, _, _ in found.values())
         raise ModelError(
@@ -215,13 +248,26 @@ def map_model(model: nn.Module) -> ModelMap:
         named = f"model_type {', '.join(sorted(seen))}" if seen else "no model_type"
         key = sorted(seen)[0] if seen else type(model).__name__
         raise ModelError(
-            f"{type(model).__name__} ({named}) is not an architecture xalign knows: {', '.join(LAYOUTS)}. If "
-            "it is a transformer, say where its modules are: from xalign import Layout, register_layout; "
-            f"register_layout({key!r}, Layout(blocks=..., gate=..., act=..., down=..., attn_out=..., "
-            "mlp_out=...))"
+            f"{type(model).__name__} ({named}) is not an architecture xalign knows: {', '.join(LAYOUTS)}; "
+            "and transformers does not say which of its modules are its blocks. If it is a transformer, say "
+            "where its modules are (blocks= alone for what reads hidden states): from xalign import Layout, "
+            f"register_layout; register_layout({key!r}, Layout(blocks=..., gate=..., act=..., down=..., "
+            "attn_out=..., mlp_out=...))"
         )
     holder, (path, name, known) = next(iter(found.items()))
     return ModelMap(model, holder, path, name, known)
+
+
+def _hidden_size(holder: nn.Module) -> int:
+    """Return the width of the residual stream, as the config says."""
+    config = getattr(holder, "config", None)
+    width = getattr(config, "hidden_size", None)
+    if not isinstance(width, int):
+        raise ModelError(
+            f"{type(holder).__name__} has no config.hidden_size, so the width of its states is not known; "
+            "register a layout with gate=, act=, down=, attn_out= and mlp_out= too"
+        )
+    return width
 
 
 def _is_linear(module: nn.Module) -> bool:

@@ -13,7 +13,7 @@ class Layout:
     """Module paths inside one architecture.
 
     `blocks` and `final` are relative to the module that holds the list of blocks. All other paths are
-    relative to one block.
+    relative to one block. Where they are left out, only hidden states can be read.
 
     Attributes:
         blocks: The list of transformer blocks.
@@ -29,11 +29,11 @@ class Layout:
     """
 
     blocks: str
-    gate: str
-    act: str
-    down: str
-    attn_out: str
-    mlp_out: str
+    gate: str = ""
+    act: str = ""
+    down: str = ""
+    attn_out: str = ""
+    mlp_out: str = ""
     final: tuple[str, ...] = ()
     fused: bool = False
     flattened: bool = False
