@@ -38,7 +38,8 @@ def markdown(text: object) -> str:
         >>> markdown("deu_Latn"), markdown("a|b")
         ('deu_Latn', 'a&#124;b')
     """
-    return _MARKS.sub(lambda found: f"&#{ord(found[0])};", plain(text))
+    shown = re.sub(r"\A(\d+)\.(?=\s|\Z)", r"\1&#46;", _MARKS.sub(_entity, plain(text)))
+    return re.sub(r"\A[-+=\s]", _entity, shown)
 
 
 def code(text: object) -> str:
@@ -64,6 +65,10 @@ def figure_text(text: object) -> str:
         cost in \$
     """
     return plain(text).replace("$", r"\$")
+
+
+def _entity(found: re.Match[str]) -> str:
+    return f"&#{ord(found[0])};"
 
 
 def _is_control(letter: str) -> bool:

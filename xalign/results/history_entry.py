@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ReportError
 from xalign.metrics.scale import Scale
-from xalign.results.fields import EntryFields, EntryRowFields, Marked, Version
+from xalign.results.fields import EntryFields, Marked, ScaleFields, Version
 from xalign.results.saved import described_scale
 from xalign.results.tensors import check_bounds, site_of
 from xalign.results.values import layer_name
@@ -83,8 +83,9 @@ def rows_of(entry: Row) -> Iterator[Row]:
 
 def scale_in(entry: Row, row: str) -> Scale:
     """Return the scale of a row of an entry, with the row's own title."""
-    found = checked(EntryRowFields, entry["metrics"][row], f"metrics.{row}")
-    metric, scale = described_scale(row, found.metric, found.scale)
+    found = entry["metrics"][row]
+    saved = checked(ScaleFields | None, found.get("scale"), f"metrics.{row}.scale")
+    metric, scale = described_scale(row, found.get("metric"), saved)
     return scale.of_row(metric, row)
 
 
