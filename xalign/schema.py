@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, overload
 
 import msgspec
 from msgspec import Meta
@@ -25,7 +25,7 @@ Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Provenance = dict[str, Any]
 
 
-class Fields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class Fields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The fields of one object of a file. A subclass lists them; others are refused."""
 
 
@@ -64,7 +64,11 @@ def read_json(data: bytes) -> Any:
     return found
 
 
-def checked(kind: type[T], value: Any, where: str = "") -> T:
+@overload
+def checked(kind: type[T], value: Any, where: str = "") -> T: ...
+@overload
+def checked(kind: Any, value: Any, where: str = "") -> Any: ...
+def checked(kind: Any, value: Any, where: str = "") -> Any:
     """Return a value of a file as the type that says what is allowed.
 
     Args:

@@ -102,7 +102,8 @@ def _table(how: str, without: "Sampled", steered: "Sampled") -> Table:
     """Return the continuations side by side."""
     from xalign.escape import cell
 
-    table = Table("without", cell(how), box=None, show_lines=True)
+    table = Table("without", box=None, show_lines=True)
+    table.add_column(cell(how))
     for one, other in zip(without.texts, steered.texts, strict=True):
         table.add_row(Text(one.strip()), Text(other.strip()))
     return table

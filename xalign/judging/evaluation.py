@@ -101,7 +101,7 @@ class Evaluation:
             "before",
             "after",
             "difference [95 %]",
-            *map(cell, controls),
+            *controls,
             box=None,
         )
         for row in self.to_rows():

@@ -131,7 +131,7 @@ def _parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any
         raise ReportError("its sentences are not those that were measured; the file was edited")
     if not set(pairs) <= set(found.stats) <= {*pairs, pairs.pivot}:
         raise ArgumentError(f"stats are of {', '.join(found.stats) or 'none'}, not of {', '.join(pairs)}")
-    parts = {
+    parts: dict[str, Any] = {
         "pairs": pairs,
         "metrics": {row: _result(row, saved, tensors, pairs) for row, saved in found.metrics.items()},
         "stats": {code: LanguageStats(**struct_asdict(stats)) for code, stats in found.stats.items()},

@@ -44,8 +44,8 @@ def stages_table(stages: Stages) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=0)
     for header in ("language", "metric"):
         table.add_column(header, no_wrap=True)
-    for header in (*map(cell, stages), "gain [95 %]", "floor"):
-        table.add_column(header, justify="right", no_wrap=True)
+    for title in (*stages, "gain [95 %]", "floor"):
+        table.add_column(cell(title), justify="right", no_wrap=True)
     for language in (*last.languages, None):
         for number, metric in enumerate(last.measured):
             name = (language or "mean") if number == 0 else ""
