@@ -56,7 +56,7 @@ def read_json(data: bytes) -> Any:
     except RecursionError:
         _refuse_depth()
     except UnicodeError as error:
-        raise ArgumentError(f"its text is no UTF-8: {error.reason}") from None
+        raise ArgumentError(f"its text is no UTF-8: {error}") from None
     except ArgumentError:
         raise
     except ValueError as error:

@@ -83,17 +83,19 @@ def same_vector(one, other):
     assert all(torch.equal(one.vectors[site], other.vectors[site]) for site in one.vectors)
 
 
-def use_report(report, folder):
+def use_report(report, folder, number):
     """What is done with a report that was loaded; no field of it may break this."""
-    report.to_rows(over=("mean", "max"))
     report.summary()
-    report.compare(report)
-    Console(file=io.StringIO(), width=200).print(report.table(), repr(report))
+    repr(report)
     same_report(AlignmentReport.load(report.save(folder / "again", overwrite=True)), report)
-    report.to_html(folder / "report.html")
+    if number % 5 == 0:  # these take long
+        report.to_rows(over=("mean", "max"))
+        report.compare(report)
+        Console(file=io.StringIO(), width=200).print(report.table())
+        report.to_html(folder / "report.html")
 
 
-def use_units(units, folder):
+def use_units(units, folder, _):
     for label in units.labels:
         units[label].top(3).by_site()
     repr(units)
@@ -101,7 +103,7 @@ def use_units(units, folder):
     same_units(UnitSet.from_pretrained(folder / "again"), units)
 
 
-def use_vector(vector, folder):
+def use_vector(vector, folder, _):
     assert vector.readings or vector.state == "act"
     with suppress(XAlignError):  # the norm of a vector of 1e38 is no float32
         repr(vector.random())
@@ -177,7 +179,7 @@ def test_an_edit_with_a_new_checksum_gives_an_error_or_a_sound_object(saved, cou
         except XAlignError:
             refused += 1
         else:
-            use(found, tmp_path)
+            use(found, tmp_path, number)
     assert 0.5 * count < refused < count
 
 
@@ -199,7 +201,7 @@ def test_edited_tensors_with_a_new_checksum_give_an_error_or_a_sound_object(save
         except XAlignError:
             refused += 1
         else:
-            use(found, tmp_path)
+            use(found, tmp_path, number)
         (folder / values["file"]).unlink()
     assert 0.5 * count < refused < count
 
@@ -269,7 +271,8 @@ def test_edited_histories_draw_or_are_refused(tmp_path, count):
                 continue
         if found.entries:
             found.to_rows()
-            found.to_html(tmp_path / "page.html")
+            if number % 2:
+                found.to_html(tmp_path / "page.html")
     assert 0.3 * count < refused < count
 
 
