@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn, TypeVar, overload
 
 import msgspec
@@ -88,12 +89,16 @@ def checked(kind: Any, value: Any, where: str = "") -> Any:
         return msgspec.convert(value, kind, strict=True)
     except RecursionError:
         _refuse_depth()
+    except UnicodeError as error:  # what did not come through `read_json` may hold half a surrogate pair
+        raise ArgumentError(f"{where or 'the file'} holds text that is no UTF-8: {error}") from None
     except msgspec.ValidationError as error:
-        said, _, path = str(error).rpartition(" - at ")
+        said, _, path = str(error).partition(" - at ")
         steps = re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", path)
-        names, found = _located(kind, value, value, [name or place for name, place in steps], str(error))
+        names: list[str] = []
+        found = value
+        with suppress(LookupError, TypeError):  # the name of an unknown field may look like a path
+            names, found = _located(kind, value, value, [name or place for name, place in steps], str(error))
         field = ".".join(filter(None, [where, *names]))
-        said = said or path
         if said.startswith("Object "):  # a field that is missing or unknown, not the value of one
             raise ArgumentError(f"{field or 'the file'}: {said[0].lower()}{said[1:]}") from None
         raise ArgumentError(f"{field or 'the file'}={found!r:.80} is not allowed: {said}") from None
@@ -114,7 +119,7 @@ def _located(
         alone = _with(root, before, {key: inside[key]})
         try:
             msgspec.convert(alone, kind, strict=True)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeError) as error:
             if str(error) == message:
                 names, found = _located(kind, alone, inside[key], rest, message, (*before, key))
                 return [str(key), *names], found
