@@ -13,8 +13,8 @@ from tests.source_tree import FILES, MODULES, imports_of, name_of, room_of
 # another.
 LEVELS = [
     ["errors", "options"],  # import nothing of the package
-    ["checks", "storage", "renamed"],
-    ["pairs", "model", "metrics", "losses"],  # text, models, and mathematics on tensors
+    ["checks", "schema", "escape", "files", "renamed"],
+    ["storage", "pairs", "model", "metrics", "losses"],  # files, text, models, and mathematics on tensors
     ["statistics", "units"],
     ["results", "steering"],
     ["measurement", "views", "trackers"],  # results are made, shown, and sent away

@@ -43,7 +43,10 @@ def positive(name: str, value: object, *, zero: bool = False) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ArgumentTypeError(f"{name}={value!r:.60} must be a number, not {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise ArgumentError(f"{name}={value!r} must be {'0 or ' if zero else ''}above 0, and finite")
+        raise ArgumentError(f"{name}={value!r:.60} must be {'0 or ' if zero else ''}above 0, and finite")
     return number

@@ -4,9 +4,18 @@ Each message names the argument, the value it had, what is allowed, and what to 
 from `XAlignError` and from the built-in error that a Python user would expect.
 """
 
+import re
+
+# What acts on a terminal, or cannot be written: a name in a message may come from a file. Lines may end.
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 class XAlignError(Exception):
     """Any error that xalign raises on purpose."""
+
+    def __str__(self) -> str:
+        """Return the message, in which control characters are shown and not obeyed."""
+        return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), super().__str__())
 
 
 class ArgumentError(XAlignError, ValueError):

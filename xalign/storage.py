@@ -3,22 +3,39 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import safetensors.torch
+from msgspec import Meta
 from torch import Tensor
 
 from xalign.errors import ArgumentTypeError, XAlignError
+from xalign.files import read_regular, sweep, temporary_prefix
+from xalign.schema import Count, Digest, Fields, checked, read_json
 
 T = TypeVar("T")
 # What a file that was cut, edited or never ours can raise while it is read.
 _BROKEN = (
-    *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError),
+    *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, MemoryError),
     safetensors.SafetensorError,
 )
+_MOST_JSON = 2**30  # bytes; a report of a million sentence pairs has half of that
+_NAME = r"values-[0-9a-f]{12}\.safetensors"
+# All files of this format. One of them never removes what another names.
+_JSON_FILES = ("report.json", "xalign.json")
+_ENVELOPE = ("schema_version", "kind", "values")
+
+
+class Values(Fields):
+    """The file of tensors that a JSON file names. Files of 0.1.0 do not say its size."""
+
+    file: Annotated[str, Meta(pattern=rf"\A{_NAME}\Z")]
+    sha256: Digest
+    bytes: Count | None = None
 
 
 def save_folder(
@@ -26,6 +43,7 @@ def save_folder(
     name: str,
     content: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
+    parse: Callable[[dict[str, Any], dict[str, Tensor]], object],
     *,
     kind: str,
     schema_version: int,
@@ -33,31 +51,40 @@ def save_folder(
 ) -> Path:
     """Write tensors under a name made from their content, then the JSON that names them, each in one step.
 
-    What an interruption leaves is what was there before, or the new files.
+    What an interruption leaves is what was there before, or the new files. What `load_folder` would refuse is
+    not written.
 
     Args:
         folder: Where; see `writable_folder`.
         name: Of the JSON file.
         content: What the JSON holds beside `kind`, `schema_version` and the checksums.
         tensors: Name -> tensor.
+        parse: What `load_folder` is called with.
         kind: What is saved, such as `xalign.UnitSet`.
         schema_version: Of the content.
-        error: What to raise where JSON cannot hold the content.
+        error: What to raise where the content cannot be saved.
 
     Raises:
         XAlignError: Of the given class; then nothing was written.
     """
     data = safetensors.torch.save({key: values.contiguous() for key, values in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
-    values = {"file": f"values-{digest[:12]}.safetensors", "sha256": digest}
+    values = {"file": f"values-{digest[:12]}.safetensors", "sha256": digest, "bytes": len(data)}
     body = {"schema_version": schema_version, "kind": kind, **content, "values": values}
     try:
         text = json.dumps(body | {"sha256": _digest(body)}, ensure_ascii=False, indent=1, allow_nan=False)
         encoded = text.encode()
     except (TypeError, ValueError) as reason:
         raise error(f"{kind}: its provenance holds what JSON cannot: {reason}; nothing was written") from None
+    try:
+        again = read_json(encoded)
+        parse({key: again[key] for key in content}, safetensors.torch.load(data))
+    except _BROKEN as reason:
+        raise error(
+            f"{kind} cannot be saved, it would not load again: {reason}; nothing was written"
+        ) from None
     replaced = _values_file(folder / name)
-    write_whole(folder / values["file"], data)
+    write_whole(folder / str(values["file"]), data)
     write_whole(folder / name, encoded)
     # Only what this replaces: another process may be saving here too.
     if replaced is not None and replaced.name != values["file"]:
@@ -75,6 +102,9 @@ def load_folder(
 ) -> T:
     """Read what `save_folder` wrote.
 
+    The checksums tell of damage, and of edits by hand. They are no signature: who writes a file can write
+    the checksum that belongs to it. Therefore `parse` checks every field as well.
+
     Args:
         path: The JSON file.
         parse: From its content and the tensors to what was saved. It may raise what reading a broken file
@@ -88,18 +118,19 @@ def load_folder(
             that are not what was saved.
     """
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = checked(dict[str, Any], read_json(read_regular(path, _MOST_JSON)))
         if body["kind"] != kind or body["schema_version"] != schema_version:
             raise error(
-                f"{path} is {body['kind']} of schema {body['schema_version']}; this xalign reads {kind} of "
-                f"schema {schema_version}"
+                f"{path} is {body['kind']!s:.80} of schema {body['schema_version']!s:.20}; this xalign reads "
+                f"{kind} of schema {schema_version}"
             )
-        stated = body.pop("sha256", None)
-        file = path.parent / Path(body["values"]["file"]).name
-        data = file.read_bytes()
-        if hashlib.sha256(data).hexdigest() != body["values"]["sha256"]:
-            raise error(f"{file.name} does not belong to {path}: its sha256 differs")
-        found = parse(body, safetensors.torch.load(data))
+        values = checked(Values, body["values"], "values")
+        # Reports of 0.1.0 have no checksum of their own, and no file of 0.1.0 has the size of its tensors.
+        has_checksum = "sha256" in body or values.bytes is not None
+        stated = checked(Digest, body.pop("sha256", None), "sha256") if has_checksum else None
+        data = _tensor_bytes(path.with_name(values.file), values, error)
+        content = {key: found for key, found in body.items() if key not in _ENVELOPE}
+        found = parse(content, safetensors.torch.load(data))
         if stated is not None and stated != _digest(body):
             raise error(f"{path} is not what was saved, its sha256 differs: the file was edited")
     except error:
@@ -110,12 +141,14 @@ def load_folder(
             "never saved; name another folder"
         ) from None
     except _BROKEN as reason:
-        raise error(f"{path} is broken ({type(reason).__name__}: {reason!s:.200}); save it again") from None
+        raise error(f"{path} is broken ({type(reason).__name__}: {reason!s:.300}); save it again") from None
     return found
 
 
 def writable_folder(folder: str | Path, error: type[XAlignError]) -> Path:
     """Make a folder, and check before the work that it can be written.
+
+    Files that a killed process left half-written there are removed.
 
     Raises:
         XAlignError: Of the given class, where it cannot be written or is no folder.
@@ -131,12 +164,13 @@ def writable_folder(folder: str | Path, error: type[XAlignError]) -> Path:
     except (OSError, ValueError) as reason:
         said = reason.strerror if isinstance(reason, OSError) else reason
         raise error(f"folder={str(folder)!r} cannot be written: {said}; name another one") from None
+    sweep(folder)
     return folder
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file beside its place, and move it there in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix())
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -149,11 +183,25 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def _tensor_bytes(path: Path, values: Values, error: type[XAlignError]) -> bytes:
+    data = read_regular(path, values.bytes)
+    if hashlib.sha256(data).hexdigest() != values.sha256:
+        raise error(f"{path.name} does not belong to the JSON file beside it: its sha256 differs")
+    return data
+
+
 def _values_file(path: Path) -> Path | None:
-    """Return the file of tensors that a saved JSON names, in its folder; None where it names none."""
+    """Return the file of tensors that a save replaces: one of this format's, and of no other JSON file."""
+    named = {name: _named_in(path.with_name(name)) for name in {path.name, *_JSON_FILES}}
+    mine = named.pop(path.name)
+    return None if mine is None or mine in named.values() else path.with_name(mine)
+
+
+def _named_in(path: Path) -> str | None:
     try:
-        return path.parent / Path(json.loads(path.read_text("utf-8"))["values"]["file"]).name
-    except (OSError, ValueError, KeyError, TypeError):
+        name = read_json(read_regular(path, _MOST_JSON))["values"]["file"]
+        return name if re.fullmatch(_NAME, name) else None
+    except _BROKEN:
         return None
 
 

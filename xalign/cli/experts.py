@@ -92,11 +92,13 @@ def _options(method: str, sites: str, share: float | None) -> dict[str, Any]:
 
 def _table(units: "UnitSet") -> Table:
     """Return a row per language."""
+    from xalign.escape import cell
+
     table = Table("language", "units", "best", "last", "most frequent sites", box=None)
     for label in units.labels:
         rows = units[label].rows
         most = Counter(str(row.site) for row in rows).most_common(3)
         scores = (f"{rows[0].score:.3f}", f"{rows[-1].score:.3f}")
         where = ", ".join(f"{site} ({count})" for site, count in most)
-        table.add_row(label, str(len(rows)), *scores, where)
+        table.add_row(cell(label), str(len(rows)), *scores, cell(where))
     return table

@@ -100,7 +100,10 @@ def _generation(temperature: float, max_new_tokens: int) -> dict[str, Any]:
 
 def _table(how: str, without: "Sampled", steered: "Sampled") -> Table:
     """Return the continuations side by side."""
-    table = Table("without", how, box=None, show_lines=True)
+    from xalign.escape import cell
+
+    table = Table("without", box=None, show_lines=True)
+    table.add_column(cell(how))
     for one, other in zip(without.texts, steered.texts, strict=True):
         table.add_row(Text(one.strip()), Text(other.strip()))
     return table

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentError
+from xalign.escape import cell
 from xalign.model.operators import OperatorLike
 from xalign.model.positions import Positions
 
@@ -82,8 +83,8 @@ class Calibration:
         )
         for row in self.to_rows():
             table.add_row(
-                row["label"],
-                str(row["positions"]),
+                cell(row["label"]),
+                cell(row["positions"]),
                 f"{row['strength']:g}",
                 f"{row['share']:.2f}",
                 f"{row['before']:.2f}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xalign.errors import ArgumentError
+from xalign.escape import cell
 from xalign.judging.probe import Values
 from xalign.statistics.intervals import Interval, bootstrap_interval, seed_interval
 
@@ -98,13 +99,18 @@ class Evaluation:
 
         controls = list(dict.fromkeys(one.arm for one in self.observations if _is_control(one)))
         table = Table(
-            "steered", "quantity", "of", "before", "after", "difference [95 %]", *controls, box=None
+            "steered",
+            "quantity",
+            "of",
+            "before",
+            "after",
+            "difference [95 %]",
+            *controls,
+            box=None,
         )
         for row in self.to_rows():
             table.add_row(
-                row["label"],
-                row["quantity"],
-                row["language"],
+                *(cell(row[name]) for name in ("label", "quantity", "language")),
                 f"{row['before']:.3f}",
                 f"{row['after']:.3f}",
                 f"{row['difference']:+.3f}"
@@ -112,7 +118,7 @@ class Evaluation:
                 *(f"{row[arm]:+.3f}" if arm in row else "" for arm in controls),
             )
         if self.left_out:
-            table.caption = "; ".join(self.left_out)
+            table.caption = cell("; ".join(self.left_out))
         return table
 
     def _groups(self) -> Iterator[list[Observation]]:

@@ -9,7 +9,7 @@ from xalign.errors import ArgumentError
 from xalign.metrics.metric import Compute
 from xalign.metrics.scale import Scale
 
-_ROUNDING = 1e-6  # a cosine in float32 may be 1.0000001
+ROUNDING = 1e-6  # a cosine in float32 may be 1.0000001
 
 
 def compute_values(row: str, compute: Compute, given: Sequence[Tensor], scale: Scale, n: int) -> Tensor:
@@ -60,7 +60,7 @@ def _check_bounds(row: str, values: Tensor, scale: Scale) -> None:
     if scale.bounds is None:
         return
     low, high = scale.bounds
-    outside = (values < low - _ROUNDING) | (values > high + _ROUNDING)
+    outside = (values < low - ROUNDING) | (values > high + ROUNDING)
     if bool(outside.any()):
         raise ArgumentError(
             f"metric {row!r} gave {values[outside][0].item():.6g}, outside its bounds {scale.bounds}; pass "

@@ -305,8 +305,14 @@ class ParallelPairs(Mapping[str, Bitext]):
 
     @classmethod
     def from_dict(cls, saved: SavedPairs) -> "ParallelPairs":
-        """Make pairs again from what `to_dict` returned."""
-        return cls._of(saved["pivot"], load_bitexts(saved["pivot"], saved["bitexts"]), saved["source"])
+        """Make pairs again from what `to_dict` returned, which is checked like any file.
+
+        Raises:
+            ArgumentError: A field that is missing, unknown or of another type.
+            PairsError: Sides that do not belong together, or a language that is there twice.
+        """
+        pivot, source, bitexts = load_bitexts(saved)
+        return cls._of(pivot, bitexts, source)
 
 
 def count_range(counts: Iterable[int]) -> str:

@@ -1,9 +1,13 @@
 """Bitexts as plain lists and strings, in the form in which a report saves them."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Annotated, Any, TypedDict
 
+from msgspec import Meta
+
+from xalign.errors import PairsError
 from xalign.pairs.bitext import Bitext
+from xalign.schema import Fields, Language, checked
 
 
 class SavedBitext(TypedDict, total=False):
@@ -49,27 +53,48 @@ def save_bitexts(bitexts: Sequence[Bitext], is_multiway: bool) -> list[SavedBite
     return saved
 
 
-def load_bitexts(pivot: str, saved: Sequence[SavedBitext]) -> dict[str, Bitext]:
-    """Read what `save_bitexts` wrote.
+class _BitextFields(Fields):
+    language: Language
+    sentences: list[str]
+    pivot_sentences: list[str] | None = None
+    ids: list[str] | None = None
+    documents: list[str] | None = None
+
+
+class _PairsFields(Fields):
+    pivot: Language
+    bitexts: Annotated[list[_BitextFields], Meta(min_length=1)]
+    source: str | None = None
+
+
+def load_bitexts(saved: Any) -> tuple[str, str | None, dict[str, Bitext]]:
+    """Read pairs as `ParallelPairs.to_dict` returns them.
 
     Args:
-        pivot: Code of the pivot language.
-        saved: The saved bitexts.
+        saved: The saved pairs.
 
     Returns:
-        Language code -> bitext.
+        The code of the pivot, the source, and language code -> bitext.
+
+    Raises:
+        ArgumentError: A field that is missing, unknown or of another type.
+        PairsError: Sides that do not belong together, or a language that is there twice.
     """
+    found = checked(_PairsFields, saved, "pairs")
     bitexts: dict[str, Bitext] = {}
-    full: SavedBitext = {}
-    for row in saved:
-        full = row if "pivot_sentences" in row else full
-        documents = full["documents"]
-        bitexts[row["language"]] = Bitext(
-            row["language"],
-            pivot,
-            tuple(row["sentences"]),
-            tuple(full["pivot_sentences"]),
-            tuple(full["ids"]),
-            None if documents is None else tuple(documents),
+    full = found.bitexts[0]
+    for row in found.bitexts:
+        if row.language in (found.pivot, *bitexts):
+            raise PairsError(f"pairs.bitexts has {row.language} twice, or as pivot and as another language")
+        full = full if row.pivot_sentences is None else row
+        if full.pivot_sentences is None or full.ids is None:
+            raise PairsError(f"pairs.bitexts has no pivot_sentences and ids for {full.language}")
+        bitexts[row.language] = Bitext(
+            row.language,
+            found.pivot,
+            tuple(row.sentences),
+            tuple(full.pivot_sentences),
+            tuple(full.ids),
+            None if full.documents is None else tuple(full.documents),
         )
-    return bitexts
+    return found.pivot, found.source, bitexts

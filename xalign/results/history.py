@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xalign.errors import ArgumentError, ReportError
+from xalign.files import read_regular
 from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import count_range
 from xalign.renamed import renamed
-from xalign.results.history_entry import Row, check_entry, entry_of, rows_of, scale_in, settings_of
+from xalign.results.history_entry import (
+    Row,
+    check_entry,
+    check_follows,
+    entry_of,
+    rows_of,
+    scale_in,
+    settings_of,
+)
+from xalign.schema import read_json
 from xalign.storage import write_whole
 
 if TYPE_CHECKING:
@@ -274,15 +284,17 @@ class History:
 
     def _read(self, path: Path) -> None:
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
         except OSError as error:
-            raise ReportError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+            raise ReportError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
         self._seen = len(data)
         for number, line in enumerate(data.splitlines(keepends=True), start=1):
             is_last = self._written + len(line) == len(data)
             try:
-                entry = json.loads(line)
+                entry = read_json(line)
                 check_entry(entry)
+                if self.entries:
+                    check_follows(entry, self.entries[-1])
             except ReportError as error:
                 raise ReportError(f"{path}, line {number}: {error}") from None
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

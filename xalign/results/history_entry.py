@@ -1,13 +1,17 @@
 """An entry of a history: the numbers of one report, as one line of JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ReportError
 from xalign.metrics.scale import Scale
+from xalign.results.fields import EntryFields, Marked, ScaleFields, Version
 from xalign.results.saved import described_scale
+from xalign.results.tensors import check_bounds, site_of
+from xalign.results.values import layer_name
+from xalign.schema import checked
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -79,7 +83,9 @@ def rows_of(entry: Row) -> Iterator[Row]:
 
 def scale_in(entry: Row, row: str) -> Scale:
     """Return the scale of a row of an entry, with the row's own title."""
-    metric, scale = described_scale(row, entry["metrics"][row])
+    found = entry["metrics"][row]
+    saved = checked(ScaleFields | None, found.get("scale"), f"metrics.{row}.scale")
+    metric, scale = described_scale(row, found.get("metric"), saved)
     return scale.of_row(metric, row)
 
 
@@ -91,26 +97,53 @@ def settings_of(provenance: Mapping[str, Any]) -> Row:
 
 
 def check_entry(entry: Row) -> None:
-    """Refuse what is not an entry.
+    """Refuse what is not an entry: every field is checked for type and range.
 
     Raises:
         ReportError: An entry of another kind or schema.
-        ValueError, KeyError, TypeError, AttributeError: Not an entry, or a damaged one.
+        ArgumentError: Not an entry, or a damaged one; the field is named.
     """
-    if entry["kind"] != KIND or entry["schema_version"] != SCHEMA_VERSION:
+    version = checked(Version, entry)
+    if version.kind != KIND or version.schema_version != SCHEMA_VERSION:
         raise ReportError(
-            f"{entry['kind']} of schema {entry['schema_version']}; this xalign reads {KIND} of schema "
-            f"{SCHEMA_VERSION}: read it with the version that wrote it, or name another folder"
+            f"{version.kind:.80} of schema {version.schema_version!s:.20}; this xalign reads {KIND} of "
+            f"schema {SCHEMA_VERSION}: read it with the version that wrote it, or name another folder"
         )
-    whole_number("step", entry["step"])
-    _ = entry["settings"], entry["cost"]["seconds"]
-    for row, found in entry["metrics"].items():
-        described_scale(row, found)
-        for numbers in found["languages"].values():
-            _ = [numbers[name] for name in _PER_LANGUAGE]
-            lengths = {len(numbers[name]) for name in _PER_LAYER} | {len(found["layers"])}
-            if len(lengths) != 1 or not isinstance(found["readings"], Sequence):
-                raise ValueError("layers and values of different lengths")
+    found = checked(EntryFields, entry)
+    checked(Marked, found.settings, "settings")
+    languages = [list(row.languages) for row in found.metrics.values()]
+    if any(codes != languages[0] for codes in languages) or found.pivot in languages[0]:
+        raise ArgumentError("metrics: its rows are not of the same languages")
+    for name, row in found.metrics.items():
+        _, scale = described_scale(name, row.metric, row.scale)
+        sites = [site_of(reading) for reading in row.readings]
+        if [*map(layer_name, sites), "mean"] != row.layers:
+            raise ArgumentError(f"metrics.{name}.layers={row.layers!r:.80} are not those of its readings")
+        for code, numbers in row.languages.items():
+            if len(numbers.value) != len(row.layers):
+                raise ArgumentError(f"metrics.{name} has layers and values of different lengths")
+            check_bounds(f"metrics.{name}.languages.{code}.value", numbers.value, scale)
+
+
+def check_follows(entry: Row, before: Row) -> None:
+    """Refuse an entry that cannot come after another one in a history.
+
+    Both have passed `check_entry`.
+
+    Raises:
+        ReportError: A step that is not later, or other metrics, places or languages.
+    """
+    if entry["step"] <= before["step"]:
+        raise ReportError(f"step {entry['step']} follows step {before['step']}: steps are not in order")
+    for name in ("readings", "languages"):
+        was, now = (
+            {row: list(found[name]) for row, found in one["metrics"].items()} for one in (before, entry)
+        )
+        if was != now:
+            raise ReportError(
+                f"the {name} of step {entry['step']} are not those of step {before['step']}: such scores "
+                "make no curve"
+            )
 
 
 def place_of(layer: str | int) -> Row:

@@ -1,20 +1,24 @@
 """Reports on disk: `report.json` beside one safetensors file."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+from msgspec.structs import asdict as struct_asdict
 from torch import Tensor
 
-from xalign.checks import whole_number
-from xalign.errors import ArgumentTypeError, ReportError
+from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
 from xalign.metrics import METRICS
 from xalign.metrics.scale import Scale
-from xalign.model.architectures.sites import Site
 from xalign.pairs.parallel import ParallelPairs
+from xalign.results.fields import Origin, ReportFields, RowFields, ScaleFields
+from xalign.results.tensors import check_nothing_left, site_of, values_of
 from xalign.results.values import Cost, LanguageStats, MetricResult
+from xalign.schema import checked
 from xalign.storage import load_folder, save_folder, writable_folder
 
 if TYPE_CHECKING:
@@ -66,7 +70,10 @@ def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: boo
         "pairs": report.pairs.to_dict(),
     }
     return save_folder(
-        folder, REPORT, content, tensors, kind=_KIND, schema_version=SCHEMA_VERSION, error=ReportError
+        *(folder, REPORT, content, tensors, _parse),
+        kind=_KIND,
+        schema_version=SCHEMA_VERSION,
+        error=ReportError,
     )
 
 
@@ -84,43 +91,23 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
         raise ReportError(
             f"{str(folder)!r} holds no report ({REPORT}); give the folder that report.save wrote"
         )
-
-    def parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-        pairs = ParallelPairs.from_dict(content["pairs"])
-        if pairs.fingerprint != content["provenance"].get("fingerprint", pairs.fingerprint):
-            raise ReportError(f"{path}: its sentences are not those that were measured; the file was edited")
-        whole_number("seed", content["seed"])
-        return {
-            "pairs": pairs,
-            "metrics": {
-                row: _result(row, saved, tensors, pairs) for row, saved in content["metrics"].items()
-            },
-            "stats": {language: LanguageStats(**stats) for language, stats in content["stats"].items()},
-            "cost": Cost(**content["cost"]),
-            "provenance": content["provenance"],
-            "step": content["step"],
-            "seed": content["seed"],
-        }
-
-    return load_folder(path, parse, kind=_KIND, schema_version=SCHEMA_VERSION, error=ReportError)
+    return load_folder(path, _parse, kind=_KIND, schema_version=SCHEMA_VERSION, error=ReportError)
 
 
-def described_scale(row: str, saved: Mapping[str, Any]) -> tuple[str, Scale]:
+def described_scale(row: str, metric: str | None, scale: ScaleFields | None) -> tuple[str, Scale]:
     """Return the name and the scale of the metric that a saved row belongs to.
 
     Files of 0.1.0 hold neither: their rows are those of the metrics that 0.1.0 had.
 
     Raises:
-        ValueError: A row that names no scale and belongs to no known metric.
+        ArgumentError: A row that names no scale and belongs to no known metric.
     """
-    fields = saved.get("scale")
-    if fields is not None:
-        bounds = fields["bounds"]
-        return saved["metric"], Scale(**{**fields, "bounds": None if bounds is None else tuple(bounds)})
-    for metric in METRICS.values():
-        if row in metric.rows:
-            return metric.name, metric.scale
-    raise ValueError(f"{row!r} has no scale and is a row of no metric that xalign knows")
+    if metric is not None and scale is not None:
+        return metric, scale.scale()
+    for known in METRICS.values():
+        if row in known.rows and metric in (None, known.name):
+            return known.name, known.scale
+    raise ArgumentError(f"metrics.{row} has no scale and is a row of no metric that xalign knows")
 
 
 def _described(result: MetricResult) -> dict[str, Any]:
@@ -133,35 +120,56 @@ def _described(result: MetricResult) -> dict[str, Any]:
     }
 
 
-def _result(
-    row: str, saved: dict[str, Any], tensors: dict[str, Tensor], pairs: ParallelPairs
-) -> MetricResult:
-    name, scale = described_scale(row, saved)
+def _parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return the fields of a report, all of them checked."""
+    from xalign.results.report import AlignmentReport
+
+    found = checked(ReportFields, content)
+    origin = checked(Origin, found.provenance, "provenance")
+    pairs = ParallelPairs.from_dict(content["pairs"])
+    if origin.fingerprint not in (None, pairs.fingerprint):
+        raise ReportError("its sentences are not those that were measured; the file was edited")
+    if not set(pairs) <= set(found.stats) <= {*pairs, pairs.pivot}:
+        raise ArgumentError(f"stats are of {', '.join(found.stats) or 'none'}, not of {', '.join(pairs)}")
+    parts: dict[str, Any] = {
+        "pairs": pairs,
+        "metrics": {row: _result(row, saved, tensors, pairs) for row, saved in found.metrics.items()},
+        "stats": {code: LanguageStats(**struct_asdict(stats)) for code, stats in found.stats.items()},
+        "cost": Cost(**struct_asdict(found.cost)),
+        "provenance": found.provenance,
+        "step": found.step,
+        "seed": found.seed,
+    }
+    check_nothing_left(tensors, parts["metrics"])
+    again = AlignmentReport(**parts).summary()
+    for key, score in found.scores.items():
+        if key in again and not math.isclose(again[key], score, rel_tol=1e-9, abs_tol=1e-9):
+            raise ArgumentError(f"scores.{key}={score} is not {again[key]}, the mean of its values")
+    return parts
+
+
+def _result(row: str, saved: RowFields, tensors: Mapping[str, Tensor], pairs: ParallelPairs) -> MetricResult:
+    name, scale = described_scale(row, saved.metric, saved.scale)
     has_floor = any(key.startswith(f"floors/{row}/") for key in tensors)
-    chance = saved["chance"] if "chance" in saved else _chance_in_0_1_0(name, pairs)
-    return MetricResult(
+    chance = _chance_in_0_1_0(name, pairs) if saved.chance is UNSET else saved.chance
+    if chance.keys() != pairs.keys():
+        raise ArgumentError(f"metrics.{row}.chance is of {', '.join(chance)}, not of {', '.join(pairs)}")
+    values = values_of(tensors, f"values/{row}", pairs, len(saved.layers), scale)
+    sites = tuple(site_of(reading) for reading in saved.readings)
+    result = MetricResult(
         name,
         scale,
-        tuple(Site.parse(reading.rsplit(":", 2)[0]) for reading in saved["readings"]),
-        tuple(saved["readings"]),
-        _of_languages(tensors, f"values/{row}", pairs, len(saved["layers"])),
-        _of_languages(tensors, f"floors/{row}", pairs, None) if has_floor else {},
-        {language: chance[language] for language in pairs},
+        sites,
+        tuple(saved.readings),
+        values,
+        values_of(tensors, f"floors/{row}", pairs, None, scale) if has_floor else {},
+        dict(chance),
     )
+    if list(result.layers) != saved.layers:
+        raise ArgumentError(f"metrics.{row}.layers={saved.layers!r:.80} are not those of its readings")
+    return result
 
 
 def _chance_in_0_1_0(name: str, pairs: ParallelPairs) -> dict[str, float | None]:
     chance = METRICS[name].chance
     return {language: None if chance is None else chance(n) for language, n in pairs.counts.items()}
-
-
-def _of_languages(
-    tensors: dict[str, Tensor], name: str, pairs: ParallelPairs, n_sites: int | None
-) -> dict[str, Tensor]:
-    found = {language: tensors[f"{name}/{language}"] for language in pairs}
-    for language, values in found.items():
-        n = len(pairs[language])
-        expected = (n,) if n_sites is None else (n_sites, n)
-        if tuple(values.shape) != expected:
-            raise ValueError(f"{name}/{language} has shape {tuple(values.shape)}, not {expected}")
-    return found

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from transformers.trainer_callback import TrainerCallback
 
+from xalign.escape import markdown
 from xalign.trackers.tracker import Pixels, Rows, Tracker
 
 
@@ -32,18 +33,18 @@ def _log_table(run: SummaryWriter, key: str, columns: Sequence[str], rows: Rows,
 
 
 def _markdown(columns: Sequence[str], rows: Rows) -> str:
-    return "\n".join([_line(columns), _line(["---"] * len(columns)), *map(_line, rows)])
+    return "\n".join([_line(columns), f"|{' --- |' * len(columns)}", *map(_line, rows)])
 
 
 def _line(cells: Sequence[Any]) -> str:
-    # A bar would end the cell.
-    return f"| {' | '.join(_shown(cell).replace('|', '∣') for cell in cells)} |"
+    return f"| {' | '.join(map(_shown, cells))} |"
 
 
 def _shown(cell: object) -> str:
     if cell is None:
         return "–"
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    # A bar would end the cell, even where it is escaped; TensorBoard shows HTML and Markdown.
+    return f"{cell:.3f}" if isinstance(cell, float) else markdown(str(cell).replace("|", "∣"))
 
 
 TENSORBOARD = Tracker("tensorboard", "TensorBoardCallback", _run, _log_image, _log_table)

@@ -1,6 +1,7 @@
 """`AlignmentConfig`: every choice of an alignment loss, from Python, YAML or the command line."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,6 +18,7 @@ from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
 from xalign.pairs.parallel import ParallelPairs
 from xalign.renamed import warn_deprecated
+from xalign.schema import checked
 from xalign.training.filled import given_or
 from xalign.training.layers import LayerChoice, parse_layers
 
@@ -220,13 +222,45 @@ class _Arguments:
         def __init__(self, **values: object) -> None: ...
 
     def config(self) -> AlignmentConfig:
-        """Return the `AlignmentConfig` that these arguments describe."""
-        return AlignmentConfig(**{name: getattr(self, f"align_{name}") for name in _OPTIONS})
+        """Return the `AlignmentConfig` that these arguments describe.
+
+        Raises:
+            ArgumentError: A value that is not allowed, or of another type than its field; the field is named.
+        """
+        return AlignmentConfig(
+            **{name: _from_file(name, getattr(self, f"align_{name}")) for name in _OPTIONS}
+        )
+
+
+def _from_file(name: str, value: Any) -> Any:
+    """Return a value that a parser may have read from a file, checked for its type.
+
+    What no file holds, such as `ParallelPairs`, is left to `AlignmentConfig`.
+    """
+    if not isinstance(value, str | int | float | list | dict | None):
+        return value
+    allowed = _allowed(_OPTIONS[name].type)
+    if isinstance(value, str) and any(get_origin(one) is Literal for one in allowed):
+        return value  # which texts are allowed may depend on the loss
+    kinds = [one for one in allowed if not _is_of_python(one)]
+    if isinstance(value, str) and float in kinds and str not in kinds:
+        with suppress(ValueError):  # YAML reads 1e-1 as text and 1.0e-1 as a number; both mean the number
+            value = float(value)
+    return checked(Union[tuple(kinds)], value, f"align_{name}")  # noqa: UP007
+
+
+def _is_of_python(kind: Any) -> bool:
+    """Return whether no file can hold a value of a type."""
+    return kind in (ParallelPairs, Path, Loss) or get_origin(kind) is Callable
+
+
+def _allowed(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _parsed(hint: Any) -> Any:
     """Return the type as which an argument parser reads a field: text where it knows no such type."""
-    allowed = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    allowed = _allowed(hint)
     types = [one for one in allowed if one is not NoneType]
     if types in ([bool], [int], [float], [str], [list[str]]):
         return hint

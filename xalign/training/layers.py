@@ -184,7 +184,10 @@ def _checked(layer: object, weight: object, choice: object) -> tuple[int | float
 def _real(value: object, choice: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ArgumentTypeError(f"layer={choice!r}: {value!r:.60} is not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ArgumentError(f"layer={choice!r:.60}: {value!r:.60} is no layer of any model") from None
 
 
 def _number(text: str, choice: str) -> int | float:

@@ -5,14 +5,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from msgspec import Struct
 from torch import Tensor
 
 from xalign.errors import ArgumentTypeError, UnitsError
+from xalign.escape import code, markdown
+from xalign.files import read_regular
+from xalign.schema import checked
 from xalign.storage import load_folder, save_folder, writable_folder, write_whole
 
 SCHEMA_VERSION = 1
 _JSON = "xalign.json"
+_CARD = "---\nlibrary_name: xalign\n"
 T = TypeVar("T")
+Parse = Callable[[dict[str, Any], dict[str, Tensor]], T]
+
+
+class _Origin(Struct):
+    """The entries of a provenance that are used; others may be there."""
+
+    model: str | None = None
+    shape: dict[str, str | int | None] | None = None
 
 
 class Saves(Protocol):
@@ -24,31 +37,54 @@ class Saves(Protocol):
 
 
 def save_artefact(
-    folder: str | Path, kind: str, content: Mapping[str, Any], tensors: Mapping[str, Tensor], card: str
+    folder: str | Path,
+    kind: str,
+    content: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    parse: Parse[T],
+    card: str,
 ) -> Path:
     """Write an artefact and its card, whole or not at all.
 
     Raises:
-        UnitsError: A folder that cannot be written, or content that JSON cannot hold.
+        UnitsError: A folder that cannot be written, or content that JSON cannot hold or `parse` refuses.
     """
     folder = writable_folder(folder, UnitsError)
-    if (folder / "README.md").exists() and not holds_artefact(folder):
+    if (folder / "README.md").exists() and not (holds_artefact(folder) and _is_card(folder / "README.md")):
         raise UnitsError(
             f"folder={str(folder)!r} has a README.md of something else, which the card would replace; name "
             "another folder"
         )
-    save_folder(folder, _JSON, content, tensors, kind=kind, schema_version=SCHEMA_VERSION, error=UnitsError)
+    save_folder(
+        *(folder, _JSON, content, tensors, parse),
+        kind=kind,
+        schema_version=SCHEMA_VERSION,
+        error=UnitsError,
+    )
     write_whole(folder / "README.md", card.encode())
     return folder
 
 
 def card_of(title: str, provenance: Mapping[str, Any], rest: str) -> str:
-    """Write the README of an artefact: what it is and where it comes from."""
-    origin = "\n".join(f"- {name}: `{value}`" for name, value in provenance.items())
-    return (
-        "---\nlibrary_name: xalign\ntags: [xalign, steering]\n---\n\n"
-        f"# {title}\n\n{origin or '- made by hand'}\n{rest}"
-    )
+    """Write the README of an artefact: what it is and where it comes from.
+
+    Args:
+        title: The title, with what is not of this package escaped.
+        provenance: Any names and values; they are escaped here.
+        rest: What follows, escaped too.
+    """
+    origin = "\n".join(f"- {markdown(name)}: {code(value)}" for name, value in provenance.items())
+    return f"{_CARD}tags: [xalign, steering]\n---\n\n# {title}\n\n{origin or '- made by hand'}\n{rest}"
+
+
+def checked_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return a provenance that was read, with the entries that are used checked.
+
+    Raises:
+        ArgumentError: An entry of another type.
+    """
+    checked(_Origin, provenance, "provenance")
+    return provenance
 
 
 def holds_artefact(folder: Path) -> bool:
@@ -56,10 +92,17 @@ def holds_artefact(folder: Path) -> bool:
     return (folder / _JSON).exists()
 
 
+def _is_card(path: Path) -> bool:
+    try:
+        return read_regular(path)[: len(_CARD)] == _CARD.encode()
+    except OSError:
+        return False
+
+
 def load_artefact(
     source: str | Path,
     kind: str,
-    parse: Callable[[dict[str, Any], dict[str, Tensor]], T],
+    parse: Parse[T],
     revision: str | None = None,
 ) -> T:
     """Read an artefact from a folder, or from the Hub where there is no such folder.

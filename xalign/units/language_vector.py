@@ -4,17 +4,28 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.escape import code, markdown
 from xalign.model.architectures.sites import POOLS, STATES, Pool, Reading, Site, State
-from xalign.units.artefact import card_of, load_artefact, push_artefact, save_artefact
+from xalign.schema import Fields, Provenance, Text, checked
+from xalign.units.artefact import card_of, checked_provenance, load_artefact, push_artefact, save_artefact
 
 _KIND = "xalign.LanguageVector"
+
+
+class _VectorFields(Fields):
+    label: Text
+    sites: Annotated[list[Text], Meta(min_length=1)]
+    state: State
+    pool: Pool
+    provenance: Provenance
 
 
 @dataclass(frozen=True)
@@ -104,8 +115,9 @@ class LanguageVector:
             "pool": self.pool,
             "provenance": dict(self.provenance),
         }
-        card = card_of(f"A vector for {self.label}", self.provenance, f"- sites: {', '.join(tensors)}\n")
-        return save_artefact(folder, _KIND, content, tensors, card)
+        title = f"A vector for {markdown(self.label)}"
+        card = card_of(title, self.provenance, f"- sites: {', '.join(map(code, tensors))}\n")
+        return save_artefact(folder, _KIND, content, tensors, self._parse, card)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> "LanguageVector":
@@ -118,13 +130,24 @@ class LanguageVector:
         Raises:
             UnitsError: Nothing there, or files that were changed or damaged.
         """
+        return load_artefact(source, _KIND, cls._parse, revision)
 
-        def parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> LanguageVector:
-            vectors = {Site.parse(site): tensors[site] for site in content["sites"]}
-            provenance = dict(content["provenance"])
-            return cls(content["label"], vectors, provenance, content["state"], content["pool"])
-
-        return load_artefact(source, _KIND, parse, revision)
+    @classmethod
+    def _parse(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> "LanguageVector":
+        found = checked(_VectorFields, content)
+        if set(found.sites) != set(tensors) or len(found.sites) != len(tensors):
+            raise ArgumentError(f"sites={found.sites!r:.80} are not those of the tensors")
+        for site, vector in tensors.items():
+            if vector.dtype != torch.float32 or vector.dim() != 1 or not len(vector):
+                raise ArgumentError(
+                    f"the vector of site {site} is {vector.dtype} of shape {tuple(vector.shape)}; it must be "
+                    "float32 [width]"
+                )
+        vectors = {Site.parse(site): tensors[site] for site in found.sites}
+        if list(map(str, vectors)) != found.sites:
+            raise ArgumentError(f"sites={found.sites!r:.80} are not written as xalign writes them")
+        provenance = checked_provenance(found.provenance)
+        return cls(found.label, vectors, provenance, found.state, found.pool)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the vectors with their card.

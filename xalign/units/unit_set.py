@@ -13,11 +13,25 @@ from torch import Tensor
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.escape import markdown
 from xalign.model.architectures.sites import Site
-from xalign.units.artefact import card_of, load_artefact, push_artefact, save_artefact
+from xalign.schema import Fields, Provenance, Text, checked
+from xalign.units.artefact import card_of, checked_provenance, load_artefact, push_artefact, save_artefact
 
 _KIND = "xalign.UnitSet"
-_COLUMNS = ("label", "site", "index", "score", "value")
+_COLUMNS = {
+    "label": torch.int64,
+    "site": torch.int64,
+    "index": torch.int64,
+    "score": torch.float64,
+    "value": torch.float64,
+}
+
+
+class _UnitFields(Fields):
+    labels: list[Text]
+    sites: list[Text]
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +180,17 @@ class UnitSet:
         """
         labels = {label: number for number, label in enumerate(self.labels)}
         sites = {site: number for number, site in enumerate(self.by_site())}
+        rows = [(labels[row.label], sites[row.site], row.index, row.score, row.value) for row in self.rows]
         columns = {
-            "label": torch.tensor([labels[row.label] for row in self.rows], dtype=torch.int64),
-            "site": torch.tensor([sites[row.site] for row in self.rows], dtype=torch.int64),
-            "index": torch.tensor([row.index for row in self.rows], dtype=torch.int64),
-            "score": torch.tensor([row.score for row in self.rows], dtype=torch.float64),
-            "value": torch.tensor([row.value for row in self.rows], dtype=torch.float64),
+            name: torch.tensor([row[place] for row in rows], dtype=dtype)
+            for place, (name, dtype) in enumerate(_COLUMNS.items())
         }
         content = {
             "labels": list(labels),
             "sites": list(map(str, sites)),
             "provenance": dict(self.provenance),
         }
-        return save_artefact(folder, _KIND, content, columns, self._card())
+        return save_artefact(folder, _KIND, content, columns, self._parse, self._card())
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> "UnitSet":
@@ -191,16 +203,25 @@ class UnitSet:
         Raises:
             UnitsError: Nothing there, or files that were changed or damaged.
         """
+        return load_artefact(source, _KIND, cls._parse, revision)
 
-        def parse(content: dict[str, Any], columns: dict[str, Tensor]) -> UnitSet:
-            labels, sites = content["labels"], [Site.parse(site) for site in content["sites"]]
-            numbers = zip(*(columns[name].tolist() for name in _COLUMNS), strict=True)
-            return cls.from_rows(
-                [(labels[label], sites[site], *rest) for label, site, *rest in numbers],
-                content["provenance"],
-            )
-
-        return load_artefact(source, _KIND, parse, revision)
+    @classmethod
+    def _parse(cls, content: dict[str, Any], columns: dict[str, Tensor]) -> "UnitSet":
+        found = checked(_UnitFields, content)
+        _check_columns(columns)
+        for name, known in (("label", found.labels), ("site", found.sites)):
+            if len(set(known)) != len(known):
+                raise ArgumentError(f"{name}s={known!r:.80} has one of them twice")
+            if bool(((columns[name] < 0) | (columns[name] >= len(known))).any()):
+                raise ArgumentError(f"the column {name!r} points outside the {len(known)} {name}s")
+        sites = [Site.parse(site) for site in found.sites]
+        if list(map(str, sites)) != found.sites:
+            raise ArgumentError(f"sites={found.sites!r:.80} are not written as xalign writes them")
+        numbers = zip(*(columns[name].tolist() for name in _COLUMNS), strict=True)
+        return cls.from_rows(
+            [(found.labels[label], sites[site], *rest) for label, site, *rest in numbers],
+            checked_provenance(found.provenance),
+        )
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the set with its card.
@@ -216,7 +237,9 @@ class UnitSet:
 
     def _card(self) -> str:
         counts = Counter((row.label, str(row.site)) for row in self.rows)
-        table = "\n".join(f"| {label} | {site} | {count} |" for (label, site), count in counts.items())
+        table = "\n".join(
+            f"| {markdown(label)} | {markdown(site)} | {count} |" for (label, site), count in counts.items()
+        )
         return card_of(
             "Units",
             self.provenance,
@@ -234,6 +257,18 @@ class UnitSet:
         return UnitSet(tuple(rows), self.provenance)
 
 
+def _check_columns(columns: Mapping[str, Tensor]) -> None:
+    """Refuse columns that are not those of a saved set."""
+    if columns.keys() != _COLUMNS.keys():
+        raise ArgumentError(f"the columns are {sorted(columns)}, not {sorted(_COLUMNS)}")
+    for name, column in columns.items():
+        if column.dtype != _COLUMNS[name] or column.shape != columns["index"].shape or column.dim() != 1:
+            raise ArgumentError(
+                f"the column {name!r} is {column.dtype} of shape {tuple(column.shape)}; it must be "
+                f"{_COLUMNS[name]} [row]"
+            )
+
+
 def _checked(row: Sequence[Any]) -> Unit:
     if not isinstance(row, tuple | list) or len(row) != 5:
         raise ArgumentTypeError(f"a row must be (label, site, index, score, value), not {row!r:.80}")
@@ -245,6 +280,8 @@ def _checked(row: Sequence[Any]) -> Unit:
             raise ArgumentTypeError(f"{name}={number!r:.60} must be a number")
         if not math.isfinite(number):
             raise ArgumentError(f"{name}={number} of unit {index} of site {site} is not finite")
+    if isinstance(index, int) and index >= 2**63:
+        raise ArgumentError(f"index={index!r:.60} is larger than any width")
     where = site if isinstance(site, Site) else Site.parse(site)
     return Unit(label, where, whole_number("index", index), float(score), float(value))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.escape import figure_text
 from xalign.results.report import AlignmentReport
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def _draw_layers(figure: "Figure", axes: "Axes", reports: Sequence[AlignmentRepo
     image = axes.imshow(by_layer, cmap="viridis", vmin=low, vmax=high, aspect="auto", origin="lower")
     shown = np.unique(np.linspace(0, len(reports) - 1, min(len(reports), 6)).astype(int))
     axes.set_xticks(shown, [str(reports[column].step) for column in shown])
-    axes.set_yticks(range(len(layers)), [str(layer) for layer in layers])
+    axes.set_yticks(range(len(layers)), [figure_text(layer) for layer in layers])
     axes.set(xlabel="step", ylabel="layer")
-    axes.set_title(f"{scale.title} by layer, mean of languages", loc="left", fontsize=9)
+    axes.set_title(f"{figure_text(scale.title)} by layer, mean of languages", loc="left", fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.8)
 
 
@@ -92,10 +93,10 @@ def _draw_languages(
         if floor is not None:
             axes.axhline(floor, color=colour, linestyle=":", linewidth=1)
     for label, score in references.items():
-        axes.axhline(score, color="black", linestyle="--", linewidth=1, label=label)
-    axes.set(xlabel="step", ylabel=scale.unit if not scale.is_share else "")
+        axes.axhline(score, color="black", linestyle="--", linewidth=1, label=figure_text(label))
+    axes.set(xlabel="step", ylabel=figure_text(scale.unit) if not scale.is_share else "")
     if scale.is_share:
         axes.set_ylim(0, 1)
-    axes.set_title(f"{scale.title} by language, mean of layers", loc="left", fontsize=9)
+    axes.set_title(f"{figure_text(scale.title)} by language, mean of layers", loc="left", fontsize=9)
     legend = "95 % bands" if first.floor(metric) is None else "95 % bands; dotted: lexical floors"
     axes.legend(loc="upper left", fontsize=7, title=legend, title_fontsize=7)

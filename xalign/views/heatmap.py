@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from xalign.errors import MissingExtraError
+from xalign.escape import figure_text
 from xalign.metrics.scale import Scale
 from xalign.results.report import AlignmentReport
 from xalign.results.standing import bars_of, standing, standing_by_layer
@@ -55,16 +56,18 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     image = axes.imshow(grid, cmap="viridis", vmin=low, vmax=high, aspect="auto")
     _write_values(axes, grid, styles, scale, middle=low + 0.55 * (high - low))
     long = any(len(label) > 6 for label in labels.values())
-    axes.set_xticks(list(labels), list(labels.values()), rotation=90 if long else 0)
+    axes.set_xticks(list(labels), list(map(figure_text, labels.values())), rotation=90 if long else 0)
     axes.set_yticks(range(rows), report.languages)
     axes.set_xlabel("layer")
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
     step = "" if report.step is None else f", step {report.step}"
-    axes.set_title(f"{scale.title} with {report.pairs.pivot}{step}", loc="left")
+    axes.set_title(f"{figure_text(scale.title)} with {report.pairs.pivot}{step}", loc="left")
     better = "" if scale.higher_is_better else "lower is better"
-    figure.colorbar(image, ax=axes, label=", ".join(part for part in (scale.unit, better) if part))
+    figure.colorbar(
+        image, ax=axes, label=", ".join(part for part in (figure_text(scale.unit), better) if part)
+    )
     if styles:
         side = "above" if scale.higher_is_better else "below"
         note = f"bold: whole 95 % interval {side} the language's floor and chance; italic: not"

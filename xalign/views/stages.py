@@ -7,6 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.escape import cell, figure_text
 from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
 from xalign.results.values import layer_name
@@ -43,12 +44,12 @@ def stages_table(stages: Stages) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=0)
     for header in ("language", "metric"):
         table.add_column(header, no_wrap=True)
-    for header in (*stages, "gain [95 %]", "floor"):
-        table.add_column(header, justify="right", no_wrap=True)
+    for title in (*stages, "gain [95 %]", "floor"):
+        table.add_column(cell(title), justify="right", no_wrap=True)
     for language in (*last.languages, None):
         for number, metric in enumerate(last.measured):
             name = (language or "mean") if number == 0 else ""
-            table.add_row(name, metric, *_cells(stages, metric, language, decimals[metric]))
+            table.add_row(cell(name), cell(metric), *_cells(stages, metric, language, decimals[metric]))
         table.add_section()
     return table
 
@@ -111,7 +112,7 @@ def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
     for axes in panels[len(last.languages) :]:
         axes.remove()
     figure.supxlabel("layer", fontsize=9)
-    figure.supylabel(last.scale(metric).title, fontsize=9)
+    figure.supylabel(figure_text(last.scale(metric).title), fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8, frameon=False)
     return figure
@@ -122,14 +123,14 @@ def _draw_panel(axes: "Axes", stages: Stages, metric: str, language: str) -> Non
     for number, (name, report) in enumerate(stages.items()):
         values = report.mean_by_layer(metric, language)
         colour, line = ("grey", "--") if number == 0 else (f"C{number - 1}", "-")
-        axes.plot(values, marker="o", markersize=3, label=name, color=colour, linestyle=line)
+        axes.plot(values, marker="o", markersize=3, label=figure_text(name), color=colour, linestyle=line)
     floor = last.floor(metric, language)
     if floor is not None:
         axes.axhline(floor, color="C3", linewidth=1, linestyle=":", label="floor")
     sites = last.sites(metric)
     two_stacks = len({site.stack for site in sites}) > 1
     axes.set_xticks(
-        range(len(sites)), [str(layer_name(site)) for site in sites], rotation=90 if two_stacks else 0
+        range(len(sites)), [figure_text(layer_name(site)) for site in sites], rotation=90 if two_stacks else 0
     )
     axes.set_title(language, fontsize=9)
     if last.scale(metric).is_share:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from xalign.escape import cell
 from xalign.results.report import AlignmentReport
 from xalign.results.standing import Standing, bars_of, standing
 from xalign.statistics.intervals import Interval
@@ -36,7 +37,7 @@ def report_table(report: AlignmentReport) -> Table:
     table = Table(
         title=f"Alignment with {report.pairs.pivot}"
         + ("" if report.step is None else f" at step {report.step}"),
-        caption=_caption(report),
+        caption=cell(_caption(report)),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -55,13 +56,13 @@ def report_table(report: AlignmentReport) -> Table:
             if number == 0:
                 name = language
                 tokens = [f"{stats.tokens_per_sentence:.1f}", f"{stats.unknown_share:.1%}"]
-            table.add_row(name, metric, *cells, *tokens, style="" if is_clear else "dim")
+            table.add_row(*map(cell, (name, metric, *cells, *tokens)), style="" if is_clear else "dim")
         table.add_section()
     for number, metric in enumerate(report.measured):
         floor = report.floor(metric)
         table.add_row(
             "mean" if number == 0 else "",
-            metric,
+            cell(metric),
             f"{report.score(metric):.{decimals[metric]}f}",
             "",
             "",
@@ -114,8 +115,8 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
         decimals = _decimals_of_rows(one for one in scores if one["metric"] == row["metric"])
         clear = row["low"] > 0 or row["high"] < 0
         table.add_row(
-            row["language"],
-            row["metric"],
+            cell(row["language"]),
+            cell(row["metric"]),
             f"{row['before']:.{decimals}f}",
             f"{row['after']:.{decimals}f}",
             f"{row['difference']:+.{decimals}f}",
