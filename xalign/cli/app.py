@@ -21,6 +21,7 @@ from xalign.cli.page import page
 from xalign.cli.steer import steer
 from xalign.cli.track import track
 from xalign.errors import XAlignError
+from xalign.extras import distribution_name
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,7 +78,7 @@ _debug = False
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"xalign {version_of('xalign')}")
+        typer.echo(f"xalign {version_of(distribution_name())}")
         raise typer.Exit
 
 

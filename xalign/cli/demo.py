@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.extras import install_command
 from xalign.renamed import renamed
 
 PARTS = ("emergence", "improvement", "both")
@@ -31,7 +32,7 @@ def demo(
         raise ArgumentError(f"demo={what!r} is not there; there is: {', '.join(PARTS)}")
     missing = [package for package in ("accelerate", "matplotlib") if find_spec(package) is None]
     if missing:
-        raise MissingExtraError(f"the demo needs {' and '.join(missing)}: pip install 'xalign[train,plot]'")
+        raise MissingExtraError(f"the demo needs {' and '.join(missing)}: {install_command('demo')}")
     from xalign.results.saved import check_folder
 
     check_folder(out, overwrite=True)

@@ -23,10 +23,10 @@ class _State:
 def handle_interrupts() -> None:
     """Decide from now on what SIGINT does in this process.
 
-    Before and after the work of a command nothing has to be tidied up, so the process ends at once. So it does
-    while a module is imported: an exception there could come out as another one, or as an abort in C++.
-    While a command works, SIGINT raises `KeyboardInterrupt`, so that files are written whole or not at all.
-    A process that was started to ignore SIGINT, such as one under `nohup`, goes on ignoring it.
+    Before and after the work of a command nothing has to be tidied up, so the process ends at once. It also
+    does so while a module is imported: an exception there could come out as another one, or as an abort in
+    C++. While a command works, SIGINT raises `KeyboardInterrupt`, so that files are written whole or not at
+    all. A process that was started to ignore SIGINT, such as one under `nohup`, goes on ignoring it.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return

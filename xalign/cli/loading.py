@@ -1,6 +1,7 @@
 """Models from the Hub or from disk, and text, with errors in one line."""
 
 import json
+import stat
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, cast
@@ -13,6 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from xalign.cli.options import listed
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.extras import install_command
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 
@@ -56,6 +58,9 @@ def load_model(
     if not progress:
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     place = _checked_device(device)
+    if not name:
+        raise ArgumentError("model='' is empty; give a Hub id or the folder of a model")
+    refuse_special_files(Path(name))
     if not (Path(name) / "adapter_config.json").is_file():
         return _load(name, revision, tokenizer, dtype, place, trust_remote_code)
     base = _base_of_adapter(Path(name))
@@ -73,6 +78,22 @@ def load_model(
     return PeftModel.from_pretrained(model, name).eval(), found
 
 
+def refuse_special_files(path: Path) -> None:
+    """Refuse a pipe, a device or a socket at a path or in a folder: to open or read one may never end.
+
+    Raises:
+        ArgumentError: There is one.
+    """
+    try:
+        found = [path, *path.iterdir()] if path.is_dir() else [path]
+        modes = {one: one.stat().st_mode for one in found if one.exists()}
+    except (OSError, ValueError):  # said better by what reads it
+        return
+    for one, mode in modes.items():
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ArgumentError(f"{str(one)!r} is no regular file but a pipe, a device or a socket")
+
+
 def _checked_device(device: str) -> str:
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
@@ -88,7 +109,7 @@ def _base_of_adapter(folder: Path) -> str:
     if not base:
         raise ArgumentError(f"{str(folder)!r} holds an adapter that does not name its base model")
     if find_spec("peft") is None:
-        raise MissingExtraError("adapters need peft: pip install 'xalign[train]'")
+        raise MissingExtraError(f"adapters need peft: {install_command('train')}")
     return base
 
 

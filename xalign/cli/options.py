@@ -10,6 +10,14 @@ from typing import Annotated
 
 import typer
 
+
+def path(value: str | Path) -> Path:
+    """Return a path that an option was given, and refuse an empty one: it would mean the working folder."""
+    if not str(value):
+        raise typer.BadParameter("it is empty; name a folder or a file, like 'results'")
+    return Path(value)
+
+
 DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
 
 Model = Annotated[str, typer.Argument(help="Hub id or folder of a model.")]
@@ -43,14 +51,19 @@ Truncate = Annotated[bool, typer.Option("--truncate", help="Cut sentences longer
 TokenBudget = Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")]
 ReportFolder = Annotated[
     Path | None,
-    typer.Option(help="Save report and heatmaps in this folder; nothing is saved by default."),
+    typer.Option(parser=path, help="Save report and heatmaps in this folder; nothing is saved by default."),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a report that the folder already holds.")
 ]
-HistoryFolder = Annotated[Path | None, typer.Option(help="Folder of the history; RUN/alignment by default.")]
+HistoryFolder = Annotated[
+    Path | None, typer.Option(parser=path, help="Folder of the history; RUN/alignment by default.")
+]
 Tokenizer = Annotated[
     str | None, typer.Option(help="Hub id or folder of a tokenizer, where the checkpoints have none.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the numbers as JSON on stdout, and all else on stderr.")
 ]
 Progress = Annotated[
     bool | None, typer.Option(help="Show progress bars; by default where stderr is a terminal.")

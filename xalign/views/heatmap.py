@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from xalign.errors import MissingExtraError
+from xalign.extras import install_command
 from xalign.metrics.scale import Scale
 from xalign.results.report import AlignmentReport
 from xalign.results.values import layer_name
@@ -41,7 +42,7 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'") from None
+        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
     scale = report.scale(metric)
     labels, grid, floors = _grid(report, metric)
     rows, columns = grid.shape
