@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from xalign.cli.options import path
 from xalign.errors import ArgumentError, MissingExtraError
 from xalign.extras import install_command
 from xalign.renamed import renamed
@@ -17,8 +18,12 @@ PARTS = ("emergence", "improvement", "both")
 
 def demo(
     what: Annotated[str, typer.Argument(help="emergence, improvement, or both.")] = "both",
-    out: Annotated[Path, typer.Option(help="Folder for the pictures and the numbers.")] = Path("xalign-demo"),
-    seed: Annotated[int, typer.Option(help="The same seed gives the same curve.")] = 0,
+    out: Annotated[Path, typer.Option(parser=path, help="Folder for the pictures and the numbers.")] = Path(
+        "xalign-demo"
+    ),
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="The same seed gives the same curve on one machine.")
+    ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps: alignment only begins.")] = False,
 ) -> None:
     """Train a small language model from nothing and watch alignment emerge; then align and steer another.

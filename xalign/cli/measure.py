@@ -61,11 +61,12 @@ def measure(
     Example: `xalign measure Qwen/Qwen3-0.6B --pairs flores200/devtest --languages deu,swh --n 100 --out
         report`
     """
-    from xalign.cli.loading import load_model, load_text
+    from xalign.cli.loading import check_text, load_model, load_text
     from xalign.measurement import measure as run
     from xalign.results.saved import check_folder
 
     shown = sys.stderr.isatty() if progress is None else progress
+    check_text("template", template)
     text = load_text(pairs, languages, pivot, n)
     if out is not None:
         check_folder(out, overwrite=overwrite)

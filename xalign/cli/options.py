@@ -4,6 +4,7 @@ Their defaults repeat those of `TextOptions` and `ReadOptions`, because importin
 before the command line is even read. A test compares them.
 """
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +13,18 @@ import typer
 
 
 def path(value: str | Path) -> Path:
-    """Return a path that an option was given, and refuse an empty one: it would mean the working folder."""
+    """Return a path that was given, and refuse what the system takes for none.
+
+    An empty one is refused because it would mean the working folder.
+    """
     if not str(value):
         raise typer.BadParameter("it is empty; name a folder or a file, like 'results'")
+    try:
+        os.stat(value)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # said by what reads or writes there
+        pass
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{str(value)!r:.80} is no path: {error!s:.40}") from None
     return Path(value)
 
 

@@ -21,14 +21,19 @@ class Output:
 
     def say(self, text: str) -> None:
         """Print a line that is no number: what was written, or what the numbers mean."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(_printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def show(self, table: RenderableType, content: Any) -> None:
         """Print a table; its content as JSON where that was asked for."""
         if self._as_json:
-            typer.echo(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False, indent=1))
+            typer.echo(_printable(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False, indent=1)))
         else:
             self._console.print(table)
+
+
+def _printable(text: str) -> str:
+    r"""Return text in which what is no Unicode, such as a byte in a file's name, stands as `\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _plain(content: Any) -> Any:

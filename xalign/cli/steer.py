@@ -1,7 +1,6 @@
 """`xalign steer MODEL`."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from xalign.units.unit_set import UnitSet
 
 _STRENGTH, _SAMPLES = 4.0, 30
+_COLDEST = 1e-6  # logits divided by less are no longer finite
 
 
 def steer(
@@ -41,7 +41,7 @@ def steer(
     temperature: Annotated[
         float, typer.Option(help="Temperature of sampling; 0 takes the likeliest token.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Same seed, same continuations.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same continuations.")] = 0,
     revision: Revision = None,
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",
@@ -56,10 +56,11 @@ def steer(
 
     Example: `xalign steer Qwen/Qwen3-0.6B --units units --language deu --prompt "The weather" --calibrate`
     """
-    from xalign.cli.loading import load_model
+    from xalign.cli.loading import check_text, load_model
 
+    check_text("prompt", prompt)
     _check(operator, strength, positions, calibrate=calibrate)
-    own, generation = _units_of(units, language), _generation(temperature, max_new_tokens, n, seed)
+    own, generation = _units_of(units, language), _generation(temperature, max_new_tokens, n)
     loaded = load_model(
         model,
         revision=revision,
@@ -95,13 +96,21 @@ def _side_by_side(
     output: Output, loaded: Any, own: "UnitSet", how: dict[str, Any], n: int, **options: Any
 ) -> None:
     """Continue the prompt without steering and with it, and show both."""
+    from xalign.errors import ModelError
     from xalign.judging.sample import sample
     from xalign.model.operators import OPERATORS
     from xalign.steering.steer import steer as steering
 
     without = sample(*loaded, n, **options)
-    with steering(loaded[0], own, **how) as done:
-        steered = sample(*loaded, n, **options)
+    try:
+        with steering(loaded[0], own, **how) as done:
+            steered = sample(*loaded, n, **options)
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        raise ModelError(
+            f"strength={how['strength']:g} makes probabilities that are not finite; take a smaller one"
+        ) from None
     if options["prompt"]:
         output.say(f"… after {options['prompt']!r}\n")
     has_strength = OPERATORS[how["operator"]].operand.is_needed
@@ -146,14 +155,12 @@ def _calibrated(
 
 def _units_of(source: str, language: str) -> "UnitSet":
     """Return the units of a language in a folder or repository."""
-    from xalign.cli.loading import refuse_special_files
+    from xalign.cli.loading import check_source
     from xalign.errors import ArgumentError
     from xalign.pairs.languages import normalize_language
     from xalign.units.unit_set import UnitSet
 
-    if not source:
-        raise ArgumentError("units='' is empty; give the folder or Hub id of units")
-    refuse_special_files(Path(source))
+    check_source("units", source)
     found = UnitSet.from_pretrained(source)
     code = language if language in found.labels else normalize_language(language)
     if code not in found.labels:
@@ -161,13 +168,17 @@ def _units_of(source: str, language: str) -> "UnitSet":
     return found[code]
 
 
-def _generation(temperature: float, max_new_tokens: int, n: int, seed: int) -> dict[str, Any]:
+def _generation(temperature: float, max_new_tokens: int, n: int) -> dict[str, Any]:
     """Return the arguments of `generate`; check all numbers before a model is loaded."""
     from xalign.checks import positive, whole_number
+    from xalign.errors import ArgumentError
 
     whole_number("n", n, least=1)
-    whole_number("seed", seed)
     temperature = positive("temperature", temperature, zero=True)
+    if 0 < temperature < _COLDEST:
+        raise ArgumentError(
+            f"temperature={temperature:g} must be 0, for the likeliest token, or {_COLDEST:g} on"
+        )
     sampling = {"temperature": temperature} if temperature else {"do_sample": False}
     return {"max_new_tokens": whole_number("max_new_tokens", max_new_tokens, least=1), **sampling}
 

@@ -73,6 +73,7 @@ def track(
     from xalign.monitor.track import track as measure_all
 
     _check_poll(poll)
+    _check_for_all(template, token_budget, tokenizer, device)
     find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
     load = partial(
         load_model,
@@ -90,7 +91,7 @@ def track(
     if before and pairs is None and languages is None and n is None:
         text = before.pairs
     else:
-        text = load_text(pairs or "bundled", languages, pivot, n)
+        text = load_text("bundled" if pairs is None else pairs, languages, pivot, n)
     output = Output(json)
     shown = partial(_show, output)
     if follow:
@@ -111,6 +112,23 @@ def _check_poll(poll: float) -> None:
         raise ArgumentError(f"poll={poll:g} must be at most a day, {_A_DAY:g} seconds")
 
 
+def _check_for_all(template: str | None, token_budget: int, tokenizer: str | None, device: str) -> None:
+    """Refuse what would be wrong for every checkpoint, and not for one that could be left out."""
+    from xalign.cli.loading import check_text, checked_device, load_tokenizer
+    from xalign.errors import ArgumentError
+    from xalign.measurement.options import ReadOptions
+
+    check_text("template", template)
+    if template is not None and template.count("{text}") != 1:
+        raise ArgumentError(
+            f"template={template!r:.80} must hold {{text}} exactly once, like 'query: {{text}}'"
+        )
+    ReadOptions(token_budget=token_budget)
+    checked_device(device)
+    if tokenizer is not None:
+        load_tokenizer(tokenizer)
+
+
 class _Checkpoint(NamedTuple):
     """What `load_model` takes to load a checkpoint."""
 
@@ -122,11 +140,11 @@ def _finder(
     run: str, revisions: list[str] | None, out: Path | None, *, follow: bool
 ) -> Callable[[], dict[int, _Checkpoint]]:
     """Return what finds the checkpoints, each time it is called; refuse a run that has none."""
+    from xalign.cli.loading import check_source
     from xalign.errors import ArgumentError
     from xalign.monitor.track import checkpoints_of
 
-    if not run:
-        raise ArgumentError("run='' is empty; give the folder of a run, or a Hub id with --revisions")
+    check_source("run", run)
 
     def in_folder() -> dict[int, _Checkpoint]:
         return {step: _Checkpoint(str(path)) for step, path in checkpoints_of(run).items()}
