@@ -13,6 +13,12 @@ from xalign.errors import ArgumentError, MissingExtraError
 from xalign.extras import install_command
 from xalign.renamed import renamed
 
+INTRODUCTION = (
+    "A multilingual model is aligned where a sentence and its translation look alike inside it. This demo "
+    "trains a small model in which you see that emerge, and then aligns another one, its twin, that has not "
+    "learnt it. The score is NASCA: the share of sentences, between 0 and 1, that are each other's nearest "
+    "with their translation."
+)
 PARTS = ("emergence", "improvement", "both")
 
 
@@ -41,12 +47,13 @@ def demo(
     from xalign.results.saved import check_folder
 
     check_folder(out, overwrite=True)
+    console = Console()
+    _introduce(console, what, quick=quick)
     import torch
     import transformers
 
     from xalign.demo import emergence, improvement
 
-    console = Console()
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(1)
     if what != "improvement":
@@ -57,6 +64,19 @@ def demo(
         started = time.process_time()
         improvement.improve(console, out, seed=seed, quick=quick)
         console.print(f"{(time.process_time() - started) / 60:.1f} CPU-minutes")
+
+
+def _introduce(console: Console, what: str, *, quick: bool) -> None:
+    """Say what will be seen and how long it takes, before the first silent minute."""
+    minutes = {"emergence": 2 if quick else 10, "improvement": 1 if quick else 3}
+    total = sum(minutes.values()) if what == "both" else minutes[what]
+    console.print(INTRODUCTION, soft_wrap=True)
+    console.print(
+        f"This takes about {total} minute{'s' if total > 1 else ''} of one core, and longer on a busy or slow "
+        "one; the first lines come after some seconds. Ctrl-C ends it.\n",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def __getattr__(name: str) -> Any:
