@@ -1,5 +1,6 @@
 """`xalign demo`."""
 
+import logging
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,12 @@ def demo(
         "xalign-demo"
     ),
     seed: Annotated[
-        int, typer.Option(min=0, max=2**31, help="The same seed gives the same curve on one machine.")
+        int,
+        typer.Option(
+            min=0,
+            max=2**31,
+            help="The same seed gives the same curve on the same type of machine with the same versions.",
+        ),
     ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps: alignment only begins.")] = False,
 ) -> None:
@@ -44,17 +50,19 @@ def demo(
     missing = [package for package in ("accelerate", "matplotlib") if find_spec(package) is None]
     if missing:
         raise MissingExtraError(f"the demo needs {' and '.join(missing)}: {install_command('demo')}")
+    console = Console()
+    _introduce(console, what, quick=quick)  # before the imports, which take seconds
     from xalign.results.saved import check_folder
 
     check_folder(out, overwrite=True)
-    console = Console()
-    _introduce(console, what, quick=quick)
     import torch
     import transformers
 
+    # Where it is installed, it says that it has no fast kernels for 4 bits, which the demo does not use.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     from xalign.demo import emergence, improvement
 
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(1)
     if what != "improvement":
         finished = emergence.emerge(console, out, seed=seed, quick=quick)
@@ -72,8 +80,8 @@ def _introduce(console: Console, what: str, *, quick: bool) -> None:
     total = sum(minutes.values()) if what == "both" else minutes[what]
     console.print(INTRODUCTION, soft_wrap=True)
     console.print(
-        f"This takes about {total} minute{'s' if total > 1 else ''} of one core, and longer on a busy or slow "
-        "one; the first lines come after some seconds. Ctrl-C ends it.\n",
+        f"This takes about {total} minute{'s' if total > 1 else ''} of one core, and longer on a busy one; "
+        "the first numbers come within a minute. Ctrl-C ends it.\n",
         soft_wrap=True,
         highlight=False,
     )

@@ -70,7 +70,8 @@ class LiveTable(TrainerCallback):
             last = reports[-1]
             scores = ", ".join(f"{code} {last.score('nasca', code):.2f}" for code in last.languages)
             self._console.print(
-                f"step {last.step} of {self._steps}: NASCA {last.score('nasca'):.3f} ({scores}){self._shown_loss()}",
+                f"step {last.step} of {self._steps}: NASCA {last.score('nasca'):.3f} ({scores})"
+                f"{self._shown_loss()}",
                 highlight=False,
                 soft_wrap=True,
             )
