@@ -3,7 +3,7 @@ VENV ?= .venv
 
 .PHONY: demo test slow
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.demo
 	$(VENV)/bin/xalign demo
 
 test: $(VENV)/.installed
@@ -12,8 +12,14 @@ test: $(VENV)/.installed
 slow: $(VENV)/.installed
 	$(VENV)/bin/pytest -m slow
 
-# The stamp comes last, so that an install that broke off is done again.
+# A stamp comes last, so that an install that broke off is done again. Each target installs what it needs and
+# takes nothing away, so that either can come first.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	touch $@

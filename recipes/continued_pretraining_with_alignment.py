@@ -4,7 +4,8 @@
     python $recipe --config configs/continued_pretraining_smoke.yaml          # CPU, half a minute
     python $recipe --config configs/continued_pretraining_qwen3_0.6b.yaml     # one GPU
 
-Needs `pip install 'xalign[train,wandb]'`. The text is in UTF-8 files with one document per line (not JSON).
+Needs `pip install -e '.[train,wandb]'` in the checkout.
+The text is in UTF-8 files with one document per line (not JSON).
 The plain `Trainer` trains all weights. Training on text preserves the model's ability to write it. Each
 option of the YAML file can also be given on the command line.
 """

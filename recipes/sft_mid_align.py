@@ -4,7 +4,8 @@
     python recipes/sft_mid_align.py --config configs/sft_mid_align_qwen3_0.6b.yaml      # one GPU
     torchrun --nproc_per_node 8 recipes/sft_mid_align.py --config … --measure_every 0   # eight GPUs
 
-Needs `pip install 'xalign[train,wandb]'`. Task data: JSONL with `prompt` and `completion`, `messages` or
+Needs `pip install -e '.[train,wandb]'` in the checkout.
+Task data: JSONL with `prompt` and `completion`, `messages` or
 `text`. Parallel data: anything that `load_pairs` reads. Each option of the YAML file can also be given on the
 command line. The method follows Liu and Niehues (2025); their alternating training is
 `--align_mode alternate`.

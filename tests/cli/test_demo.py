@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 import xalign.cli.demo as demo_module
 from xalign.cli.app import app
+from xalign.extras import install_command
 
 
 def run(*arguments):
@@ -22,7 +23,7 @@ def test_the_second_half_follows_the_first_unless_that_was_interrupted(monkeypat
 
 def test_bad_input(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_module, "find_spec", lambda package: None)
-    assert "needs accelerate and matplotlib: pip install 'xalign[train,plot]'" in run().stderr
+    assert f"needs accelerate and matplotlib: {install_command('demo')}" in run().stderr
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert "demo='alignment' is not there; there is: emergence, improvement, both" in run("alignment").stderr

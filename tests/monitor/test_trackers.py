@@ -149,7 +149,7 @@ def test_without_matplotlib_it_is_said_once(pairs, monkeypatch):
     from xalign.results.report import AlignmentReport
 
     def missing(self, metric):
-        raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'")
+        raise MissingExtraError("figures need matplotlib: pip install -e '.[plot]'")
 
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "board")
     monkeypatch.setattr(AlignmentReport, "figure", missing)

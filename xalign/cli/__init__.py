@@ -1,5 +1,14 @@
 """The command line: one verb per file."""
 
-from xalign.cli.app import main
-
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the `xalign` command."""
+    # Before anything that takes time is imported.
+    from xalign.cli.interrupts import handle_interrupts
+
+    handle_interrupts()
+    from xalign.cli.app import main as run
+
+    run()

@@ -15,11 +15,13 @@ from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
 from xalign.cli.experts import experts
 from xalign.cli.help import HelpfulCommand
+from xalign.cli.interrupts import CODE, was_interrupted, working
 from xalign.cli.measure import measure
 from xalign.cli.page import page
 from xalign.cli.steer import steer
 from xalign.cli.track import track
 from xalign.errors import XAlignError
+from xalign.extras import distribution_name
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,17 +40,27 @@ def _verb(function: Callable[..., None]) -> None:
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            with working():
+                function(*args, **kwargs)
         except KeyboardInterrupt:
-            _fail("interrupted", 130)
-        except XAlignError as error:
-            _fail(str(error), 2)
+            _fail("interrupted", CODE)
         except typer.Exit:
             raise
         except Exception as error:
-            _fail(f"{type(error).__name__}: {error} (xalign --debug {function.__name__} … shows where)", 1)
+            _fail(*_said(error, function.__name__))
+        if was_interrupted():  # what there was by then has been shown and written
+            _fail("interrupted", CODE)
 
     app.command(cls=HelpfulCommand)(command)
+
+
+def _said(error: Exception, verb: str) -> tuple[str, int]:
+    """Return the line to print for an error, and the exit code."""
+    if was_interrupted():  # and something in between made another exception of it
+        return "interrupted", CODE
+    if isinstance(error, XAlignError):
+        return str(error), 2
+    return f"{type(error).__name__}: {error} (xalign --debug {verb} … shows where)", 1
 
 
 def _fail(message: str, code: int) -> None:
@@ -66,7 +78,7 @@ _debug = False
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"xalign {version_of('xalign')}")
+        typer.echo(f"xalign {version_of(distribution_name())}")
         raise typer.Exit
 
 

@@ -1,25 +1,58 @@
 """`xalign compare BEFORE AFTER`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from xalign.cli.options import Json, path
+from xalign.cli.output import Output
+
+if TYPE_CHECKING:
+    from xalign.results.report import AlignmentReport
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(help="Folder of the first report.")],
-    after: Annotated[Path, typer.Argument(help="Folder of the second report.")],
+    before: Annotated[Path, typer.Argument(parser=path, help="Folder of the first report.")],
+    after: Annotated[Path, typer.Argument(parser=path, help="Folder of the second report.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path, help="Draw both, layer by layer, in this folder: a picture per metric."),
+    ] = None,
+    json: Json = False,
 ) -> None:
     """Show what changed between two saved reports of the same sentences.
 
     Differences are paired over sentences: interval by bootstrap, p by sign flips. Lines whose interval holds
-    0 are dim.
+    0 are dim. With --json, prints the rows of `AlignmentReport.compare` instead.
 
-    Example: `xalign compare runs/base runs/aligned`
+    Example: `xalign compare runs/base runs/aligned --out runs/compared`
     """
     from xalign.results.report import AlignmentReport
     from xalign.views.table import comparison_table
 
-    rows = AlignmentReport.load(after).compare(AlignmentReport.load(before))
-    Console().print(comparison_table(rows))
+    first, second = AlignmentReport.load(before), AlignmentReport.load(after)
+    rows, output = second.compare(first), Output(json)
+    written = [] if out is None else _draw(first, second, out)  # before anything is printed, which may fail
+    output.show(comparison_table(rows), rows)
+    for picture in written:
+        output.say(f"wrote {picture}")
+
+
+def _draw(before: "AlignmentReport", after: "AlignmentReport", out: Path) -> list[Path]:
+    """Draw what both reports hold, a picture per metric; return their paths."""
+    from io import BytesIO
+
+    from xalign.errors import ReportError
+    from xalign.storage import writable_folder, write_whole
+    from xalign.views.stages import stages_figure
+
+    folder, written = writable_folder(out, ReportError), []
+    for metric in (row for row in after.metrics if row in before.metrics):
+        if Path(metric).name != metric:  # a report is a file that may come from anywhere
+            raise ReportError(f"metric={metric!r} cannot be the name of a picture; leave --out away")
+        drawn = BytesIO()
+        stages_figure({"before": before, "after": after}, metric).savefig(drawn, format="png")
+        written.append(folder / f"{metric}.png")
+        write_whole(written[-1], drawn.getvalue())
+    return written

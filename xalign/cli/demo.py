@@ -1,5 +1,6 @@
 """`xalign demo`."""
 
+import logging
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,16 +9,33 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from xalign.cli.options import path
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.extras import install_command
 from xalign.renamed import renamed
 
+INTRODUCTION = (
+    "A multilingual model is aligned where a sentence and its translation look alike inside it. This demo "
+    "trains a small model in which you see that emerge, and then aligns another one, its twin, that has not "
+    "learnt it. The score is NASCA: the share of sentences, between 0 and 1, that are each other's nearest "
+    "with their translation."
+)
 PARTS = ("emergence", "improvement", "both")
 
 
 def demo(
     what: Annotated[str, typer.Argument(help="emergence, improvement, or both.")] = "both",
-    out: Annotated[Path, typer.Option(help="Folder for the pictures and the numbers.")] = Path("xalign-demo"),
-    seed: Annotated[int, typer.Option(help="The same seed gives the same curve.")] = 0,
+    out: Annotated[Path, typer.Option(parser=path, help="Folder for the pictures and the numbers.")] = Path(
+        "xalign-demo"
+    ),
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=2**31,
+            help="The same seed gives the same curve on the same type of machine with the same versions.",
+        ),
+    ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps: alignment only begins.")] = False,
 ) -> None:
     """Train a small language model from nothing and watch alignment emerge; then align and steer another.
@@ -31,17 +49,20 @@ def demo(
         raise ArgumentError(f"demo={what!r} is not there; there is: {', '.join(PARTS)}")
     missing = [package for package in ("accelerate", "matplotlib") if find_spec(package) is None]
     if missing:
-        raise MissingExtraError(f"the demo needs {' and '.join(missing)}: pip install 'xalign[train,plot]'")
+        raise MissingExtraError(f"the demo needs {' and '.join(missing)}: {install_command('demo')}")
+    console = Console()
+    _introduce(console, what, quick=quick)  # before the imports, which take seconds
     from xalign.results.saved import check_folder
 
     check_folder(out, overwrite=True)
     import torch
     import transformers
 
+    # Where it is installed, it says that it has no fast kernels for 4 bits, which the demo does not use.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     from xalign.demo import emergence, improvement
 
-    console = Console()
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(1)
     if what != "improvement":
         finished = emergence.emerge(console, out, seed=seed, quick=quick)
@@ -51,6 +72,19 @@ def demo(
         started = time.process_time()
         improvement.improve(console, out, seed=seed, quick=quick)
         console.print(f"{(time.process_time() - started) / 60:.1f} CPU-minutes")
+
+
+def _introduce(console: Console, what: str, *, quick: bool) -> None:
+    """Say what will be seen and how long it takes, before the first silent minute."""
+    minutes = {"emergence": 2 if quick else 10, "improvement": 1 if quick else 3}
+    total = sum(minutes.values()) if what == "both" else minutes[what]
+    console.print(INTRODUCTION, soft_wrap=True)
+    console.print(
+        f"This takes about {total} minute{'s' if total > 1 else ''} of one core, and longer on a busy one; "
+        "the first numbers come within a minute. Ctrl-C ends it.\n",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def __getattr__(name: str) -> Any:

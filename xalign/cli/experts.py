@@ -6,10 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from xalign.cli.options import Device, Dtype, DtypeName, Languages, Pairs, Revision, TrustRemoteCode, listed
+from xalign.cli.options import (
+    Device,
+    Dtype,
+    DtypeName,
+    Json,
+    Languages,
+    Pairs,
+    Revision,
+    TrustRemoteCode,
+    listed,
+    path,
+)
+from xalign.cli.output import Output
 
 if TYPE_CHECKING:
     from xalign.units.unit_set import UnitSet
@@ -19,7 +30,7 @@ _SITES, _SHARE = "inner", 0.02
 
 def experts(
     model: Annotated[str, typer.Argument(help="Hub id or folder of a model.")],
-    out: Annotated[Path, typer.Option(help="Folder for the units.")],
+    out: Annotated[Path, typer.Option(parser=path, help="Folder for the units.")],
     pairs: Pairs = "bundled",
     languages: Languages = None,
     pivot: Annotated[
@@ -44,10 +55,12 @@ def experts(
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
+    json: Json = False,
 ) -> None:
     """Find the units that carry each language, and save them for `xalign steer`.
 
     Prints how many units each language has, the best and the last score, and the sites with most of them.
+    With --json, prints the same as a list of objects.
 
     Example: `xalign experts Qwen/Qwen3-0.6B --pairs flores200/dev --languages deu,swh --out units`
     """
@@ -70,9 +83,9 @@ def experts(
         progress=sys.stderr.isatty(),
     )
     units = find_units(loaded, tokenizer, text, method, **options)
-    console = Console()
-    console.print(_table(units))
-    console.print(f"wrote {units.save_pretrained(out)}", markup=False)
+    written, output, rows = units.save_pretrained(out), Output(json), _rows(units)
+    output.show(_table(rows), rows)
+    output.say(f"wrote {written}")
 
 
 def _options(method: str, sites: str, share: float | None) -> dict[str, Any]:
@@ -90,15 +103,24 @@ def _options(method: str, sites: str, share: float | None) -> dict[str, Any]:
     return options if share is None else options | {"share": share}
 
 
-def _table(units: "UnitSet") -> Table:
+def _rows(units: "UnitSet") -> list[dict[str, Any]]:
+    """Return what is shown of each language."""
+    rows = []
+    for label in units.labels:
+        own = units[label].rows
+        most = Counter(str(row.site) for row in own).most_common(3)
+        scores = {"best": own[0].score, "last": own[-1].score}
+        rows.append({"language": label, "units": len(own), **scores, "sites": dict(most)})
+    return rows
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
     """Return a row per language."""
     from xalign.escape import cell
 
     table = Table("language", "units", "best", "last", "most frequent sites", box=None)
-    for label in units.labels:
-        rows = units[label].rows
-        most = Counter(str(row.site) for row in rows).most_common(3)
-        scores = (f"{rows[0].score:.3f}", f"{rows[-1].score:.3f}")
-        where = ", ".join(f"{site} ({count})" for site, count in most)
-        table.add_row(cell(label), str(len(rows)), *scores, cell(where))
+    for row in rows:
+        where = ", ".join(f"{site} ({count})" for site, count in row["sites"].items())
+        scores = (f"{row['best']:.3f}", f"{row['last']:.3f}")
+        table.add_row(cell(row["language"]), str(row["units"]), *scores, cell(where))
     return table

@@ -1,9 +1,12 @@
 """Models from the Hub or from disk, and text, with errors in one line."""
 
 import json
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import transformers
@@ -13,6 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from xalign.cli.options import listed
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.extras import install_command
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 
@@ -55,7 +59,8 @@ def load_model(
     """
     if not progress:
         transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    place = _checked_device(device)
+    place = checked_device(device)
+    check_source("model", name)
     if not (Path(name) / "adapter_config.json").is_file():
         return _load(name, revision, tokenizer, dtype, place, trust_remote_code)
     base = _base_of_adapter(Path(name))
@@ -73,13 +78,94 @@ def load_model(
     return PeftModel.from_pretrained(model, name).eval(), found
 
 
-def _checked_device(device: str) -> str:
+def check_source(argument: str, name: str) -> None:
+    """Refuse what is neither a folder that can be read nor a Hub id.
+
+    Raises:
+        ArgumentError: An empty name, one that no system takes, or one with a pipe or a device behind it.
+    """
+    if not name.strip():
+        raise ArgumentError(f"{argument}={name!r} is empty; give a folder or a Hub id")
+    try:
+        Path(name).exists()
+    except OSError as error:
+        raise ArgumentError(f"{argument}={name!r:.80} is no path and no Hub id: {error.strerror}") from None
+    refuse_special_files(Path(name))
+
+
+def refuse_special_files(path: Path) -> None:
+    """Refuse a pipe, a device or a socket at a path or in a folder: to open or read one may never end.
+
+    Raises:
+        ArgumentError: There is one.
+    """
+    try:
+        found = [path, *path.iterdir()] if path.is_dir() else [path]
+        modes = {one: one.stat().st_mode for one in found if one.exists()}
+    except (OSError, ValueError):  # said better by what reads it
+        return
+    for one, mode in modes.items():
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ArgumentError(f"{str(one)!r} is no regular file but a pipe, a device or a socket")
+
+
+def checked_device(device: str) -> str:
+    """Return the name of a device that is there.
+
+    Raises:
+        ArgumentError: It is not there, or it holds no values.
+    """
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
-        raise ArgumentError(f"device={device!r} is not there: {str(error).splitlines()[0]}") from None
+        raise ArgumentError(
+            f"device={device!r:.80} is not there: {str(error).splitlines()[0]:.200}"
+        ) from None
+    if torch.device(place).type == "meta":
+        raise ArgumentError("device='meta' holds no values to compute with; take cpu or cuda")
     return place
+
+
+def load_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
+    """Load a tokenizer.
+
+    Args:
+        name: Hub id, or a folder.
+        **options: Of `from_pretrained`.
+
+    Raises:
+        ArgumentError: It cannot be loaded.
+    """
+    check_source("tokenizer", name)
+    with _said_in_one_line(f"tokenizer {name!r:.80}"):
+        return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, **options))
+
+
+@contextmanager
+def _said_in_one_line(what: str) -> Iterator[None]:
+    """Make what loading raises an error of one line.
+
+    Raises:
+        ArgumentError: It cannot be loaded.
+    """
+    try:
+        yield
+    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ArgumentError(f"{what} cannot be loaded: {reason:.300}") from error
+
+
+def check_text(argument: str, text: str | None) -> None:
+    """Refuse text that is not valid Unicode, as a terminal in another encoding may give it.
+
+    Raises:
+        ArgumentError: It is not.
+    """
+    if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ArgumentError(
+            f"{argument}={text!r:.80} is not valid UTF-8; is the terminal in another encoding?"
+        )
 
 
 def _base_of_adapter(folder: Path) -> str:
@@ -88,7 +174,7 @@ def _base_of_adapter(folder: Path) -> str:
     if not base:
         raise ArgumentError(f"{str(folder)!r} holds an adapter that does not name its base model")
     if find_spec("peft") is None:
-        raise MissingExtraError("adapters need peft: pip install 'xalign[train]'")
+        raise MissingExtraError(f"adapters need peft: {install_command('train')}")
     return base
 
 
@@ -96,15 +182,15 @@ def _load(
     name: str, revision: str | None, tokenizer: str | None, dtype: Dtype, place: str, trust_remote_code: bool
 ) -> Loaded:
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
-    try:
+    with _said_in_one_line(f"model {name!r:.200}"):
         config = AutoConfig.from_pretrained(name, **common)
         # The head of a language model costs one position; other heads are left off.
         causal = any(arch.endswith(("ForCausalLM", "LMHeadModel")) for arch in config.architectures or [])
         loader = AutoModelForCausalLM if causal else AutoModel
         weights = dtype if dtype == "auto" else getattr(torch, dtype)
         model = cast(nn.Module, loader.from_pretrained(name, dtype=weights, **common))
-        found = AutoTokenizer.from_pretrained(tokenizer or name, **({} if tokenizer else common))
-    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ArgumentError(f"model {name!r} cannot be loaded: {reason}") from error
-    return model.to(place).eval(), cast(PreTrainedTokenizerBase, found)
+        if tokenizer is None:
+            found = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, **common))
+        else:
+            found = load_tokenizer(tokenizer)
+    return model.to(place).eval(), found

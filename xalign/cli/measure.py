@@ -4,13 +4,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from xalign.cli.options import (
     Device,
     Dtype,
     DtypeName,
     FirstPairs,
+    Json,
     Languages,
     MetricList,
     Model,
@@ -27,6 +26,7 @@ from xalign.cli.options import (
     TrustRemoteCode,
     listed,
 )
+from xalign.cli.output import Output
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -50,21 +50,24 @@ def measure(
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
     progress: Progress = None,
+    json: Json = False,
 ) -> None:
     """Measure how well a model lines languages up with a pivot language.
 
     Prints a line per language and metric: the score with its 95 % interval, whether all of it lies above (>)
     the lexical floor (what shared tokens alone give) and chance, below (<) one of them, or neither (~), the
-    best layer, and what the tokenizer makes of the language.
+    best layer, and what the tokenizer makes of the language. With --json, prints the rows of
+    `AlignmentReport.to_rows` instead.
 
     Example: `xalign measure Qwen/Qwen3-0.6B --pairs flores200/devtest --languages deu,swh --n 100 --out
         report`
     """
-    from xalign.cli.loading import load_model, load_text
+    from xalign.cli.loading import check_text, load_model, load_text
     from xalign.measurement import measure as run
     from xalign.results.saved import check_folder
 
     shown = sys.stderr.isatty() if progress is None else progress
+    check_text("template", template)
     text = load_text(pairs, languages, pivot, n)
     if out is not None:
         check_folder(out, overwrite=overwrite)
@@ -85,15 +88,14 @@ def measure(
         revision=revision,
         progress=shown,
     )
-    _show(report, out, overwrite=overwrite)
+    _show(report, Output(json), out, overwrite=overwrite)
 
 
-def _show(report: "AlignmentReport", out: Path | None, *, overwrite: bool) -> None:
+def _show(report: "AlignmentReport", output: Output, out: Path | None, *, overwrite: bool) -> None:
     """Print a report, and save it where a folder is given."""
     from xalign.views.save import save_with_heatmaps
 
-    console = Console()
-    console.print(report.table())
+    output.show(report.table(), report.to_rows())
     if out is not None:
         for path in save_with_heatmaps(report, out, overwrite=overwrite):
-            console.print(f"wrote {path}", markup=False)
+            output.say(f"wrote {path}")

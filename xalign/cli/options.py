@@ -4,11 +4,29 @@ Their defaults repeat those of `TextOptions` and `ReadOptions`, because importin
 before the command line is even read. A test compares them.
 """
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def path(value: str | Path) -> Path:
+    """Return a path that was given, and refuse what the system takes for none.
+
+    An empty one is refused because it would mean the working folder.
+    """
+    if not str(value):
+        raise typer.BadParameter("it is empty; name a folder or a file, like 'results'")
+    try:
+        os.stat(value)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # said by what reads or writes there
+        pass
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{str(value)!r:.80} is no path: {error!s:.40}") from None
+    return Path(value)
+
 
 DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
 
@@ -43,14 +61,19 @@ Truncate = Annotated[bool, typer.Option("--truncate", help="Cut sentences longer
 TokenBudget = Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")]
 ReportFolder = Annotated[
     Path | None,
-    typer.Option(help="Save report and heatmaps in this folder; nothing is saved by default."),
+    typer.Option(parser=path, help="Save report and heatmaps in this folder; nothing is saved by default."),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a report that the folder already holds.")
 ]
-HistoryFolder = Annotated[Path | None, typer.Option(help="Folder of the history; RUN/alignment by default.")]
+HistoryFolder = Annotated[
+    Path | None, typer.Option(parser=path, help="Folder of the history; RUN/alignment by default.")
+]
 Tokenizer = Annotated[
     str | None, typer.Option(help="Hub id or folder of a tokenizer, where the checkpoints have none.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the numbers as JSON on stdout, and all else on stderr.")
 ]
 Progress = Annotated[
     bool | None, typer.Option(help="Show progress bars; by default where stderr is a terminal.")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from xalign.cli.options import (
@@ -18,6 +17,7 @@ from xalign.cli.options import (
     DtypeName,
     FirstPairs,
     HistoryFolder,
+    Json,
     Languages,
     MetricsOfHistory,
     PairsOfHistory,
@@ -29,11 +29,13 @@ from xalign.cli.options import (
     TrustRemoteCode,
     listed,
 )
+from xalign.cli.output import Output
 
 if TYPE_CHECKING:
     from xalign.results.history import History
     from xalign.results.report import AlignmentReport
 
+_A_DAY = 86400.0
 Revisions = Annotated[
     str | None, typer.Option(help="Revisions of a model with their steps in them, like step1000,step2000.")
 ]
@@ -57,20 +59,21 @@ def track(
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
+    json: Json = False,
 ) -> None:
     """Measure the checkpoints of a run that were not measured yet, and say when each language emerged.
 
     Completes the history that a callback left there, on its sentences and with its settings where its reports
     were kept, or begins one. When it was interrupted, the same command continues where it was. With --follow
-    a second machine can watch a long run.
+    a second machine can watch a long run. With --json, prints the rows of `emergence` instead of the table.
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
-    from xalign.checks import positive
-    from xalign.cli.loading import load_model, load_text
+    from xalign.cli.loading import load_model, load_text, refuse_special_files
     from xalign.monitor.track import track as measure_all
 
-    positive("poll", poll)
+    _check_poll(poll)
+    _check_for_all(template, token_budget, tokenizer, device)
     find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
     load = partial(
         load_model,
@@ -81,20 +84,49 @@ def track(
         progress=sys.stderr.isatty(),
     )
     folder = out or Path(run) / "alignment"
+    refuse_special_files(folder)
     before = _last_report(folder)
     own = {"template": template, "template_pooled": template_pooled}
     options = _settings_of(before) if before and template is None and not template_pooled else own
     if before and pairs is None and languages is None and n is None:
         text = before.pairs
     else:
-        text = load_text(pairs or "bundled", languages, pivot, n)
+        text = load_text("bundled" if pairs is None else pairs, languages, pivot, n)
+    output = Output(json)
+    shown = partial(_show, output)
     if follow:
-        Console().print(f"looking into {run} every {poll:g} s; Ctrl-C ends", markup=False, highlight=False)
+        output.say(f"looking into {run} every {poll:g} s; Ctrl-C ends")
     history = measure_all(
         *(find, lambda one: load(one.name, revision=one.revision), folder, text, _asked(metrics, before)),
-        **{"follow": follow, "poll": poll, "on_report": _show, "token_budget": token_budget} | options,
+        **{"follow": follow, "poll": poll, "on_report": shown, "token_budget": token_budget} | options,
     )
-    _show_emergence(history, folder, run)
+    _show_emergence(output, history, folder, run)
+
+
+def _check_poll(poll: float) -> None:
+    """Refuse what is no time to wait: `time.sleep` takes no more than some hundred years."""
+    from xalign.checks import positive
+    from xalign.errors import ArgumentError
+
+    if positive("poll", poll) > _A_DAY:
+        raise ArgumentError(f"poll={poll:g} must be at most a day, {_A_DAY:g} seconds")
+
+
+def _check_for_all(template: str | None, token_budget: int, tokenizer: str | None, device: str) -> None:
+    """Refuse what would be wrong for every checkpoint, and not for one that could be left out."""
+    from xalign.cli.loading import check_text, checked_device, load_tokenizer
+    from xalign.errors import ArgumentError
+    from xalign.measurement.options import ReadOptions
+
+    check_text("template", template)
+    if template is not None and template.count("{text}") != 1:
+        raise ArgumentError(
+            f"template={template!r:.80} must hold {{text}} exactly once, like 'query: {{text}}'"
+        )
+    ReadOptions(token_budget=token_budget)
+    checked_device(device)
+    if tokenizer is not None:
+        load_tokenizer(tokenizer)
 
 
 class _Checkpoint(NamedTuple):
@@ -108,8 +140,11 @@ def _finder(
     run: str, revisions: list[str] | None, out: Path | None, *, follow: bool
 ) -> Callable[[], dict[int, _Checkpoint]]:
     """Return what finds the checkpoints, each time it is called; refuse a run that has none."""
+    from xalign.cli.loading import check_source
     from xalign.errors import ArgumentError
     from xalign.monitor.track import checkpoints_of
+
+    check_source("run", run)
 
     def in_folder() -> dict[int, _Checkpoint]:
         return {step: _Checkpoint(str(path)) for step, path in checkpoints_of(run).items()}
@@ -185,13 +220,13 @@ def _asked(metrics: str | None, before: "AlignmentReport | None") -> list[str]:
     return before.measured
 
 
-def _show(report: "AlignmentReport") -> None:
+def _show(output: Output, report: "AlignmentReport") -> None:
     """Print a line per report."""
     scores = ", ".join(f"{metric} {report.score(metric):.3f}" for metric in report.measured)
-    Console().print(f"step {report.step}: {scores}", highlight=False)
+    output.say(f"step {report.step}: {scores}")
 
 
-def _show_emergence(history: "History", folder: Path, run: str) -> None:
+def _show_emergence(output: Output, history: "History", folder: Path, run: str) -> None:
     """Print when each language emerged, and where it peaked."""
     from xalign.errors import ArgumentError
     from xalign.results.emergence import emergence
@@ -199,13 +234,13 @@ def _show_emergence(history: "History", folder: Path, run: str) -> None:
     if not history.entries:
         raise ArgumentError(f"run={run!r}: none of its checkpoints could be measured")
     table = Table("metric", "language", "emerged at", "peak", "at step", "best layer", "last", "", box=None)
-    for row in (one for one in emergence(history) if one["layer"] == "mean"):
+    rows = emergence(history)
+    for row in (one for one in rows if one["layer"] == "mean"):
         table.add_row(
             row["metric"],
             *(row["language"], "–" if row["emerged_at"] is None else str(row["emerged_at"])),
             *(f"{row['peak']:.3f}", str(row["peak_step"]), str(row["best_layer"]), f"{row['last']:.3f}"),
             "worse since" if row["regressed"] else "",
         )
-    console = Console()
-    console.print(table)
-    console.print(f"{len(history)} steps in {folder / 'history.jsonl'}", markup=False, highlight=False)
+    output.show(table, rows)
+    output.say(f"{len(history)} steps in {folder / 'history.jsonl'}")

@@ -35,7 +35,7 @@ class LiveTable(TrainerCallback):
         self._console, self._callback, self._steps = console, callback, steps
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._shown = 0
-        self._loss = float("nan")
+        self._loss: float | None = None
 
     def __enter__(self) -> "LiveTable":
         """Start to show reports."""
@@ -70,14 +70,18 @@ class LiveTable(TrainerCallback):
             last = reports[-1]
             scores = ", ".join(f"{code} {last.score('nasca', code):.2f}" for code in last.languages)
             self._console.print(
-                f"step {last.step} of {self._steps}: NASCA {last.score('nasca'):.3f} ({scores}), "
-                f"training loss {self._loss:.2f}",
+                f"step {last.step} of {self._steps}: NASCA {last.score('nasca'):.3f} ({scores})"
+                f"{self._shown_loss()}",
                 highlight=False,
                 soft_wrap=True,
             )
 
+    def _shown_loss(self) -> str:
+        """Return the loss as the end of a line; nothing before the first step, which has none."""
+        return "" if self._loss is None else f", training loss {self._loss:.2f}"
+
     def _table(self, report: AlignmentReport) -> Table:
-        title = f"step {report.step} of {self._steps}, training loss {self._loss:.2f}"
+        title = f"step {report.step} of {self._steps}{self._shown_loss()}"
         table = Table(box=SIMPLE_HEAD, padding=0, title=title, title_justify="left")
         for header, justify in COLUMNS:
             table.add_column(header, justify=justify)

@@ -20,6 +20,7 @@ from xalign.measurement.prepare import PreparedPairs, Side
 from xalign.measurement.provenance import provenance_of
 from xalign.measurement.readings import readings_of
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
+from xalign.measurement.unknown import warn_of_unknown_languages
 from xalign.metrics import METRICS
 from xalign.metrics.compute import compute_values
 from xalign.metrics.cosine import cosine_matrix
@@ -84,7 +85,9 @@ def measure(
         >>> 0 <= report.score("nasca", "deu_Latn") <= 1
         True
     """
-    return Measurement(model, tokenizer, pairs, metrics, distributed=distributed, **options).run(step)
+    measurement = Measurement(model, tokenizer, pairs, metrics, distributed=distributed, **options)
+    warn_of_unknown_languages(measurement.unknown_shares)
+    return measurement.run(step)
 
 
 class Measurement:

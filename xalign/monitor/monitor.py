@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,6 +12,8 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Measurement, Metrics
+from xalign.measurement.unknown import MOST_UNKNOWN as MOST_UNKNOWN
+from xalign.measurement.unknown import warn_of_unknown_languages
 from xalign.model.distributed import Ranks
 from xalign.model.wrapped import adapter_disabled, has_adapter
 from xalign.monitor.cadence import Cadence, Every
@@ -25,8 +26,6 @@ from xalign.results.history import History
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
 from xalign.statistics.regressions import Regression
-
-MOST_UNKNOWN = 0.5  # share of tokens
 
 
 class AlignmentMonitor:
@@ -97,7 +96,7 @@ class AlignmentMonitor:
         self.name = checked_name(name)
         self.measurement = Measurement(model, tokenizer, pairs, metrics, distributed=True, **options)
         scalar_keys(self.measurement.metrics, list(self.measurement.pairs))  # refuses keys that collide
-        _warn_of_unknown_languages(self.measurement)
+        warn_of_unknown_languages(self.measurement.unknown_shares, "curves", stacklevel=2)
         with self._ranks.raise_everywhere():
             folder = check_folder(save_dir) if save_dir is not None and self.is_first_process else None
             self._writer = HistoryWriter(folder, save_reports=save_reports)
@@ -236,16 +235,4 @@ class AlignmentMonitor:
         return (
             f"xalign: one measurement is {len(pairs)} languages × {each} pairs with {pairs.pivot}, "
             f"{measurement.tokens:,} tokens in {measurement.forwards} forwards"
-        )
-
-
-def _warn_of_unknown_languages(measurement: Measurement) -> None:
-    unknown = {code: share for code, share in measurement.unknown_shares.items() if share > MOST_UNKNOWN}
-    if unknown:
-        shares = ", ".join(f"{code} {share:.0%}" for code, share in unknown.items())
-        warnings.warn(
-            f"most tokens of some languages are unknown to this tokenizer: {shares}; their curves say "
-            "nothing",
-            UserWarning,
-            stacklevel=3,
         )

@@ -1,12 +1,12 @@
 """`Bitext`: the sentences of one language and the pivot sentences they translate."""
 
 import random
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
+from xalign.pairs.blank import is_blank
 from xalign.pairs.languages import normalize_language
 
 
@@ -35,7 +35,7 @@ class Bitext:
         for language, side in ((self.language, self.sentences), (self.pivot, self.pivot_sentences)):
             checked_sentences(language, side)
         for language, side in ((self.language, self.sentences), (self.pivot, self.pivot_sentences)):
-            empty = [row + 1 for row, sentence in enumerate(side) if not _is_seen(sentence)]
+            empty = [row + 1 for row, sentence in enumerate(side) if is_blank(sentence)]
             if empty:
                 raise PairsError(
                     f"{language} has {len(empty)} empty line(s), the first at line {empty[0]}; fill or "
@@ -102,13 +102,6 @@ class Bitext:
         random.Random(whole_number("seed", seed)).shuffle(order)
         partner = dict(zip(order, order[1:] + order[:1], strict=True))
         return replace(self, sentences=tuple(self.sentences[partner[row]] for row in range(len(self))))
-
-
-def _is_seen(sentence: str) -> bool:
-    """Check that a sentence has a visible character, not only spaces or, say, zero-width spaces."""
-    return bool(sentence.strip()) and any(
-        unicodedata.category(letter)[0] not in "CZ" for letter in sentence.strip()
-    )
 
 
 def checked_sentences(name: str, side: object) -> tuple[str, ...]:

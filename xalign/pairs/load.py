@@ -70,6 +70,10 @@ def load_pairs(
 
 
 def _path_of(source: str | Path) -> Path:
+    if not str(source).strip():
+        raise PairsError(
+            f"source={str(source)!r} is empty; give 'bundled', a folder, a .tsv or a .jsonl file"
+        )
     if source == "bundled":
         return Path(str(files("xalign.pairs") / "bundled"))
     try:

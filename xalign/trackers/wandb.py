@@ -7,6 +7,7 @@ from types import ModuleType
 
 from transformers.trainer_callback import TrainerCallback
 
+from xalign.extras import install_command
 from xalign.trackers.tracker import Tracker, log_image_with_module, log_table_with_module
 
 NAME = "wandb"
@@ -33,7 +34,7 @@ def go_offline_without_login(report_to: Sequence[str]) -> str | None:
     wandb.setup(wandb.Settings(mode="offline"))
     return (
         "xalign: W&B has no login here, so its run is kept in ./wandb; `wandb sync` uploads it. Without an "
-        "account, report_to='trackio' shows runs in the browser: pip install 'xalign[trackio]'"
+        f"account, report_to='trackio' shows runs in the browser: {install_command('trackio')}"
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from xalign.errors import ArgumentError, MissingExtraError
 from xalign.escape import figure_text
+from xalign.extras import install_command
 from xalign.results.report import AlignmentReport
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def emergence_figure(
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'") from None
+        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
     if len(reports) < 2 or any(report.step is None for report in reports):
         raise ArgumentError(f"{len(reports)} report(s) given: a curve needs at least two, each with its step")
     if metric not in reports[0].metrics:

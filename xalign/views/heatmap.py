@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from xalign.errors import MissingExtraError
 from xalign.escape import figure_text
+from xalign.extras import install_command
 from xalign.metrics.scale import Scale
 from xalign.results.report import AlignmentReport
 from xalign.results.standing import bars_of, standing, standing_by_layer
@@ -45,7 +46,7 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'") from None
+        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
     scale = report.scale(metric)
     labels, grid = _grid(report, metric)
     styles = _styles(report, metric, labels)

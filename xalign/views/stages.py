@@ -8,6 +8,7 @@ from rich.table import Table
 
 from xalign.errors import ArgumentError, MissingExtraError
 from xalign.escape import cell, figure_text
+from xalign.extras import install_command
 from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
 from xalign.results.values import layer_name
@@ -99,7 +100,7 @@ def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("figures need matplotlib: pip install 'xalign[plot]'") from None
+        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
     _, last = _ends(stages)
     if any(metric not in report.metrics for report in stages.values()):
         raise ArgumentError(f"metric={metric!r} is not in every report: {', '.join(last.metrics)}")

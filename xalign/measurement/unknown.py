@@ -1,0 +1,28 @@
+"""The warning of languages that a tokenizer does not know."""
+
+import warnings
+from collections.abc import Mapping
+
+MOST_UNKNOWN = 0.5  # share of tokens
+
+
+def warn_of_unknown_languages(shares: Mapping[str, float], what: str = "scores", stacklevel: int = 2) -> None:
+    """Warn of languages most of whose tokens are unknown to the tokenizer.
+
+    Args:
+        shares: Language -> the share of its tokens that is unknown.
+        what: What says nothing of these languages.
+        stacklevel: As for `warnings.warn`, counted from the caller.
+
+    Example:
+        >>> warn_of_unknown_languages({"deu_Latn": 0.02})
+    """
+    unknown = {code: share for code, share in shares.items() if share > MOST_UNKNOWN}
+    if unknown:
+        listed = ", ".join(f"{code} {share:.0%}" for code, share in unknown.items())
+        warnings.warn(
+            f"most tokens of some languages are unknown to this tokenizer: {listed}; their {what} say "
+            "nothing",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
