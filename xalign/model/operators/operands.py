@@ -59,8 +59,13 @@ def _check_per_unit(name: str, value: Any) -> None:
 
 
 def _check_finite(name: str, value: Any) -> None:
-    if not bool(torch.as_tensor(value).isfinite().all()):
+    if not bool(_wide(value).isfinite().all()):
         raise ArgumentError(f"value={value!r:.60} of operator {name!r} must be finite")
+
+
+def _wide(value: Any) -> Tensor:
+    """Return an operand as a tensor; a number in float64, which holds all of Python's."""
+    return value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
 
 
 def _check_width_per_unit(site: Site, value: Any, units: int) -> None:
@@ -80,7 +85,7 @@ def _check_fits_dtype(value: Any, dtype: torch.dtype, site: Site) -> None:
     """Raise an error where an operand would become infinite in the data type of the values."""
     if isinstance(value, Tensor) and value.dtype == dtype:
         return
-    largest = float(torch.as_tensor(value).abs().max())
+    largest = float(_wide(value).abs().max())
     if largest > torch.finfo(dtype).max:
         raise ArgumentError(
             f"value for site {site} reaches {largest:g}, and {dtype} ends at {torch.finfo(dtype).max:g}; "
