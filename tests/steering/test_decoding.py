@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.steering.decoding import MODES, NEW, PADDINGS, POLICIES, REFUSED, SCALE, edited_of, wanted
+from tests.steering.support import PAGE, section_of, section_on
 from tests.steering.whole_sequences import logits_of
 from xalign.errors import XAlignError
 
@@ -41,3 +42,9 @@ def test_decoding(mode, padding, policy):
     assert (found.logits - wanted(model, found, torch.zeros_like(edited))).abs().max() > 1e-2
     if mode == "guidance":
         assert (found.scores - guided(model, found, edited, policy)).abs().max() < 1e-4
+
+
+def test_the_page_says_what_is_tested():
+    """docs/support.md has the table of these tests, all of which have passed."""
+    expected = section_of({cell: True for cell in CELLS})
+    assert section_on(PAGE.read_text(encoding="utf-8")) == expected
