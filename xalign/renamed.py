@@ -76,7 +76,7 @@ NAMES = {
         for name in ("KIND", "SCHEMA_VERSION")
     },
     "xalign.model.write.Operator": "xalign.model.operators.OperatorLike",
-    "xalign.model.positions.Course": "xalign.model.positions.PromptTracker",
+    "xalign.model.positions.Course": "xalign.model.prompt_tracker.PromptTracker",
     "xalign.scores.METRICS": "xalign.metrics.METRICS",
     "xalign.scores.DEFAULT_METRICS": "xalign.measurement.run.DEFAULT_METRICS",
     "xalign.scores.NeuronSite": "xalign.measurement.options.NeuronSite",

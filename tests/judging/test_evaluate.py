@@ -156,9 +156,8 @@ def test_vectors_and_their_random_directions():
 
 def test_units_that_do_nothing_have_no_effect():
     model, tokenizer = make()
-    result = evaluate(
-        model, tokenizer, find(model, tokenizer, FINDING), UNSEEN, how={"operator": "scale"}, random_sets=1
-    )
+    how = {"operator": "scale", "strength": 1.0}
+    result = evaluate(model, tokenizer, find(model, tokenizer, FINDING), UNSEEN, how=how, random_sets=1)
     assert all(abs(row["difference"]) < 1e-9 and abs(row["random"]) < 1e-9 for row in result.to_rows())
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.monitor.cells import FACTORS, NOT_RUN, SLOW, all_pairs, name_of
+from tests.steering.support import section_on, with_section
 from tests.tiny import ROOT
 
 PAGE = ROOT / "docs" / "support.md"
@@ -95,4 +96,6 @@ def cells_on(page: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page_of(results_of(Path(sys.argv[1]))), encoding="utf-8")
+    page = page_of(results_of(Path(sys.argv[1])))
+    steering = section_on(PAGE.read_text(encoding="utf-8"))  # made by tests.steering.support
+    PAGE.write_text(with_section(page, steering), encoding="utf-8")

@@ -265,3 +265,9 @@ def _states_in(output: Any) -> Tensor:
 
 def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return args[0] if args else next(iter(kwargs.values()))  # type: ignore[no-any-return]
+
+
+def when_backward_reaches(values: Tensor, fn: Callable[[], None]) -> None:
+    """Call a function each time that a backward reaches a tensor, before it goes on below it."""
+    if values.requires_grad:
+        values.register_hook(lambda gradient: fn())  # type: ignore[no-untyped-call]  # noqa: ARG005

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.layout_argument import takes_layout
@@ -19,7 +20,10 @@ from xalign.model.operators import (
     OperatorLike,
     resolve_operator,
 )
+from xalign.model.operators.operator import OperandFn
 from xalign.model.positions import Positions
+from xalign.model.prompt_tracker import PromptLength
+from xalign.model.user_function import errors_of
 from xalign.model.write import Edit, Written, write
 from xalign.units.compatibility import check_compatible
 from xalign.units.language_vector import LanguageVector
@@ -33,8 +37,9 @@ def steer(
     what: UnitSet | LanguageVector,
     *,
     operator: OperatorLike | None = None,
-    strength: float = 1.0,
+    strength: float | None = None,
     positions: Positions = "all",
+    prompt_length: PromptLength | None = None,
     trace: bool = False,
 ) -> Iterator[Written]:
     """Change a set's units, or add a language's vectors, in every forward inside the `with`.
@@ -49,8 +54,10 @@ def steer(
             strength, or `zero`; for vectors `add` (the default) strength · vector, or `project` it away. An
             `Operator` says itself what it makes of units and vectors. A function (values, operand) -> values
             gets the values [batch, token, unit] and strength · value of each unit, or strength · vector.
-        strength: The factor.
+        strength: The factor; 1 where None. `scale`, which does nothing at 1, must be given one.
         positions: At which tokens, as in `write`.
+        prompt_length: Number of columns of the prompt, for forwards that are not made by `generate` and go
+            on with a cache, as in `write`.
         trace: Record every token that is changed.
 
     Yields:
@@ -58,8 +65,9 @@ def steer(
 
     Raises:
         UnitsError: Units or vectors found in a model of another shape.
-        ArgumentError: No unit, a unit twice, one that the model does not have, or an operator that is not for
-            units, or not for vectors.
+        ArgumentError: No unit, a unit twice, one that the model does not have, an operator that is not for
+            units, or not for vectors, one that needs a strength, a strength too large for the values, or
+            positions that cannot be known.
         ModelError: A site that the model does not have.
 
     Example:
@@ -69,7 +77,7 @@ def steer(
         >>> done.tokens
         10
     """
-    strength = _checked_strength(strength)
+    _check_strength(strength)
     if isinstance(what, UnitSet):
         edits = _edits_of_units(what, operator, strength)
     elif isinstance(what, LanguageVector):
@@ -77,19 +85,37 @@ def steer(
     else:
         raise ArgumentTypeError(f"what must be a UnitSet or a LanguageVector, not {type(what).__name__}")
     check_compatible(what.provenance, map_model(model))
-    with write(model, edits, positions=positions, trace=trace) as written:
+    with write(model, edits, positions=positions, prompt_length=prompt_length, trace=trace) as written:
         yield written
 
 
-def _checked_strength(strength: object) -> float:
+def _check_strength(strength: object) -> None:
+    if strength is None:
+        return
     if isinstance(strength, bool) or not isinstance(strength, int | float):
         raise ArgumentTypeError(f"strength={strength!r:.60} must be a number")
     if not math.isfinite(strength):
         raise ArgumentError(f"strength={strength} must be finite")
-    return float(strength)
 
 
-def _edits_of_units(units: UnitSet, given: OperatorLike | None, strength: float) -> dict[Site, Edit]:
+def _operand(operator: Operator, make: OperandFn, values: Tensor, strength: float | None, site: Site) -> Any:
+    """Return the operand that an operator makes of values and strength."""
+    if strength is None and operator.needs_strength:
+        raise ArgumentError(
+            f"operator={operator.name!r} needs a strength: at 1, the default, it does nothing; give strength="
+        )
+    factor = 1.0 if strength is None else float(strength)
+    with errors_of(f"operator {operator.name!r}, asked for the operand at site {site},"):
+        operand = make(values, factor)
+    if isinstance(operand, Tensor) and not bool(operand.isfinite().all()):
+        raise ArgumentError(
+            f"strength={factor:g} is too large: times the values for site {site} it is more than "
+            f"{operand.dtype} can hold"
+        )
+    return operand
+
+
+def _edits_of_units(units: UnitSet, given: OperatorLike | None, strength: float | None) -> dict[Site, Edit]:
     """Return the edit of each site of a unit set."""
     known = {name: one for name, one in OPERATORS.items() if one.of_units is not None}
     operator = DEFAULT_FOR_UNITS if given is None else resolve_operator(given, known)
@@ -111,12 +137,13 @@ def _edits_of_units(units: UnitSet, given: OperatorLike | None, strength: float)
     edits = {}
     for site, rows in units.by_site().items():
         values = torch.tensor([row.value for row in rows])
-        edits[site] = Edit(operator, operator.of_units(values, strength), [row.index for row in rows])
+        operand = _operand(operator, operator.of_units, values, strength, site)
+        edits[site] = Edit(operator, operand, [row.index for row in rows])
     return edits
 
 
 def _edits_of_vectors(
-    vectors: LanguageVector, given: OperatorLike | None, strength: float
+    vectors: LanguageVector, given: OperatorLike | None, strength: float | None
 ) -> dict[Site, Edit]:
     """Return the edit of each site of a language's vectors."""
     known = {name: one for name, one in OPERATORS.items() if one.of_vector is not None}
@@ -129,7 +156,8 @@ def _edits_of_vectors(
             "of state='value', or subtract these from pooled states with measure(..., subtract=)"
         )
     return {
-        site: Edit(operator, operator.of_vector(vector, strength)) for site, vector in vectors.vectors.items()
+        site: Edit(operator, _operand(operator, operator.of_vector, vector, strength, site))
+        for site, vector in vectors.vectors.items()
     }
 
 

@@ -38,7 +38,13 @@ def _no_operand(values: Tensor, strength: float) -> None:  # noqa: ARG001
 SET = Operator("set", set_to, of_vector=None, is_linear=True)
 ADD = Operator("add", add, is_linear=True)
 SCALE = Operator(
-    "scale", scale, of_units=_strength_alone, of_vector=None, writes_unit_values=False, is_linear=True
+    "scale",
+    scale,
+    of_units=_strength_alone,
+    of_vector=None,
+    writes_unit_values=False,
+    is_linear=True,
+    needs_strength=True,
 )
 ZERO = Operator(
     "zero",

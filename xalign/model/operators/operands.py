@@ -55,6 +55,17 @@ def _check_per_unit(name: str, value: Any) -> None:
             f"value={value!r:.60} must be a number or a tensor of one value per unit, as operator {name!r} "
             "takes it"
         )
+    _check_finite(name, value)
+
+
+def _check_finite(name: str, value: Any) -> None:
+    if not bool(_wide(value).isfinite().all()):
+        raise ArgumentError(f"value={value!r:.60} of operator {name!r} must be finite")
+
+
+def _wide(value: Any) -> Tensor:
+    """Return an operand as a tensor; a number in float64, which holds all of Python's."""
+    return value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
 
 
 def _check_width_per_unit(site: Site, value: Any, units: int) -> None:
@@ -65,8 +76,21 @@ def _check_width_per_unit(site: Site, value: Any, units: int) -> None:
         )
 
 
-def _to_values(value: Any, values: Tensor, site: Site) -> Any:  # noqa: ARG001
+def _to_values(value: Any, values: Tensor, site: Site) -> Any:
+    _check_fits_dtype(value, values.dtype, site)
     return value.to(values.device, values.dtype) if isinstance(value, Tensor) else value
+
+
+def _check_fits_dtype(value: Any, dtype: torch.dtype, site: Site) -> None:
+    """Raise an error where an operand would become infinite in the data type of the values."""
+    if isinstance(value, Tensor) and value.dtype == dtype:
+        return
+    largest = float(_wide(value).abs().max())
+    if largest > torch.finfo(dtype).max:
+        raise ArgumentError(
+            f"value for site {site} reaches {largest:g}, and {dtype} ends at {torch.finfo(dtype).max:g}; "
+            "take a smaller strength, or load the model in a wider dtype"
+        )
 
 
 def _check_bounds(name: str, value: Any) -> None:
@@ -76,6 +100,8 @@ def _check_bounds(name: str, value: Any) -> None:
     if not all(bound is None or _is_number_or_tensor(bound) for bound in value):
         raise ArgumentTypeError(f"the bounds {value!r:.60} must be numbers or tensors of one value per unit")
     low, high = value
+    if any(bound is not None and bool(torch.as_tensor(bound).isnan().any()) for bound in value):
+        raise ArgumentError(f"the bounds {value!r:.60} must not be NaN")
     if low is not None and high is not None and bool((torch.as_tensor(low) > torch.as_tensor(high)).any()):
         raise ArgumentError(f"the lower bound {low!r:.40} is above the upper one {high!r:.40}")
 
@@ -94,6 +120,7 @@ def _check_tensor(name: str, value: Any, axes: str) -> None:
     _check_given(name, value)
     if not isinstance(value, Tensor) or value.dim() != len(axes.split(",")):
         raise ArgumentTypeError(f"{name} takes a tensor [{axes}], not {value!r:.60}")
+    _check_finite(name, value)
 
 
 def _check_direction(name: str, value: Any) -> None:
@@ -114,7 +141,8 @@ def _check_last_axis(site: Site, value: Any, units: int) -> None:
         )
 
 
-def _to_float32(value: Any, values: Tensor, site: Site) -> Any:  # noqa: ARG001
+def _to_float32(value: Any, values: Tensor, site: Site) -> Any:
+    _check_fits_dtype(value, torch.float32, site)
     return value.to(values.device, torch.float32)
 
 
@@ -128,6 +156,7 @@ def _rows_to_values(value: Any, values: Tensor, site: Site) -> Any:
             f"value for site {site} has vectors of {len(value)} sentences, and the forward has "
             f"{len(values)}; give one row per sentence of the batch"
         )
+    _check_fits_dtype(value, values.dtype, site)
     return value.to(values.device, values.dtype)
 
 

@@ -37,6 +37,7 @@ class Operator:
             the strength. None where the operator is not for vectors.
         writes_unit_values: Whether `of_units` uses the units' values. `steer` then refuses units whose values
             are not plain values of the site (`state="value"`), such as activated ones.
+        needs_strength: Whether `steer` must be given a strength, because the operator does nothing at 1.
         is_linear: Whether a token's new values are an affine function of its old ones: fn(x) = A x + b, up to
             rounding, where A [unit, unit] and b [unit] depend on the operand alone and are the same for every
             token of every sentence. Such a change can be folded into weights and a bias. `clamp` is not
@@ -61,6 +62,7 @@ class Operator:
     of_vector: OperandFn | None = times_strength
     writes_unit_values: bool = True
     is_linear: bool = False
+    needs_strength: bool = False
 
     def __post_init__(self) -> None:
         """Check types."""

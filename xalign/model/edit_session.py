@@ -1,0 +1,144 @@
+"""`EditSession`: which tokens of the current forward are to change, and how their values change."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
+from xalign.model.architectures.map import ModelMap
+from xalign.model.architectures.sites import Site
+from xalign.model.edit import Changed, Edit, Written
+from xalign.model.operators import Operator
+from xalign.model.positions import Positions, chosen
+from xalign.model.prompt_tracker import PromptTracker
+from xalign.model.user_function import errors_of
+from xalign.model.visit import VisitFn, when_backward_reaches
+
+Mask = Bool[Tensor, "batch token"]
+
+
+class EditSession:
+    """Works out which tokens of the current forward are to change, and changes them.
+
+    Gradient checkpointing runs blocks again inside the backward, when other forwards may have come in
+    between. The gradient enters a block at its output, so a hook there says which forward's backward has
+    come to it.
+    """
+
+    def __init__(
+        self, model: nn.Module, positions: Positions, tracker: PromptTracker, *, trace: bool
+    ) -> None:
+        self.written = Written()
+        self._model, self._positions, self._tracker, self._trace = model, positions, tracker, trace
+        self._mask: Mask | None = None
+        self._in_backward: Mask | None = None
+        self._masks_differ = False
+
+    def begin_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Work out which tokens of the forward that begins are to change."""
+        tokens = self._tracker.follow(self._model, args, kwargs)
+        before, mask = self._mask, chosen(self._positions, tokens)
+        if before is not None and not torch.equal(before, mask):
+            self._masks_differ = True
+        self._mask, self._in_backward = mask, None
+        if self._trace:
+            for sentence, place in mask.nonzero().tolist():
+                token = None if tokens.ids is None else int(tokens.ids[sentence, place])
+                column = int(tokens.column[place])
+                self.written.trace.append(Changed(self.written.forwards, sentence, column, token))
+        self.written.tokens += int(mask.sum())
+        self.written.forwards += 1
+
+    def fns(self, edits: Mapping[Site, Edit], model_map: ModelMap) -> dict[Site, VisitFn]:
+        """Return the functions of a visit that makes the edits."""
+        found = {site: self._editor(site, edit) for site, edit in edits.items()}
+        for site in edits:
+            module = model_map.place(site).module
+            for number, block in enumerate(model_map.blocks):
+                if any(one is module for one in block.modules()):
+                    found.setdefault(Site("hidden", number), self._note_backward)
+        return found
+
+    def _note_backward(self, values: Tensor) -> None:
+        """Let the backward of a block of this forward say whose it is, before the block is run again."""
+        mask = self._mask
+
+        def begins() -> None:
+            self._in_backward = mask
+
+        when_backward_reaches(values, begins)
+
+    def _mask_of(self, values: Tensor, site: Site) -> Mask:
+        """Return which tokens are to change: of the forward in progress, or of the one that is run again."""
+        mask = self._mask if self._in_backward is None else self._in_backward
+        recomputes = self._in_backward is None and torch._C._current_graph_task_id() != -1
+        if mask is None or (recomputes and self._masks_differ):
+            raise ModelError(
+                f"site {site} is run again in a backward, and it cannot be told for which of several "
+                "forwards: checkpoint single blocks, or give each forward and its backward a with of its own"
+            )
+        if mask.shape != values.shape[:2]:
+            raise ModelError(
+                f"site {site} has tokens of shape {tuple(values.shape[:2])}, and the forward was given "
+                f"{tuple(mask.shape)}: the model adds tokens, or a checkpointed forward of another shape is "
+                "run again; such forwards cannot be steered"
+            )
+        return mask.to(values.device)
+
+    def _editor(self, site: Site, edit: Edit) -> VisitFn:
+        operator = edit.resolved
+        units = slice(None) if edit.units is None else list(edit.units)
+
+        def change(values: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
+            mask = self._mask_of(values, site)
+            picked = values[..., units]
+            operand = operator.operand.prepare(edit.value, picked, site)
+            changed = torch.where(mask.unsqueeze(-1), _applied(operator, picked, operand, site), picked)
+            _check_finite(operator, picked, changed, site)
+            new = changed
+            if edit.units is not None:
+                new = values.clone()
+                new[..., units] = changed
+            if site.kind == "hidden":
+                self._note_backward(new)
+            return new
+
+        return change
+
+
+def _applied(operator: Operator, values: Tensor, operand: Any, site: Site) -> Tensor:
+    """Return what an operator makes of the values, checked: it may be a user's own."""
+    if values.is_inference():  # such tensors count no changes
+        with torch.inference_mode(False):
+            values = values.clone()
+    version = values._version
+    where = f"operator {operator.name!r} at site {site}"
+    with errors_of(where):
+        new = operator.fn(values, operand)
+    if not isinstance(new, Tensor):
+        raise ArgumentTypeError(f"{where} must return a tensor, not {type(new).__name__}")
+    for name in ("shape", "dtype", "device"):
+        if getattr(new, name) != getattr(values, name):
+            raise ArgumentError(
+                f"{where} returned {name} {getattr(new, name)}, and the values have {getattr(values, name)}; "
+                "return a tensor of the same shape, dtype and device"
+            )
+    if values._version != version:
+        raise ArgumentError(
+            f"{where} changed the values in place, where positions may keep some of them; return a new tensor"
+        )
+    return new
+
+
+def _check_finite(operator: Operator, values: Tensor, changed: Tensor, site: Site) -> None:
+    """Raise an error where finite values have become infinite or NaN."""
+    if not bool(torch.isfinite(changed).all()) and bool(
+        (torch.isfinite(values) > torch.isfinite(changed)).any()
+    ):
+        raise ArgumentError(
+            f"operator {operator.name!r} at site {site} makes values that {values.dtype} cannot hold: they "
+            "become infinite or NaN; take a smaller strength, or load the model in a wider dtype"
+        )

@@ -1,0 +1,168 @@
+"""`PromptTracker`: which tokens of each forward are prompt, and which are generated, from what is known."""
+
+from inspect import signature
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from xalign.checks import whole_number
+from xalign.errors import ArgumentError, ModelError
+from xalign.model.forward_facts import cache_length, columns_of, packed_starts, prompt_mask, real_of
+from xalign.model.generation import GenerateCall, GenerateWatcher
+from xalign.model.tokens import Tokens, Unknown
+
+PromptLength = int | Int[Tensor, " batch"]
+
+
+def check_prompt_length(prompt_length: object) -> None:
+    """Raise an error where `prompt_length` is neither None nor a number of columns, for all rows or each."""
+    if isinstance(prompt_length, Tensor):
+        whole = not (prompt_length.is_floating_point() or prompt_length.dtype == torch.bool)
+        if prompt_length.dim() != 1 or not whole or not len(prompt_length) or int(prompt_length.min()) < 1:
+            raise ArgumentError(
+                f"prompt_length={prompt_length!r:.80} must be a whole number of columns, or a tensor with "
+                "one for each row, each at least 1"
+            )
+    elif prompt_length is not None:
+        whole_number("prompt_length", prompt_length, least=1)
+
+
+class PromptTracker:
+    """Tells which tokens of each forward are prompt, which were generated, and which are padding.
+
+    - Inside `generate`, the prompt is what `generate` was given. A forward is its own where it goes on with
+      its cache and its prompt. Of others, such as the second forwards of guidance, the prompt is not known.
+    - Outside, all tokens of a forward without a cache are prompt. If there are tokens in its cache,
+      `prompt_length` must say where the prompt ends.
+
+    Args:
+        watcher: The calls of `generate` in progress.
+        prompt_length: Number of columns of the prompt, for all rows or for each. It holds inside `generate`
+            too.
+    """
+
+    def __init__(
+        self, watcher: GenerateWatcher | None = None, prompt_length: PromptLength | None = None
+    ) -> None:
+        self._watcher = GenerateWatcher() if watcher is None else watcher
+        self._prompt_length = prompt_length
+
+    def follow(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tokens:
+        """Return what is known of the tokens of the forward that is about to run with these arguments.
+
+        Args:
+            model: The model that is called.
+            args: Its positional arguments.
+            kwargs: Its named arguments.
+
+        Raises:
+            ModelError: Neither `input_ids` nor `inputs_embeds` is among them, or `cache_position` does not
+                agree with the cache.
+        """
+        given = dict(zip(signature(type(model).forward).parameters, (model, *args), strict=False)) | kwargs
+        inputs = inputs_of(given)
+        past = cache_length(given.get("past_key_values"))
+        if isinstance(past, Unknown):
+            return Tokens(inputs.shape[:2], given.get("input_ids"), past, past, past, past)
+        call = self._watcher.current
+        if call is not None:
+            return self._in_generate(call, inputs, past, given)
+        starts = packed_starts(inputs, past, given)
+        if starts is not None:
+            return self._packed(starts, inputs, given)
+        return self._by_hand(inputs, past, given)
+
+    def _by_hand(self, inputs: Tensor, past: int, given: dict[str, Any]) -> Tokens:
+        """Return the tokens of a forward outside of `generate`."""
+        mask, ids, end = given.get("attention_mask"), given.get("input_ids"), past + inputs.shape[1]
+        column, real = columns_of(inputs, past, given), real_of(mask, inputs, past)
+        if self._prompt_length is None and past:
+            unknown = Unknown(
+                f"outside of generate, a forward that goes on with a cache of {past} tokens may carry prompt "
+                "or generated tokens; give prompt_length=, a boolean mask, or positions='all'"
+            )
+            return Tokens(inputs.shape[:2], ids, column, real, unknown, unknown)
+        width = _per_row(end if self._prompt_length is None else self._prompt_length, inputs)
+        return Tokens(
+            inputs.shape[:2],
+            ids,
+            column,
+            real,
+            *_split(column, width, prompt_mask(mask, inputs, int(width.max()))),
+        )
+
+    def _in_generate(self, call: GenerateCall, inputs: Tensor, past: int, given: dict[str, Any]) -> Tokens:
+        """Return the tokens of a forward inside `generate`."""
+        mask, ids = given.get("attention_mask"), given.get("input_ids")
+        column, real = columns_of(inputs, past, given), real_of(mask, inputs, past)
+        if isinstance(call.width, Unknown):
+            return Tokens(inputs.shape[:2], ids, column, real, call.width, call.width)
+        foreign = call.why_foreign(ids, inputs, past, given.get("past_key_values"))
+        if foreign is not None:
+            return Tokens(inputs.shape[:2], ids, foreign, real, foreign, foreign)
+        copies = len(inputs) // call.rows
+        whole: Tensor | Unknown
+        if call.real is None:  # what transformers made of the prompt stands in the forward's mask
+            whole = prompt_mask(mask, inputs, call.width)
+        else:
+            whole = call.real.to(inputs.device).repeat_interleave(copies, dim=0)
+            real = whole[:, column.clamp(max=call.width - 1)] | (column >= call.width)
+        width = _per_row(call.width if self._prompt_length is None else self._prompt_length, inputs, copies)
+        more = max(int(width.max()) - call.width, 0)
+        if more and not isinstance(whole, Unknown):
+            whole = nn.functional.pad(whole, (0, more), value=True)  # generated tokens are no padding
+        return Tokens(inputs.shape[:2], ids, column, real, *_split(column, width, whole), copies)
+
+    def _packed(self, starts: Tensor, inputs: Tensor, given: dict[str, Any]) -> Tokens:
+        """Return the tokens of rows that hold several sequences each, all of them real."""
+        column = columns_of(inputs, 0, given)
+        own = column - torch.where(starts, column, 0).cummax(dim=1).values
+        ends = torch.ones_like(starts)
+        ends[:, :-1] = starts[:, 1:]
+        prompt = torch.ones_like(starts)
+        if self._prompt_length is not None:
+            if isinstance(self._prompt_length, Tensor):
+                raise ArgumentError(
+                    "prompt_length has one number for each row, and these rows hold several sequences each; "
+                    "give one number for all, or a boolean mask"
+                )
+            prompt = own < self._prompt_length
+            ends = (ends & prompt) | (own == self._prompt_length - 1)
+        return Tokens(starts.shape, given.get("input_ids"), column, torch.ones_like(starts), prompt, ends)
+
+
+def inputs_of(given: dict[str, Any]) -> Tensor:
+    """Return the token ids [batch, token] of a forward, or the embeddings [batch, token, width]."""
+    inputs = given.get("input_ids")
+    inputs = given.get("inputs_embeds") if inputs is None else inputs
+    if not isinstance(inputs, Tensor):
+        raise ModelError("the forward was given neither input_ids nor inputs_embeds")
+    return inputs
+
+
+def _per_row(width: PromptLength, inputs: Tensor, copies: int = 1) -> Int[Tensor, " batch"]:
+    """Return the number of columns of each row's prompt."""
+    n = len(inputs)
+    if not isinstance(width, Tensor):
+        return torch.full((n,), width, device=inputs.device)
+    if len(width) * copies == n:
+        width = width.repeat_interleave(copies)
+    elif len(width) != n:
+        raise ArgumentError(f"prompt_length is of {len(width)} rows, and the forward has {n}")
+    return width.to(inputs.device)
+
+
+def _split(
+    column: Int[Tensor, " token"],
+    width: Int[Tensor, " batch"],
+    whole: Bool[Tensor, "batch column"] | Unknown,
+) -> tuple[Bool[Tensor, "batch token"], Bool[Tensor, "batch token"] | Unknown]:
+    """Return which tokens are prompt, and which is the last real token of its prompt."""
+    prompt = column < width.unsqueeze(1)
+    if isinstance(whole, Unknown):
+        return prompt, whole
+    at = torch.arange(whole.shape[1], device=column.device)
+    ends = ((whole & (at < width.unsqueeze(1))) * (at + 1)).amax(dim=1) - 1
+    return prompt, column == ends.unsqueeze(1)
