@@ -13,7 +13,7 @@ from tests.source_tree import FILES, MODULES, imports_of, name_of, room_of
 # another.
 LEVELS = [
     ["errors", "options"],  # import nothing of the package
-    ["checks", "storage", "renamed"],
+    ["checks", "storage", "renamed", "identity"],
     ["pairs", "model", "metrics", "losses"],  # text, models, and mathematics on tensors
     ["statistics", "units"],
     ["results", "steering"],

@@ -92,7 +92,8 @@ def _firing(of_site: Activations, labels: int) -> Float[Tensor, "label unit"]:
     if bool((counted - counts).abs().max() > _ROUGH):
         raise ModelError(
             f"how often the units of {of_site.site} fire cannot be counted: the means over tokens are not "
-            "exact enough. Switch TF32 off (torch.backends.cuda.matmul.allow_tf32 = False), or give shorter texts"
+            "exact enough. Switch TF32 off (torch.backends.cuda.matmul.allow_tf32 = False), or give shorter "
+            "texts"
         )
     own = torch.stack([of_site.of(number) for number in range(labels)])
     return own.double() @ counts / (own * of_site.tokens).sum(dim=1, keepdim=True)

@@ -48,8 +48,8 @@ class ReadOptions:
     value_site: NeuronSite = option("inner")
     include_embedding: bool = option(True)
     token_budget: int = option(4096)
-    subtract: Subtract | None = option(None, must_agree=CONTINUED)
-    steered: Steered | None = option(None, must_agree=CONTINUED)
+    subtract: Subtract | None = option(None, must_agree=CONTINUED, hashed=False)
+    steered: Steered | None = option(None, must_agree=CONTINUED, hashed=False)
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a model."""

@@ -140,7 +140,9 @@ class Measurement:
         self._floors = self._prepared.lexical_floors(self.metrics)
         self._stats = self._prepared.stats()
         self._provenance = provenance_of(
-            model, model_map, tokenizer, self.pairs, (text, self._read_options), self._run_options.revision
+            *(model, model_map, tokenizer, self.pairs, self.metrics),
+            options=(text, self._read_options),
+            revision=self._run_options.revision,
         )
 
     @property

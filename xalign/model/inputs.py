@@ -32,7 +32,7 @@ class TextOptions:
         ArgumentError: `max_length` below 2. The first token alone is often the same for all sentences.
     """
 
-    template: Template | None = option(None, must_agree=COMPARED)
+    template: Template | None = option(None, must_agree=COMPARED, hashed=False)
     template_pooled: bool = option(False, must_agree=COMPARED)
     pool_special_tokens: bool = option(True, must_agree=COMPARED)
     truncate: bool = option(False, must_agree=COMPARED)
