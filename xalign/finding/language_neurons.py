@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ModelError
-from xalign.finding.activations import Activations, activations, check_texts
+from xalign.finding.activations import Activations, activations, check_options, check_texts
 from xalign.finding.method import Method
 from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.lape import Lape, lape
@@ -64,6 +64,7 @@ def language_neurons(
         True
     """
     check_texts(texts, least=2)
+    check_options("language_neurons", options)
     warn_about_shared_texts(texts)
     read = partial(activations, model, tokenizer, texts, "gate", pool="mean", **options)
     probability = [_firing(of_site, len(texts)) for of_site in read(state="active")]

@@ -6,6 +6,7 @@ from typing import Unpack
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from xalign.checks import known_options
 from xalign.errors import ArgumentTypeError
 from xalign.finding.activations import check_texts
 from xalign.judging.arms import Arms, Finder, Steering, Texts
@@ -71,6 +72,7 @@ def evaluate(
         True
     """
     check_texts(texts)
+    known_options("evaluate", options, [*EvaluateArguments.__annotations__, "samples"])
     settings = EvaluateOptions(samples=samples, **options)
     if pairs is not None and not isinstance(pairs, ParallelPairs):
         raise ArgumentTypeError(f"pairs={pairs!r:.60} must be ParallelPairs: load_pairs gives them")
