@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from xalign.checks import function_of, whole_number
-from xalign.errors import ArgumentTypeError
 from xalign.judging.identify import Identify, identify_language
+from xalign.judging.sample import check_sampling
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
 from xalign.metrics.metric import resolve_metrics
@@ -38,13 +38,7 @@ class OutputOptions:
         """Check everything that can be checked without a model."""
         object.__setattr__(self, "samples", whole_number("samples", self.samples))
         object.__setattr__(self, "token_budget", whole_number("token_budget", self.token_budget, least=1))
-        if not isinstance(self.prompt, str):
-            raise ArgumentTypeError(f"prompt={self.prompt!r:.60} must be text")
-        if self.generation is not None and not isinstance(self.generation, Mapping):
-            raise ArgumentTypeError(
-                f"generation={self.generation!r:.60} must hold arguments of generate, like "
-                "{'max_new_tokens': 24}, or be None"
-            )
+        check_sampling(self.prompt, self.generation)
         function_of("identify", self.identify, "text")
 
 
