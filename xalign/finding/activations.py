@@ -146,21 +146,21 @@ def check_options(function: str, given: Iterable[str]) -> None:
     known_options(function, given, known)
 
 
-def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1) -> None:
+def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1, name: str = "texts") -> None:
     """Raise an error for texts that are not lists of sentences per label, or have too few labels."""
     if not isinstance(texts, Mapping):
-        raise ArgumentTypeError(f"texts must map labels to sentences, not be {texts!r:.60}")
+        raise ArgumentTypeError(f"{name} must map labels to sentences, not be {texts!r:.60}")
     for label, sentences in texts.items():
         if isinstance(sentences, str) or not isinstance(sentences, Sequence):
             kind = type(sentences).__name__
             hint = "; of parallel text give pairs.texts" if kind == "Bitext" else ""
-            raise ArgumentTypeError(f"texts[{label!r}] must be a list of sentences, not {kind}{hint}")
+            raise ArgumentTypeError(f"{name}[{label!r}] must be a list of sentences, not {kind}{hint}")
         if not sentences or not all(isinstance(text, str) and text.strip() for text in sentences):
-            raise ArgumentError(f"texts[{label!r}] must hold at least one sentence, and no empty one")
+            raise ArgumentError(f"{name}[{label!r}] must hold at least one sentence, and no empty one")
     if len(texts) < least:
         raise ArgumentError(
-            f"texts has {len(texts)} label(s) ({', '.join(texts)}), and at least {least} are needed: a label "
-            "is compared with the texts of the others"
+            f"{name} has {len(texts)} label(s) ({', '.join(texts)}), and at least {least} are needed: a "
+            "label is compared with the texts of the others"
         )
 
 

@@ -67,7 +67,7 @@ class Arms:
     def __post_init__(self) -> None:
         """Check what there is to steer with."""
         if self.finding is not None:
-            check_texts(self.finding, least=2 if self.finds else 1)
+            check_texts(self.finding, least=2 if self.finds else 1, name="finding")
         if self.finds:
             function_of("what", self.what, "model", "tokenizer", "texts")
             if self.finding is None:

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import known_options, number, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.finding.activations import check_texts
 from xalign.judging.arms import Steering, labels_of
 from xalign.judging.calibration import Calibration, Trial
 from xalign.judging.comparison import check_has_texts
@@ -71,6 +72,9 @@ def calibrate(
         8
     """
     known_options("calibrate", options, [*OutputArguments.__annotations__, "samples"])
+    check_texts(texts)
+    if not labels_of(what):
+        raise ArgumentError("what holds no units or vectors; there is nothing to calibrate")
     _check_tried(strengths, positions)
     seed, max_rise = whole_number("seed", seed), number("max_rise", max_rise)
     if operator is not None:

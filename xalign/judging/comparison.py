@@ -51,6 +51,8 @@ class Comparison:
         self._how, self._labels = how, None if labels is None else names("labels", labels)
         if callable(how):
             function_of("how", how, "label")
+        elif how is not None:
+            _steer_arguments(how, "")
         self._probe = Probe(model, tokenizer, texts, options)
         self._measurements: dict[str, Measurement] = {}
         if pairs is not None:
@@ -168,7 +170,7 @@ def check_has_texts(label: str, texts: Texts) -> None:
 
 def _steer_arguments(how: How | None, label: str) -> dict[str, Any]:
     """Return the arguments of `steer` for a label."""
-    given = how(label) if callable(how) else how or {}
+    given = how(label) if callable(how) else {} if how is None else how
     if not isinstance(given, Mapping) or set(given) - {"operator", "strength", "positions"}:
         raise ArgumentTypeError(
             f"how={given!r:.80} must hold arguments of steer, like {{'operator': 'zero'}}: operator, "
