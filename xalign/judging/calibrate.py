@@ -73,9 +73,7 @@ def calibrate(
     """
     known_options("calibrate", options, [*OutputArguments.__annotations__, "samples"])
     check_texts(texts)
-    if not labels_of(what):
-        raise ArgumentError("what holds no units or vectors; there is nothing to calibrate")
-    _check_tried(strengths, positions)
+    _check_tried(what, strengths, positions)
     seed, max_rise = whole_number("seed", seed), number("max_rise", max_rise)
     if operator is not None:
         resolve_operator(operator, OPERATORS)
@@ -89,8 +87,10 @@ def calibrate(
     return Calibration(operator, tried, chosen, max_rise)
 
 
-def _check_tried(strengths: Sequence[float], positions: Sequence[Positions]) -> None:
+def _check_tried(what: Steering, strengths: Sequence[float], positions: Sequence[Positions]) -> None:
     """Raise an error if there is nothing to try."""
+    if not labels_of(what):
+        raise ArgumentError("what holds no units or vectors; there is nothing to calibrate")
     if isinstance(positions, str):
         raise ArgumentTypeError(f"positions={positions!r} must be a list, like [{positions!r}]")
     if isinstance(strengths, str | bytes) or not isinstance(strengths, Sequence):
