@@ -1,6 +1,9 @@
 """Checks of arguments that many functions share."""
 
+import difflib
+import inspect
 import math
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
 from xalign.errors import ArgumentError, ArgumentTypeError
@@ -50,3 +53,66 @@ def positive(name: str, value: object, *, zero: bool = False) -> float:
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
         raise ArgumentError(f"{name}={value!r:.60} must be {'0 or ' if zero else ''}above 0, and finite")
     return number
+
+
+def number(name: str, value: object) -> float:
+    """Return a finite number, or raise an error that names the argument.
+
+    Example:
+        >>> number("strength", -2)
+        -2.0
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentTypeError(f"{name}={value!r:.60} must be a number, not {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ArgumentError(f"{name}={value} must be finite")
+    return float(value)
+
+
+def names(name: str, value: object) -> list[str]:
+    """Return a list of names, or raise an error that names the argument.
+
+    Example:
+        >>> names("labels", ("deu_Latn",))
+        ['deu_Latn']
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise ArgumentTypeError(f"{name}={value!r:.60} must be a list, like ['deu_Latn']")
+    if not all(isinstance(one, str) for one in value):
+        raise ArgumentTypeError(f"{name}={value!r:.60} must hold names only, like ['deu_Latn']")
+    return list(value)
+
+
+def function_of(name: str, value: object, *arguments: str, more: bool = False) -> None:
+    """Raise an error that names the argument where a value is not a function that takes these arguments.
+
+    With `more` it may need further ones.
+
+    Example:
+        >>> function_of("identify", str.upper, "text")
+    """
+    wanted = f"a function ({', '.join(arguments)}) -> ..."
+    if not callable(value) or isinstance(value, type):
+        raise ArgumentTypeError(f"{name}={value!r:.60} must be {wanted}")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # some built-in functions do not say what they take
+        return
+    try:
+        (signature.bind_partial if more else signature.bind)(*arguments)
+    except TypeError as error:
+        raise ArgumentTypeError(f"{name}={value!r:.60} must be {wanted}, and this one has {error}") from None
+
+
+def known_options(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise an error that names the function and the nearest option where one that it does not have is given.
+
+    Example:
+        >>> known_options("measure", ["pool"], ["pool", "seed"])
+    """
+    known = sorted(known)
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        meant = f", did you mean {near[0]}?" if near else ";"
+        raise ArgumentTypeError(f"{function} has no option {unknown[0]!r}{meant} it has {', '.join(known)}")

@@ -29,7 +29,7 @@ def test_editors_know_every_option(options, arguments):
         ({"samples": -1}, ArgumentError, "samples=-1 must be at least 0"),
         ({"random_sets": -1}, ArgumentError, "random_sets=-1 must be at least 0"),
         ({"shuffles": 1.5}, ArgumentTypeError, "shuffles=1.5 must be a whole number"),
-        ({"sample": 3}, TypeError, "unexpected keyword argument 'sample'"),
+        ({"sample": 3}, ArgumentTypeError, "evaluate has no option 'sample', did you mean samples"),
     ],
 )
 def test_bad_input(options, error, message):

@@ -1,14 +1,15 @@
 """Activations of units on texts of several languages: pooled per sentence, a few sites at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.checks import whole_number
+from xalign.checks import known_options, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, map_model
@@ -107,15 +108,13 @@ def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites) -> list[Site]:
     Raises:
         ArgumentError: No site, or one twice.
     """
-    given = [sites] if isinstance(sites, str | Site) else sites
-    if not isinstance(given, Sequence):
-        raise ArgumentTypeError(
-            f"sites={sites!r:.60} must be a kind like 'inner', a Site, or a list of these"
-        )
+    given = _listed(sites)
     found: list[Site] = []
     for site in given:
         if isinstance(site, Site):
             found.append(site)
+        elif not isinstance(site, str):
+            raise ArgumentTypeError(f"sites={sites!r:.60} must hold kinds and sites, not {site!r:.60}")
         elif site in KINDS:
             found += _sites_of_kind(model, model_map, site)
         else:
@@ -129,24 +128,39 @@ def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites) -> list[Site]:
 
 def site_names(sites: Sites) -> str | list[str]:
     """Return sites as text, to be kept beside what was found there and given again."""
-    return str(sites) if isinstance(sites, str | Site) else [str(site) for site in sites]
+    return str(sites) if isinstance(sites, str | Site) else [str(site) for site in _listed(sites)]
 
 
-def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1) -> None:
+def _listed(sites: Sites) -> Sequence[Site | str]:
+    given = [sites] if isinstance(sites, str | Site) else sites
+    if isinstance(given, bytes) or not isinstance(given, Sequence):
+        raise ArgumentTypeError(
+            f"sites={sites!r:.60} must be a kind like 'inner', a Site, or a list of these"
+        )
+    return given
+
+
+def check_options(function: str, given: Iterable[str]) -> None:
+    """Raise an error where a finder is given options that `activations` does not have."""
+    known = [one.name for one in signature(activations).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    known_options(function, given, known)
+
+
+def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1, name: str = "texts") -> None:
     """Raise an error for texts that are not lists of sentences per label, or have too few labels."""
     if not isinstance(texts, Mapping):
-        raise ArgumentTypeError(f"texts must map labels to sentences, not be {texts!r:.60}")
+        raise ArgumentTypeError(f"{name} must map labels to sentences, not be {texts!r:.60}")
     for label, sentences in texts.items():
         if isinstance(sentences, str) or not isinstance(sentences, Sequence):
             kind = type(sentences).__name__
             hint = "; of parallel text give pairs.texts" if kind == "Bitext" else ""
-            raise ArgumentTypeError(f"texts[{label!r}] must be a list of sentences, not {kind}{hint}")
+            raise ArgumentTypeError(f"{name}[{label!r}] must be a list of sentences, not {kind}{hint}")
         if not sentences or not all(isinstance(text, str) and text.strip() for text in sentences):
-            raise ArgumentError(f"texts[{label!r}] must hold at least one sentence, and no empty one")
+            raise ArgumentError(f"{name}[{label!r}] must hold at least one sentence, and no empty one")
     if len(texts) < least:
         raise ArgumentError(
-            f"texts has {len(texts)} label(s) ({', '.join(texts)}), and at least {least} are needed: a label "
-            "is compared with the texts of the others"
+            f"{name} has {len(texts)} label(s) ({', '.join(texts)}), and at least {least} are needed: a "
+            "label is compared with the texts of the others"
         )
 
 

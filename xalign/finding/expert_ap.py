@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError
-from xalign.finding.activations import Activations, Sites, activations, check_texts, site_names
+from xalign.finding.activations import Activations, Sites, activations, check_options, check_texts, site_names
 from xalign.finding.choice import Choice, choose_by
 from xalign.finding.method import Method
 from xalign.finding.provenance import origin_of, warn_about_shared_texts
@@ -76,6 +76,7 @@ def expert_ap(
         UnitSet(eng_Latn 5, deu_Latn 5)
     """
     check_texts(texts, least=2)
+    check_options("expert_ap", options)
     choice, options = choose_by(share=share, k=k, threshold=threshold), {"pool": "mean"} | options
     detectors = _Detectors(list(texts), ends, value)
     warn_about_shared_texts(texts)

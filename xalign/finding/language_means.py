@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from xalign.finding.activations import check_options, check_texts
 from xalign.finding.mean_difference import mean_difference
 from xalign.measurement.options import NeuronSite, ReadOptions
 from xalign.measurement.readings import readings_of
@@ -59,6 +60,8 @@ def language_means(
         >>> means = language_means(model, tokenizer, texts, ["nasca"])
         >>> report = measure(model, tokenizer, "bundled", ["nasca"], subtract=means)
     """
+    check_texts(texts)
+    check_options("language_means", options)
     read_options = ReadOptions(pool=pool, state_site=state_site, value_site=value_site)
     model_map = map_model(model)
     means: dict[str, list[LanguageVector]] = {label: [] for label in texts}

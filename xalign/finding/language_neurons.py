@@ -1,6 +1,7 @@
 """Language neurons: those that fire for few languages, found in text by LAPE."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -8,13 +9,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.finding.activations import activations, check_texts
+from xalign.errors import ModelError
+from xalign.finding.activations import Activations, activations, check_options, check_texts
 from xalign.finding.method import Method
 from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.lape import Lape, lape
 from xalign.model.architectures.layout_argument import takes_layout
-from xalign.model.architectures.sites import Site, State
+from xalign.model.architectures.sites import Site
 from xalign.units.unit_set import Unit, UnitSet
+
+_ROUGH = 0.25  # tokens by which a mean times its tokens may miss a whole number
 
 
 @takes_layout
@@ -31,8 +35,9 @@ def language_neurons(
     """Find the neurons that fire for few languages, each under every language that fires it.
 
     A neuron fires at a token if its activation is > 0. It is counted, stored and later written at one place,
-    the gate before its activation function, where 0 silences it (for SiLU, GELU and ReLU). Its value is the
-    mean of the gate over the language's tokens, its score minus LAPE's, so that higher is better.
+    the gate before its activation function, where 0 silences it (for SiLU, GELU and ReLU). Tokens are counted
+    exactly, so that neurons which fire equally often are equal. Its value is the mean of the gate over the
+    language's tokens, its score minus LAPE's, so that higher is better.
 
     Args:
         model: The model; it is only read.
@@ -59,12 +64,12 @@ def language_neurons(
         True
     """
     check_texts(texts, least=2)
+    check_options("language_neurons", options)
     warn_about_shared_texts(texts)
-    probability = _means_over_tokens(model, tokenizer, texts, "active", options)
-    gates = _means_over_tokens(model, tokenizer, texts, "value", options)
-    found = lape(
-        torch.cat(list(probability.values()), dim=1).clamp(0, 1), share=share, bar=bar, penalty=penalty
-    )
+    read = partial(activations, model, tokenizer, texts, "gate", pool="mean", **options)
+    probability = [_firing(of_site, len(texts)) for of_site in read(state="active")]
+    gates = {of_site.site: _mean_over_tokens(of_site, len(texts)) for of_site in read(state="value")}
+    found = lape(torch.cat(probability, dim=1), share=share, bar=bar, penalty=penalty)
     settings = {"share": share, "bar": bar, "penalty": found.penalty} | options
     return UnitSet(_rows(list(texts), found, gates), origin_of(model, texts, "lape", settings))
 
@@ -74,20 +79,32 @@ LAPE = Method(
 )
 
 
-def _means_over_tokens(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, Sequence[str]],
-    state: State,
-    options: Mapping[str, Any],
-) -> dict[Site, Float[Tensor, "label unit"]]:
-    """Return, per gate, the mean of its units over all tokens of each label."""
-    means = {}
-    for of_site in activations(model, tokenizer, texts, "gate", pool="mean", state=state, **options):
-        # Each sentence's mean counts as often as it has tokens.
-        weight = torch.stack([of_site.of(number) * of_site.tokens for number in range(len(texts))]).double()
-        means[of_site.site] = weight @ of_site.values.double() / weight.sum(dim=1, keepdim=True)
-    return means
+def _firing(of_site: Activations, labels: int) -> Float[Tensor, "label unit"]:
+    """Return the share of each label's tokens at which a unit fires, counted exactly.
+
+    What is read of a sentence is a mean in float32. Summed as it is, it would give neurons that fire equally
+    often slightly different shares, and the bar would then cut between them.
+
+    Raises:
+        ModelError: Means so rough that the count cannot be told.
+    """
+    counted = of_site.values.double() * of_site.tokens.unsqueeze(1)
+    counts = counted.round()
+    if bool((counted - counts).abs().max() > _ROUGH):
+        raise ModelError(
+            f"how often the units of {of_site.site} fire cannot be counted: the means over tokens are not "
+            "exact enough. Switch TF32 off (torch.backends.cuda.matmul.allow_tf32 = False), or give shorter "
+            "texts"
+        )
+    own = torch.stack([of_site.of(number) for number in range(labels)])
+    return own.double() @ counts / (own * of_site.tokens).sum(dim=1, keepdim=True)
+
+
+def _mean_over_tokens(of_site: Activations, labels: int) -> Float[Tensor, "label unit"]:
+    """Return the mean of a site's units over all tokens of each label."""
+    # Each sentence's mean counts as often as it has tokens.
+    weight = torch.stack([of_site.of(number) * of_site.tokens for number in range(labels)]).double()
+    return weight @ of_site.values.double() / weight.sum(dim=1, keepdim=True)
 
 
 def _rows(

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from xalign.checks import boolean
 from xalign.errors import ArgumentError
-from xalign.finding.activations import Sites, activations, check_texts, site_names, sites_of
+from xalign.finding.activations import Sites, activations, check_options, check_texts, site_names, sites_of
 from xalign.finding.provenance import origin_of
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
@@ -67,6 +68,7 @@ def mean_difference(
         >>> mean_difference(model, tokenizer, texts, "2.hidden")["deu_Latn"]
         LanguageVector(deu_Latn at 2.hidden)
     """
+    _check_switches(options, from_others=from_others, block_by_block=block_by_block)
     check_texts(texts, least=2 if from_others else 1)
     options = {"pool": "weighted", "state": "value"} | options
     settings = {"sites": site_names(sites), "from_others": from_others, "block_by_block": block_by_block}
@@ -82,6 +84,12 @@ def mean_difference(
         found = _differences(model, tokenizer, texts, sites, from_others, options)
     state, pool = options["state"], options["pool"]
     return {label: LanguageVector(label, vectors, origin, state, pool) for label, vectors in found.items()}
+
+
+def _check_switches(options: Mapping[str, Any], **switches: object) -> None:
+    check_options("mean_difference", options)
+    for name, value in switches.items():
+        boolean(name, value)
 
 
 def _differences(

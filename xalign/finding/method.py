@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, signature
 
+from xalign.checks import function_of
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.finding.activations import activations
 from xalign.units.unit_set import UnitSet
@@ -11,7 +12,7 @@ from xalign.units.unit_set import UnitSet
 Find = Callable[..., UnitSet]
 """(model, tokenizer, texts, **options) -> units."""
 
-_INPUTS = 3  # model, tokenizer, texts
+_INPUTS = ("model", "tokenizer", "texts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,11 @@ class Method:
         """Refuse a method that cannot be called by its name."""
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise ArgumentError(f"name={self.name!r:.60} must be a word of letters, digits and _")
-        if not callable(self.fn):
+        if not callable(self.fn) or isinstance(self.fn, type):
             raise ArgumentTypeError(
                 f"fn={self.fn!r:.60} must be a function (model, tokenizer, texts, **options) -> UnitSet"
             )
+        function_of(f"the function of method {self.name}", self.fn, *_INPUTS, more=True)
 
     @property
     def options(self) -> list[str]:
@@ -81,7 +83,7 @@ def resolve_method(method: object, known: Mapping[str, Method]) -> Method:
         return method
     if isinstance(method, str) and method in known:
         return known[method]
-    if not callable(method):
+    if not callable(method) or isinstance(method, type):
         raise ArgumentError(
             f"method={method!r:.60} must be one of {', '.join(known)}, a Method, or a function (model, "
             "tokenizer, texts, **options) -> UnitSet"
@@ -96,4 +98,4 @@ def _options_of(fn: Callable[..., object]) -> tuple[set[str], bool]:
     by_name = {one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY}
     by_place = [one.name for one in parameters if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
     takes_more = any(one.kind is Parameter.VAR_KEYWORD for one in parameters)
-    return by_name | set(by_place[_INPUTS:]), takes_more
+    return by_name | set(by_place[len(_INPUTS) :]), takes_more

@@ -12,18 +12,20 @@ from torch import nn
 from xalign.model.architectures.map import map_model
 from xalign.model.wrapped import config_of
 from xalign.units.compatibility import shape_of
+from xalign.units.weights import digest_of_weights
 
 
 def origin_of(
     model: nn.Module, texts: Mapping[str, Sequence[str]], method: str, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return model, revision, shape, method, settings and a fingerprint of the texts."""
-    config = config_of(model)
+    """Return model, revision, shape, weights, method, settings and a fingerprint of the texts."""
+    config, model_map = config_of(model), map_model(model)
     digest = hashlib.sha256(json.dumps({k: list(v) for k, v in texts.items()}).encode()).hexdigest()
     return {
         "model": str(getattr(config, "_name_or_path", "")),
         "revision": getattr(config, "_commit_hash", None),
-        "shape": shape_of(map_model(model)),
+        "shape": shape_of(model_map),
+        "weights": digest_of_weights(model_map),
         "method": method,
         "settings": dict(settings),
         "texts": {label: len(sentences) for label, sentences in texts.items()},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from xalign.checks import function_of
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.finding.activations import check_texts
 from xalign.judging.controls import random_units, shuffled_texts
@@ -65,12 +66,14 @@ class Arms:
 
     def __post_init__(self) -> None:
         """Check what there is to steer with."""
+        if self.finding is not None:
+            check_texts(self.finding, least=2 if self.finds else 1, name="finding")
         if self.finds:
+            function_of("what", self.what, "model", "tokenizer", "texts")
             if self.finding is None:
                 raise ArgumentError("what is a finder and finding is None; give the sentences it may look at")
-            check_texts(self.finding, least=2)
-        elif not isinstance(self.what, UnitSet | Mapping):
-            raise ArgumentTypeError(f"what must be units, vectors or a finder, not {self.what!r:.60}")
+        else:
+            labels_of(self.what)
 
     @property
     def finds(self) -> bool:
@@ -118,7 +121,9 @@ class Arms:
 def labels_of(found: Steering) -> list[str]:
     """Return the labels that there are units or vectors of."""
     if not isinstance(found, UnitSet | Mapping):
-        raise ArgumentTypeError(f"what must be units, or label -> vector, not {found!r:.60}")
+        raise ArgumentTypeError(f"what must be units, vectors or a finder, not {found!r:.60}")
+    if not isinstance(found, UnitSet) and not all(isinstance(one, LanguageVector) for one in found.values()):
+        raise ArgumentTypeError(f"what must map labels to vectors, and holds others: {found!r:.60}")
     return found.labels if isinstance(found, UnitSet) else list(found)
 
 

@@ -7,8 +7,9 @@ from typing import Unpack
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.checks import whole_number
+from xalign.checks import known_options, number, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.finding.activations import check_texts
 from xalign.judging.arms import Steering, labels_of
 from xalign.judging.calibration import Calibration, Trial
 from xalign.judging.comparison import check_has_texts
@@ -16,8 +17,8 @@ from xalign.judging.identify import check_known
 from xalign.judging.options import OutputArguments, OutputOptions
 from xalign.judging.probe import Observed, Probe
 from xalign.model.architectures.layout_argument import takes_layout
-from xalign.model.operators import OperatorLike
-from xalign.model.positions import Positions
+from xalign.model.operators import OPERATORS, OperatorLike, resolve_operator
+from xalign.model.positions import Positions, check_positions
 from xalign.steering.steer import steer
 
 __all__ = ["Calibration", "Trial", "calibrate"]
@@ -70,7 +71,12 @@ def calibrate(
         >>> len(calibration.tried)
         8
     """
-    _check_tried(strengths, positions)
+    known_options("calibrate", options, [*OutputArguments.__annotations__, "samples"])
+    check_texts(texts)
+    _check_tried(what, strengths, positions)
+    seed, max_rise = whole_number("seed", seed), number("max_rise", max_rise)
+    if operator is not None:
+        resolve_operator(operator, OPERATORS)
     settings = OutputOptions(samples=whole_number("samples", samples, least=1), **options)
     check_known(settings.identify, labels_of(what))
     for label in labels_of(what):
@@ -81,14 +87,22 @@ def calibrate(
     return Calibration(operator, tried, chosen, max_rise)
 
 
-def _check_tried(strengths: Sequence[float], positions: Sequence[Positions]) -> None:
+def _check_tried(what: Steering, strengths: Sequence[float], positions: Sequence[Positions]) -> None:
     """Raise an error if there is nothing to try."""
+    if not labels_of(what):
+        raise ArgumentError("what holds no units or vectors; there is nothing to calibrate")
     if isinstance(positions, str):
         raise ArgumentTypeError(f"positions={positions!r} must be a list, like [{positions!r}]")
-    if not isinstance(strengths, Sequence):
+    if isinstance(strengths, str | bytes) or not isinstance(strengths, Sequence):
         raise ArgumentTypeError(f"strengths={strengths!r:.60} must be a list of numbers, like [1, 4]")
+    if not isinstance(positions, Sequence):
+        raise ArgumentTypeError(f"positions={positions!r:.60} must be a list, like ['prompt', 'all']")
     if not strengths or not positions:
         raise ArgumentError("strengths and positions must each hold something to try")
+    for strength in strengths:
+        number("strengths", strength)
+    for one in positions:
+        check_positions(one)
 
 
 def _trials(

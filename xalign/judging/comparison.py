@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from xalign.checks import function_of, names
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.judging.arms import Arm, Arms, Steering, Texts, labels_of
 from xalign.judging.evaluation import Evaluation, Observation
@@ -47,7 +48,11 @@ class Comparison:
         options: EvaluateOptions,
     ) -> None:
         self._model, self._texts, self._options = model, texts, options
-        self._how, self._labels = how, labels
+        self._how, self._labels = how, None if labels is None else names("labels", labels)
+        if callable(how):
+            function_of("how", how, "label")
+        elif how is not None:
+            _steer_arguments(how, "")
         self._probe = Probe(model, tokenizer, texts, options)
         self._measurements: dict[str, Measurement] = {}
         if pairs is not None:
@@ -145,10 +150,10 @@ class Comparison:
 
     def _chosen_labels(self, found: Steering) -> list[str]:
         """Return the labels to steer with, all of which have texts."""
-        if isinstance(self._labels, str):
-            raise ArgumentTypeError(f"labels={self._labels!r} must be a list, like [{self._labels!r}]")
         there = labels_of(found)
-        chosen = there if self._labels is None else list(self._labels)
+        chosen = there if self._labels is None else self._labels
+        if not there:
+            raise ArgumentError("what holds no units or vectors; there is nothing to judge")
         absent = [label for label in chosen if label not in there]
         if absent or not chosen:
             raise ArgumentError(
@@ -178,7 +183,7 @@ def check_has_texts(label: str, texts: Texts) -> None:
 
 def _steer_arguments(how: How | None, label: str) -> dict[str, Any]:
     """Return the arguments of `steer` for a label."""
-    given = how(label) if callable(how) else how or {}
+    given = how(label) if callable(how) else {} if how is None else how
     if not isinstance(given, Mapping) or set(given) - {"operator", "strength", "positions"}:
         raise ArgumentTypeError(
             f"how={given!r:.80} must hold arguments of steer, like {{'operator': 'zero'}}: operator, "

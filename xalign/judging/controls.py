@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from xalign.checks import whole_number
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.finding.activations import check_texts
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
@@ -34,6 +34,8 @@ def random_units(model: nn.Module, units: UnitSet, *, seed: int = 0) -> UnitSet:
         >>> random_units(model, units, seed=0)["deu_Latn"]
         UnitSet(deu_Latn 1)
     """
+    if not isinstance(units, UnitSet):
+        raise ArgumentTypeError(f"units must be a UnitSet, not {type(units).__name__}")
     draw, model_map = random.Random(whole_number("seed", seed)), map_model(model)
     rows: list[Unit] = []
     for label in units.labels:

@@ -1,11 +1,12 @@
 """`evaluate`: steer, and show what changes beside what random units and shuffled labels change."""
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from xalign.checks import known_options
 from xalign.errors import ArgumentTypeError
 from xalign.finding.activations import check_texts
 from xalign.judging.arms import Arms, Finder, Steering, Texts
@@ -71,9 +72,14 @@ def evaluate(
         True
     """
     check_texts(texts)
-    settings = EvaluateOptions(samples=samples, **options)
+    settings = _settings(samples=samples, **options)
     if pairs is not None and not isinstance(pairs, ParallelPairs):
         raise ArgumentTypeError(f"pairs={pairs!r:.60} must be ParallelPairs: load_pairs gives them")
     arms = Arms(model, tokenizer, what, finding, settings)
     arms.check_held_out(texts, pairs)
     return Comparison(model, tokenizer, texts, pairs, how, labels, settings).run(arms)
+
+
+def _settings(samples: int, **options: Any) -> EvaluateOptions:
+    known_options("evaluate", options, [*EvaluateArguments.__annotations__, "samples"])
+    return EvaluateOptions(samples=samples, **options)

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from xalign.checks import whole_number
+from xalign.checks import function_of, whole_number
 from xalign.judging.identify import Identify, identify_language
+from xalign.judging.sample import check_sampling
 from xalign.measurement.run import Metrics
+from xalign.metrics import METRICS
+from xalign.metrics.metric import resolve_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class OutputOptions:
         token_budget: The most tokens of one forward, padding included.
 
     Raises:
-        ArgumentError: A negative number of samples.
+        ArgumentError: A negative number of samples, or a budget below 1.
+        ArgumentTypeError: An option of the wrong type.
     """
 
     samples: int = 0
@@ -31,8 +35,11 @@ class OutputOptions:
     token_budget: int = 8192
 
     def __post_init__(self) -> None:
-        """Check numbers; the rest is checked where it is used."""
+        """Check everything that can be checked without a model."""
         object.__setattr__(self, "samples", whole_number("samples", self.samples))
+        object.__setattr__(self, "token_budget", whole_number("token_budget", self.token_budget, least=1))
+        check_sampling(self.prompt, self.generation)
+        function_of("identify", self.identify, "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +64,11 @@ class EvaluateOptions(OutputOptions):
     metrics: Metrics = ("nasca", "retrieval")
 
     def __post_init__(self) -> None:
-        """Check numbers; metrics are checked where they are measured."""
+        """Check everything that can be checked without a model."""
         object.__setattr__(self, "seeds", whole_number("seeds", self.seeds, least=1))
         OutputOptions.__post_init__(self)
-        for name in ("random_sets", "shuffles"):
+        resolve_metrics(self.metrics, METRICS)
+        for name in ("first_seed", "random_sets", "shuffles"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name)))
 
 

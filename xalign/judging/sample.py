@@ -10,12 +10,14 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from xalign.checks import whole_number
-from xalign.errors import ArgumentError, ModelError
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
+from xalign.model.inputs import Inputs
 from xalign.model.read import device_of, observing
 from xalign.model.wrapped import base_model_of
 
 # Plain sampling from the model's own distribution; transformers would cut it to the 50 likeliest tokens.
 _SAMPLING = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+_LARGEST_SEED = 2**63 - 1
 _PLAIN = {"do_sample": True, "max_new_tokens": 24, **_SAMPLING}
 _SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -65,6 +67,10 @@ def sample(
         (3, 1)
     """
     n, seed = whole_number("n", n, least=1), whole_number("seed", seed)
+    if seed > _LARGEST_SEED:
+        raise ArgumentError(f"seed={seed} must be at most {_LARGEST_SEED}")
+    check_sampling(prompt, generation)
+    Inputs(model, tokenizer)  # refuses what is no tokenizer
     generate: Any = getattr(model, "generate", None)
     if generate is None:
         raise ModelError(f"{type(model).__name__} does not generate; load it with its language-model head")
@@ -80,6 +86,17 @@ def sample(
     rows = [_until(row, ends | {pad}, len(given)) for row in generated.tolist()]
     texts = [str(tokenizer.decode(row[len(given) :], skip_special_tokens=True)) for row in rows]
     return Sampled(texts, rows, len(given))
+
+
+def check_sampling(prompt: object, generation: object) -> None:
+    """Raise an error for a prompt that is not text, or arguments of `generate` that are not a mapping."""
+    if not isinstance(prompt, str):
+        raise ArgumentTypeError(f"prompt={prompt!r:.60} must be text")
+    names_only = isinstance(generation, Mapping) and all(isinstance(name, str) for name in generation)
+    if generation is not None and not names_only:
+        raise ArgumentTypeError(
+            f"generation={generation!r:.60} must hold arguments of generate, like {{'max_new_tokens': 24}}"
+        )
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

@@ -1,12 +1,11 @@
 """The options of `measure`, each written once: with its default, its check, and what must agree."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict, cast, get_args
 
-from xalign.checks import boolean, whole_number
+from xalign.checks import boolean, function_of, known_options, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
@@ -48,8 +47,8 @@ class ReadOptions:
     value_site: NeuronSite = option("inner")
     include_embedding: bool = option(True)
     token_budget: int = option(4096)
-    subtract: Subtract | None = option(None, must_agree=CONTINUED)
-    steered: Steered | None = option(None, must_agree=CONTINUED)
+    subtract: Subtract | None = option(None, must_agree=CONTINUED, hashed=False)
+    steered: Steered | None = option(None, must_agree=CONTINUED, hashed=False)
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a model."""
@@ -65,6 +64,8 @@ class ReadOptions:
                 f"steered={self.steered!r:.60} must be a function from a language to a context, like "
                 "lambda code: steer(model, units[code])"
             )
+        if self.steered is not None:
+            function_of("steered", self.steered, "language")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +122,8 @@ def split_options(options: Mapping[str, Any]) -> tuple[TextOptions, ReadOptions,
     """
     given = with_new_names(options, _RENAMED)
     known = {cls: {one.name for one in fields(cls)} for cls in (TextOptions, ReadOptions, RunOptions)}
-    unknown = given.keys() - set().union(*known.values())
-    if unknown:
-        raise ArgumentTypeError(_advice(min(unknown), sorted(set().union(*known.values()))))
+    known_options("measure", given, set().union(*known.values()))
     return cast(
         tuple[TextOptions, ReadOptions, RunOptions],
         tuple(cls(**{name: given[name] for name in names & given.keys()}) for cls, names in known.items()),
     )
-
-
-def _advice(unknown: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(unknown, known, n=1)
-    meant = f", did you mean {near[0]}?" if near else ";"
-    return f"measure has no option {unknown!r}{meant} it has {', '.join(known)}"

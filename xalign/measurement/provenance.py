@@ -1,6 +1,5 @@
 """Where a report comes from: model, sentences, every option, and versions."""
 
-import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -10,13 +9,18 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from xalign.identity import record_of
+from xalign.identity.digest import Digest
 from xalign.measurement.options import ReadOptions
+from xalign.metrics import METRICS
+from xalign.metrics.metric import Metric
 from xalign.model.architectures.map import ModelMap
 from xalign.model.inputs import TextOptions
 from xalign.model.read import device_of
-from xalign.model.wrapped import config_of
+from xalign.model.wrapped import base_model_of, config_of
 from xalign.options import COMPARED, CONTINUED, must_agree
 from xalign.pairs.parallel import ParallelPairs
+from xalign.results.values import OWN_FUNCTIONS
 from xalign.units.language_vector import LanguageVector
 
 
@@ -25,6 +29,7 @@ def provenance_of(
     model_map: ModelMap,
     tokenizer: PreTrainedTokenizerBase,
     pairs: ParallelPairs,
+    metrics: Sequence[Metric],
     options: Sequence[TextOptions | ReadOptions],
     revision: str | None,
 ) -> dict[str, Any]:
@@ -35,46 +40,61 @@ def provenance_of(
         model_map: Where its sites are.
         tokenizer: Its tokenizer.
         pairs: The sentences.
+        metrics: The metrics. The functions of those that are not xalign's own are recorded.
         options: All options that say how text is encoded and read.
         revision: Of the model; that of its config where None.
     """
     config = config_of(model)
+    standing_for = _standing_for(model, tokenizer)
     marks = {
         mark: [name for each in options for name in must_agree(type(each), mark)]
         for mark in (COMPARED, CONTINUED)
     }
+    marks[CONTINUED].append(OWN_FUNCTIONS)
     return {
         "model": str(getattr(config, "_name_or_path", "")),
         "revision": revision or getattr(config, "_commit_hash", None),
         "model_class": type(model).__name__,
         "model_type": model_map.model_type,
-        "layout": _plain(asdict(model_map.layout)),
+        "layout": _plain(asdict(model_map.layout), {}),
         "n_layers": model_map.n_layers,
         "dtype": str(model_map.dtype).removeprefix("torch."),
         "device": str(device_of(model)),
         "tokenizer": str(getattr(tokenizer, "name_or_path", "")),
         "pairs": pairs.source,
         "fingerprint": pairs.fingerprint,
-        **{one.name: _plain(getattr(each, one.name)) for each in options for one in fields(each)},
+        **{
+            one.name: _plain(getattr(each, one.name), standing_for)
+            for each in options
+            for one in fields(each)
+        },
+        OWN_FUNCTIONS: {
+            row: record_of(compute, standing_for)
+            for metric in metrics
+            if METRICS.get(metric.name) is not metric
+            for row, compute in sorted(metric.rows.items())
+        },
         "must_agree": marks,
         "versions": {name: version(name) for name in ("xalign", "torch", "transformers", "numpy")}
         | {"python": platform.python_version()},
     }
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON holds it: functions by name, vectors by their places and a checksum."""
+def _standing_for(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Return what a function may refer to without its content: the model itself, its parts, its tokenizer."""
+    base = base_model_of(model)
+    parts = {id(part): f"part {name} of the model" for name, part in base.named_modules()}
+    return parts | {id(one): "the model" for one in (model, base)} | {id(tokenizer): "the tokenizer"}
+
+
+def _plain(value: Any, standing_for: Mapping[int, str]) -> Any:
+    """Return a value as JSON holds it: functions by record, vectors by their places and a digest."""
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in sorted(value.items())}
+        return {key: _plain(one, standing_for) for key, one in sorted(value.items())}
     if isinstance(value, LanguageVector):
-        digest = hashlib.sha256()
-        for vector in value.vectors.values():
-            digest.update(vector.detach().cpu().float().contiguous().numpy().tobytes())
-        readings = ", ".join(str(reading) for reading in value.readings)
-        return {"label": value.label, "readings": readings, "sha256": digest.hexdigest()}
+        vectors = {str(reading): vector for reading, vector in value.readings.items()}
+        digest = Digest({}).of(dict(sorted(vectors.items())))
+        return {"label": value.label, "readings": ", ".join(vectors), "sha256": digest.hex()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if callable(value):
-        named = value if hasattr(value, "__qualname__") else type(value)
-        return f"{named.__module__}.{named.__qualname__}"
-    return value
+        return [_plain(one, standing_for) for one in value]
+    return record_of(value, standing_for) if callable(value) else value

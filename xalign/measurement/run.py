@@ -4,7 +4,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from xalign.checks import whole_number
-from xalign.errors import ModelError
-from xalign.measurement.options import MeasureOptions, split_options
+from xalign.checks import boolean, whole_number
+from xalign.errors import ArgumentTypeError, ModelError
+from xalign.measurement.options import MeasureOptions, Steered, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
 from xalign.measurement.provenance import provenance_of
 from xalign.measurement.readings import readings_of
@@ -123,8 +123,12 @@ class Measurement:
     ) -> None:
         text, self._read_options, self._run_options = split_options(options)
         self.metrics = resolve_metrics(metrics, METRICS)
+        if not isinstance(pairs, ParallelPairs | str | Path):
+            raise ArgumentTypeError(
+                f"pairs={pairs!r:.60} must be ParallelPairs, or what load_pairs takes: 'bundled' or a path"
+            )
         self.pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
-        self.model, self._ranks = model, Ranks(distributed)
+        self.model, self._ranks = model, Ranks(boolean("distributed", distributed))
         model_map = map_model(model)
         refuse_split(model)
         self._readings = {
@@ -143,7 +147,9 @@ class Measurement:
         self._floors = self._prepared.lexical_floors(self.metrics)
         self._stats = self._prepared.stats()
         self._provenance = provenance_of(
-            model, model_map, tokenizer, self.pairs, (text, self._read_options), self._run_options.revision
+            *(model, model_map, tokenizer, self.pairs, self.metrics),
+            options=(text, self._read_options),
+            revision=self._run_options.revision,
         )
 
     @property
@@ -264,7 +270,7 @@ class Measurement:
 
     def _read(self, language: str, side: Side, bar: "tqdm[Any]") -> States:
         steered = self._read_options.steered
-        with nullcontext() if steered is None else steered(language):
+        with nullcontext() if steered is None else _entered(steered, language):
             states = self._states(side.batches, self._users, bar.update)
         subtract_offsets(states, self._offsets.get(language, {}))
         return states
@@ -285,3 +291,14 @@ class Measurement:
                 for reading in self._readings[row]:
                     users[reading].append((row, metric.over, compute))
         return users
+
+
+def _entered(steered: Steered, language: str) -> AbstractContextManager[Any]:
+    """Return the context in which a language runs, where the user's function gives one."""
+    context = steered(language)
+    if not hasattr(context, "__enter__") or not hasattr(context, "__exit__"):
+        raise ArgumentTypeError(
+            f"steered({language!r}) gave {context!r:.60}, and must give a context, like "
+            "lambda code: steer(model, units[code])"
+        )
+    return context

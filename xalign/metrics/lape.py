@@ -59,6 +59,8 @@ def lape(
 
     Args:
         probability: Per language and neuron, the share of tokens at which the neuron's activation is > 0.
+            Values outside [0, 1] are refused; where they are rounding, as in released data (up to 1.001),
+            pass `probability.clamp(0, 1)`.
         share: The share of all neurons to select, rounded half to even; fewer if fewer pass.
         bar: Which quantile of all probabilities is the bar: the round(bar · count)-th smallest of them.
         penalty: λ; `"auto"` takes the largest in [0, 0.2], to .001, with which no selected neuron is fired by
@@ -111,7 +113,11 @@ def _check_probability(probability: Tensor) -> None:
             f"probability must be [language, neuron], at least 2 languages; it is {tuple(probability.shape)}"
         )
     if not bool(((probability >= 0) & (probability <= 1)).all()):
-        raise ArgumentError("probability holds values that are not between 0 and 1")
+        low, high = probability.min().item(), probability.max().item()
+        raise ArgumentError(
+            f"probability holds values that are not between 0 and 1: they go from {low:.6g} to {high:.6g}. "
+            "If only rounding took them there, pass probability.clamp(0, 1)"
+        )
 
 
 def _select(

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from xalign.checks import boolean
+from xalign.checks import boolean, function_of
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import SHARE, Scale, title_of
 
@@ -83,7 +83,7 @@ class Metric:
                     f"name={key!r:.60} must be a word of letters, digits and _, as a key in logs"
                 )
         for row, compute in self.rows.items():
-            if not callable(compute):
+            if not callable(compute) or isinstance(compute, type):
                 raise ArgumentTypeError(f"{row} must be computed by a function, not by {compute!r:.60}")
         if self.reads not in SOURCES:
             raise ArgumentError(f"reads={self.reads!r:.60} must be one of {', '.join(SOURCES)}")
@@ -94,6 +94,9 @@ class Metric:
                 f"metric {self.name!r} is computed over states, and a lexical floor has no states: pass "
                 "has_floor=False"
             )
+        taken = ("similarity",) if self.over == "similarity" else ("pivot", "other")
+        for row, compute in self.rows.items():
+            function_of(f"the function of metric {row!r}", compute, *taken)
         self._check_scale()
 
     def _check_scale(self) -> None:
@@ -106,6 +109,8 @@ class Metric:
             raise ArgumentTypeError(
                 f"chance={self.chance!r:.60} must be a function of the number of pairs, or None"
             )
+        if self.chance is not None:
+            function_of("chance", self.chance, "n")
         bounds: object = self.bounds
         if bounds is None:
             return
@@ -170,7 +175,7 @@ def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metri
         ['NASCA', 'Mean cosine']
     """
     names = ", ".join(known)
-    if isinstance(metrics, str) or not isinstance(metrics, Sequence):
+    if isinstance(metrics, str | bytes) or not isinstance(metrics, Sequence):
         raise ArgumentTypeError(f"metrics must be a list of names, like ['nasca'], not {metrics!r}")
     if not metrics:
         raise ArgumentError(f"metrics is empty; choose from {names}")
@@ -196,7 +201,7 @@ def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metri
 def _is_metric(given: object, known: Mapping[str, Metric]) -> bool:
     if isinstance(given, str):
         return given in known
-    return isinstance(given, Metric) or callable(given)
+    return isinstance(given, Metric) or (callable(given) and not isinstance(given, type))
 
 
 def _resolve(given: str | Metric | Compute, known: Mapping[str, Metric]) -> Metric:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.checks import boolean, whole_number
+from xalign.checks import boolean, function_of, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.batches import Batch, Line, make_batches
 from xalign.model.encode import Encoded, Template, encode
@@ -32,7 +32,7 @@ class TextOptions:
         ArgumentError: `max_length` below 2. The first token alone is often the same for all sentences.
     """
 
-    template: Template | None = option(None, must_agree=COMPARED)
+    template: Template | None = option(None, must_agree=COMPARED, hashed=False)
     template_pooled: bool = option(False, must_agree=COMPARED)
     pool_special_tokens: bool = option(True, must_agree=COMPARED)
     truncate: bool = option(False, must_agree=COMPARED)
@@ -42,6 +42,8 @@ class TextOptions:
         """Check types; the template is checked where it meets a sentence."""
         for name in ("template_pooled", "pool_special_tokens", "truncate"):
             boolean(name, getattr(self, name))
+        if callable(self.template):
+            function_of("template", self.template, "text", "language")
         if self.max_length is not None:
             object.__setattr__(self, "max_length", whole_number("max_length", self.max_length, least=2))
 

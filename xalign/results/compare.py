@@ -4,7 +4,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentTypeError, ReportError
-from xalign.results.values import layer_in_stack
+from xalign.identity import advice, agree
+from xalign.results.values import OWN_FUNCTIONS, layer_in_stack
 from xalign.statistics.intervals import bootstrap_interval, paired_p_value
 
 if TYPE_CHECKING:
@@ -33,8 +34,11 @@ def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> 
         )
     for name in dict.fromkeys((*_compared(before), *_compared(after))):
         old, new = before.provenance.get(name), after.provenance.get(name)
-        if old != new:
-            raise ReportError(f"{name} was {old!r} before and {new!r} after; such scores cannot be compared")
+        if not agree(old, new):
+            raise ReportError(
+                f"{name} was {old!r} before and {new!r} after; such scores cannot be compared"
+                f"{advice(old, new)}"
+            )
     shared = [row for row in after.metrics if row in before.metrics]
     if not shared:
         raise ReportError(
@@ -45,6 +49,12 @@ def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> 
         if not one.agrees_with(other):
             raise ReportError(
                 f"{row} means {one} before and {other} after: these are two metrics of one name; rename one"
+            )
+        old, new = (report.provenance.get(OWN_FUNCTIONS, {}).get(row) for report in (before, after))
+        if not agree(old, new):
+            raise ReportError(
+                f"{row} was computed by {old or 'another function'} before and by {new or 'another'} after: "
+                f"these are two metrics of one name; rename one{advice(old, new)}"
             )
         was, now = before.metrics[row].readings, after.metrics[row].readings
         if was != now:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from xalign.errors import ArgumentError, ReportError
 from xalign.files import read_regular
+from xalign.identity import advice, agree
 from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import count_range
 from xalign.renamed import renamed
@@ -127,8 +128,7 @@ class History:
         last = self.entries[-1]
         for name in dict.fromkeys((*last["settings"], *settings_of(provenance))):
             was = last["settings"].get(name)
-            # 0.1.0 wrote an empty list where nothing was subtracted.
-            if (provenance.get(name, was) or None) != (was or None):
+            if not agree(provenance.get(name, was), was):
                 self._refuse_setting(name, was, provenance[name])
         were = {row: list(found["readings"]) for row, found in last["metrics"].items()}
         if were.keys() != readings.keys() or any(
@@ -260,7 +260,7 @@ class History:
             )
         raise ReportError(
             f"{name} was {was!r} at step {last['step']} and is {now!r} now: such scores make no curve; "
-            f"{_ADVICE}"
+            f"{_ADVICE}{advice(was, now)}"
         )
 
     def _check_report(self, report: "AlignmentReport") -> None:

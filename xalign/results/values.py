@@ -9,6 +9,9 @@ from torch import Tensor
 from xalign.metrics.scale import Scale
 from xalign.model.architectures.sites import Layer, Site
 
+OWN_FUNCTIONS = "own_functions"
+"""Where provenance holds row -> record of the function, for metrics that are not xalign's own."""
+
 
 @dataclass(frozen=True)
 class MetricResult:

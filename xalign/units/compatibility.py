@@ -1,10 +1,12 @@
 """`check_compatible`: whether units or vectors found in one model fit another."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from xalign.errors import UnitsError
 from xalign.model.architectures.map import ModelMap
+from xalign.units.weights import digest_of_weights
 
 
 def shape_of(model_map: ModelMap) -> dict[str, Any]:
@@ -18,9 +20,10 @@ def shape_of(model_map: ModelMap) -> dict[str, Any]:
 
 
 def check_compatible(provenance: Mapping[str, Any], model_map: ModelMap) -> None:
-    """Raise an error where units or vectors were found in a model of another shape.
+    """Raise an error where units or vectors were found in a model of another shape; warn of other weights.
 
-    Those made by hand record no shape. They fit wherever their sites exist.
+    Those made by hand record no shape. They fit wherever their sites exist. Other weights are no error: units
+    of a model are used in its later checkpoints, too.
 
     Args:
         provenance: Where the units or vectors come from.
@@ -36,4 +39,14 @@ def check_compatible(provenance: Mapping[str, Any], model_map: ModelMap) -> None
             f"these units or vectors were found in {provenance.get('model') or 'another model'} and do "
             "not fit this one: "
             + ", ".join(f"{name} {theirs.get(name)} there, {ours[name]} here" for name in differing)
+        )
+    weights = provenance.get("weights")
+    here = None if weights is None else digest_of_weights(model_map)
+    if here is not None and here != weights:
+        warnings.warn(
+            f"these units or vectors were found in {provenance.get('model') or 'a model'}, which has other "
+            f"weights than this model, {model_map.name}: coordinates may mean something else here. Find them "
+            "again, unless this is another checkpoint of that model",
+            UserWarning,
+            stacklevel=5,
         )

@@ -104,6 +104,8 @@ class UnitSet:
             ArgumentError: A negative index, a score or value that is not finite, or a repeated row.
             ArgumentTypeError: A row that is not such a tuple.
         """
+        if not isinstance(rows, Iterable) or not isinstance(provenance, Mapping | None):
+            raise ArgumentTypeError("rows must be a list of rows, and provenance a mapping, or None")
         checked = tuple(_checked(row) for row in rows)
         twice = [key for key, count in Counter(row.key for row in checked).items() if count > 1]
         if twice:

@@ -11,7 +11,7 @@ from xalign.model.architectures.declared import declared_blocks
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import KINDS, Kind, Site
 from xalign.model.architectures.table import GIVEN, LAYOUTS, Layout, has_blocks, submodule_or_none
-from xalign.model.wrapped import transformer_of
+from xalign.model.wrapped import config_of, transformer_of
 
 _PARTS = ("gate", "act", "down", "attn_out", "mlp_out")
 # Activation functions that are positive exactly where their input is: the sign can be read from the input.
@@ -100,6 +100,11 @@ class ModelMap:
 
     def _in_block(self, block: int, name: str) -> nn.Module:
         return self.blocks[block].get_submodule(getattr(self.layout, name))
+
+    @property
+    def name(self) -> str:
+        """Where the model was loaded from; its architecture where its config does not say."""
+        return str(getattr(config_of(self._model), "_name_or_path", "") or self.model_type)
 
     @property
     def n_layers(self) -> int:
