@@ -29,7 +29,7 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
     with open(path, "rb", opener=_at_once) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(f"{path} is no file, but a folder, a pipe or a device")
+            raise OSError(f"{path} is no regular file, but a folder, a pipe or a device")
         if most is not None and found.st_size > most:
             raise OSError(f"{path} has {found.st_size} bytes, more than the {most} that there can be")
         return file.read()

@@ -21,6 +21,7 @@ from xalign.cli.page import page
 from xalign.cli.steer import steer
 from xalign.cli.track import track
 from xalign.errors import XAlignError
+from xalign.escape import plain
 from xalign.extras import distribution_name
 
 app = typer.Typer(
@@ -66,7 +67,8 @@ def _said(error: Exception, verb: str) -> tuple[str, int]:
 def _fail(message: str, code: int) -> None:
     if _debug:
         traceback.print_exc()
-    typer.echo(f"xalign: {message}", err=True)
+    lines = map(plain, str(message).split("\n"))  # a warning may be one of another library
+    typer.echo("xalign: " + "\n".join(lines), err=True)
     raise typer.Exit(code)
 
 
@@ -105,4 +107,5 @@ def main() -> None:
 
 
 def _show_warning(message: Warning | str, *about: Any, **more: Any) -> None:  # noqa: ARG001
-    typer.echo(f"xalign: {message}", err=True)
+    lines = map(plain, str(message).split("\n"))  # a warning may be one of another library
+    typer.echo("xalign: " + "\n".join(lines), err=True)

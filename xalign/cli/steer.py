@@ -101,10 +101,11 @@ def _side_by_side(
     from xalign.model.operators import OPERATORS
     from xalign.steering.steer import steer as steering
 
-    without = sample(*loaded, n, **options)
+    model, tokenizer = loaded
+    without = sample(model, tokenizer, n, **options)
     try:
-        with steering(loaded[0], own, **how) as done:
-            steered = sample(*loaded, n, **options)
+        with steering(model, own, **how) as done:
+            steered = sample(model, tokenizer, n, **options)
     except RuntimeError as error:
         if "probability tensor" not in str(error):
             raise

@@ -132,7 +132,7 @@ def site_names(sites: Sites) -> str | list[str]:
 
 
 def _listed(sites: Sites) -> Sequence[Site | str]:
-    given = [sites] if isinstance(sites, str | Site) else sites
+    given: object = [sites] if isinstance(sites, str | Site) else sites
     if isinstance(given, bytes) or not isinstance(given, Sequence):
         raise ArgumentTypeError(
             f"sites={sites!r:.60} must be a kind like 'inner', a Site, or a list of these"

@@ -68,7 +68,7 @@ class Arms:
         """Check what there is to steer with."""
         if self.finding is not None:
             check_texts(self.finding, least=2 if self.finds else 1, name="finding")
-        if self.finds:
+        if callable(self.what):
             function_of("what", self.what, "model", "tokenizer", "texts")
             if self.finding is None:
                 raise ArgumentError("what is a finder and finding is None; give the sentences it may look at")

@@ -64,11 +64,9 @@ class Comparison:
                     options.metrics,
                     token_budget=options.token_budget,
                 )
-        self._bounds: dict[str, tuple[float, float] | None] = {**BOUNDS} | {
-            metric.name: metric.scale.bounds
-            for measurement in self._measurements.values()
-            for metric in measurement.metrics
-        }
+        self._bounds: dict[str, tuple[float, float] | None] = dict(BOUNDS)
+        for measurement in self._measurements.values():
+            self._bounds |= {metric.name: metric.scale.bounds for metric in measurement.metrics}
         self._observations: list[Observation] = []
         self._left_out: dict[str, str] = {}
 

@@ -101,7 +101,7 @@ def normalize_languages(argument: str, codes: Iterable[str]) -> list[str]:
         ArgumentError: A code is unknown or ambiguous, or two codes mean the same language.
         ArgumentTypeError: `codes` is not a list of strings.
     """
-    if isinstance(codes, str) or not isinstance(codes, Iterable):
+    if isinstance(codes, (str, bytes, set, frozenset)) or not isinstance(codes, Iterable):
         raise ArgumentTypeError(
             f"{argument} must be a list of language codes, like ['deu_Latn'], not {codes!r}"
         )

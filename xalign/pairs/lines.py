@@ -1,10 +1,9 @@
 """Read the lines of a UTF-8 file; errors say where the file is broken."""
 
-import os
-import stat
 from pathlib import Path
 
 from xalign.errors import PairsError
+from xalign.files import read_regular
 
 
 def read_lines(path: Path) -> list[str]:
@@ -16,9 +15,9 @@ def read_lines(path: Path) -> list[str]:
         PairsError: The file cannot be read, is no regular file, is not UTF-8, or holds NUL characters.
     """
     try:
-        data = _read_regular(path)
+        data = read_regular(path)
     except OSError as error:
-        raise PairsError(f"{path} cannot be read: {error.strerror}") from None
+        raise PairsError(f"{path} cannot be read: {error.strerror or error}") from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -32,12 +31,3 @@ def read_lines(path: Path) -> list[str]:
         )
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines[:-1] if lines[-1] == "" else lines
-
-
-def _read_regular(path: Path) -> bytes:
-    """Read a file, and refuse pipes and devices: to open or read one may never end."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise PairsError(f"{path} is no regular file but a pipe or a device; give a file of text")
-        return file.read()
