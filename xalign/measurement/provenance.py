@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from xalign.measurement.options import ReadOptions
 from xalign.model.architectures.map import ModelMap
 from xalign.model.inputs import TextOptions
-from xalign.model.read import device_of
+from xalign.model.placement import device_of
 from xalign.model.wrapped import config_of
 from xalign.options import COMPARED, CONTINUED, must_agree
 from xalign.pairs.parallel import ParallelPairs
