@@ -51,11 +51,11 @@ def refusing_empty(model: nn.Module) -> AbstractContextManager[object]:
     return _RefuseEmpty(empty) if empty else nullcontext()
 
 
-class _RefuseEmpty(TorchDispatchMode):
+class _RefuseEmpty(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Looks at the arguments of every operation."""
 
     def __init__(self, empty: dict[int, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._empty = empty
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -101,7 +101,7 @@ class _Buffers:
             now.clear()
             now.update(before)
         for _, buffer, version, copy in self._held:
-            if copy is None or (version is not None and buffer._version == version):
+            if buffer is None or copy is None or (version is not None and buffer._version == version):
                 continue
             if not torch.equal(buffer, copy):
                 with torch.no_grad():
