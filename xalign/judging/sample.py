@@ -12,7 +12,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.model.inputs import Inputs
-from xalign.model.read import device_of, observing
+from xalign.model.observe import observing
+from xalign.model.placement import device_of
 from xalign.model.wrapped import base_model_of
 
 # Plain sampling from the model's own distribution; transformers would cut it to the 50 likeliest tokens.

@@ -11,7 +11,8 @@ from xalign.errors import ModelError
 from xalign.finding.activations import check_texts
 from xalign.model.batches import Batch
 from xalign.model.inputs import Inputs
-from xalign.model.read import device_of, observing
+from xalign.model.observe import observing
+from xalign.model.placement import device_of
 
 Ids = Sequence[int]
 """A sentence's token ids; the model predicts all but the first."""

@@ -16,7 +16,7 @@ from xalign.metrics import METRICS
 from xalign.metrics.metric import Metric
 from xalign.model.architectures.map import ModelMap
 from xalign.model.inputs import TextOptions
-from xalign.model.read import device_of
+from xalign.model.placement import device_of
 from xalign.model.wrapped import base_model_of, config_of
 from xalign.options import COMPARED, CONTINUED, must_agree
 from xalign.pairs.parallel import ParallelPairs

@@ -34,11 +34,13 @@ def compute_values(row: str, compute: Compute, given: Sequence[Tensor], scale: S
         >>> compute_values("own", torch.diagonal, [similarity], Scale("Own"), n=2)
         tensor([0.9000, 0.8000])
     """
-    versions = [tensor._version for tensor in given]
+    # Tensors made in inference mode count no changes.
+    counted = [tensor for tensor in given if not tensor.is_inference()]
+    versions = [tensor._version for tensor in counted]
     with torch.no_grad():
         values = compute(*given)
     where = f"the function of metric {row!r}"
-    if versions != [tensor._version for tensor in given]:
+    if versions != [tensor._version for tensor in counted]:
         raise ArgumentError(
             f"{where} changes what it is given, which other metrics read too; work on a copy: .clone()"
         )

@@ -1,9 +1,8 @@
 """`Inputs`: what a model takes as input, worked out once from the model and its tokenizer."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -12,7 +11,8 @@ from xalign.checks import boolean, function_of, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.batches import Batch, Line, make_batches
 from xalign.model.encode import Encoded, Template, encode
-from xalign.model.wrapped import base_model_of, config_of
+from xalign.model.undo import Steps, undo
+from xalign.model.wrapped import base_model_of, config_of, virtual_tokens
 from xalign.options import COMPARED, option
 
 
@@ -108,19 +108,29 @@ class Inputs:
         """
         options = options or TextOptions()
         limits = [limit for limit in (self.context, options.max_length) if limit is not None]
-        with self._marking(language):
-            return encode(
-                self.tokenizer,
-                sentences,
-                language=language,
-                template=options.template,
-                template_pooled=options.template_pooled,
-                pool_special_tokens=options.pool_special_tokens,
-                context=min(limits, default=None),
-                truncate=options.truncate or options.max_length is not None,
-                vocabulary=self.vocabulary,
-                ids=ids,
-            )
+        token, tokenizer = self.language_token(language), cast(Any, self.tokenizer)
+        before = getattr(tokenizer, "src_lang", None)
+        steps: Steps = [] if token is None else [lambda: setattr(tokenizer, "src_lang", before)]
+        try:
+            try:
+                if token is not None:
+                    tokenizer.src_lang = token
+                return encode(
+                    self.tokenizer,
+                    sentences,
+                    language=language,
+                    template=options.template,
+                    template_pooled=options.template_pooled,
+                    pool_special_tokens=options.pool_special_tokens,
+                    context=min(limits, default=None),
+                    truncate=options.truncate or options.max_length is not None,
+                    vocabulary=self.vocabulary,
+                    ids=ids,
+                )
+            finally:
+                undo(steps)
+        finally:
+            undo(steps)
 
     def batches(
         self, lines: Iterable[Line], *, token_budget: int | None = None, size: int | None = None
@@ -146,21 +156,6 @@ class Inputs:
         known = set(map(str, self.tokenizer.all_special_tokens))
         known |= set(getattr(self.tokenizer, "lang_code_to_id", None) or ())
         return language if language in known else None
-
-    @contextmanager
-    def _marking(self, language: str) -> Iterator[None]:
-        """Set the tokenizer's source language inside the `with`, where it knows the code."""
-        token = self.language_token(language)
-        if token is None:
-            yield
-            return
-        tokenizer: Any = self.tokenizer
-        before = tokenizer.src_lang
-        tokenizer.src_lang = token
-        try:
-            yield
-        finally:
-            tokenizer.src_lang = before
 
 
 def pad_id_of(tokenizer: PreTrainedTokenizerBase, below: int | None = None) -> int:
@@ -192,7 +187,7 @@ def context_of(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | No
     if positions is not None:
         # RoBERTa's positions start at its padding id + 1.
         shifted = text.model_type in ("roberta", "xlm-roberta")
-        limits.append(positions - (text.pad_token_id + 1 if shifted else 0))
+        limits.append(positions - (text.pad_token_id + 1 if shifted else 0) - virtual_tokens(model))
     known = [limit for limit in limits if limit is not None and 0 < limit < 10**9]
     return min(known, default=None)
 

@@ -1,10 +1,9 @@
 """`read_states`: read pooled states of sentences, without gradient and without changing the model."""
 
-import threading
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from inspect import signature
 from typing import Any
 
@@ -18,6 +17,9 @@ from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import Pool, Reading, Site
 from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, is_sharded, reshard
+from xalign.model.observe import observing
+from xalign.model.placement import device_of
+from xalign.model.torch_state import without_autocast
 from xalign.model.visit import VisitFn, visit
 from xalign.model.wrapped import base_model_of, transformer_of
 
@@ -66,9 +68,10 @@ def read_states(
     # Within a sharded forward the other processes wait for this one's weights and cannot receive an error:
     # it ends the process, and with it the run.
     sharded = is_sharded(model)
-    with nullcontext() if sharded else ranks.raise_everywhere(), observing(model):
+    with nullcontext() if sharded else ranks.raise_everywhere(), observing(model) as before:
         for batch, is_own in ranks.shard(batches):
             parts = _read_fitting(model, model_map, batch, readings)
+            before.rewind()
             if is_own:
                 _store(states, parts)
             if on_batch is not None:
@@ -87,37 +90,6 @@ def _store(states: States, parts: Sequence[tuple[Batch, Pooled]]) -> None:
             states[reading][rows] = values.cpu()[lines]
 
 
-# One measurement at a time: a second thread would take the first one's modes for the model's own.
-_OBSERVING = threading.RLock()
-
-
-@contextmanager
-def observing(model: nn.Module) -> Iterator[None]:
-    """Set evaluation mode without gradient; afterwards put modes and random number generators back."""
-    with _OBSERVING:
-        modes = [(module, module.training) for module in model.modules()]
-        devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-        try:
-            with torch.random.fork_rng(devices=devices), torch.no_grad():
-                # Not model.eval(), which some modules override to do more than this.
-                for module, _ in modes:
-                    module.training = _repacks_in_evaluation(module)
-                yield
-        finally:
-            for module, training in modes:
-                module.training = training
-
-
-def _repacks_in_evaluation(module: nn.Module) -> bool:
-    """Return whether a layer changes its weights permanently when it runs in evaluation mode.
-
-    The 4-bit Linear of bitsandbytes does so on CPUs with AVX512-BF16: it rounds its scales to bfloat16, and
-    the repacked weights pass on no gradient in later training. It has no dropout, so that training mode gives
-    the same values.
-    """
-    return hasattr(module, "support_avx512bf16_for_cpu")
-
-
 def run(model: nn.Module, batch: Batch) -> Any:
     """Run one forward of the top-level model, without cache and with as few logits as it allows."""
     device = device_of(model)
@@ -133,14 +105,6 @@ def run(model: nn.Module, batch: Batch) -> Any:
     extra = {"use_cache": False, "logits_to_keep": 1}
     given = {name: value for name, value in extra.items() if name in accepted}
     return transformer_of(model)(**batch.to(device), **given)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return the device on which a model takes its input."""
-    device = next(model.parameters()).device
-    if device.type == "meta":
-        raise ModelError("the weights are on the meta device, where they have no values; load them first")
-    return device
 
 
 def _read_fitting(
@@ -185,13 +149,17 @@ def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: S
     def reader(wanted: Sequence[Reading]) -> VisitFn:
         def look(values: Float[Tensor, "batch token width"]) -> None:
             check_tokens(values, batch)
-            # Under autocast the forward computes in half precision, and pooling would too.
-            with torch.autocast(values.device.type, enabled=False):
-                for reading in wanted:
-                    state = state_of(values, reading, model_map)
-                    pooled[reading] = pool(state, weights[reading.pool].to(values.device), reading.pool)
+            for reading in wanted:
+                # Under autocast the forward computes in half precision, and pooling would too.
+                pooled[reading] = without_autocast(values.device.type, pool_one, values, reading)
 
         return look
+
+    def pool_one(
+        values: Float[Tensor, "batch token width"], reading: Reading
+    ) -> Float[Tensor, "batch width"]:
+        state = state_of(values, reading, model_map)
+        return pool(state, weights[reading.pool].to(values.device), reading.pool)
 
     def check(values: Float[Tensor, "batch token width"]) -> None:
         finite.append(_is_finite(values, real))
@@ -212,7 +180,8 @@ def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> No
     if values.shape[:2] != batch.pooled.shape:
         raise ModelError(
             f"the states have {values.shape[1]} tokens where {batch.pooled.shape[1]} were given: the model "
-            "adds tokens of its own, as prompt tuning does; use the model without them"
+            "adds or drops tokens, and which of the states are the sentence's is not known; pass the "
+            "transformers model inside it"
         )
 
 

@@ -4,20 +4,24 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers.utils.generic import ModelOutput
 
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, Place, map_model
 from xalign.model.architectures.sites import Site
-from xalign.model.wrapped import entry_points
+from xalign.model.hooks import Hook, remove_hooks
+from xalign.model.torch_state import put_back_stance, stance
+from xalign.model.turns import Turn
+from xalign.model.undo import undo
+from xalign.model.wrapped import entry_points, virtual_tokens
 
 VisitFn = Callable[[Tensor], Tensor | None]
 ForwardFn = Callable[[tuple[Any, ...], dict[str, Any]], None]
@@ -40,7 +44,9 @@ def visit(
     gradients of later computations reach it.
 
     Hooks exist only inside the `with` and are removed however it ends. Visits nest: the inner one sees the
-    values that the outer one put in place. Under gradient checkpointing, the second run inside backward is
+    values that the outer one put in place. They act in the thread that opened the `with`; what other threads
+    run meanwhile is neither looked at nor changed. Tokens that prompt tuning puts before the input are not
+    shown to the functions. Under gradient checkpointing, the second run inside backward is
     not a forward: functions that look are not called again, functions that replace are, so the `with` must
     then enclose the backward.
 
@@ -55,7 +61,8 @@ def visit(
 
     Raises:
         ModelError: A site that the model does not have; or, during the forward, one that did not fire, fired
-            twice, or was given a tensor of another shape, dtype or device.
+            twice, or was given a tensor of another shape, dtype or device; or, at the end, a model that was
+            run in other threads only.
 
     Example:
         >>> seen = []
@@ -66,19 +73,22 @@ def visit(
     """
     _check_fns(fns)
     model_map = map_model(model)
-    session = _HookSession(fns, early_exit, on_forward)
-    outer = len(_ACTIVE.sessions)
-    with ExitStack() as stack:
-        stack.callback(session.end_forward)
-        _register_hooks(stack, session, model, model_map)
+    session, outer = _HookSession(model, fns, early_exit, on_forward), len(_ACTIVE.sessions)
+    closing = [session.close]
+    try:
         try:
+            _register_hooks(session, model_map)
             yield
         except _EarlyExit as left:
             if left.session is not session:  # an outer visit's
                 raise
             for inner in _ACTIVE.sessions[outer:]:
                 inner.end_forward()
-        session.check_called()
+        finally:
+            undo(closing)
+    finally:
+        undo(closing)
+    session.check_called()
 
 
 def _check_fns(fns: object) -> None:
@@ -93,28 +103,60 @@ def _check_fns(fns: object) -> None:
             )
 
 
-def _register_hooks(stack: ExitStack, session: "_HookSession", model: nn.Module, model_map: ModelMap) -> None:
-    """Register a session's hooks; the stack removes them."""
-
-    def keep(handle: RemovableHandle) -> None:
-        stack.callback(handle.remove)
-
+def _register_hooks(session: "_HookSession", model_map: ModelMap) -> None:
+    """Register a session's hooks; `session.close` removes them."""
     places = {site: model_map.place(site) for site in session.fns}
     if "torch._dynamo" in sys.modules:
         # A compiled graph, of the model or of a function around it, does not see hooks added later.
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-    for entry in entry_points(model):
-        keep(entry.register_forward_pre_hook(session.on_call, prepend=True, with_kwargs=True))
+        _EAGER.begin(session)
+    for entry in session.entries:
+        on_call = Hook(session, session.on_call, session.on_call_elsewhere)
+        entry.register_forward_pre_hook(on_call, prepend=True, with_kwargs=True)
     if model_map.layout.flattened or any(site.kind == "linear" for site in places):
-        first = model_map.blocks[0]
-        keep(first.register_forward_pre_hook(session.on_first_block, with_kwargs=True, prepend=True))
+        first = session.hooked(model_map.blocks[0])
+        first.register_forward_pre_hook(Hook(session, session.on_first_block), with_kwargs=True, prepend=True)
     for site, place in places.items():
+        module = session.hooked(place.module)
         if place.side == "input":
-            keep(place.module.register_forward_pre_hook(session.on_input(site, place), with_kwargs=True))
+            on_input = Hook(session, partial(session.on_input, site, place))
+            module.register_forward_pre_hook(on_input, with_kwargs=True)
         else:
-            keep(place.module.register_forward_hook(session.on_output(site, place)))
-    for entry in entry_points(model):  # last: an entry may be a site's module too
-        keep(entry.register_forward_hook(session.on_return))
+            module.register_forward_hook(Hook(session, partial(session.on_output, site, place)))
+    for entry in session.entries:  # last: an entry may be a site's module too
+        entry.register_forward_hook(Hook(session, session.on_return))
+
+
+def hold_others(model: nn.Module, turn: Turn) -> None:
+    """Let forwards of other threads wait until a turn is over; `remove_hooks` ends it."""
+    for entry in entry_points(model):
+        entry.register_forward_pre_hook(Hook(turn, _pass, turn.wait), prepend=True)
+
+
+def _pass(module: nn.Module, args: Any) -> None:
+    """Let the thread that observes go on."""
+
+
+class _Eager:
+    """The stance of torch's compiler while visits are open: none of their forwards runs compiled."""
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._open: set[_HookSession] = set()
+
+    def begin(self, session: "_HookSession") -> None:
+        if not self._open:
+            self._before = stance()
+        self._open.add(session)
+        torch.compiler.set_stance("force_eager")
+
+    def end(self, session: "_HookSession") -> None:
+        if session in self._open:
+            if self._open == {session}:
+                put_back_stance(self._before)
+            self._open.discard(session)
+
+
+_EAGER = _Eager()
 
 
 class _EarlyExit(BaseException):
@@ -137,15 +179,38 @@ _ACTIVE = _ActiveSessions()
 class _HookSession:
     """The hooks of one `visit`: counts which sites fire, and gives each tensor to its function."""
 
-    def __init__(self, fns: Mapping[Site, VisitFn], early_exit: bool, on_forward: ForwardFn | None) -> None:
-        self.fns = fns
+    def __init__(
+        self,
+        model: nn.Module,
+        fns: Mapping[Site, VisitFn],
+        early_exit: bool,
+        on_forward: ForwardFn | None,
+    ) -> None:
+        self.fns, self.thread = fns, threading.get_ident()
+        self.entries = entry_points(model)
         self._early_exit, self._on_forward = early_exit, on_forward
-        self._forwards = 0
+        self._hooked: list[nn.Module] = [*self.entries]
+        self._virtual, self._given = virtual_tokens(model), 0
+        self._forwards = self._elsewhere = 0
         self._fired: Counter[Site] = Counter()
         self._fired_outside = False
         self._replaced: set[Site] = set()
         self._tokens = torch.Size()
         self._entry: nn.Module | None = None
+
+    def hooked(self, module: nn.Module) -> nn.Module:
+        """Note a module that is about to get a hook."""
+        self._hooked.append(module)
+        return module
+
+    def close(self) -> None:
+        """Remove every hook and end what is open; as often as you like."""
+        remove_hooks(self._hooked, lambda hook: hook.owner is self)
+        self.end_forward()
+        _EAGER.end(self)
+
+    def on_call_elsewhere(self, module: nn.Module) -> None:  # noqa: ARG002
+        self._elsewhere += 1
 
     def on_call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if self in _ACTIVE.sessions and self._entry is not module:
@@ -156,6 +221,7 @@ class _HookSession:
             self._on_forward(args, kwargs)
         self.end_forward()
         self._entry = module
+        self._given = _columns(args, kwargs) if self._virtual else 0
         _ACTIVE.sessions.append(self)
         self._forwards += 1
         self._fired.clear()
@@ -182,32 +248,39 @@ class _HookSession:
                 "the sites fired, but the visited model itself was never called: visit the object you call "
                 "(the PeftModel, not its base model)"
             )
+        if self._elsewhere and not self._forwards:
+            raise ModelError(
+                f"the model ran {self._elsewhere} time(s) in other threads while this one visited it, and a "
+                "visit acts in its own thread only: open it in the thread that runs the model "
+                "(generate_batch starts one of its own; use generate)"
+            )
 
     def on_first_block(self, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
         # Modules that see flattened tokens do not know this shape.
         self._tokens = _first_tensor(args, kwargs).shape[:2]
 
-    def on_input(self, site: Site, place: Place) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
-            new = self._fire(site, place, _first_tensor(args, kwargs))
-            if new is None:
-                return None
-            if args:
-                return (new, *args[1:]), kwargs
-            return args, kwargs | {next(iter(kwargs)): new}
+    def on_input(
+        self,
+        site: Site,
+        place: Place,
+        module: nn.Module,  # noqa: ARG002
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        new = self._fire(site, place, _first_tensor(args, kwargs))
+        if new is None:
+            return None
+        if args:
+            return (new, *args[1:]), kwargs
+        return args, kwargs | {next(iter(kwargs)): new}
 
-        return hook
-
-    def on_output(self, site: Site, place: Place) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG001
-            new = self._fire(site, place, _states_in(output))
-            if new is None:
-                return None
-            if isinstance(output, ModelOutput):
-                return replace(output, last_hidden_state=new)  # type: ignore[type-var]
-            return (new, *output[1:]) if isinstance(output, tuple) else new
-
-        return hook
+    def on_output(self, site: Site, place: Place, module: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG002
+        new = self._fire(site, place, _states_in(output))
+        if new is None:
+            return None
+        if isinstance(output, ModelOutput):
+            return replace(output, last_hidden_state=new)  # type: ignore[type-var]
+        return (new, *output[1:]) if isinstance(output, tuple) else new
 
     def _fire(self, site: Site, place: Place, raw: Tensor) -> Tensor | None:
         in_forward = self in _ACTIVE.sessions
@@ -225,7 +298,9 @@ class _HookSession:
         given = raw.reshape(*self._tokens, -1) if raw.dim() == 2 and self._tokens else raw
         if given.dim() != 3:
             raise ModelError(f"site {site} has shape {tuple(raw.shape)}, which is not [batch, token, width]")
-        rest = None
+        front = rest = None
+        if self._virtual and given.shape[1] == self._given + self._virtual:
+            front, given = given[:, : self._virtual], given[:, self._virtual :]
         if place.half:
             given, rest = given[..., : place.width], given[..., place.width :]
         new = self.fns[site](given)
@@ -240,6 +315,8 @@ class _HookSession:
             return None
         if rest is not None:
             new = torch.cat([new, rest], dim=-1)
+        if front is not None:
+            new = torch.cat([front, new], dim=1)
         return new.reshape(raw.shape)
 
 
@@ -261,6 +338,12 @@ def _states_in(output: Any) -> Tensor:
     if isinstance(output, ModelOutput):
         return output["last_hidden_state"]  # type: ignore[no-any-return]
     return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
+
+
+def _columns(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Return how many tokens a forward was given, before the model adds its own."""
+    given = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args[:1]]
+    return next((int(one.shape[1]) for one in given if isinstance(one, Tensor)), 0)
 
 
 def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

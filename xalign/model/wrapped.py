@@ -8,6 +8,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from xalign.errors import ModelError
+from xalign.model.merged import KeptMerged
+from xalign.model.snapshot import Snapshot
+from xalign.model.undo import Steps, undo
 
 
 def uncompiled(model: nn.Module) -> nn.Module:
@@ -112,17 +115,28 @@ def has_adapter(model: nn.Module) -> bool:
 def adapter_disabled(model: nn.Module) -> Iterator[None]:
     """Disable the adapter of a PEFT model inside the `with`.
 
-    Afterwards the same parameters are trainable as before. PEFT alone would make every adapter parameter
-    trainable when it enables the adapter again.
+    Afterwards the model is as before: the same parameters are trainable, and an adapter that was merged into
+    the weights is merged, to the bit. PEFT alone would make every adapter parameter trainable when it enables
+    the adapter again, and would leave a merged adapter unmerged.
     """
     peft_model: Any = model
     trainable = [(parameter, parameter.requires_grad) for parameter in peft_model.parameters()]
+    before, merged = Snapshot(model), KeptMerged(model)
+    steps: Steps = [merged.put_back, before.put_back, lambda: _set_trainable(trainable)]
     try:
-        with peft_model.disable_adapter():
-            yield
+        try:
+            merged.begin()
+            with peft_model.disable_adapter():
+                yield
+        finally:
+            undo(steps)
     finally:
-        for parameter, was in trainable:
-            parameter.requires_grad_(was)
+        undo(steps)
+
+
+def _set_trainable(parameters: list[tuple[nn.Parameter, bool]]) -> None:
+    for parameter, was in parameters:
+        parameter.requires_grad_(was)
 
 
 def registers_hooks_in_forward(model: nn.Module) -> bool:
@@ -132,3 +146,10 @@ def registers_hooks_in_forward(model: nn.Module) -> bool:
     """
     adapters = getattr(unwrapped(model), "peft_config", {})
     return any(getattr(adapter, "alora_invocation_tokens", None) for adapter in adapters.values())
+
+
+def virtual_tokens(model: nn.Module) -> int:
+    """Return how many tokens of its own a prompt-tuned model puts before its input; 0 for other models."""
+    adapters = getattr(unwrapped(model), "peft_config", {})
+    active = adapters.get(getattr(unwrapped(model), "active_adapter", None)) if adapters else None
+    return int(getattr(active, "num_virtual_tokens", None) or 0)

@@ -18,7 +18,8 @@ from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.distributed import is_sharded, refuse_split
 from xalign.model.inputs import Inputs
-from xalign.model.read import device_of, observing
+from xalign.model.observe import observing
+from xalign.model.placement import device_of
 from xalign.model.wrapped import unwrapped
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs

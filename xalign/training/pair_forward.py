@@ -18,7 +18,9 @@ from xalign.model.batches import Batch, Line
 from xalign.model.capture import capture
 from xalign.model.distributed import is_sharded
 from xalign.model.inputs import Inputs
-from xalign.model.read import check_tokens, device_of, pool, run, token_weights
+from xalign.model.placement import device_of
+from xalign.model.read import check_tokens, pool, run, token_weights
+from xalign.model.torch_state import without_autocast
 from xalign.model.wrapped import (
     is_compiled,
     is_ddp,
@@ -120,14 +122,18 @@ class PairForward:
         self, values: Float[Tensor, "line token width"], batch: Batch
     ) -> Float[Tensor, "line *token width"]:
         check_tokens(values, batch)
-        with torch.autocast(values.device.type, enabled=False):
-            state = self.state(values)
-            _check_state(state, values)
-            if self.pool is None:
-                mask = batch.pooled.to(values.device)
-                return state.masked_fill(~mask.unsqueeze(-1), 0.0)
-            weights = token_weights(batch.pooled, self.pool).to(values.device)
-            return pool(state, weights, self.pool)
+        return without_autocast(values.device.type, self._pooled, values, batch)
+
+    def _pooled(
+        self, values: Float[Tensor, "line token width"], batch: Batch
+    ) -> Float[Tensor, "line *token width"]:
+        state = self.state(values)
+        _check_state(state, values)
+        if self.pool is None:
+            mask = batch.pooled.to(values.device)
+            return state.masked_fill(~mask.unsqueeze(-1), 0.0)
+        weights = token_weights(batch.pooled, self.pool).to(values.device)
+        return pool(state, weights, self.pool)
 
     def _warn_about_cost(self, model: nn.Module, whole: bool) -> None:
         if self._has_said or not (whole or is_compiled(model)):

@@ -10,7 +10,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.batches import pad_documents
 from xalign.model.encode import refuse_unknown_ids
 from xalign.model.inputs import Inputs
-from xalign.model.read import device_of
+from xalign.model.placement import device_of
 
 
 class Replay:

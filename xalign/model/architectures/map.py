@@ -276,7 +276,9 @@ def _hidden_size(holder: nn.Module) -> int:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    return hasattr(module, "in_features") and hasattr(module, "out_features") or hasattr(module, "nf")
+    # LN-tuned norms have both names too, and no number behind them.
+    widths = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    return all(isinstance(width, int) for width in widths) or hasattr(module, "nf")
 
 
 def _features(module: nn.Module) -> tuple[int, int]:

@@ -1,0 +1,250 @@
+"""An observation puts back everything that a forward may change."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from peft import IA3Config, LNTuningConfig, LoraConfig, get_peft_model
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from transformers import BitsAndBytesConfig, LlamaForCausalLM
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from tests.faults.interrupts import changes, picture_of
+from tests.monitor.training import equal_to_the_bit, make_trainer, result_of
+from tests.tiny import make_model, make_tokenizer
+from xalign import AlignmentCallback, AlignmentMonitor, ParallelPairs, load_pairs, measure
+from xalign.model.snapshot import LARGEST_BUFFER, Snapshot
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+_ALL = load_pairs("bundled")["deu_Latn"]
+PAIRS = ParallelPairs({"eng_Latn": _ALL.pivot_sentences[:4], "deu_Latn": _ALL.sentences[:4]})
+SHORT = ParallelPairs({"eng_Latn": ["No.", "Have you?", "Who?"], "deu_Latn": ["Nein.", "Haben Sie?", "Wer?"]})
+IDS = torch.arange(4, 44).reshape(2, 20)
+
+BASE = {"rope_theta": 10_000.0}
+ROPE = {
+    "default": BASE,
+    "linear": BASE | {"factor": 2.0},
+    "dynamic": BASE | {"factor": 2.0},
+    "yarn": BASE | {"factor": 2.0, "original_max_position_embeddings": 24},
+    "longrope": BASE
+    | {
+        "factor": 2.0,
+        "original_max_position_embeddings": 24,
+        "short_factor": [1.0, 1.1, 1.2, 1.3],
+        "long_factor": [2.0, 2.1, 2.2, 2.3],
+    },
+    "llama3": BASE
+    | {
+        "factor": 2.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 24,
+    },
+    "proportional": BASE | {"factor": 2.0, "partial_rotary_factor": 0.5},
+}
+PER_LAYER = [name for name in ROPE if name not in ("default", "linear")]
+# The two that change in a forward; the others change nothing, and would be noticed if they began to.
+QUICK = ("dynamic", "longrope")
+CASES = [
+    pytest.param(family, name, marks=() if name in QUICK else pytest.mark.slow, id=f"{family} {name}")
+    for family, names in (("llama", list(ROPE)), ("gemma3_text", PER_LAYER))
+    for name in names
+]
+
+
+def rope_model(family, name):
+    parameters = {"rope_type": name} | ROPE[name]
+    if family == "gemma3_text":
+        kinds = {"full_attention": parameters, "sliding_attention": {"rope_type": "default", **BASE}}
+        types = ["sliding_attention", "full_attention", "full_attention"]
+        return make_model(family, rope_parameters=kinds, layer_types=types, max_position_embeddings=24)
+    longest = 48 if "original_max_position_embeddings" in parameters else 24
+    return make_model(family, rope_parameters=parameters, max_position_embeddings=longest)
+
+
+def test_every_rope_type_is_tried():
+    assert {"default", *ROPE_INIT_FUNCTIONS} == set(ROPE)
+
+
+@pytest.mark.parametrize(("family", "name"), CASES)
+def test_training_with_the_callback_is_bit_exact(family, name, tmp_path):
+    """A short forward reset the frequencies that dynamic RoPE had grown: the losses after it changed."""
+    data = [{"input_ids": torch.arange(4, 4 + n).tolist()} for n in (44, 30, 38, 26, 35, 28)]
+    runs = []
+    for watched in (False, True):
+        model = rope_model(family, name)
+        options = {"max_steps": 4, "per_device_train_batch_size": 1, "logging_steps": 1}
+        trainer = make_trainer(evaluate=False, folder=str(tmp_path / str(watched)), model=model, **options)
+        trainer.train_dataset = data
+        if watched:
+            callback = AlignmentCallback(
+                trainer, SHORT, every=1, metrics=("margin",), save_reports=False, truncate=True
+            )
+            trainer.add_callback(callback)
+        trainer.train()
+        runs.append(result_of(trainer))
+    assert len(callback.reports) == 5
+    assert equal_to_the_bit(*runs)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_batches_do_not_depend_on_those_before_them(name):
+    """Frequencies grown by a long batch were those of the next one, so that scores depended on the order."""
+    model = rope_model("llama", name)
+    with torch.no_grad():
+        model(input_ids=torch.arange(4, 48)[None])  # longer than the positions it began with
+    before = picture_of(model)
+    first = measure(model, make_tokenizer(), PAIRS, ["margin"], token_budget=1, truncate=True)
+    again = measure(model, make_tokenizer(), PAIRS, ["margin"], token_budget=1, truncate=True)
+    assert first.score("margin") == again.score("margin")
+    assert not changes(before, picture_of(model))
+
+
+ADAPTERS = {
+    "lora": LoraConfig(target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"),
+    "dora": LoraConfig(target_modules=["down_proj"], use_dora=True, init_lora_weights=False),
+    "ia3": IA3Config(task_type="CAUSAL_LM", init_ia3_weights=False),
+    "ln": LNTuningConfig(task_type="CAUSAL_LM"),
+}
+
+
+def adapted(kind):
+    model = get_peft_model(make_model("llama"), ADAPTERS[kind])
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                torch.manual_seed(len(name))
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("merged", [True, False], ids=["merged", "unmerged"])
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_adapters_stay_as_they_are(kind, merged, tmp_path):
+    """A merged LoRA that was monitored ended up unmerged, and its weights were no longer the same."""
+    model = adapted(kind)
+    if merged:
+        model.base_model.merge_adapter()
+    before, logits = picture_of(model), model(input_ids=IDS).logits
+    monitor = AlignmentMonitor(model, make_tokenizer(), PAIRS, metrics=["margin"], save_dir=tmp_path)
+    monitor.step(0)
+    assert not changes(before, picture_of(model))
+    assert torch.equal(model(input_ids=IDS).logits, logits)
+    # Not vacuous: the base model was measured, without the adapter.
+    assert monitor.base.score("margin") != monitor.reports[0].score("margin")
+
+
+def test_a_merged_adapter_that_is_disabled_stays_merged():
+    """The first forward of a measurement unmerged it for good."""
+    model = adapted("lora")
+    model.base_model.merge_adapter()
+    model.base_model.disable_adapter_layers()
+    before = picture_of(model)
+    measure(model, make_tokenizer(), PAIRS, ["margin"])
+    assert not changes(before, picture_of(model))
+    model(input_ids=IDS)
+    assert changes(before, picture_of(model))  # a forward of its own does it
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_merged_adapters_on_quantised_weights_stay(bits, tmp_path):
+    """The weights were dequantised, changed and quantised anew."""
+    pytest.importorskip("bitsandbytes")
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+    make_model("llama", **sizes).save_pretrained(tmp_path)
+    chosen = BitsAndBytesConfig(**{f"load_in_{bits}bit": True})
+    quantised = LlamaForCausalLM.from_pretrained(tmp_path, quantization_config=chosen, device_map="cpu")
+    lora = LoraConfig(target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    model = get_peft_model(quantised, lora)
+    model(input_ids=IDS)  # bitsandbytes moves what it loaded at the first forward
+    model.merge_adapter()
+    logits = model(input_ids=IDS).logits
+    layers = [module for module in model.modules() if getattr(module, "merged_adapters", None)]
+    monitor = AlignmentMonitor(model, make_tokenizer(), PAIRS, metrics=["margin"], save_dir=tmp_path)
+    monitor.step(0)
+    assert len(layers) == 6
+    assert all(layer.merged_adapters == ["default"] for layer in layers)
+    assert torch.equal(model(input_ids=IDS).logits, logits)
+
+
+class Counting(nn.Module):
+    """A norm with a state of its own: everything that a forward can change."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm, self.calls, self.seen = norm, 0, []
+        self.register_buffer("total", torch.zeros(3))
+        self.register_buffer("last", torch.zeros(1), persistent=False)
+        self.options = {"scale": 1.0}
+
+    @property
+    def weight(self):
+        return self.norm.weight
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen.append(x.shape)
+        self.total += 1
+        self.last = x.mean().reshape(1)
+        self.options["scale"] = 2.0
+        self.found = True
+        self.register_buffer("more", torch.ones(1), persistent=False)
+        torch.rand(1)
+        return self.norm(x)
+
+
+def test_what_modules_keep_is_put_back():
+    """Counters, running values, caches and new buffers of a forward stayed on the model."""
+    model = make_model("llama").train()
+    model.model.norm = Counting(model.model.norm)
+    model(input_ids=IDS)
+    before = picture_of(model)
+    measure(model, make_tokenizer(), PAIRS, ["margin"])
+    assert not changes(before, picture_of(model))
+    model(input_ids=IDS)
+    assert len(changes(before, picture_of(model))) >= 5  # not vacuous
+
+
+def test_large_buffers_are_not_copied():
+    """They are weights in fact: a copy of them would double the memory."""
+    model = nn.Module()
+    model.register_buffer("small", torch.zeros(4))
+    model.register_buffer("large", torch.zeros(LARGEST_BUFFER // 4 + 1))
+    before = Snapshot(model)
+    model.small += 1
+    model.large += 1
+    before.put_back()
+    assert (model.small.sum(), model.large[0]) == (0, 1)
+
+
+def test_a_forward_of_ddp_is_the_first_of_the_next_step(tmp_path):
+    """DDP notes a forward without gradient, and did not synchronise its buffers in the step that followed."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = DistributedDataParallel(make_model("llama").train())
+        model(input_ids=IDS).logits.sum().backward()
+        before = picture_of(model)
+        assert model.require_forward_param_sync
+        measure(model, make_tokenizer(), PAIRS, ["margin"])
+        assert not changes(before, picture_of(model))
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("outer", ["no_grad", "inference_mode", "set_grad_enabled"])
+def test_measuring_inside_another_mode(outer, tmp_path):
+    """Under inference_mode, measuring ended with an error about version counters."""
+    model = make_model("llama")
+    expected = measure(model, make_tokenizer(), PAIRS)
+    before = picture_of(model)
+    mode = torch.set_grad_enabled(True) if outer == "set_grad_enabled" else getattr(torch, outer)()
+    with mode:
+        inside = picture_of(model)
+        report = measure(model, make_tokenizer(), PAIRS)
+        assert not changes(inside, picture_of(model))
+    assert not changes(before, picture_of(model))
+    assert [row["value"] for row in report.to_rows()] == [row["value"] for row in expected.to_rows()]
+    report.save(tmp_path / "report")
+    assert report.compare(expected)
