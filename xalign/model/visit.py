@@ -17,8 +17,8 @@ from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, Place, map_model
 from xalign.model.architectures.sites import Site
+from xalign.model.eager import EAGER
 from xalign.model.hooks import Hook, remove_hooks
-from xalign.model.torch_state import put_back_stance, stance
 from xalign.model.turns import Turn
 from xalign.model.undo import undo
 from xalign.model.wrapped import entry_points, virtual_tokens
@@ -108,7 +108,7 @@ def _register_hooks(session: "_HookSession", model_map: ModelMap) -> None:
     places = {site: model_map.place(site) for site in session.fns}
     if "torch._dynamo" in sys.modules:
         # A compiled graph, of the model or of a function around it, does not see hooks added later.
-        _EAGER.begin(session)
+        EAGER.begin(session)
     for entry in session.entries:
         on_call = Hook(session, session.on_call, session.on_call_elsewhere)
         entry.register_forward_pre_hook(on_call, prepend=True, with_kwargs=True)
@@ -134,29 +134,6 @@ def hold_others(model: nn.Module, turn: Turn) -> None:
 
 def _pass(module: nn.Module, args: Any) -> None:
     """Let the thread that observes go on."""
-
-
-class _Eager:
-    """The stance of torch's compiler while visits are open: none of their forwards runs compiled."""
-
-    def __init__(self) -> None:
-        self._before: Any = None
-        self._open: set[_HookSession] = set()
-
-    def begin(self, session: "_HookSession") -> None:
-        if not self._open:
-            self._before = stance()
-        self._open.add(session)
-        torch.compiler.set_stance("force_eager")
-
-    def end(self, session: "_HookSession") -> None:
-        if session in self._open:
-            if self._open == {session}:
-                put_back_stance(self._before)
-            self._open.discard(session)
-
-
-_EAGER = _Eager()
 
 
 class _EarlyExit(BaseException):
@@ -207,7 +184,7 @@ class _HookSession:
         """Remove every hook and end what is open; as often as you like."""
         remove_hooks(self._hooked, lambda hook: hook.owner is self)
         self.end_forward()
-        _EAGER.end(self)
+        EAGER.end(self)
 
     def on_call_elsewhere(self, module: nn.Module) -> None:  # noqa: ARG002
         self._elsewhere += 1
