@@ -69,6 +69,7 @@ def track(
     from xalign.checks import positive
     from xalign.cli.loading import load_model, load_text
     from xalign.monitor.track import track as measure_all
+    from xalign.results.run_folder import run_folder
 
     positive("poll", poll)
     find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
@@ -80,7 +81,7 @@ def track(
         trust_remote_code=trust_remote_code,
         progress=sys.stderr.isatty(),
     )
-    folder = out or Path(run) / "alignment"
+    folder = out or run_folder(run)
     before = _last_report(folder)
     own = {"template": template, "template_pooled": template_pooled}
     options = _settings_of(before) if before and template is None and not template_pooled else own

@@ -204,7 +204,11 @@ class Measurement:
 
     def _facts(self) -> dict[str, object]:
         """Return what must be the same in all processes that measure together."""
-        settings = {name: self._provenance[name] for names in self._provenance["must_agree"].values() for name in names}
+        settings = {
+            name: self._provenance[name]
+            for names in self._provenance["must_agree"].values()
+            for name in names
+        }
         return {
             "pairs": self.pairs.fingerprint,
             "tokenizer": self._prepared.digest,

@@ -3,8 +3,8 @@
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from xalign.model.distributed import Ranks, is_alone
 
@@ -52,9 +52,22 @@ class KeepsRunning:
                 raise
             self._note(what, step, problem, error)
 
-    def mended(self, what: str) -> None:
-        """Forget what was missing: it could be done now."""
-        self.missing.pop(what, None)
+    def hook(self, name: str, step: int) -> AbstractContextManager[None]:
+        """Let the run go on after an error anywhere in a callback's method.
+
+        With several processes an error of one alone ends the run: the others may wait for it.
+
+        Args:
+            name: The method.
+            step: The step of the run.
+        """
+        return self(name, step, f"{name} broke off") if self._ranks.count == 1 else contextlib.nullcontext()
+
+    def mended(self, what: str, steps: Iterable[int | None]) -> None:
+        """Forget what was missing at some steps: it could be done now."""
+        left = [step for step in self.missing.pop(what, []) if step not in set(steps)]
+        if left:
+            self.missing[what] = left
 
     def _note(self, what: str, step: int, problem: str, error: Exception) -> None:
         steps = self.missing.setdefault(what, [])
@@ -65,13 +78,11 @@ class KeepsRunning:
             return
         self._said.add(said)
         with contextlib.suppress(Exception):  # there may be no stderr, and no text of the error
-            _say(
-                f"xalign, step {step}: {problem} ({type(error).__name__}: {error}); training goes on, and it is "
-                "tried again at the next measurement"
-            )
+            say(f"step {step}: {problem} ({type(error).__name__}: {error}); training goes on")
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """Warn, or print where the user has warnings raised as errors: these must not end a run."""
     try:
         warnings.warn(message, UserWarning, stacklevel=5)
     except UserWarning:

@@ -250,18 +250,28 @@ class AlignmentMonitor:
             f"{measurement.tokens:,} tokens in {measurement.forwards} forwards"
         )
 
+    def look(self, n: int) -> AlignmentReport | None:
+        """Measure at step n without keeping the report; return None where that was not possible."""
+        with self.keeps_running("measurements", n, "the model could not be measured", together=True):
+            return self.measurement.run(n)
+        return None
+
+    def move(self, folder: Path) -> None:
+        """Go on in another folder, to which everything was moved."""
+        if self.is_first_process:
+            self._safe_writer.move(folder)
+
     def _report(self, n: int) -> AlignmentReport | None:
         """Return the report of a measurement, or None where it failed in one of the processes."""
-        report = None
-        with self.keeps_running("measurements", n, "the model could not be measured", together=True):
-            report = self.measurement.run(n)
+        report = self.look(n)
         if report is None or self.base is not None or not has_adapter(self.measurement.model):
             return report
         problem = "the model could not be measured without its adapter"
-        with self.keeps_running("base", n, problem, together=True):
-            with adapter_disabled(self.measurement.model):
-                self.base = self.measurement.run()
-            self.keeps_running.mended("base")
+        with (
+            self.keeps_running("base", n, problem, together=True),
+            adapter_disabled(self.measurement.model),
+        ):
+            self.base = self.measurement.run()
         return report
 
 

@@ -1,7 +1,10 @@
 """`SafeWriter`: writes a run's history and reports, or keeps them until they can be written."""
 
+from pathlib import Path
+
 from xalign.monitor.history_writer import HistoryWriter
 from xalign.monitor.keeps_running import KeepsRunning
+from xalign.results.history import NAME
 from xalign.results.report import AlignmentReport
 
 
@@ -17,8 +20,10 @@ class SafeWriter:
 
     def __init__(self, writer: HistoryWriter, keeps_running: KeepsRunning) -> None:
         self._writer, self._keeps_running = writer, keeps_running
-        self._problem = f"{writer.save_dir} cannot be written"
-        self.begin(0, is_new=False)
+        self._problem = f"{writer.save_dir} cannot be written now, and is completed when it can be"
+        self._must_set_aside = False
+        self._not_in_history: list[AlignmentReport] = []
+        self._not_saved: list[AlignmentReport] = []
 
     def begin(self, last: int, *, is_new: bool) -> None:
         """Begin a run with no report of its own.
@@ -28,8 +33,7 @@ class SafeWriter:
             is_new: Set what an earlier run left aside, before anything is written.
         """
         self._must_set_aside = is_new
-        self._not_in_history: list[AlignmentReport] = []
-        self._not_saved: list[AlignmentReport] = []
+        self._not_in_history, self._not_saved = [], []
         self._last = last
 
     def take_up(self) -> None:
@@ -45,6 +49,11 @@ class SafeWriter:
         else:
             self._writer.history.keep_until(self._last)
 
+    def move(self, folder: Path) -> None:
+        """Go on in another folder, to which everything was moved."""
+        self._writer.save_dir = folder
+        self._writer.history.path = folder / NAME
+
     def keep(self, report: AlignmentReport) -> None:
         """Write a report, and those that could not be written before."""
         step = report.step or 0
@@ -53,11 +62,9 @@ class SafeWriter:
         with self._keeps_running("history", step, self._problem):
             self.take_up()
             self._append()
-            self._keeps_running.mended("history")
         self._not_saved.append(report)
         with self._keeps_running("reports", step, self._problem):
             self._save()
-            self._keeps_running.mended("reports")
 
     def _append(self) -> None:
         """Append the newest report, then insert the earlier ones that are not in the history yet."""
@@ -66,6 +73,7 @@ class SafeWriter:
         for report in earlier:
             if report.step not in self._writer.history.steps:
                 self._writer.history.insert(report)
+        self._keeps_running.mended("history", [report.step for report in self._not_in_history])
         self._not_in_history = []
 
     def _save(self) -> None:
@@ -75,6 +83,7 @@ class SafeWriter:
         for report in waiting:
             try:
                 self._writer.save(report)
+                self._keeps_running.mended("reports", [report.step])
             except Exception as error:
                 errors.append(error)
                 self._not_saved.append(report)

@@ -12,6 +12,7 @@ from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import count_range
 from xalign.renamed import renamed
 from xalign.results.history_entry import Row, check_entry, entry_of, rows_of, scale_in, settings_of
+from xalign.results.run_folder import run_folder
 from xalign.storage import write_whole
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ def folder_name(step: int) -> str:
 def find_history(path: str | Path) -> Path | None:
     """Return the history file at a path, which is the file, the folder of a run, or that of its reports."""
     path = Path(path)
-    for candidate in (path, path / NAME, path / "alignment" / NAME):
+    for candidate in (path, path / NAME, run_folder(path) / NAME):
         if candidate.is_file():
             return candidate
     return None
