@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from xalign.errors import ReportError
 from xalign.model.distributed import Ranks, is_alone
 
 
@@ -73,7 +74,8 @@ class KeepsRunning:
         steps = self.missing.setdefault(what, [])
         if step not in steps:
             steps.append(step)
-        said = (problem, type(error).__name__)
+        # What a disk does wrong has many classes, and is one problem.
+        said = (problem, "disk" if isinstance(error, OSError | ReportError) else type(error).__name__)
         if self._ranks.index > 0 or said in self._said:
             return
         self._said.add(said)

@@ -57,6 +57,7 @@ class History:
         self._written = 0  # size of the whole lines in the file, in bytes
         self._seen = 0  # size of the file when it was last read or written
         self._unwritten: list[bytes] = []
+        self._must_rewrite = False  # the file holds what was dropped or changed here
         if self.path is not None and self.path.exists():
             self._read(self.path)
 
@@ -168,6 +169,9 @@ class History:
         self._check_report(report)
         self.entries.append(entry)
         if self.path is not None:
+            if self._must_rewrite:
+                self._rewrite()
+                return
             self._unwritten.append(_line(entry))
             self._write(self.path)
 
@@ -235,8 +239,10 @@ class History:
 
     def _rewrite(self) -> None:
         if self.path is not None:
+            self._must_rewrite = True
             lines = [_line(entry) for entry in self.entries]
             write_whole(self.path, b"".join(lines))
+            self._must_rewrite = False
             self._written, self._unwritten = sum(map(len, lines)), []
             self._seen = self._written
 
