@@ -106,6 +106,7 @@ def test_what_the_user_made_stays(harm, stays):
         assert Path("elsewhere/config.json").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*held the measurements of an earlier run")
 def test_a_run_that_begins_anew_spares_what_an_earlier_one_kept():
     """A second run in one folder overwrote the best checkpoint of the first, at the same step."""
     watched(SCORES[:3], max_steps=2).train()
