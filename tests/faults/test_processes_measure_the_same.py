@@ -71,7 +71,7 @@ def test_all_are_in_step_afterwards(found):
 @pytest.mark.parametrize(
     "mode",
     [
-        "raise",
+        pytest.param("raise", marks=pytest.mark.slow),
         "metric",
         pytest.param("disk", marks=pytest.mark.slow),
         "nan-fsdp",

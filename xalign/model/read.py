@@ -70,14 +70,10 @@ def read_states(
     try:
         with ranks.raise_alone() if sharded else ranks.raise_everywhere(), observing(model):
             for batch, is_own in ranks.shard(batches):
-                try:
-                    parts = _read_fitting(model, model_map, batch, readings)
-                except _NotFiniteError as error:
-                    if not sharded:
-                        raise
-                    broken = error  # the others need this process in the forwards that follow
-                    continue
-                if is_own:
+                parts = _parts_or_error(model, model_map, batch, readings)
+                if isinstance(parts, _NotFiniteError):
+                    broken = parts
+                elif is_own:
                     _store(states, parts)
                 if on_batch is not None:
                     on_batch()
@@ -92,6 +88,18 @@ def read_states(
 
 class _NotFiniteError(ModelError):
     """The states of a forward that ran to its end hold NaN or infinity."""
+
+
+def _parts_or_error(
+    model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]
+) -> "list[tuple[Batch, Pooled]] | _NotFiniteError":
+    """Read a batch. With sharded weights, return an error: the others need this process in what follows."""
+    try:
+        return _read_fitting(model, model_map, batch, readings)
+    except _NotFiniteError as error:
+        if not is_sharded(model):
+            raise
+        return error
 
 
 def _store(states: States, parts: Sequence[tuple[Batch, Pooled]]) -> None:
