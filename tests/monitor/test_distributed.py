@@ -93,11 +93,13 @@ def test_out_of_memory_in_one_process_changes_no_value(tmp_path):
         assert ours["metric"] == "margin" or ours == theirs
 
 
-def test_an_error_in_one_process_is_an_error_in_all(tmp_path):
+def test_an_error_in_one_process_is_said_in_all_and_the_run_goes_on(tmp_path):
     ran, (first, second) = launch("raise", tmp_path)
-    assert ran.returncode != 0
-    assert first["error"] == "process 1 of 2 failed: RuntimeError: the cable was cut"
-    assert "the cable was cut" in ran.stderr
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert "error" not in first and "error" not in second
+    assert [step for step, _ in first["reports"]] == [step for step, _ in second["reports"]] == [0]
+    said = [line for line in first["warned"] if "the cable was cut" in line]
+    assert len(said) == 1 and "process 1 of 2 failed: RuntimeError: the cable was cut" in said[0]
 
 
 def test_a_process_that_is_killed_ends_the_run(tmp_path):

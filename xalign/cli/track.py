@@ -71,6 +71,7 @@ def track(
     """
     from xalign.cli.loading import load_model, load_text, refuse_special_files
     from xalign.monitor.track import track as measure_all
+    from xalign.results.run_folder import run_folder
 
     _check_poll(poll)
     _check_for_all(template, token_budget, tokenizer, device)
@@ -83,7 +84,7 @@ def track(
         trust_remote_code=trust_remote_code,
         progress=sys.stderr.isatty(),
     )
-    folder = out or Path(run) / "alignment"
+    folder = out or run_folder(run)
     refuse_special_files(folder)
     before = _last_report(folder)
     own = {"template": template, "template_pooled": template_pooled}

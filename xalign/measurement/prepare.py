@@ -1,5 +1,6 @@
 """The sentences of a measurement, made ready: tokenized and batched once, with their lexical floors."""
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,6 +83,12 @@ class PreparedPairs:
     def tokens(self) -> int:
         """Tokens of one run, padding included."""
         return sum(batch.pooled.numel() for side in self.runs() for batch in side.batches)
+
+    @property
+    def digest(self) -> str:
+        """A digest of all token ids."""
+        ids = [[side.encoded.ids for side in sides] for sides in self.sides.values()]
+        return hashlib.sha256(repr(ids).encode()).hexdigest()
 
     def shortest(self) -> Batch:
         """Return the shortest sentence, twice.

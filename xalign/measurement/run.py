@@ -121,6 +121,20 @@ class Measurement:
         distributed: bool = False,
         **options: Unpack[MeasureOptions],
     ) -> None:
+        self._ranks = Ranks(boolean("distributed", distributed))
+        with self._ranks.raise_everywhere():
+            self._prepare(model, tokenizer, pairs, metrics, options)
+        self._ranks.refuse_differences(self._facts())
+
+    def _prepare(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        pairs: ParallelPairs | str | Path,
+        metrics: Metrics,
+        options: MeasureOptions,
+    ) -> None:
+        """Check and tokenize."""
         text, self._read_options, self._run_options = split_options(options)
         self.metrics = resolve_metrics(metrics, METRICS)
         if not isinstance(pairs, ParallelPairs | str | Path):
@@ -128,7 +142,7 @@ class Measurement:
                 f"pairs={pairs!r:.60} must be ParallelPairs, or what load_pairs takes: 'bundled' or a path"
             )
         self.pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
-        self.model, self._ranks = model, Ranks(boolean("distributed", distributed))
+        self.model = model
         model_map = map_model(model)
         refuse_split(model)
         self._readings = {
@@ -180,7 +194,8 @@ class Measurement:
         step = None if step is None else whole_number("step", step)
         refuse_split(self.model)  # it may have been wrapped since
         started, cpu_started = time.perf_counter(), time.process_time()
-        values, peak = self._scores()
+        with self._ranks.raise_everywhere():
+            values, peak = self._scores()
         cost = Cost(
             seconds=time.perf_counter() - started,
             cpu_seconds=time.process_time() - cpu_started,
@@ -195,6 +210,23 @@ class Measurement:
         return AlignmentReport(
             self.pairs, results, self._stats, cost, self._provenance, step, self._run_options.seed
         )
+
+    def _facts(self) -> dict[str, object]:
+        """Return what must be the same in all processes that measure together."""
+        settings = {
+            name: self._provenance[name]
+            for names in self._provenance["must_agree"].values()
+            for name in names
+        }
+        return {
+            "pairs": self.pairs.fingerprint,
+            "tokenizer": self._prepared.digest,
+            "token_budget": self._read_options.token_budget,
+            "number of batches": [len(side.batches) for side in self._prepared.runs()],
+            "metrics": self.readings,
+            "seed": self._run_options.seed,
+            **settings,
+        }
 
     def _scores(self) -> tuple[dict[str, dict[str, Tensor]], int]:
         """Return row -> language -> values of each layer and pair, and the most bytes of states held."""

@@ -1,6 +1,6 @@
 """Several processes: `Ranks`, which share work, and which ways of splitting a model are supported."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -8,9 +8,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from xalign.errors import ModelError
+from xalign.errors import ArgumentError, ModelError
 
 T = TypeVar("T")
+# Marks on errors: all processes know of it, or the others cannot be told.
+_TOLD, _ALONE = "_xalign_told", "_xalign_alone"
 
 
 class Ranks:
@@ -73,9 +75,36 @@ class Ranks:
         dist.broadcast_object_list(held, src=0)
         return held[0]
 
+    def refuse_differences(self, facts: Mapping[str, object]) -> None:
+        """Compare facts with those of the other processes, which all call this.
+
+        Args:
+            facts: Name -> what must be the same in all of them, as plain values.
+
+        Raises:
+            ArgumentError: In every process, where one of them was given something else.
+        """
+        if self.count == 1:
+            return
+        found: list[dict[str, object]] = [{} for _ in range(self.count)]
+        dist.all_gather_object(found, dict(facts))
+        for name, first in found[0].items():
+            for index, other in enumerate(found):
+                if other.get(name) != first:
+                    raise _told(
+                        ArgumentError(
+                            f"{name} differs between processes: {first!r:.200} in process 0 and "
+                            f"{other.get(name)!r:.200} in process {index}; give all of them the same"
+                        )
+                    )
+
     @contextmanager
     def raise_everywhere(self) -> Iterator[None]:
         """Raise an error of one process in all of them at the end of the block, so that none waits forever.
+
+        Blocks may stand inside each other. An error that the others were told of in an inner block passes
+        through the outer ones. A process that fails in an outer block meets the others in their next inner
+        one, so long as no other exchange lies between.
 
         Raises:
             ModelError: Another process failed; the message holds that process's message.
@@ -87,14 +116,39 @@ class Ranks:
         try:
             yield
         except Exception as error:
+            if hasattr(error, _TOLD) or hasattr(error, _ALONE):
+                raise
             own = error
         messages: list[str | None] = [None] * self.count
         dist.all_gather_object(messages, None if own is None else f"{type(own).__name__}: {own}")
         if own is not None:
-            raise own
+            raise _told(own)
         for index, message in enumerate(messages):
             if message is not None:
-                raise ModelError(f"process {index} of {self.count} failed: {message}")
+                raise _told(ModelError(f"process {index} of {self.count} failed: {message}"))
+
+    @contextmanager
+    def raise_alone(self) -> Iterator[None]:
+        """Mark an error in the block as one that the other processes cannot be told of; see `is_alone`.
+
+        Within a sharded forward the others wait for this process's weights.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.count > 1:
+                setattr(error, _ALONE, True)
+            raise
+
+
+def is_alone(error: Exception) -> bool:
+    """Return whether the other processes wait and cannot be told of an error: it must end this process."""
+    return hasattr(error, _ALONE)
+
+
+def _told(error: Exception) -> Exception:
+    setattr(error, _TOLD, True)
+    return error
 
 
 def is_sharded(model: nn.Module) -> bool:

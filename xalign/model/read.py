@@ -3,7 +3,6 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from inspect import signature
 from typing import Any
 
@@ -68,17 +67,41 @@ def read_states(
     # Within a sharded forward the other processes wait for this one's weights and cannot receive an error:
     # it ends the process, and with it the run.
     sharded = is_sharded(model)
-    with nullcontext() if sharded else ranks.raise_everywhere(), observing(model) as before:
-        for batch, is_own in ranks.shard(batches):
-            parts = _read_fitting(model, model_map, batch, readings)
-            before.rewind()
-            if is_own:
-                _store(states, parts)
-            if on_batch is not None:
-                on_batch()
-    if sharded:
-        reshard(model)
+    broken: _NotFiniteError | None = None
+    try:
+        with ranks.raise_alone() if sharded else ranks.raise_everywhere(), observing(model) as before:
+            for batch, is_own in ranks.shard(batches):
+                parts = _parts_or_error(model, model_map, batch, readings)
+                before.rewind()
+                if isinstance(parts, _NotFiniteError):
+                    broken = parts
+                elif is_own:
+                    _store(states, parts)
+                if on_batch is not None:
+                    on_batch()
+    finally:
+        if sharded:
+            reshard(model)
+    with ranks.raise_everywhere():
+        if broken is not None:
+            raise broken
     return {reading: ranks.all_reduce(values, device_of(model)) for reading, values in states.items()}
+
+
+class _NotFiniteError(ModelError):
+    """The states of a forward that ran to its end hold NaN or infinity."""
+
+
+def _parts_or_error(
+    model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]
+) -> "list[tuple[Batch, Pooled]] | _NotFiniteError":
+    """Read a batch. With sharded weights, return an error: the others need this process in what follows."""
+    try:
+        return _read_fitting(model, model_map, batch, readings)
+    except _NotFiniteError as error:
+        if not is_sharded(model):
+            raise
+        return error
 
 
 def _store(states: States, parts: Sequence[tuple[Batch, Pooled]]) -> None:
@@ -171,7 +194,7 @@ def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: S
     ):
         run(model, batch)
     if not finite[0]:
-        raise ModelError(_first_not_finite(model, model_map, batch))
+        raise _NotFiniteError(_first_not_finite(model, model_map, batch))
     return pooled
 
 
@@ -236,6 +259,8 @@ def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "b
 
 def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch) -> str:
     sites = model_map.sites("hidden")
+    if is_sharded(model):  # one forward more in this process alone would wait for the others
+        return f"the states at {sites[-1]} hold NaN or infinity, so no score can be given"
     real = batch.real
     broken: list[Site] = []
 

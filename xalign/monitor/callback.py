@@ -1,6 +1,7 @@
 """`AlignmentCallback`: alignment in the logs of a Hugging Face or TRL trainer."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -9,29 +10,33 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from transformers.trainer_utils import IntervalStrategy
 from transformers.training_args import TrainingArguments
 
-from xalign.checks import whole_number
+from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
+from xalign.model.distributed import Ranks
 from xalign.model.wrapped import has_adapter
 from xalign.monitor.cadence import Every
 from xalign.monitor.hf_trainer import (
     HuggingFaceTrainer,
+    NotMeasured,
     check_trainer,
     is_evaluation,
-    log_row,
     model_of,
-    moment,
     move_to_front,
     tokenizer_of,
 )
 from xalign.monitor.keep_best import KeepBest
+from xalign.monitor.keeps_running import KeepsRunning
 from xalign.monitor.monitor import AlignmentMonitor
+from xalign.monitor.peers import refuse_duplicates
+from xalign.monitor.privacy import folder_of, keep_private
 from xalign.monitor.regression_watch import OnRegression
 from xalign.monitor.report_log import ReportLog, Trackers
-from xalign.monitor.scalars import named, pooled_only, scalar_keys, scalars
-from xalign.monitor.selection import check_selection, distinctive_names
+from xalign.monitor.scalars import checked_name, scalar_keys
+from xalign.monitor.selection import check_selection, distinctive_names, exact_key
+from xalign.monitor.trainer_run import TrainerRun
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
@@ -47,9 +52,10 @@ class AlignmentCallback(TrainerCallback):
     `metric_for_best_model="nasca"` works. With several evaluation sets they are in the first one's row.
     Losses and weights are equal to the bit with and without the callback.
 
-    When it is built it checks what can go wrong, and prints what one measurement costs. With several
-    processes each has its own callback, as each has its own trainer; they share the forwards, and the first
-    process writes.
+    When it is built it checks what can go wrong, and prints what one measurement costs. From the first step
+    on, nothing that goes wrong while it measures, writes or draws ends the run. It is warned about once, and
+    tried again at the next measurement; `missing` says what there is not. With several processes each has its
+    own callback, as each has its own trainer; they share the forwards, and the first process writes.
 
     Args:
         trainer: The trainer that the callback will be added to.
@@ -69,8 +75,9 @@ class AlignmentCallback(TrainerCallback):
             `"warn"`, `"ignore"`, or a function (metric, language, regression).
         heatmap_every: Give trackers a layer × language picture at every so many measurements; None only at
             the last one.
-        log_text: Give trackers, at the end, the worst pairs with their sentences. Otherwise no text leaves
-            the machine.
+        log_text: Give trackers, at the end, the worst pairs with their sentences, and let the trainer's
+            `push_to_hub` upload the reports. Otherwise no text leaves the machine: with `push_to_hub`
+            everything is kept under `_alignment` instead of `alignment`, which the upload leaves out.
         name: Part of keys and folders, as in `eval_news_nasca`, where a trainer has several callbacks.
         save_reports: Keep each report, and not only the history, in the trainer's `output_dir`, under
             `alignment/step-00000200`.
@@ -83,10 +90,13 @@ class AlignmentCallback(TrainerCallback):
         reports: The reports of the run so far.
         history: The numbers of the run so far, with what it was before it resumed.
         pairs: The pairs it measures on.
+        missing: What could not be measured or written -> the steps. Checkpoints hold this too, in
+            `stateful_callbacks` of their `trainer_state.json`.
 
     Raises:
         ArgumentError: Nothing to measure at, no tokenizer, a best-model key that no evaluation will have or
-            that is selected in the wrong direction, or a second callback without a name of its own.
+            that is selected in the wrong direction, a second callback without a name of its own, or
+            arguments that differ between processes.
         ModelError: A model split in a way that hides its states: ZeRO-3, FSDP1, tensor parallelism.
         ReportError: The folder cannot be written, or holds a history that cannot be continued.
 
@@ -128,33 +138,39 @@ class AlignmentCallback(TrainerCallback):
         if heatmap_every is not None:
             heatmap_every = whole_number("heatmap_every", heatmap_every, least=1)
         self._at_evaluate, self._at_start, self._at_end = at_evaluate, at_start, at_end
-        self._trainer, self._name = trainer, name
+        self._trainer, self.name, self.log_text = trainer, checked_name(name), boolean("log_text", log_text)
         self._keep_best: KeepBest | None = None
+        self._selecting: str | None = None
         tokenizer = tokenizer_of(trainer, tokenizer)
-        self._refuse_duplicates()
+        refuse_duplicates(self, self._peers())
+        if trainer.args.push_to_hub:
+            self._keep_private()
         found = Trackers(trainer.callback_handler.callbacks, trackers)
         self._monitor = AlignmentMonitor(
             *(model_of(trainer), tokenizer, pairs, metrics),
             every=every,
             max_share=max_share,
-            save_dir=Path(str(trainer.args.output_dir)) / "alignment" / name,
+            save_dir=folder_of(trainer.args, log_text=log_text) / name,
             save_reports=save_reports,
             on_regression=on_regression,
             name=name,
             **options,
         )
         self._prepare_selection(keep_best)
+        when = {"at_evaluate": at_evaluate, "at_start": at_start, "at_end": at_end, "keep_best": keep_best}
+        Ranks(shared=True).refuse_differences(when)
         self._monitor.measurement.probe()
         key = f"alignment-{name}" if name else "alignment"
-        self._report_log = ReportLog(found, key, heatmap_every=heatmap_every, log_text=log_text)
-        self.report: AlignmentReport | None = None
-        self._training = self._can_save = False
-        self._values: dict[str, float] = {}
-        self._measured: tuple[int, int] | None = None
-        self._resumed_at: int | None = None
+        report_log = ReportLog(found, key, heatmap_every=heatmap_every, log_text=log_text)
+        self._run = TrainerRun(trainer, self._monitor, report_log, self._keep_best)
         if self._monitor.is_first_process:
             for line in (self._monitor.cost_line, *found.prepare(trainer.args.report_to)):
                 print(line)  # noqa: T201
+
+    @property
+    def report(self) -> AlignmentReport | None:
+        """The last report, which may be of an evaluation outside training."""
+        return self._run.report
 
     @property
     def reports(self) -> list[AlignmentReport]:
@@ -171,6 +187,16 @@ class AlignmentCallback(TrainerCallback):
         """The pairs it measures on."""
         return self._monitor.measurement.pairs
 
+    @property
+    def missing(self) -> dict[str, list[int]]:
+        """What could not be measured or written -> the steps."""
+        return self._keeps_running.missing
+
+    @property
+    def best_key(self) -> str | None:
+        """The value by which it keeps the best checkpoint; None where it keeps none."""
+        return None if self._keep_best is None else self._keep_best.key
+
     # Where rows of its own are due.
 
     def on_train_begin(
@@ -178,21 +204,16 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Move before the callbacks that must see the values, and take up what a resumed run has."""
         move_to_front(self._trainer, self, AlignmentCallback)
-        self._refuse_duplicates()
-        step = state.global_step
-        if self._keep_best is not None:
-            self._keep_best.begin(state)
-        is_measured = self._monitor.begin(step, measured=step > 0)
-        self._training = self._can_save = True
-        self._resumed_at = step if is_measured else None
-        self._measured = None
+        refuse_duplicates(self, self._peers())
+        self._run.begin(state)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure step 0: now that all callbacks have begun, and after an evaluation on start."""
-        if self._at_start and state.global_step == 0:
-            self._measure_and_log(state, control)
+        with self._keeps_running.hook("on_epoch_begin", state.global_step):
+            if self._at_start and state.global_step == 0:
+                self._run.measure_and_log(state, control)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -202,34 +223,33 @@ class AlignmentCallback(TrainerCallback):
         evaluation_follows = control.should_evaluate or (
             args.eval_strategy == IntervalStrategy.EPOCH and epoch_ends
         )
-        if self._is_due(state) and not (self._at_evaluate and evaluation_follows):
-            self._measure_and_log(state, control)
+        with self._keeps_running.hook("on_step_end", state.global_step):
+            if self._is_due(state) and not (self._at_evaluate and evaluation_follows):
+                self._run.measure_and_log(state, control)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure what was left to an evaluation that does not come."""
-        if self._is_due(state) and not (self._at_evaluate and control.should_evaluate):
-            self._measure_and_log(state, control)
+        with self._keeps_running.hook("on_epoch_end", state.global_step):
+            if self._is_due(state) and not (self._at_evaluate and control.should_evaluate):
+                self._run.measure_and_log(state, control)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure where a run was stopped, unless the weights are no longer those of its last step."""
         best_loaded = args.load_best_model_at_end and state.best_model_checkpoint is not None
-        self._can_save = False
-        if self._at_end and not best_loaded:
-            self._measure_and_log(state, control)
-        self._training = False
-        if self.reports and self._monitor.is_first_process:
-            self._report_log.ended(self.reports[-1], state.global_step)
+        with self._keeps_running.hook("on_train_end", state.global_step):
+            self._run.end(state, control, measure=self._at_end and not best_loaded)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Delete what was kept as the best before."""
-        if self._keep_best is not None:
-            self._keep_best.saved(state)
+        with self._keeps_running.hook("on_save", state.global_step):
+            if self._keep_best is not None:
+                self._keep_best.saved(state)
 
     # In the row of an evaluation.
 
@@ -237,7 +257,8 @@ class AlignmentCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Move before the other callbacks, for an evaluation outside training."""
-        move_to_front(self._trainer, self, AlignmentCallback)
+        with self._keeps_running.hook("on_prediction_step", state.global_step):
+            move_to_front(self._trainer, self, AlignmentCallback)
 
     def on_log(
         self,
@@ -248,12 +269,12 @@ class AlignmentCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Add the values to an evaluation's row, before the trackers read it."""
-        if logs is not None and self._is_evaluation(logs):
-            if not self._training or self._measured != moment(self._trainer, state):
-                self._measure(state, control)
-            pooled = pooled_only(self._values, list(self.pairs))
-            logs.update(pooled)
-            state.log_history[-1].update(pooled)
+        with self._keeps_running.hook("on_log", state.global_step):
+            if logs is not None and self._at_evaluate and is_evaluation(self._trainer, logs):
+                if not self._run.training or not self._run.is_measured(state):
+                    self._run.measure(state, control)
+                logs.update(self._run.pooled)
+                state.log_history[-1].update(self._run.pooled)
 
     def on_evaluate(
         self,
@@ -264,76 +285,65 @@ class AlignmentCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Add the values to what selects the best model and stops early."""
-        if metrics is not None and self._is_evaluation(metrics):
-            metrics.update(self._values)
+        with self._keeps_running.hook("on_evaluate", state.global_step):
+            if metrics is not None and self._at_evaluate and is_evaluation(self._trainer, metrics):
+                metrics.update(self._run.values)
+                if self._run.training and self._selecting is not None and self._selecting not in metrics:
+                    NotMeasured(self._trainer, self._selecting)
 
-    def _is_evaluation(self, row: dict[str, Any]) -> bool:
-        return self._at_evaluate and is_evaluation(self._trainer, row)
+    def on_push_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Move sentences to where the upload that begins leaves them out.
+
+        Raises:
+            ReportError: They cannot be moved, and no training would be ended by this.
+        """
+        hook = self._keeps_running.hook("on_push_begin", state.global_step)
+        with hook if self._run.training else nullcontext():
+            self._keep_private()
+
+    def _keep_private(self) -> None:
+        if self.log_text:
+            return
+        everyone = [self, *self._peers()]
+        folder = keep_private(self._trainer.args, everyone)
+        for callback in everyone if folder is not None else ():
+            if hasattr(callback, "_run") and not callback.log_text:
+                callback._monitor.move(folder / callback.name)
+                if callback._keep_best is not None:
+                    callback._keep_best.move(folder)
+
+    def _peers(self) -> "list[AlignmentCallback]":
+        """Return the other callbacks of this class on the trainer."""
+        callbacks = self._trainer.callback_handler.callbacks
+        return [one for one in callbacks if isinstance(one, AlignmentCallback) and one is not self]
+
+    @property
+    def _keeps_running(self) -> KeepsRunning:
+        return self._monitor.keeps_running
 
     def _is_due(self, state: TrainerState) -> bool:
         ends = self._at_end and state.global_step >= state.max_steps
         return self._monitor.cadence.is_due(state.global_step) or ends
 
-    def _measure_and_log(self, state: TrainerState, control: TrainerControl) -> None:
-        if self._measured == moment(self._trainer, state) or self._resumed_at == state.global_step:
-            return
-        log_row(self._trainer, pooled_only(self._measure(state, control), list(self.pairs)), control)
-
-    def _measure(self, state: TrainerState, control: TrainerControl) -> dict[str, float]:
-        """Measure, as part of the run where it trains; return the values that an evaluation gets."""
-        monitor = self._monitor
-        monitor.measurement.model = model_of(self._trainer)
-        step = state.global_step
-        # Outside training the weights need not be those of the step, and where a run resumed its history has
-        # the step already: such a report is not one of the run.
-        is_of_the_run = self._training and step != self._resumed_at
-        self.report = monitor.measure(step) if is_of_the_run else monitor.measurement.run(step)
-        if is_of_the_run:
-            values = monitor.scalars
-        else:
-            values = {named(key, self._name): value for key, value in scalars(self.report).items()}
-        self._measured = moment(self._trainer, state)
-        self._values = {f"eval_{key}": value for key, value in values.items()}
-        if is_of_the_run and self._keep_best is not None and self._can_save and step > 0:
-            self._keep_best.consider(self._values, state, control)
-        if is_of_the_run and monitor.is_first_process:
-            self._report_log.measured(self.report, len(self.reports) - 1, step)
-        return self._values
-
     def _prepare_selection(self, keep_best: str | None) -> None:
         """Check what selects the best model against the keys that there will be."""
         measurement, args = self._monitor.measurement, self._trainer.args
+        languages = list(measurement.pairs)
         keys = scalar_keys(
-            *(measurement.metrics, list(measurement.pairs), self._name),
-            over_base=has_adapter(model_of(self._trainer)),
+            *(measurement.metrics, languages, self.name), over_base=has_adapter(model_of(self._trainer))
         )
-        check_selection(
+        own = [one.name for one in measurement.metrics if one.name not in METRICS]
+        self._selecting = check_selection(
             args,
             keys if self._at_evaluate else {},
-            distinctive_names(
-                self._name, [one.name for one in measurement.metrics if one.name not in METRICS]
-            ),
+            distinctive_names(self.name, own),
             f"with these metrics, pairs and at_evaluate={self._at_evaluate}",
+            languages,
         )
         if keep_best is not None:
-            self._keep_best = KeepBest(keep_best, args, keys)
-            self._refuse_duplicates()
-
-    def _refuse_duplicates(self) -> None:
-        """Refuse another callback of the same name, or a second one that keeps a best checkpoint."""
-        others = [
-            callback
-            for callback in self._trainer.callback_handler.callbacks
-            if isinstance(callback, AlignmentCallback) and callback is not self
-        ]
-        keeping = [other._keep_best.key for other in others if other._keep_best is not None]
-        if self._keep_best is not None and keeping:
-            raise ArgumentError(
-                f"keep_best={self._keep_best.key!r} beside another callback's keep_best={keeping[0]!r}: a "
-                "trainer knows one best checkpoint; leave one of them out"
-            )
-        if self._name in [other._name for other in others]:
-            raise ArgumentError(
-                f"the trainer has an AlignmentCallback with name={self._name!r} already, whose keys and "
-                "folder would be the same: give this one a name of its own, or one callback all metrics"
-            )
+            key = exact_key(str(keep_best).removeprefix("eval_"), keys, languages)
+            folder = folder_of(args, log_text=self.log_text)
+            self._keep_best = KeepBest(key, args, keys, folder, self._keeps_running)
+            refuse_duplicates(self, self._peers())

@@ -1,8 +1,9 @@
 """What the callback knows of a Hugging Face trainer."""
 
+import math
 from collections.abc import Mapping
 from itertools import takewhile
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -103,8 +104,10 @@ def log_row(trainer: HuggingFaceTrainer, values: dict[str, float], control: Trai
     from transformers import Trainer
 
     should_log = control.should_log
-    Trainer.log(cast("Trainer", trainer), dict(values))
-    control.should_log = should_log
+    try:
+        Trainer.log(cast("Trainer", trainer), dict(values))
+    finally:
+        control.should_log = should_log
 
 
 def move_to_front(
@@ -129,3 +132,33 @@ def move_to_front(
     # The handler is walking through this list: only this callback moves, from where the walk stands.
     callbacks.remove(callback)
     callbacks.insert(len(ahead), callback)
+
+
+class NotMeasured(TrainerCallback):
+    """Gives one evaluation NaN for a value that could not be measured, after all other callbacks.
+
+    The trainer ends the run where the value that selects its best model is not there; NaN is never the best.
+    Early stopping, which comes before, finds no value and does not count the evaluation.
+
+    Args:
+        trainer: The trainer.
+        key: The value.
+    """
+
+    def __init__(self, trainer: HuggingFaceTrainer, key: str) -> None:
+        self._callbacks, self._key = trainer.callback_handler.callbacks, key
+        # The handler is walking through this list, and comes to this one last.
+        self._callbacks.append(self)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        metrics: dict[str, Any] | None = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Give the value, and leave."""
+        self._callbacks.remove(self)
+        if metrics is not None:
+            metrics.setdefault(self._key, math.nan)

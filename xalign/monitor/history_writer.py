@@ -3,7 +3,6 @@
 import warnings
 from pathlib import Path
 
-from xalign.errors import ReportError
 from xalign.results.history import NAME, History, folder_name
 from xalign.results.report import AlignmentReport
 
@@ -27,23 +26,28 @@ class HistoryWriter:
         self.save_dir = save_dir
         self.history = self._open()
         self._save_reports = save_reports
-        self._warned = False
 
-    def write(self, report: AlignmentReport) -> None:
-        """Write a report. A full disk does not end a training run: it is warned about once."""
-        step = report.step or 0
-        # The same step may be measured again, after its weights were changed.
-        self.history.keep_until(step - 1)
-        try:
-            self.history.append(report)
-        except OSError as error:
-            self._warn(error)
-        if self.save_dir is None or not self._save_reports:
-            return
-        try:
-            report.save(self.save_dir / folder_name(step), overwrite=True)
-        except (OSError, ReportError) as error:
-            self._warn(error)
+    def append(self, report: AlignmentReport) -> None:
+        """Append a report to the history. The same step may be measured again, with other weights.
+
+        Raises:
+            OSError: The history cannot be written.
+            ReportError: It was changed meanwhile, so that it cannot be read or continued.
+        """
+        if self.save_dir is not None:
+            self.save_dir.mkdir(parents=True, exist_ok=True)  # it may have been deleted
+        self.history.keep_until((report.step or 0) - 1)
+        self.history.append(report)
+
+    def save(self, report: AlignmentReport) -> None:
+        """Keep a whole report beside the history.
+
+        Raises:
+            OSError: It cannot be written.
+            ReportError: Its folder cannot be made.
+        """
+        if self.save_dir is not None and self._save_reports:
+            report.save(self.save_dir / folder_name(report.step or 0), overwrite=True)
 
     def set_aside(self) -> None:
         """Move what an earlier run left to a folder of its own, and begin a new history."""
@@ -64,13 +68,3 @@ class HistoryWriter:
 
     def _open(self) -> History:
         return History(None if self.save_dir is None else self.save_dir / NAME)
-
-    def _warn(self, error: Exception) -> None:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{self.save_dir} cannot be written ({error}); training goes on, and the history is written "
-                "when it can be",
-                UserWarning,
-                stacklevel=4,
-            )

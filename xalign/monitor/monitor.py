@@ -18,7 +18,9 @@ from xalign.model.distributed import Ranks
 from xalign.model.wrapped import adapter_disabled, has_adapter
 from xalign.monitor.cadence import Cadence, Every
 from xalign.monitor.history_writer import HistoryWriter
+from xalign.monitor.keeps_running import KeepsRunning
 from xalign.monitor.regression_watch import OnRegression, RegressionWatch
+from xalign.monitor.safe_writer import SafeWriter
 from xalign.monitor.scalars import checked_name, named, over_base, scalar_keys, scalars
 from xalign.pairs.parallel import ParallelPairs, count_range
 from xalign.renamed import warn_deprecated
@@ -103,6 +105,9 @@ class AlignmentMonitor:
         self.reports: list[AlignmentReport] = []
         self.base: AlignmentReport | None = None
         self._begun = False
+        self.keeps_running = KeepsRunning(self._ranks)
+        self._safe_writer = SafeWriter(self._writer, self.keeps_running)
+        self._ranks.refuse_differences({"every": every, "max_share": max_share, "name": name})
 
     @property
     def is_first_process(self) -> bool:
@@ -137,7 +142,7 @@ class AlignmentMonitor:
             n: The number of training steps done.
 
         Returns:
-            The report, or None where nothing was measured.
+            The report, or None where nothing was measured, or could not be.
         """
         n = whole_number("n", n)
         is_first = not self._begun
@@ -161,26 +166,34 @@ class AlignmentMonitor:
         """
         self._begun = True
         self.reports = []
+        is_new = n == 0 and not measured
         with self._ranks.raise_everywhere():
-            if n == 0 and not measured:
-                self._writer.set_aside()
-                self._watch.begin()
-            else:
+            if not is_new:
                 self.history.check(
                     self.measurement.provenance, self.measurement.readings, self.measurement.scales
                 )
-                self.history.keep_until(n if measured else n - 1)
-                self._watch.begin(self.history)
-        before = self.history.entries[-1]["cost"]["seconds"] if self.history.entries else math.nan
-        is_measured, cost = self._ranks.broadcast((n in self.history.steps, before))
+        self._safe_writer.begin(n if measured else n - 1, is_new=is_new)
+        with self.keeps_running("history", n, f"{self.save_dir} cannot be brought to this step"):
+            self._safe_writer.take_up()
+        with self.keeps_running("comparisons", n, "earlier reports cannot be compared with"):
+            self._watch.begin(None if is_new else self.history)
+        entries = [] if is_new else self.history.entries
+        before = entries[-1]["cost"]["seconds"] if entries else math.nan
+        is_measured, cost = self._ranks.broadcast((n in [entry["step"] for entry in entries], before))
         self.cadence.begin(n, cost)
         return is_measured
 
-    def measure(self, n: int) -> AlignmentReport:
+    def measure(self, n: int) -> AlignmentReport | None:
         """Measure now, whatever the cadence, and keep the report under step n.
+
+        What goes wrong while measuring or writing does not end the loop: it is warned about, and tried again
+        at the next measurement.
 
         Args:
             n: The number of training steps done.
+
+        Returns:
+            The report, or None where the model could not be measured.
 
         Raises:
             ArgumentError: A step before the last one measured.
@@ -194,19 +207,18 @@ class AlignmentMonitor:
                 f"n={n} is before step {last}, the last one measured: count steps over the whole run"
             )
         started = time.perf_counter()
-        report = self.measurement.run(n)
-        if self.base is None and has_adapter(self.measurement.model):
-            with adapter_disabled(self.measurement.model):
-                self.base = self.measurement.run()
-        self.reports = [*(earlier for earlier in self.reports if (earlier.step or 0) < n), report]
-        with self._ranks.raise_everywhere():
+        report = self._report(n)
+        if report is not None:
+            self.reports = [*(earlier for earlier in self.reports if (earlier.step or 0) < n), report]
             if self.is_first_process:
-                self._writer.write(report)
-                self._watch.look(report)
+                self._safe_writer.keep(report)
+                with self.keeps_running("comparisons", n, "regressions are not looked for"):
+                    self._watch.look(report)
         self.cadence.measured(n, time.perf_counter() - started)
         advice = self.cadence.advice(n)
         if advice and self.is_first_process:
-            print(advice)  # noqa: T201
+            with self.keeps_running("advice", n, f"cannot print {advice!r}"):
+                print(advice)  # noqa: T201
         return report
 
     @property
@@ -236,3 +248,27 @@ class AlignmentMonitor:
             f"xalign: one measurement is {len(pairs)} languages × {each} pairs with {pairs.pivot}, "
             f"{measurement.tokens:,} tokens in {measurement.forwards} forwards"
         )
+
+    def look(self, n: int) -> AlignmentReport | None:
+        """Measure at step n without keeping the report; return None where that was not possible."""
+        with self.keeps_running("measurements", n, "the model could not be measured", together=True):
+            return self.measurement.run(n)
+        return None
+
+    def move(self, folder: Path) -> None:
+        """Go on in another folder, to which everything was moved."""
+        if self.is_first_process:
+            self._safe_writer.move(folder)
+
+    def _report(self, n: int) -> AlignmentReport | None:
+        """Return the report of a measurement, or None where it failed in one of the processes."""
+        report = self.look(n)
+        if report is None or self.base is not None or not has_adapter(self.measurement.model):
+            return report
+        problem = "the model could not be measured without its adapter"
+        with (
+            self.keeps_running("base", n, problem, together=True),
+            adapter_disabled(self.measurement.model),
+        ):
+            self.base = self.measurement.run()
+        return report

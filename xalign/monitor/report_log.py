@@ -1,6 +1,5 @@
 """What trackers get beside the scalars that the trainer gives them: pictures, and tables."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ import numpy as np
 from transformers.trainer_callback import TrainerCallback
 
 from xalign.errors import ArgumentError, ArgumentTypeError, MissingExtraError
+from xalign.monitor.keeps_running import say
 from xalign.monitor.scalars import MOST_LANGUAGES
 from xalign.results.report import AlignmentReport
 from xalign.trackers import TRACKERS
@@ -63,7 +63,7 @@ class Trackers:
         except MissingExtraError as error:
             if not self._warned:
                 self._warned = True
-                warnings.warn(f"no heatmaps in the trackers: {error}", UserWarning, stacklevel=3)
+                say(f"no heatmaps in the trackers: {error}")
             return
         for tracker, run in live:
             with self._observing(tracker):
@@ -95,11 +95,7 @@ class Trackers:
         except Exception as error:
             if tracker.name not in self._failed:
                 self._failed.add(tracker.name)
-                warnings.warn(
-                    f"tracker {tracker.name!r} failed ({type(error).__name__}: {error}); training goes on",
-                    UserWarning,
-                    stacklevel=4,
-                )
+                say(f"tracker {tracker.name!r} failed ({type(error).__name__}: {error}); training goes on")
 
 
 class ReportLog:

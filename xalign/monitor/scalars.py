@@ -1,9 +1,10 @@
 """What a run's log gets of a report: plain floats under plain keys."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
 from xalign.metrics.metric import resolve_metrics
@@ -17,6 +18,11 @@ EVALUATION_KEYS = (
 )
 
 
+# Folders and files that a run has itself, beside those of named callbacks.
+_RESERVED = re.compile(r"(step|earlier|checkpoint)[-_].*|history|reports?|best|keep_best|_?alignment", re.I)
+LONGEST_NAME = 64
+
+
 def checked_name(name: str) -> str:
     """Return a name that can stand in keys and paths, or raise an error.
 
@@ -24,14 +30,25 @@ def checked_name(name: str) -> str:
         name: The name; empty for none.
 
     Raises:
-        ArgumentError: Anything but letters, digits, - and _.
+        ArgumentError: Anything but letters, digits, - and _, more than 64 of them, or a name of a folder or
+            file that every run has.
+        ArgumentTypeError: It is not text.
 
     Example:
         >>> checked_name("news-2024")
         'news-2024'
     """
-    if not isinstance(name, str) or (name and not name.replace("-", "").replace("_", "").isalnum()):
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"name={name!r:.60} must be text, like 'news'; leave it out for none")
+    if name and not name.replace("-", "").replace("_", "").isalnum():
         raise ArgumentError(f"name={name!r:.60} must be made of letters, digits, - and _, as a part of keys")
+    if len(name.encode()) > LONGEST_NAME:
+        raise ArgumentError(f"name={name!r:.60} is longer than {LONGEST_NAME} bytes; give a shorter one")
+    if _RESERVED.fullmatch(name):
+        raise ArgumentError(
+            f"name={name!r} is the name of a folder or file that xalign or the trainer makes itself; give "
+            f"another one, like {'my-' + name!r}"
+        )
     return name
 
 

@@ -22,6 +22,7 @@ from xalign.results.history_entry import (
     scale_in,
     settings_of,
 )
+from xalign.results.run_folder import run_folder
 from xalign.schema import read_json
 from xalign.storage import write_whole
 
@@ -67,6 +68,7 @@ class History:
         self._written = 0  # size of the whole lines in the file, in bytes
         self._seen = 0  # size of the file when it was last read or written
         self._unwritten: list[bytes] = []
+        self._must_rewrite = False  # the file holds what was dropped or changed here
         if self.path is not None and self.path.exists():
             self._read(self.path)
 
@@ -177,6 +179,9 @@ class History:
         self._check_report(report)
         self.entries.append(entry)
         if self.path is not None:
+            if self._must_rewrite:
+                self._rewrite()
+                return
             self._unwritten.append(_line(entry))
             self._write(self.path)
 
@@ -244,8 +249,10 @@ class History:
 
     def _rewrite(self) -> None:
         if self.path is not None:
+            self._must_rewrite = True
             lines = [_line(entry) for entry in self.entries]
             write_whole(self.path, b"".join(lines))
+            self._must_rewrite = False
             self._written, self._unwritten = sum(map(len, lines)), []
             self._seen = self._written
 
@@ -328,7 +335,7 @@ def folder_name(step: int) -> str:
 def find_history(path: str | Path) -> Path | None:
     """Return the history file at a path, which is the file, the folder of a run, or that of its reports."""
     path = Path(path)
-    for candidate in (path, path / NAME, path / "alignment" / NAME):
+    for candidate in (path, path / NAME, run_folder(path) / NAME):
         if candidate.is_file():
             return candidate
     return None

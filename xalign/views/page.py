@@ -13,6 +13,7 @@ from xalign.results.emergence import emergence
 from xalign.results.history import NAME, History, find_history
 from xalign.results.history_entry import place_of, scale_in
 from xalign.results.report import AlignmentReport
+from xalign.results.run_folder import PRIVATE, PUBLIC
 from xalign.results.saved import REPORT
 from xalign.storage import writable_folder, write_whole
 from xalign.views.digits import decimals_of
@@ -139,7 +140,7 @@ def _title(history: History) -> str:
     models = {entry["model"] for entry in history.entries}
     if len(models) > 1 and history.path is not None:
         folder = history.path.resolve().parent
-        return folder.parent.name if folder.name == "alignment" else folder.name
+        return folder.parent.name if folder.name in (PUBLIC, PRIVATE) else folder.name
     model = history.entries[-1]["model"]
     if not model:
         return "a model"

@@ -1,0 +1,187 @@
+"""With `push_to_hub=True` no sentence is uploaded unless `log_text=True`."""
+
+import json
+from collections import defaultdict
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.monitor.training import make_trainer
+from xalign import AlignmentCallback, AlignmentReport, ParallelPairs
+from xalign.errors import ArgumentTypeError
+from xalign.results.history import History
+from xalign.results.run_folder import PRIVATE, PUBLIC, make_private, run_folder
+
+N = 5
+ENGLISH = [f"Secret number {row} lies under the lantern {row * 7919}." for row in range(N)]
+GERMAN = [f"Das Geheimnis {row} liegt unter der Laterne {row * 7919}." for row in range(N)]
+IDS = [f"patient-{row}-{row * 7727}" for row in range(N)]
+# Parts of sentences too: a table may cut them.
+SECRETS = [*(f"{row * 7919}" for row in range(1, N)), *IDS, "Secret", "Geheimnis", "lantern", "Laterne"]
+PAIRS = ParallelPairs(texts={"eng_Latn": ENGLISH, "deu_Latn": GERMAN}, ids=IDS)
+CHANGES = {"evaluate": False, "max_steps": 3, "save_strategy": "steps", "save_steps": 1}
+
+
+class Hub:
+    """What would be sent, by path; nothing leaves the machine."""
+
+    def __init__(self, monkeypatch):
+        self.sent = defaultdict(list)
+        monkeypatch.setattr(huggingface_hub.HfApi, "_validate_yaml", lambda api, content, **options: None)
+        # A function, so that it is bound to the client whose own rules say which files are sent.
+        monkeypatch.setattr(
+            huggingface_hub.HfApi, "upload_folder", lambda api, **given: self._take(api, **given)
+        )
+        monkeypatch.setattr(
+            huggingface_hub.HfApi,
+            "create_repo",
+            lambda api, repo, **options: SimpleNamespace(repo_id=f"me/{repo}"),
+        )
+
+    def _take(self, api, folder_path, path_in_repo="", ignore_patterns=None, run_as_future=False, **options):
+        ignored = [*DEFAULT_IGNORE_PATTERNS, *(ignore_patterns or ())]
+        for operation in api._prepare_upload_folder_additions(
+            folder_path, path_in_repo, ignore_patterns=ignored
+        ):
+            with operation.as_file() as file:
+                self.sent[operation.path_in_repo].append(file.read())
+        done = Future()
+        done.set_result(SimpleNamespace(commit_url=""))
+        return done if run_as_future else done.result()
+
+    def holding(self, secrets=SECRETS):
+        """Which paths hold one of the secrets, in any usual encoding."""
+        found = set()
+        for path, versions in self.sent.items():
+            for data in versions:
+                for secret in secrets:
+                    spellings = (
+                        secret.encode(),
+                        secret.encode("utf-16-le"),
+                        json.dumps(secret)[1:-1].encode(),
+                    )
+                    if any(spelling in data for spelling in spellings):
+                        found.add(path)
+        return found
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    return Hub(monkeypatch)
+
+
+def trained(folder="run", push=True, resume=None, trainer_options=(), **options):
+    changes = (
+        CHANGES | ({"push_to_hub": True, "hub_always_push": True} if push else {}) | dict(trainer_options)
+    )
+    trainer = make_trainer(folder=folder, **changes)
+    callback = AlignmentCallback(trainer, PAIRS, every=1, heatmap_every=1, **options)
+    trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=resume)
+    if push:
+        trainer._finish_current_push()
+    return trainer, callback
+
+
+@pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints", "end"])
+@pytest.mark.filterwarnings("ignore:tracker 'tensorboard' failed")
+def test_nothing_that_is_sent_holds_a_sentence(strategy, hub, monkeypatch):
+    """Reports under `alignment/` were uploaded with all their sentences."""
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "run/board")
+    trainer, _ = trained(
+        trainer_options={"hub_strategy": strategy, "report_to": "tensorboard"}, keep_best="nasca"
+    )
+    trainer.push_to_hub()
+    assert any(path.endswith("config.json") for path in hub.sent)
+    assert not hub.holding()
+    # The reports are there all the same, and are found.
+    assert History.load("run").steps == [0, 1, 2, 3]
+    assert AlignmentReport.load(f"run/{PRIVATE}/step-00000003").pairs["deu_Latn"].sentences == tuple(GERMAN)
+    assert not Path("run", PUBLIC).exists()
+
+
+def test_the_text_is_sent_where_it_may_be(hub):
+    """The test above would find sentences."""
+    trained(log_text=True)
+    assert {f"{PUBLIC}/step-00000001/report.json"} <= hub.holding()
+    assert f"{PUBLIC}/history.jsonl" in hub.sent and f"{PUBLIC}/history.jsonl" not in hub.holding()
+
+
+@pytest.mark.filterwarnings("ignore:what was in")
+def test_reports_of_an_earlier_run_are_not_sent_either(hub):
+    """A run without `push_to_hub` that was resumed with it sent the reports that lay there."""
+    trained(push=False, trainer_options={"max_steps": 2})
+    assert Path("run", PUBLIC, "step-00000002").is_dir()
+    _, callback = trained(resume="run/checkpoint-2")
+    assert not hub.holding() and hub.sent
+    assert callback.history.steps == History.load("run").steps == [0, 1, 2, 3]
+    assert AlignmentReport.load(f"run/{PRIVATE}/step-00000001").step == 1
+    # And back: the run goes on where its history is.
+    _, callback = trained(push=False, resume="run/checkpoint-3", trainer_options={"max_steps": 4})
+    assert callback.history.steps == History.load("run").steps == [0, 1, 2, 3, 4]
+
+
+def test_an_upload_by_hand_sends_no_sentence(hub):
+    """`trainer.push_to_hub()` after a run without `push_to_hub=True` sent them."""
+    trainer, callback = trained(push=False)
+    with pytest.warns(UserWarning, match="what was in run/alignment is in run/_alignment now"):
+        trainer.push_to_hub()
+    assert hub.sent and not hub.holding()
+    assert callback.history.steps == History.load("run").steps == [0, 1, 2, 3]
+    trainer.push_to_hub()  # again, with nothing left to move
+
+
+@pytest.mark.filterwarnings("ignore:what was in", "ignore:You are adding a")
+def test_of_two_callbacks_each_has_its_own_rule(hub):
+    """What one callback may send says nothing of the other's sentences."""
+    trainer = make_trainer(**CHANGES | {"push_to_hub": True, "hub_always_push": True})
+    shown = ParallelPairs(
+        texts={"eng_Latn": ["open one", "open two"], "deu_Latn": ["offen eins", "offen zwei"]}
+    )
+    for pairs, options in ((shown, {"log_text": True, "name": "shown"}), (PAIRS, {})):
+        trainer.add_callback(AlignmentCallback(trainer, pairs, every=1, **options))
+    trainer.train()
+    trainer.push_to_hub()
+    assert not hub.holding()
+    assert hub.holding(["offen zwei"])
+    assert History.load("run/alignment/shown").steps == [0, 1, 2, 3]
+
+
+def test_a_file_in_the_way_is_told_before_the_run(hub):
+    Path("run").mkdir()
+    Path("run", PRIVATE).write_text("a file")
+    Path("run", PUBLIC).mkdir()
+    Path("run", PUBLIC, "history.jsonl").write_text("")
+    with pytest.raises(Exception, match=f"cannot be moved out of the upload.*{PRIVATE}|log_text=True"):
+        trained()
+    with pytest.raises(ArgumentTypeError, match="log_text='no' must be True or False"):
+        trained(log_text="no")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["history.jsonl", "step-1", "step-2", "earlier-1", "news"]), st.booleans()
+    )
+)
+def test_nothing_is_lost_or_left_by_a_move(entries):
+    """Whatever is in one folder, the other or both, everything is there afterwards, in the private one."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as run:
+        contents = set()
+        for name, in_both in entries.items():
+            for folder in (PUBLIC, PRIVATE) if in_both else (PUBLIC,):
+                path = Path(run, folder, name)
+                path.mkdir(parents=True)
+                (path / "content").write_text(f"{folder} {name}")
+                contents.add(f"{folder} {name}")
+        assert make_private(run, lambda entry: False) == bool(entries)
+        assert {path.read_text() for path in Path(run, PRIVATE).rglob("content")} == contents
+        assert not list(Path(run, PUBLIC).rglob("content"))
+        assert run_folder(run).name == (PRIVATE if entries else PUBLIC)

@@ -1,0 +1,62 @@
+"""Sentences stay out of a trainer's uploads, unless they may leave."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from transformers.training_args import TrainingArguments
+
+from xalign.errors import ReportError
+from xalign.monitor.keeps_running import say
+from xalign.results.run_folder import PRIVATE, PUBLIC, make_private, run_folder
+
+
+class Keeper(Protocol):
+    """A callback that keeps reports in the run's folder."""
+
+    name: str
+    log_text: bool
+
+
+def folder_of(args: TrainingArguments, *, log_text: bool) -> Path:
+    """Return where the callbacks of a run keep what they measure."""
+    output_dir = Path(str(args.output_dir))
+    return output_dir / PRIVATE if args.push_to_hub and not log_text else run_folder(output_dir)
+
+
+def keep_private(args: TrainingArguments, keepers: Sequence[Keeper]) -> Path | None:
+    """Move what was kept with its sentences to where the trainer's uploads leave it out.
+
+    Args:
+        args: The trainer's arguments.
+        keepers: The callbacks on the trainer. What those with `log_text` keep stays.
+
+    Returns:
+        The folder in which the others go on, or None where nothing was moved.
+
+    Raises:
+        ReportError: It cannot be moved.
+    """
+    if args.process_index > 0:
+        return None
+    open_ones = [keeper.name for keeper in keepers if keeper.log_text]
+
+    def stays(entry: str) -> bool:
+        unnamed = re.fullmatch(r"(history\.jsonl|step-|earlier-).*", entry) is not None
+        return entry in open_ones or (unnamed and "" in open_ones)
+
+    output_dir = Path(str(args.output_dir))
+    try:
+        if not make_private(output_dir, stays):
+            return None
+    except OSError as error:
+        raise ReportError(
+            f"{output_dir / PUBLIC} holds reports with sentences, which cannot be moved out of the upload "
+            f"({error}); move the folder away, or let them leave with log_text=True"
+        ) from None
+    say(
+        f"what was in {output_dir / PUBLIC} is in {output_dir / PRIVATE} now: it holds sentences, and the "
+        "trainer's uploads leave this folder out; log_text=True uploads them"
+    )
+    return output_dir / PRIVATE

@@ -1,0 +1,91 @@
+"""`SafeWriter`: writes a run's history and reports, or keeps them until they can be written."""
+
+from pathlib import Path
+
+from xalign.monitor.history_writer import HistoryWriter
+from xalign.monitor.keeps_running import KeepsRunning
+from xalign.results.history import NAME
+from xalign.results.report import AlignmentReport
+
+
+class SafeWriter:
+    """Writes through a `HistoryWriter`, and never ends the run.
+
+    What cannot be written stays in memory, and is written at a later measurement.
+
+    Args:
+        writer: What writes.
+        keeps_running: What turns errors into warnings.
+    """
+
+    def __init__(self, writer: HistoryWriter, keeps_running: KeepsRunning) -> None:
+        self._writer, self._keeps_running = writer, keeps_running
+        self._problem = f"{writer.save_dir} cannot be written now, and is completed when it can be"
+        self._must_set_aside = False
+        self._not_in_history: list[AlignmentReport] = []
+        self._not_saved: list[AlignmentReport] = []
+
+    def begin(self, last: int, *, is_new: bool) -> None:
+        """Begin a run with no report of its own.
+
+        Args:
+            last: Drop what the history has after this step, at the first writing at the latest.
+            is_new: Set what an earlier run left aside, before anything is written.
+        """
+        self._must_set_aside = is_new
+        self._not_in_history, self._not_saved = [], []
+        self._last = last
+
+    def take_up(self) -> None:
+        """Bring what is in the folder to where the run stands.
+
+        Raises:
+            OSError: The folder cannot be changed.
+            ReportError: Its history cannot be read any more.
+        """
+        if self._must_set_aside:
+            self._writer.set_aside()
+            self._must_set_aside = False
+        else:
+            self._writer.history.keep_until(self._last)
+
+    def move(self, folder: Path) -> None:
+        """Go on in another folder, to which everything was moved."""
+        self._writer.save_dir = folder
+        self._writer.history.path = folder / NAME
+
+    def keep(self, report: AlignmentReport) -> None:
+        """Write a report, and those that could not be written before."""
+        step = report.step or 0
+        self._last = step - 1
+        self._not_in_history.append(report)
+        with self._keeps_running("history", step, self._problem):
+            self.take_up()
+            self._append()
+        self._not_saved.append(report)
+        with self._keeps_running("reports", step, self._problem):
+            self._save()
+
+    def _append(self) -> None:
+        """Append the newest report, then insert the earlier ones that are not in the history yet."""
+        *earlier, newest = self._not_in_history
+        self._writer.append(newest)
+        for report in earlier:
+            if report.step not in self._writer.history.steps:
+                self._writer.history.insert(report)
+        self._keeps_running.mended("history", [report.step for report in self._not_in_history])
+        self._not_in_history = []
+
+    def _save(self) -> None:
+        """Save every report that can be saved; raise the first error that kept one from it."""
+        waiting, errors = self._not_saved, []
+        self._not_saved = []
+        for report in waiting:
+            try:
+                self._writer.save(report)
+                self._keeps_running.mended("reports", [report.step])
+            except Exception as error:
+                errors.append(error)
+                self._not_saved.append(report)
+        if errors:
+            raise errors[0]

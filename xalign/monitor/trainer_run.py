@@ -1,0 +1,117 @@
+"""`TrainerRun`: measures a trainer's model in the course of its run, and logs what it finds."""
+
+from transformers.trainer_callback import TrainerControl, TrainerState
+
+from xalign.monitor.hf_trainer import HuggingFaceTrainer, log_row, model_of, moment
+from xalign.monitor.keep_best import KeepBest
+from xalign.monitor.monitor import AlignmentMonitor
+from xalign.monitor.report_log import ReportLog
+from xalign.monitor.scalars import named, pooled_only, scalars
+from xalign.results.report import AlignmentReport
+
+
+class TrainerRun:
+    """Measures a trainer's model, at most once at each of its moments.
+
+    Args:
+        trainer: The trainer.
+        monitor: What measures.
+        report_log: What gives trackers pictures and tables.
+        keep_best: What keeps the best checkpoint, if anything.
+
+    Attributes:
+        training: Whether the trainer trains.
+        report: The last report, which may be of an evaluation outside training.
+        values: Its values, under the keys of the log; none where the model could not be measured.
+    """
+
+    def __init__(
+        self,
+        trainer: HuggingFaceTrainer,
+        monitor: AlignmentMonitor,
+        report_log: ReportLog,
+        keep_best: KeepBest | None,
+    ) -> None:
+        self._trainer, self._monitor = trainer, monitor
+        self._report_log, self._keep_best = report_log, keep_best
+        self.report: AlignmentReport | None = None
+        self.values: dict[str, float] = {}
+        self.training = self._can_save = False
+        self._measured: tuple[int, int] | None = None
+        self._resumed_at: int | None = None
+
+    def begin(self, state: TrainerState) -> None:
+        """Begin a run, or take up one that resumes."""
+        step = state.global_step
+        if self._keep_best is not None:
+            self._keep_best.begin(state)
+        is_measured = self._monitor.begin(step, measured=step > 0)
+        self.training = self._can_save = True
+        self._resumed_at = step if is_measured else None
+        self._measured = None
+        self._note_missing(state)
+
+    def end(self, state: TrainerState, control: TrainerControl, *, measure: bool) -> None:
+        """End a run: measure where asked to, and log the last pictures and tables."""
+        self._can_save = False  # no checkpoint is saved after the last step
+        if measure:
+            self.measure_and_log(state, control)
+        self.training = False
+        reports, step = self._monitor.reports, state.global_step
+        if reports and self._monitor.is_first_process:
+            with self._monitor.keeps_running("pictures", step, "trackers get no pictures and tables"):
+                self._report_log.ended(reports[-1], step)
+        if self._keep_best is not None:
+            self._keep_best.end()
+
+    def measure_and_log(self, state: TrainerState, control: TrainerControl) -> None:
+        """Measure and log a row of its own, unless this was done at this moment."""
+        if self.is_measured(state) or self._resumed_at == state.global_step:
+            return
+        self.measure(state, control)
+        if self.values:
+            with self._monitor.keeps_running("log", state.global_step, "the values could not be logged"):
+                log_row(self._trainer, self.pooled, control)
+
+    def is_measured(self, state: TrainerState) -> bool:
+        """Whether it was measured with the weights of now, or could not be."""
+        return self._measured == moment(self._trainer, state)
+
+    @property
+    def pooled(self) -> dict[str, float]:
+        """The values for a row of the log."""
+        return pooled_only(self.values, list(self._monitor.measurement.pairs))
+
+    def measure(self, state: TrainerState, control: TrainerControl) -> None:
+        """Measure, as part of the run where it trains."""
+        monitor, step = self._monitor, state.global_step
+        monitor.measurement.model = model_of(self._trainer)
+        # Outside training the weights need not be those of the step, and where a run resumed its history has
+        # the step already: such a report is not one of the run.
+        is_of_the_run = self.training and step != self._resumed_at
+        report = monitor.measure(step) if is_of_the_run else monitor.look(step)
+        self._measured, self.values = moment(self._trainer, state), {}
+        if report is not None:
+            found = {named(key, monitor.name): value for key, value in scalars(report).items()}
+            found = monitor.scalars if is_of_the_run else found
+            self.report, self.values = report, {f"eval_{key}": value for key, value in found.items()}
+        if report is not None and is_of_the_run:
+            self._use(report, state, control)
+        self._note_missing(state)
+
+    def _use(self, report: AlignmentReport, state: TrainerState, control: TrainerControl) -> None:
+        """Keep the checkpoint where it is the best, and log the pictures that are due."""
+        monitor, step = self._monitor, state.global_step
+        if self._keep_best is not None and self._can_save and step > 0:
+            self._keep_best.consider(self.values, state, control)
+        if monitor.is_first_process:
+            with monitor.keeps_running("pictures", step, "trackers get no pictures and tables"):
+                self._report_log.measured(report, len(monitor.reports) - 1, step)
+
+    def _note_missing(self, state: TrainerState) -> None:
+        """Have the trainer's state, which checkpoints hold, say what is missing."""
+        name, missing = named("xalign", self._monitor.name), self._monitor.keeps_running.missing
+        state.stateful_callbacks.pop(name, None)
+        if missing:
+            held = {what: list(steps) for what, steps in missing.items()}
+            state.stateful_callbacks[name] = {"args": {}, "attributes": {"missing": held}}

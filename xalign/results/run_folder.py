@@ -1,0 +1,54 @@
+"""Where a run keeps its history and reports, and how sentences stay out of an upload."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+PUBLIC, PRIVATE = "alignment", "_alignment"
+"""The folder in a run's `output_dir`. A Trainer's upload leaves out what begins with `_`."""
+
+
+def run_folder(output_dir: str | Path) -> Path:
+    """Return the folder in which a run keeps, or will keep, its history and reports.
+
+    Args:
+        output_dir: The trainer's.
+
+    Example:
+        >>> run_folder("run").as_posix()
+        'run/alignment'
+    """
+    public, private = Path(output_dir) / PUBLIC, Path(output_dir) / PRIVATE
+    return private if private.is_dir() and not public.exists() else public
+
+
+def make_private(output_dir: str | Path, stays: Callable[[str], bool]) -> bool:
+    """Move what a run has kept to where a Trainer's upload leaves it out.
+
+    Args:
+        output_dir: The trainer's.
+        stays: Whether something of this name stays where it is.
+
+    Returns:
+        Whether anything was moved.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    public, private = Path(output_dir) / PUBLIC, Path(output_dir) / PRIVATE
+    found = [path for path in public.iterdir() if not stays(path.name)] if public.is_dir() else []
+    if not found:
+        return False
+    private.mkdir(exist_ok=True)
+    taken = {path.name for path in private.iterdir()}
+    number = 1
+    while (aside := private / f"earlier-{number}").exists():
+        number += 1
+    for path in found:
+        target = private
+        if path.name in taken:  # an earlier run was private already
+            target = aside
+            target.mkdir(exist_ok=True)
+        path.rename(target / path.name)
+    if not any(public.iterdir()):
+        public.rmdir()
+    return True
