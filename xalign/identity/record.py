@@ -12,6 +12,7 @@ from xalign.identity.digest import Digest
 from xalign.identity.named import Named
 
 _UNIDENTIFIED = "unidentified:"
+_TOKEN = re.compile(rf"^{_UNIDENTIFIED}[0-9a-f]{{32}}")
 # 0.1.0 wrote a function as module and name.
 _NAME_ONLY = re.compile(r"[\w<>]+(\.[\w<>]+)+")
 _SHARED_NAMES = ("<lambda>", "<locals>", "functools.partial")
@@ -73,6 +74,21 @@ def agree(one: object, other: object) -> bool:
         stacklevel=4,
     )
     return True
+
+
+def across_processes(record: object) -> object:
+    """Return a recorded setting without what differs between processes that were given the same function.
+
+    Processes that measure together run the same program, so a function that cannot be identified is told by
+    its name there.
+
+    Example:
+        >>> across_processes("unidentified:" + "0" * 32 + " of f: it holds a file")
+        'unidentified: of f: it holds a file'
+    """
+    if isinstance(record, Mapping):
+        return {name: across_processes(one) for name, one in record.items()}
+    return _TOKEN.sub(_UNIDENTIFIED, record) if isinstance(record, str) else record
 
 
 def advice(*records: object) -> str:

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
+from xalign.identity import across_processes
 from xalign.measurement.options import MeasureOptions, Steered, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
 from xalign.measurement.provenance import provenance_of
@@ -214,7 +215,7 @@ class Measurement:
     def _facts(self) -> dict[str, object]:
         """Return what must be the same in all processes that measure together."""
         settings = {
-            name: self._provenance[name]
+            name: across_processes(self._provenance[name])
             for names in self._provenance["must_agree"].values()
             for name in names
         }
