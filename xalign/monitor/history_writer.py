@@ -2,14 +2,27 @@
 
 import warnings
 from pathlib import Path
+from weakref import WeakValueDictionary
 
-from xalign.errors import ReportError
+from filelock import BaseFileLock, Timeout
+
+from xalign.errors import ReportError, XAlignError
 from xalign.results.history import NAME, History, folder_name
+from xalign.results.locks import acquire, locked
 from xalign.results.report import AlignmentReport
+
+# A killed run's data loaders may live on for some seconds, and hold its lock with older versions of filelock.
+_WAIT = 10.0
+# The locks that this process holds, by device and inode of their files: paths change with a rename or a chdir.
+_HELD: WeakValueDictionary[tuple[int, int], BaseFileLock] = WeakValueDictionary()
 
 
 class HistoryWriter:
     """Keeps the history of a run, and each report beside it.
+
+    One run at a time writes to a folder: the folder's lock is held as long as a writer of this process lives,
+    and the operating system frees it with the process. `xalign track` needs no such lock, because it only
+    adds steps.
 
     Args:
         save_dir: The folder of `history.jsonl` and the reports; in memory only where None.
@@ -20,50 +33,67 @@ class HistoryWriter:
         history: The run so far.
 
     Raises:
-        ReportError: The folder holds a history that cannot be read.
+        ReportError: Another process writes the measurements of its run to the folder, or the folder holds a
+            history that cannot be read.
     """
 
     def __init__(self, save_dir: Path | None, *, save_reports: bool) -> None:
         self.save_dir = save_dir
-        self.history = self._open()
+        self._lock = None if save_dir is None else _lock_of_run(save_dir)
+        self.history = History(None if save_dir is None else save_dir / NAME)
         self._save_reports = save_reports
-        self._warned = False
+        self._unsaved: list[AlignmentReport] = []
+        self._earlier_is_there = self._warned = False
 
     def write(self, report: AlignmentReport) -> None:
-        """Write a report. A full disk does not end a training run: it is warned about once."""
+        """Write a report, and what could not be written before.
+
+        What cannot be written does not end a training run. It is kept in memory, warned about once, and tried
+        again with the next report.
+        """
         step = report.step or 0
-        # The same step may be measured again, after its weights were changed.
-        self.history.keep_until(step - 1)
+        if self._earlier_is_there and self.save_dir is not None:
+            self._move_earlier(self.save_dir)
         try:
-            self.history.append(report)
-        except OSError as error:
+            # The same step may be measured again, after its weights were changed.
+            self.history.append(report, replace=True)
+        except (OSError, XAlignError) as error:
             self._warn(error)
         if self.save_dir is None or not self._save_reports:
             return
+        self._unsaved = [*(one for one in self._unsaved if (one.step or 0) < step), report]
         try:
-            report.save(self.save_dir / folder_name(step), overwrite=True)
-        except (OSError, ReportError) as error:
+            while self._unsaved:
+                first = self._unsaved[0]
+                first.save(self.save_dir / folder_name(first.step or 0), overwrite=True)
+                self._unsaved.pop(0)
+        except (OSError, XAlignError) as error:
             self._warn(error)
 
     def set_aside(self) -> None:
         """Move what an earlier run left to a folder of its own, and begin a new history."""
-        left = [] if self.save_dir is None else [*self.save_dir.glob("step-*"), *self.save_dir.glob(NAME)]
-        if self.save_dir is not None and left:
-            number = 1
-            while (aside := self.save_dir / f"earlier-{number}").exists():
-                number += 1
-            aside.mkdir()
-            for path in left:
-                path.rename(aside / path.name)
-            warnings.warn(
-                f"{self.save_dir} held the measurements of an earlier run; they are in {aside} now",
-                UserWarning,
-                stacklevel=3,
-            )
-        self.history = self._open()
+        self.history, self._unsaved = History(), []
+        if self.save_dir is not None:
+            self._earlier_is_there = True
+            self._move_earlier(self.save_dir)
 
-    def _open(self) -> History:
-        return History(None if self.save_dir is None else self.save_dir / NAME)
+    def _move_earlier(self, folder: Path) -> None:
+        """Move the earlier run, and let the history be written in its place."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder / NAME):
+                aside = _moved(folder)
+        except (OSError, ReportError) as error:
+            self._warn(error)
+            return
+        self.history.path = folder / NAME
+        self._earlier_is_there = False
+        if aside is not None:
+            warnings.warn(
+                f"{folder} held the measurements of an earlier run; they are in {aside} now",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
@@ -74,3 +104,42 @@ class HistoryWriter:
                 UserWarning,
                 stacklevel=4,
             )
+
+
+def _moved(folder: Path) -> Path | None:
+    """Move the history and the reports in a folder to a new one in it; return that, or None for none."""
+    left = [*folder.glob("step-*"), *folder.glob(NAME)]
+    if not left:
+        return None
+    number = 1
+    while (aside := folder / f"earlier-{number}").exists():
+        number += 1
+    aside.mkdir()
+    for path in left:
+        path.rename(aside / path.name)
+    # Others that know the earlier entries, as `xalign track` may, see that a new history has begun.
+    (folder / NAME).touch()
+    return aside
+
+
+def _lock_of_run(folder: Path) -> BaseFileLock:
+    place = folder / ".run.lock"
+    try:
+        if place.exists() and (held := _HELD.get(_identity(place))) is not None:
+            return held
+        lock = acquire(place, _WAIT)
+        _HELD[_identity(place)] = lock
+        return lock
+    except Timeout:
+        raise ReportError(
+            f"{folder} belongs to a run of another process that is still alive: end it, or give this run "
+            "another folder (output_dir of the trainer, save_dir of a monitor) or its callback a name of its "
+            f"own (name=...). If there is no such process, delete {place}"
+        ) from None
+    except OSError as error:
+        raise ReportError(f"{place} cannot be locked: {error.strerror}; name another folder") from None
+
+
+def _identity(place: Path) -> tuple[int, int]:
+    found = place.stat()
+    return found.st_dev, found.st_ino
