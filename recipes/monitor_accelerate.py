@@ -3,8 +3,8 @@
     torchrun --nproc_per_node 2 recipes/monitor_accelerate.py --output_dir runs/accelerate
 
 All processes must call `monitor.step`. They share the forward passes, all get the report, and rank 0
-writes it. Each measurement also saves a checkpoint, from which the same command resumes. A run that was killed
-and resumed ends with the same weights and the same history as one that was not.
+writes it. Each measurement also saves a checkpoint, from which the same command resumes. A run that was
+killed and resumed ends with the same weights and the same history as one that was not.
 """
 
 import argparse

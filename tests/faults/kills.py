@@ -15,8 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
@@ -33,7 +32,7 @@ from safetensors.torch import load_file
 import xalign
 import xalign.cli.app as cli
 from tests.monitor.training import make_trainer
-from tests.tiny import make_model, make_tokenizer
+from tests.tiny import ROOT, make_model, make_tokenizer
 from xalign import AlignmentCallback, load_pairs
 from xalign.results.history import History
 

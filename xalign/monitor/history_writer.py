@@ -13,7 +13,7 @@ from xalign.results.report import AlignmentReport
 
 # A killed run's data loaders may live on for some seconds, and hold its lock with older versions of filelock.
 _WAIT = 10.0
-# The locks that this process holds, by device and inode of their files: paths change with a rename or a chdir.
+# The locks that this process holds, by device and inode: a path changes with a rename or a chdir.
 _HELD: WeakValueDictionary[tuple[int, int], BaseFileLock] = WeakValueDictionary()
 
 

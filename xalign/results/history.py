@@ -160,8 +160,8 @@ class History:
 
         Raises:
             ArgumentError: The report has no step, or its step is not after the last one.
-            ReportError: The report has other sentences, settings or readings than those before it. Or the file
-                is damaged, or locked by another process; then the entry is kept as below.
+            ReportError: The report has other sentences, settings or readings than those before it. Or the
+                file is damaged, or locked by another process; then the entry is kept as below.
             OSError: The file cannot be written. The entry is kept, and written together with the next one.
         """
         entry = entry_of(report)
@@ -185,8 +185,8 @@ class History:
 
         Raises:
             ArgumentError: The report has no step, or the history holds its step already.
-            ReportError: The report has other sentences, settings or readings than those before it. Or the file
-                is damaged, or locked by another process; then the entry is kept as below.
+            ReportError: The report has other sentences, settings or readings than those before it. Or the
+                file is damaged, or locked by another process; then the entry is kept as below.
             OSError: The file cannot be written. The entry is kept, and written together with the next one.
         """
         entry = entry_of(report)

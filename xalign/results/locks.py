@@ -32,8 +32,8 @@ def locked(path: Path) -> Iterator[None]:
         lock = acquire(place, WAIT)
     except Timeout:
         raise ReportError(
-            f"{path} is locked by another process, and was for {WAIT:g} seconds; if no other process uses it, "
-            f"delete {place}"
+            f"{path} is locked by another process, and was for {WAIT:g} seconds; if no other process uses "
+            f"it, delete {place}"
         ) from None
     try:
         yield
