@@ -11,6 +11,7 @@ import random
 import runpy
 import signal
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -28,6 +29,7 @@ import accelerate  # noqa: F401
 import torch
 import trl  # noqa: F401
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 import xalign
 import xalign.cli.app as cli
@@ -37,6 +39,7 @@ from xalign import AlignmentCallback, load_pairs
 from xalign.results.history import History
 
 torch.set_num_threads(1)
+tqdm.set_lock(threading.RLock())  # its own is shared by all children: one that is killed would keep it
 warnings.simplefilter("ignore")
 STEPS = 12
 
