@@ -56,7 +56,9 @@ def train(folder, every=None, keep_best=None, save_steps=3, limit=2):
         )
     states = (folder / "run").glob("checkpoint-*/trainer_state.json")
     last = max((path.parent for path in states), key=lambda path: int(path.name[11:]), default=None)
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    # transformers would train one more step from the checkpoint of the last one.
+    if last is None or last.name != f"checkpoint-{STEPS}":
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
 
 
 def track(folder, *options):
