@@ -4,9 +4,12 @@
 
 Trains on the lines of a text file, or on half of the bundled sentences. Measures on the other half of the
 bundled sentences. Writes alignment/history.jsonl, a report per measurement, and a checkpoint to resume from.
+A run that was killed and resumed ends with the same weights and the same history as one that was not.
 """
 
 import argparse
+import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -32,19 +35,17 @@ lines = [line for code in rest.texts for line in rest.texts[code]]
 if arguments.text is not None:
     lines = arguments.text.read_text(encoding="utf-8").splitlines()
 
-# Resume from the checkpoint if there is one: model, optimizer and step.
-saved = arguments.output_dir / "checkpoint"
-source = saved if saved.exists() else arguments.model
+# Resume from the last checkpoint if there is one: model, optimizer and step.
+checkpoints = {int(path.name[11:]): path for path in arguments.output_dir.glob("checkpoint-*[0-9]")}
+done = max(checkpoints, default=0)
+source = checkpoints.get(done, arguments.model)
 tokenizer = AutoTokenizer.from_pretrained(source)
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 model = AutoModelForCausalLM.from_pretrained(source).train()
 optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
-done = 0
-if saved.exists():
-    state = torch.load(saved / "state.pt")
-    optimizer.load_state_dict(state["optimizer"])
-    done = state["step"]
-    print(f"resuming from {saved}, step {done}")
+if done in checkpoints:
+    optimizer.load_state_dict(torch.load(source / "optimizer.pt"))
+    print(f"resuming from {source}, step {done}")
 
 monitor = AlignmentMonitor(
     model, tokenizer, held_out, every=arguments.every, save_dir=arguments.output_dir / "alignment"
@@ -52,9 +53,8 @@ monitor = AlignmentMonitor(
 print(monitor.cost_line)
 for step in range(done, arguments.steps + 1):
     if step > done:
-        drawn = torch.randint(
-            len(lines), (arguments.batch_size,), generator=torch.Generator().manual_seed(step)
-        )
+        torch.manual_seed(step)  # a step that is repeated draws the same batch and the same dropout
+        drawn = torch.randint(len(lines), (arguments.batch_size,))
         batch = tokenizer([lines[row] for row in drawn], return_tensors="pt", padding=True)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
         model(**batch, labels=labels).loss.backward()
@@ -63,7 +63,18 @@ for step in range(done, arguments.steps + 1):
     report = monitor.step(step) if step < arguments.steps else monitor.measure(step)
     if report is not None:
         print(step, {key: round(value, 3) for key, value in monitor.scalars.items()})
-        model.save_pretrained(saved)
-        tokenizer.save_pretrained(saved)
-        torch.save({"optimizer": optimizer.state_dict(), "step": step}, saved / "state.pt")
+    if report is not None and step not in checkpoints:
+        # Save it whole or not at all: under another name first, and renamed when all is on the disk.
+        unfinished = arguments.output_dir / "checkpoint-unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)  # what a killed run left
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        torch.save(optimizer.state_dict(), unfinished / "optimizer.pt")
+        for file in unfinished.iterdir():
+            with open(file, "rb") as written:
+                os.fsync(written.fileno())
+        earlier, checkpoints = checkpoints, {step: arguments.output_dir / f"checkpoint-{step}"}
+        unfinished.rename(checkpoints[step])
+        for path in earlier.values():
+            shutil.rmtree(path)
 print(monitor.history)

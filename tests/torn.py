@@ -21,3 +21,4 @@ class Torn:
         self._file.flush()
         self._between()
         self._file.write(data[len(data) // 2 :])
+        return len(data)

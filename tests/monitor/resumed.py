@@ -16,7 +16,7 @@ os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CI": "
 from tests.monitor.training import make_trainer
 from tests.torn import Torn
 from xalign import AlignmentCallback, load_pairs
-from xalign.results import history as history_module
+from xalign.results import history_file
 
 folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
 reached = 0
@@ -37,7 +37,7 @@ def moment(function):
 
 trainer = make_trainer(max_steps=12, save_strategy="steps", save_steps=3, folder=str(folder))
 if "--without" not in sys.argv:
-    history_module.open = lambda *args: Torn(open(*args), moment(lambda: None))  # noqa: SIM115
+    history_file.open = lambda *a, **k: Torn(open(*a, **k), moment(lambda: None))  # noqa: SIM115
     pairs = load_pairs("bundled", ["deu_Latn"], n=8)
     callback = AlignmentCallback(trainer, pairs, every=2, metrics=("nasca", "margin"))
     callback._monitor.measurement.run = moment(callback._monitor.measurement.run)

@@ -331,7 +331,7 @@ def test_reports_are_kept_beside_the_checkpoints(pairs):
     trainer = make_trainer()
     callback = attach(trainer, pairs)
     trainer.train()
-    folders = sorted(path.name for path in Path("run/alignment").iterdir())
+    folders = sorted(path.name for path in Path("run/alignment").glob("[!.]*"))
     assert folders == ["history.jsonl", "step-00000000", "step-00000003", "step-00000006"]
     loaded = AlignmentReport.load("run/alignment/step-00000003")
     assert loaded.to_rows() == callback.reports[1].to_rows()
@@ -339,7 +339,7 @@ def test_reports_are_kept_beside_the_checkpoints(pairs):
     other = make_trainer(folder="other")
     attach(other, pairs, save_reports=False)
     other.train()
-    assert [path.name for path in Path("other/alignment").iterdir()] == ["history.jsonl"]
+    assert [path.name for path in Path("other/alignment").glob("[!.]*")] == ["history.jsonl"]
 
 
 def test_one_line_says_what_it_costs(pairs, capsys):

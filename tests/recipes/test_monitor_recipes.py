@@ -41,7 +41,7 @@ def test_a_plain_loop_goes_on_where_it_stopped(model_folder, tmp_path):
     parts = History.load(tmp_path / "parts")
     assert parts.steps == [0, 2, 3]  # the last step is measured, and kept
     printed = run("monitor_plain_loop", "--output_dir", tmp_path / "parts", "--steps", 6, *common)
-    assert f"resuming from {tmp_path / 'parts' / 'checkpoint'}, step 3" in printed
+    assert f"resuming from {tmp_path / 'parts' / 'checkpoint-3'}, step 3" in printed
     assert "4 entries, steps 0 to 6" in printed
     assert History.load(tmp_path / "parts").to_rows() == whole.to_rows()
 

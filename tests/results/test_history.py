@@ -9,7 +9,7 @@ from tests.tiny import make_model, make_tokenizer
 from tests.torn import Torn
 from xalign import load_pairs, measure
 from xalign.errors import ArgumentError, ReportError
-from xalign.results import history as history_module
+from xalign.results import history_file
 from xalign.results.history import History
 
 
@@ -123,12 +123,12 @@ def test_a_full_disk_loses_nothing(reports, path, monkeypatch):
     def full():
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(history_module, "open", lambda *a: Torn(opened(*a), full), raising=False)
+    monkeypatch.setattr(history_file, "open", lambda *a, **k: Torn(opened(*a, **k), full), raising=False)
     with pytest.raises(OSError, match="No space left"):
         history.append(reports[1])
     monkeypatch.undo()
-    with pytest.warns(UserWarning, match="its last line is broken"):
-        assert History(path).steps == [0]
+    assert history.unwritten == [10]
+    assert History(path).steps == [0]
     history.append(reports[2])
     assert History(path).to_rows() == [row for report in reports for row in report.to_rows()]
 

@@ -2,13 +2,27 @@
 
 import warnings
 from pathlib import Path
+from weakref import WeakValueDictionary
 
+from filelock import BaseFileLock, Timeout
+
+from xalign.errors import ReportError
 from xalign.results.history import NAME, History, folder_name
+from xalign.results.locks import acquire, locked
 from xalign.results.report import AlignmentReport
+
+# A killed run's data loaders may live on for some seconds, and hold its lock with older versions of filelock.
+_WAIT = 10.0
+# The locks that this process holds, by device and inode: a path changes with a rename or a chdir.
+_HELD: WeakValueDictionary[tuple[int, int], BaseFileLock] = WeakValueDictionary()
 
 
 class HistoryWriter:
     """Keeps the history of a run, and each report beside it.
+
+    One run at a time writes to a folder: the folder's lock is held as long as a writer of this process lives,
+    and the operating system frees it with the process. `xalign track` needs no such lock, because it only
+    adds steps.
 
     Args:
         save_dir: The folder of `history.jsonl` and the reports; in memory only where None.
@@ -19,12 +33,14 @@ class HistoryWriter:
         history: The run so far.
 
     Raises:
-        ReportError: The folder holds a history that cannot be read.
+        ReportError: Another process writes the measurements of its run to the folder, or the folder holds a
+            history that cannot be read.
     """
 
     def __init__(self, save_dir: Path | None, *, save_reports: bool) -> None:
         self.save_dir = save_dir
-        self.history = self._open()
+        self._lock = None if save_dir is None else _lock_of_run(save_dir)
+        self.history = History(None if save_dir is None else save_dir / NAME)
         self._save_reports = save_reports
 
     def append(self, report: AlignmentReport) -> None:
@@ -32,12 +48,9 @@ class HistoryWriter:
 
         Raises:
             OSError: The history cannot be written.
-            ReportError: It was changed meanwhile, so that it cannot be read or continued.
+            ReportError: It was changed meanwhile, so that it cannot be read or continued; or it is locked.
         """
-        if self.save_dir is not None:
-            self.save_dir.mkdir(parents=True, exist_ok=True)  # it may have been deleted
-        self.history.keep_until((report.step or 0) - 1)
-        self.history.append(report)
+        self.history.append(report, replace=True)
 
     def save(self, report: AlignmentReport) -> None:
         """Keep a whole report beside the history.
@@ -50,21 +63,61 @@ class HistoryWriter:
             report.save(self.save_dir / folder_name(report.step or 0), overwrite=True)
 
     def set_aside(self) -> None:
-        """Move what an earlier run left to a folder of its own, and begin a new history."""
-        left = [] if self.save_dir is None else [*self.save_dir.glob("step-*"), *self.save_dir.glob(NAME)]
-        if self.save_dir is not None and left:
-            number = 1
-            while (aside := self.save_dir / f"earlier-{number}").exists():
-                number += 1
-            aside.mkdir()
-            for path in left:
-                path.rename(aside / path.name)
+        """Move what an earlier run left to a folder of its own, and begin a new history.
+
+        Raises:
+            OSError: It cannot be moved.
+            ReportError: The history is locked.
+        """
+        if self.save_dir is None:
+            self.history = History()
+            return
+        self.save_dir.mkdir(parents=True, exist_ok=True)
+        with locked(self.save_dir / NAME):
+            aside = _moved(self.save_dir)
+        if aside is not None:
             warnings.warn(
                 f"{self.save_dir} held the measurements of an earlier run; they are in {aside} now",
                 UserWarning,
                 stacklevel=3,
             )
-        self.history = self._open()
+        self.history = History(self.save_dir / NAME)
 
-    def _open(self) -> History:
-        return History(None if self.save_dir is None else self.save_dir / NAME)
+
+def _moved(folder: Path) -> Path | None:
+    """Move the history and the reports in a folder to a new one in it; return that, or None for none."""
+    left = [*folder.glob("step-*"), *folder.glob(NAME)]
+    if not left:
+        return None
+    number = 1
+    while (aside := folder / f"earlier-{number}").exists():
+        number += 1
+    aside.mkdir()
+    for path in left:
+        path.rename(aside / path.name)
+    # Others that know the earlier entries, as `xalign track` may, see that a new history has begun.
+    (folder / NAME).touch()
+    return aside
+
+
+def _lock_of_run(folder: Path) -> BaseFileLock:
+    place = folder / ".run.lock"
+    try:
+        if place.exists() and (held := _HELD.get(_identity(place))) is not None:
+            return held
+        lock = acquire(place, _WAIT)
+        _HELD[_identity(place)] = lock
+        return lock
+    except Timeout:
+        raise ReportError(
+            f"{folder} belongs to a run of another process that is still alive: end it, or give this run "
+            "another folder (output_dir of the trainer, save_dir of a monitor) or its callback a name of its "
+            f"own (name=...). If there is no such process, delete {place}"
+        ) from None
+    except OSError as error:
+        raise ReportError(f"{place} cannot be locked: {error.strerror}; name another folder") from None
+
+
+def _identity(place: Path) -> tuple[int, int]:
+    found = place.stat()
+    return found.st_dev, found.st_ino

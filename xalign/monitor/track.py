@@ -11,7 +11,7 @@ from typing import Generic, TypeVar, Unpack
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.errors import ReportError, XAlignError
+from xalign.errors import ArgumentError, ReportError, XAlignError
 from xalign.measurement import Measurement, MeasureOptions
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
@@ -101,15 +101,21 @@ class _TrackedRun(Generic[Checkpoint]):
 
     def measure(self, found: Mapping[int, Checkpoint]) -> None:
         """Measure the checkpoints that were not measured yet."""
-        done = {*self.history.steps, *self._failed}
-        for step in sorted(step for step in found if step not in done):
+        for step in sorted(found):
+            self.history.refresh()  # the run itself may have measured the step, or another `track`
+            if step in self.history.steps or step in self._failed:
+                continue
             report = self._report_of(step, found[step])
             gc.collect()  # before the next model is loaded
             if report is None:
                 continue
-            self.history.insert(report)
+            # The report first: what is in the history is not measured again after an interruption.
             if self._save_reports:
                 report.save(self._folder / folder_name(step), overwrite=True)
+            try:
+                self.history.insert(report)
+            except ArgumentError:  # another process has inserted the step while it was measured here
+                continue
             if self._on_report is not None:
                 self._on_report(report)
 

@@ -1,29 +1,19 @@
 """`History`: what was measured along a run, in one file that can be appended to and resumed."""
 
-import json
-import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentError, ReportError
-from xalign.files import read_regular
-from xalign.identity import advice, agree
 from xalign.metrics.scale import Scale
-from xalign.pairs.parallel import count_range
 from xalign.renamed import renamed
-from xalign.results.history_entry import (
-    Row,
-    check_entry,
-    check_follows,
-    entry_of,
-    rows_of,
-    scale_in,
-    settings_of,
-)
+from xalign.results.continues import check_continues
+from xalign.results.history_entry import Row, entry_of, rows_of, scale_in
+from xalign.results.history_file import Stored, append_lines, line_of, load, read
+from xalign.results.locks import locked
 from xalign.results.run_folder import run_folder
-from xalign.schema import read_json
 from xalign.storage import write_whole
 
 if TYPE_CHECKING:
@@ -32,15 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "History", "entry_of", "find_history", "folder_name", "scale_in"]
 
 NAME = "history.jsonl"
-_ADVICE = "measure the same, or into another folder"
 
 
 class History:
     """The measurements of a run: an entry per step, each of them one line of JSON.
 
-    The file is only appended to. An interruption therefore leaves whole lines and at most one broken last
-    line, which is dropped when the file is opened. A line holds the step, the model, the fingerprint of the
-    pairs, the settings, the cost, and per metric and language the values of all layers with their intervals.
+    Several processes may write to one file: each change is made under a lock, to what the file holds then. A
+    reader needs no lock and sees whole lines at every moment. An interruption leaves whole lines and at most
+    one broken last line, which is dropped when the file is opened. Each line has a checksum, so that damage
+    is an error that names the line. A line holds the step, the model, the fingerprint of the pairs, the
+    settings, the cost, and per metric and language the values of all layers with their intervals.
 
     Args:
         path: The file to append to. Where None, the history is kept in memory only.
@@ -65,12 +56,17 @@ class History:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.entries: list[Row] = []
-        self._written = 0  # size of the whole lines in the file, in bytes
-        self._seen = 0  # size of the file when it was last read or written
-        self._unwritten: list[bytes] = []
-        self._must_rewrite = False  # the file holds what was dropped or changed here
+        self._stored = Stored([], 0, is_torn=False)  # what the file held when it was last read or written
+        self._seen: tuple[int, int, int] | None = None  # how to tell whether it was written to since
         if self.path is not None and self.path.exists():
-            self._read(self.path)
+            self._stored = load(self.path)
+            self.entries = list(self._stored.entries)
+            if self._stored.is_torn:
+                warnings.warn(
+                    f"{self.path}: its last line is broken, as an interruption leaves it, and is dropped",
+                    UserWarning,
+                    stacklevel=3,
+                )
 
     @classmethod
     def load(cls, path: str | Path) -> "History":
@@ -125,27 +121,9 @@ class History:
             ReportError: Different sentences, settings, metrics or places, or a metric of the same name that
                 means something else.
         """
-        if not self.entries:
-            return
-        last = self.entries[-1]
-        for name in dict.fromkeys((*last["settings"], *settings_of(provenance))):
-            was = last["settings"].get(name)
-            if not agree(provenance.get(name, was), was):
-                self._refuse_setting(name, was, provenance[name])
-        were = {row: list(found["readings"]) for row, found in last["metrics"].items()}
-        if were.keys() != readings.keys() or any(
-            places is not None and were[row] != list(places) for row, places in readings.items()
-        ):
-            raise ReportError(
-                f"the metrics or their places are not those of step {last['step']}: {', '.join(were)} there, "
-                f"{', '.join(readings)} now; {_ADVICE}"
-            )
-        for row, scale in (scales or {}).items():
-            if not scale.agrees_with(scale_in(last, row)):
-                raise ReportError(
-                    f"{row} meant {scale_in(last, row)} at step {last['step']} and means {scale} now: these "
-                    f"are two metrics of one name; {_ADVICE}"
-                )
+        if self.entries:
+            name = str(self.path or "the history")
+            check_continues(self.entries[-1], provenance, readings, scales or {}, history=name)
 
     def report(self, step: int) -> "AlignmentReport | None":
         """Return the whole report of a step, or None where it was not kept beside the file."""
@@ -158,32 +136,47 @@ class History:
         except ReportError:  # not kept, or not whole
             return None
 
-    def append(self, report: "AlignmentReport") -> None:
+    @property
+    def unwritten(self) -> list[int]:
+        """The steps that are not in the file yet, because it could not be written."""
+        stored = set(map(id, self._stored.entries))
+        return [] if self.path is None else [one["step"] for one in self.entries if id(one) not in stored]
+
+    def refresh(self) -> None:
+        """Read what other processes have written since, and write what could not be written before.
+
+        Raises:
+            ReportError: The file is damaged, or locked by another process.
+            OSError: The file cannot be written.
+        """
+        with self._changing():
+            pass
+
+    def append(self, report: "AlignmentReport", *, replace: bool = False) -> None:
         """Append the numbers of a report, to the file too.
 
         Args:
             report: The report, with a step after the last one.
+            replace: Drop the entries of this step and of later ones, as a run that measures them again.
 
         Raises:
             ArgumentError: The report has no step, or its step is not after the last one.
-            ReportError: The report has other sentences, settings or readings than those before it.
+            ReportError: The report has other sentences, settings or readings than those before it. Or the
+                file is damaged, or locked by another process; then the entry is kept as below.
             OSError: The file cannot be written. The entry is kept, and written together with the next one.
         """
         entry = entry_of(report)
-        self._read_new_entries()
-        if self.entries and entry["step"] <= self.steps[-1]:
-            raise ArgumentError(
-                f"step={entry['step']} is not after the last step measured, {self.steps[-1]}; a history "
-                "holds each step once, in order"
-            )
-        self._check_report(report)
-        self.entries.append(entry)
-        if self.path is not None:
-            if self._must_rewrite:
-                self._rewrite()
-                return
-            self._unwritten.append(_line(entry))
-            self._write(self.path)
+        line_of(entry)  # refuses what no line can hold
+        with self._changing():
+            before = [one for one in self.entries if one["step"] < entry["step"]]
+            if len(before) < len(self.entries) and not replace:
+                raise ArgumentError(
+                    f"step={entry['step']} is not after the last step measured, {self.steps[-1]}; a history "
+                    "holds each step once, in order"
+                )
+            self.entries = before
+            self._check_report(report)
+            self.entries = [*before, entry]
 
     def insert(self, report: "AlignmentReport") -> None:
         """Insert the numbers of a report of any new step; the file is rewritten where later steps follow.
@@ -193,29 +186,27 @@ class History:
 
         Raises:
             ArgumentError: The report has no step, or the history holds its step already.
-            ReportError: The report has other sentences, settings or readings than those before it.
-            OSError: The file cannot be written.
+            ReportError: The report has other sentences, settings or readings than those before it. Or the
+                file is damaged, or locked by another process; then the entry is kept as below.
+            OSError: The file cannot be written. The entry is kept, and written together with the next one.
         """
-        self._read_new_entries()
-        step = report.step
-        later = [entry for entry in self.entries if step is not None and entry["step"] >= step]
-        if not later:
-            self.append(report)
-            return
-        if later[0]["step"] == step:
-            raise ArgumentError(f"step={step} is in the history already")
-        self._check_report(report)
-        self.entries = sorted([*self.entries, entry_of(report)], key=lambda one: int(one["step"]))
-        self._rewrite()
+        entry = entry_of(report)
+        line_of(entry)  # refuses what no line can hold
+        with self._changing():
+            if entry["step"] in self.steps:
+                raise ArgumentError(f"step={entry['step']} is in the history already")
+            self._check_report(report)
+            self.entries = sorted([*self.entries, entry], key=lambda one: int(one["step"]))
 
     def keep_until(self, step: int) -> None:
-        """Drop the entries after a step, for a run that resumes there and measures them again."""
-        self._read_new_entries()
-        kept = [entry for entry in self.entries if entry["step"] <= step]
-        if len(kept) == len(self.entries):
-            return
-        self.entries = kept
-        self._rewrite()
+        """Drop the entries after a step, for a run that resumes there and measures them again.
+
+        Raises:
+            ReportError: The file is damaged, or locked by another process.
+            OSError: The file cannot be written.
+        """
+        with self._changing():
+            self.entries = [entry for entry in self.entries if entry["step"] <= step]
 
     def to_html(self, path: str | Path) -> Path:
         """Write the run as one page that opens from disk; see `xalign.views.page.write_page`."""
@@ -233,42 +224,56 @@ class History:
         where = "" if self.path is None else f"{str(self.path)!r}, "
         return f"History({where}{len(self)} entries{span})"
 
-    def _read_new_entries(self) -> None:
-        """Read what another process has written since, as `xalign track` does beside a run."""
-        if self.path is None or self._unwritten:
-            return
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size == self._seen:
-            return
-        there = History(self.path) if size else History()
-        by_step = {entry["step"]: entry for entry in (*there.entries, *self.entries)}
-        self.entries = [by_step[step] for step in sorted(by_step)]
-        self._written, self._seen = there._written, there._seen
-        if len(self.entries) > len(there.entries):  # the file lost entries that this history still holds
-            self._rewrite()
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock, bring the entries up to date for the block, and write what it made of them.
 
-    def _rewrite(self) -> None:
-        if self.path is not None:
-            self._must_rewrite = True
-            lines = [_line(entry) for entry in self.entries]
-            write_whole(self.path, b"".join(lines))
-            self._must_rewrite = False
-            self._written, self._unwritten = sum(map(len, lines)), []
-            self._seen = self._written
+        Where that cannot be done, the block runs on the entries known, and the error is raised after it.
+        """
+        with ExitStack() as stack:
+            failure: OSError | ReportError | None = None
+            try:
+                if self.path is not None:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(locked(self.path))
+                    self._read(self.path)
+            except (OSError, ReportError) as error:
+                failure = error
+            yield
+            if failure is not None:
+                raise failure
+            if self.path is not None:
+                self._write(self.path)
 
-    def _refuse_setting(self, name: str, was: object, now: object) -> NoReturn:
-        last = self.entries[-1]
-        if name == "fingerprint":
-            languages = next(iter(last["metrics"].values()))["languages"]
-            each = count_range(numbers["n"] for numbers in languages.values())
-            raise ReportError(
-                f"{self.path or 'the history'} was measured on other sentences than these, on {each} "
-                f"pairs each of {', '.join(languages)} with {last['pivot']}; {_ADVICE}"
-            )
-        raise ReportError(
-            f"{name} was {was!r} at step {last['step']} and is {now!r} now: such scores make no curve; "
-            f"{_ADVICE}{advice(was, now)}"
+    def _read(self, path: Path) -> None:
+        """Take up what the file holds now. What it lost is lost, but a file that was removed is made anew."""
+        if not path.exists():
+            self._stored, self._seen = Stored([], 0, is_torn=False), None
+        elif self._seen != _state_of(path):
+            unwritten = set(self.unwritten)
+            ours = [entry for entry in self.entries if entry["step"] in unwritten]
+            self._stored = read(path)
+            self._seen = _state_of(path)
+            by_step = {entry["step"]: entry for entry in (*self._stored.entries, *ours)}
+            self.entries = [by_step[step] for step in sorted(by_step)]
+
+    def _write(self, path: Path) -> None:
+        """Append what is new where it is the end, or else write the file anew beside its place."""
+        n = len(self._stored.entries)
+        is_start = len(self.entries) >= n and all(
+            one is other for one, other in zip(self.entries, self._stored.entries, strict=False)
         )
+        if is_start and len(self.entries) == n and not self._stored.is_torn:
+            return
+        if is_start and not self._stored.is_torn and self._seen is not None:
+            data = b"".join(map(line_of, self.entries[n:]))
+            append_lines(path, data, self._stored.size)
+            size = self._stored.size + len(data)
+        else:
+            data = b"".join(map(line_of, self.entries))
+            write_whole(path, data)
+            size = len(data)
+        self._stored, self._seen = Stored(list(self.entries), size, is_torn=False), _state_of(path)
 
     def _check_report(self, report: "AlignmentReport") -> None:
         self.check(
@@ -276,50 +281,6 @@ class History:
             {row: result.readings for row, result in report.metrics.items()},
             {row: result.scale for row, result in report.metrics.items()},
         )
-
-    def _write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab") as file:
-            file.truncate(self._written)  # drop what a broken write left
-            file.seek(0, os.SEEK_END)
-            while self._unwritten:
-                file.write(self._unwritten[0])
-                file.flush()
-                os.fsync(file.fileno())
-                self._written += len(self._unwritten.pop(0))
-                self._seen = self._written
-
-    def _read(self, path: Path) -> None:
-        try:
-            data = read_regular(path)
-        except OSError as error:
-            raise ReportError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
-        self._seen = len(data)
-        for number, line in enumerate(data.splitlines(keepends=True), start=1):
-            is_last = self._written + len(line) == len(data)
-            try:
-                entry = read_json(line)
-                check_entry(entry)
-                if self.entries:
-                    check_follows(entry, self.entries[-1])
-            except ReportError as error:
-                raise ReportError(f"{path}, line {number}: {error}") from None
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                if not is_last:
-                    raise ReportError(
-                        f"{path}, line {number} is no entry of a history; restore the file, or name another "
-                        "folder"
-                    ) from None
-                entry = None
-            if entry is None or not line.endswith(b"\n"):
-                warnings.warn(
-                    f"{path}: its last line is broken, as an interruption leaves it, and is dropped",
-                    UserWarning,
-                    stacklevel=4,
-                )
-                return
-            self.entries.append(entry)
-            self._written += len(line)
 
 
 def folder_name(step: int) -> str:
@@ -341,8 +302,9 @@ def find_history(path: str | Path) -> Path | None:
     return None
 
 
-def _line(entry: Row) -> bytes:
-    return json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+def _state_of(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def __getattr__(name: str) -> Any:

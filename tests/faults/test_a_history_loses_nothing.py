@@ -1,0 +1,352 @@
+"""Whatever several processes, full disks and interruptions do, a history holds every entry or says so."""
+
+import dataclasses
+import errno
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tiny import make_model, make_tokenizer
+from tests.torn import Torn
+from xalign import load_pairs, measure
+from xalign.errors import ReportError
+from xalign.monitor import history_writer
+from xalign.monitor.history_writer import HistoryWriter
+from xalign.monitor.track import track
+from xalign.results import history_file, locks
+from xalign.results.history import NAME, History
+from xalign.results.locks import locked
+
+OLD = Path(__file__).parent.parent / "written_by_0_1_0" / NAME
+FORK = multiprocessing.get_context("fork")
+forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return load_pairs("bundled", ["deu_Latn"], n=4)
+
+
+@pytest.fixture(scope="module")
+def report(pairs):
+    return measure(make_model("llama"), make_tokenizer(), pairs, ["nasca"], step=0)
+
+
+def at(report, step, writer="me"):
+    """The report of another step, which says who wrote it."""
+    return dataclasses.replace(report, step=step, provenance=report.provenance | {"model": writer})
+
+
+def written(path, report, *steps):
+    history = History(path)
+    for step in steps:
+        history.append(at(report, step))
+    return path
+
+
+# Several processes.
+
+
+def add(path, report, rounds, mine, told):
+    """Add entries at steps that are `mine` modulo 3: at the end, or for 0 anywhere before it."""
+    history, drawn, done = History(path), random.Random(mine), []
+    while len(done) < rounds:
+        history.refresh()
+        end = history.steps[-1]
+        if mine:
+            step = end + 1 + (mine - end - 1) % 3
+        else:
+            free = sorted(set(range(3, end, 3)) - set(history.steps))
+            if not free:
+                time.sleep(0.001)
+                continue
+            step = drawn.choice(free)
+        try:
+            (history.append if mine else history.insert)(at(report, step, f"{mine}: {len(done)}"))
+        except ValueError:  # another was faster
+            continue
+        done.append(step)
+    told.put((mine, done))
+
+
+def look(path, is_over, told):
+    """Read again and again, and tell what was ever wrong."""
+    warnings.simplefilter("error")
+    seen, wrong, looks = set(), [], 0
+    while not is_over.is_set() and not wrong:
+        looks += 1
+        try:
+            steps = History.load(path).steps
+        except Exception as error:
+            wrong.append(repr(error))
+            break
+        if steps != sorted(set(steps)) or not seen <= set(steps):
+            wrong.append(f"{len(seen - set(steps))} steps are gone")
+        seen |= set(steps)
+    told.put(("looks", looks, wrong))
+
+
+@forks
+@pytest.mark.parametrize("rounds", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_two_that_append_and_one_that_inserts_lose_no_entry(rounds, report, tmp_path):
+    """Each rewrote the file from what it had read before, and so dropped what the others had written."""
+    path = written(tmp_path / NAME, report, 1)
+    told, is_over, looked = FORK.Queue(), FORK.Event(), FORK.Queue()
+    reader = FORK.Process(target=look, args=(path, is_over, looked))
+    writers = [FORK.Process(target=add, args=(path, report, rounds, mine, told)) for mine in (0, 1, 2)]
+    for process in (reader, *writers):
+        process.start()
+    done = dict(told.get(timeout=600) for _ in writers)
+    is_over.set()
+    name, looks, wrong = looked.get(timeout=60)
+    for process in (reader, *writers):
+        process.join()
+    assert looks > 5
+    assert not wrong
+    expected = {step: f"{mine}: {n}" for mine, steps in done.items() for n, step in enumerate(steps)}
+    assert len(expected) == 3 * rounds
+    assert {one["step"]: one["model"] for one in History.load(path).entries} == expected | {1: "me"}
+
+
+def hold(folder, is_held, is_over):
+    HistoryWriter(folder, save_reports=False)
+    keep = HistoryWriter(folder, save_reports=False)  # one process may build several
+    is_held.set()
+    is_over.wait(60)
+    del keep
+
+
+@forks
+def test_a_second_run_that_is_alive_is_refused(tmp_path, monkeypatch):
+    """Two runs in one folder replaced each other's entries step by step."""
+    monkeypatch.setattr(history_writer, "_WAIT", 0.2)
+    is_held, is_over = FORK.Event(), FORK.Event()
+    other = FORK.Process(target=hold, args=(tmp_path, is_held, is_over))
+    other.start()
+    assert is_held.wait(60)
+    with pytest.raises(ReportError, match=r"a run of another process that is still alive.*\(name=\.\.\.\)"):
+        HistoryWriter(tmp_path, save_reports=False)
+    os.kill(other.pid, 9)  # a run that was killed is no longer in the way
+    other.join()
+    HistoryWriter(tmp_path, save_reports=False)
+
+
+def test_a_run_and_its_tracker_may_measure_the_same_step(report, pairs, tmp_path):
+    """`xalign track` ended with an error where the run had measured the step meanwhile."""
+    path = written(tmp_path / NAME, report, 0)
+    model, tokenizer = make_model("llama"), make_tokenizer()
+
+    def load(step):
+        if step == 1:
+            History(path).append(at(report, 1, "the run"))
+        return model, tokenizer
+
+    history = track(lambda: {step: step for step in range(3)}, load, tmp_path, pairs)
+    assert history.steps == [0, 1, 2]
+    assert history.entries[1]["model"] == "the run"
+    assert history.report(2) is not None
+
+
+def test_entries_of_an_earlier_run_do_not_come_back(report, tmp_path):
+    """A tracker that knew the entries of an earlier run wrote them into the history of the next one."""
+    tracked = History(written(tmp_path / NAME, report, 0, 1, 2))
+    writer = HistoryWriter(tmp_path, save_reports=False)
+    with pytest.warns(UserWarning, match="earlier-1"):
+        writer.set_aside()
+    tracked.insert(at(report, 5))
+    writer.write(at(report, 7))
+    assert History(tmp_path / NAME).steps == [5, 7]
+    assert History(tmp_path / "earlier-1" / NAME).steps == [0, 1, 2]
+
+
+def test_a_replaced_entry_is_replaced_for_others_too(report, tmp_path):
+    """An entry that another process had in memory won over the one that had replaced it in the file."""
+    path = written(tmp_path / NAME, report, 0, 1, 2)
+    other = History(path)
+    History(path).append(at(report, 1, "again"), replace=True)
+    other.append(at(report, 3))
+    assert [(one["step"], one["model"]) for one in History(path).entries] == [
+        *((0, "me"), (1, "again")),
+        (3, "me"),
+    ]
+
+
+# Interruptions and damage.
+
+
+@given(st.data())
+def test_any_part_of_a_line_is_dropped_and_healed(report, tmp_path_factory, data):
+    """What an interrupted write leaves: a part of the last line, or rubbish without an end."""
+    folder = tmp_path_factory.mktemp("torn")
+    path = written(folder / NAME, report, 0, 1, 2)
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = b"".join(lines[:2])
+    torn = data.draw(st.integers(1, len(lines[2]) - 1).map(lambda n: lines[2][:n]) | st.just(b"\0" * 50))
+    path.write_bytes(whole + torn)
+    with pytest.warns(UserWarning, match="its last line is broken"):
+        history = History(path)
+    assert history.steps == [0, 1]
+    history.append(at(report, 2))
+    assert path.read_bytes() == whole + lines[2]
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_damage_is_an_error_that_names_the_line(count, report, tmp_path):
+    """A flipped bit in a number gave another number."""
+    path = written(tmp_path / NAME, report, 0, 1, 2)
+    data, drawn = path.read_bytes(), random.Random(0)
+    for _ in range(count):
+        place, bit = drawn.randrange(len(data) - 1), 1 << drawn.randrange(8)
+        path.write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
+        with pytest.raises(ReportError, match=rf"line {data[:place].count(10) + 1}\b"):
+            History(path)
+
+
+def test_lines_that_were_moved_or_doubled_are_refused(report, tmp_path):
+    """Steps out of order were read as a curve."""
+    path = written(tmp_path / NAME, report, 0, 1, 2)
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    for lines in ([first, third, second], [first, first, second]):
+        path.write_bytes(b"".join(lines))
+        with pytest.raises(ReportError, match=r"line \d: step \d follows step \d"):
+            History(path)
+
+
+def test_histories_of_0_1_0_have_no_checksums_and_go_on(tmp_path):
+    """Lines without checksums are read, and get one when the file is written anew."""
+    path = shutil.copy(OLD, tmp_path / NAME)
+    history = History(path)
+    assert len(history) > 1
+    rows = history.to_rows()
+    history.keep_until(history.steps[-2])
+    lines = path.read_bytes().splitlines()
+    assert all(b'"crc32"' in line for line in lines)
+    assert History(path).to_rows() == rows[: len(History(path).to_rows())]
+    damaged = json.loads(lines[0]) | {"crb32": "00000000"}
+    del damaged["crc32"]
+    path.write_text(json.dumps(damaged) + "\n")
+    with pytest.raises(ReportError, match="line 1 is no entry"):
+        History(path)
+
+
+def test_what_no_line_can_hold_is_refused_before_anything_is_written(report, tmp_path):
+    """A name that cannot be encoded raised a UnicodeEncodeError at this and every later measurement."""
+    path = written(tmp_path / NAME, report, 0)
+    history, before = History(path), path.read_bytes()
+    with pytest.raises(ReportError, match="step 1 cannot be written"):
+        history.append(at(report, 1, "\ud800"))
+    assert path.read_bytes() == before
+    history.append(at(report, 2))
+    assert History(path).steps == [0, 2]
+
+
+def test_a_history_can_be_read_where_nothing_can_be_written(report, tmp_path, monkeypatch):
+    """A reader needs a lock only to tell a line being written from a broken one."""
+    path = written(tmp_path / NAME, report, 0, 1)
+    path.write_bytes(path.read_bytes()[:-9])
+    monkeypatch.setattr(locks, "acquire", fails(errno.EROFS))
+    with pytest.warns(UserWarning, match="its last line is broken"):
+        assert History(path).steps == [0]
+
+
+# What ended a run.
+
+
+def fails(number):
+    def failing(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    return failing
+
+
+def half_written(number):
+    opened = open
+    return lambda *args, **kwargs: Torn(opened(*args, **kwargs), fails(number))
+
+
+CALLS = {
+    "lock": (locks, "acquire", fails),
+    "open": (history_file, "open", fails),
+    "write": (history_file, "open", half_written),
+    "sync": (os, "fsync", fails),
+    "stat": (os, "stat", fails),
+    "make a folder": (os, "mkdir", fails),
+    "replace": (os, "replace", fails),
+}
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES, errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("call", CALLS)
+def test_no_call_that_fails_ends_a_run(call, number, report, tmp_path):
+    """What failed outside the one call that was guarded raised in the middle of the training."""
+    writer = HistoryWriter(tmp_path, save_reports=True)
+    writer.write(at(report, 0))
+    place, name, made = CALLS[call]
+    with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        patched.setattr(place, name, made(number), raising=False)
+        for step in (1, 2):
+            writer.write(at(report, step))
+    assert len(said) == 1
+    assert "training goes on" in str(said[0].message)
+    writer.write(at(report, 3))
+    assert History(tmp_path / NAME).steps == writer.history.steps == [0, 1, 2, 3]
+    assert not writer.history.unwritten
+    assert [writer.history.report(step).step for step in range(4)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("happens", ["garbage", "folder deleted", "folder replaced by a file", "locked"])
+def test_what_happens_to_the_folder_does_not_end_a_run(happens, report, tmp_path, monkeypatch):
+    """Garbage in the history, or a folder that was gone, raised in the middle of the training."""
+    folder = tmp_path / "alignment"
+    folder.mkdir()
+    writer = HistoryWriter(folder, save_reports=False)
+    writer.write(at(report, 0))
+    kept = (folder / NAME).read_bytes()
+    monkeypatch.setattr(locks, "WAIT", 0.1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if happens == "garbage":
+            (folder / NAME).write_bytes(b"garbage\n" + kept)
+            writer.write(at(report, 1))
+            (folder / NAME).write_bytes(kept)
+        elif happens == "locked":
+            with locked(folder / NAME):
+                writer.write(at(report, 1))
+        else:
+            shutil.rmtree(folder)
+            if happens != "folder deleted":
+                folder.touch()
+            writer.write(at(report, 1))
+            if happens != "folder deleted":
+                folder.unlink()
+    assert len(said) == (happens != "folder deleted")
+    writer.write(at(report, 2))
+    assert History(folder / NAME).steps == [0, 1, 2]
+
+
+def test_an_earlier_run_that_cannot_be_moved_stays(report, tmp_path):
+    """Where the earlier history could not be moved, the run ended; going on would have replaced it."""
+    path = written(tmp_path / NAME, report, 0, 1, 2)
+    before = path.read_bytes()
+    writer = HistoryWriter(tmp_path, save_reports=False)
+    with pytest.MonkeyPatch.context() as patched, pytest.warns(UserWarning, match="training goes on"):
+        patched.setattr(os, "rename", fails(errno.EACCES))
+        writer.set_aside()
+        writer.write(at(report, 0, "new"))
+        assert path.read_bytes() == before
+    with pytest.warns(UserWarning, match="held the measurements of an earlier run"):
+        writer.write(at(report, 1, "new"))
+    assert [one["model"] for one in History(path).entries] == ["new", "new"]
+    (aside,) = [folder for folder in tmp_path.glob("earlier-*") if any(folder.iterdir())]
+    assert (aside / NAME).read_bytes() == before

@@ -1,0 +1,129 @@
+"""The file of a history: a line of JSON per entry, each with a checksum."""
+
+import json
+import os
+import re
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from xalign.errors import ArgumentError, ReportError
+from xalign.files import read_regular
+from xalign.results.history_entry import Row, check_entry, check_follows
+from xalign.results.locks import locked
+from xalign.schema import read_json
+
+_CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\s*\Z')
+
+
+class Stored(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        entries: The entries of its whole lines.
+        size: The size of these lines, in bytes.
+        is_torn: Whether a part of a line follows, as an interrupted write leaves it.
+    """
+
+    entries: list[Row]
+    size: int
+    is_torn: bool
+
+
+def line_of(entry: Row) -> bytes:
+    """Return the line of an entry: its JSON, with the CRC-32 of all that stands before as its last key.
+
+    Raises:
+        ReportError: The entry holds what a line cannot, such as NaN.
+    """
+    try:
+        text = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode()[:-1]
+    except (TypeError, ValueError) as reason:
+        raise ReportError(
+            f"the entry of step {entry['step']} cannot be written to a history: {reason}"
+        ) from None
+    return text + b', "crc32": "%08x"}\n' % crc32(text)
+
+
+def load(path: Path) -> Stored:
+    """Read a file while others may write to it.
+
+    Readers take no lock. Only where something is wrong is the file read again under its lock, because a line
+    that is being written at this moment looks like a broken one.
+
+    Raises:
+        ReportError: The file is no history, or a damaged one.
+    """
+    with suppress(ReportError):
+        stored = read(path)
+        if not stored.is_torn:
+            return stored
+    with ExitStack() as stack:
+        with suppress(OSError, ReportError):  # a folder that cannot be written has no writer to wait for
+            stack.enter_context(locked(path))
+        return read(path)
+
+
+def read(path: Path) -> Stored:
+    """Read a file that nobody else is writing to.
+
+    Raises:
+        ReportError: The file is no history, or a damaged one.
+    """
+    try:
+        data = read_regular(path)
+    except OSError as error:
+        raise ReportError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
+    *lines, rest = data.split(b"\n")
+    entries: list[Row] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = _entry_in(line)
+            if entries:
+                check_follows(entry, entries[-1])
+        except ReportError as error:
+            raise ReportError(f"{path}, line {number}: {error}") from None
+        except ArgumentError as error:
+            raise ReportError(
+                f"{path}, line {number} is no entry of a history ({error}); restore the file, or name "
+                "another folder"
+            ) from None
+        entries.append(entry)
+    return Stored(entries, len(data) - len(rest), bool(rest))
+
+
+def append_lines(path: Path, data: bytes, size: int) -> None:
+    """Append lines to a file of a known size, and see that they are on the disk.
+
+    What a write leaves that breaks off is taken back, so that the file ends with a whole line.
+    """
+    with open(path, "ab", buffering=0) as file:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                file.truncate(size)
+            raise
+
+
+def _entry_in(line: bytes) -> Row:
+    """Return the entry in a line.
+
+    Raises:
+        ArgumentError: It holds no entry.
+        ReportError: An entry of another schema, or a damaged one.
+    """
+    entry: Row = read_json(line)
+    stated = _CHECKSUM.search(line)
+    if stated is not None:
+        del entry["crc32"]
+    check_entry(entry)  # a damaged checksum is a key that no entry has
+    if stated is not None and crc32(line[: stated.start()]) != int(stated[1], 16):
+        raise ReportError(
+            "its checksum is wrong, so it was damaged or edited; restore the file, or name another folder"
+        )
+    return entry

@@ -1,0 +1,65 @@
+"""Locks between processes: a file beside what they guard."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+from xalign.errors import ReportError
+
+WAIT = 10.0  # seconds; a line is written in milliseconds
+_POLL = 0.01
+# What a network file system without locks answers. filelock itself knows one more, ENOSYS.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which every process takes that changes it.
+
+    The lock belongs to a hidden file beside `path`, because `path` itself may be replaced. The operating
+    system frees it when a process ends, also by SIGKILL. On file systems without locks the hidden file stands
+    for the lock; there a killed process can leave it behind.
+
+    Raises:
+        ReportError: Another process has held the lock for `WAIT` seconds.
+        OSError: The lock file cannot be written.
+    """
+    place = path.with_name(f".{path.name}.lock")
+    try:
+        lock = acquire(place, WAIT)
+    except Timeout:
+        raise ReportError(
+            f"{path} is locked by another process, and was for {WAIT:g} seconds; if no other process uses "
+            f"it, delete {place}"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def acquire(place: Path, wait: float) -> BaseFileLock:
+    """Acquire a lock, by a file that stands for it where the file system has no locks.
+
+    Args:
+        place: The lock file.
+        wait: The longest time to wait, in seconds.
+
+    Raises:
+        Timeout: Another process holds the lock.
+        OSError: The lock file cannot be written.
+    """
+    lock: BaseFileLock = FileLock(place, timeout=wait, thread_local=False)
+    try:
+        lock.acquire(poll_interval=_POLL)
+    except Timeout:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        lock = SoftFileLock(place.with_name(f"{place.name}-soft"), timeout=wait, thread_local=False)
+        lock.acquire(poll_interval=_POLL)
+    return lock
