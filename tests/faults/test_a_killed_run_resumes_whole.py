@@ -11,7 +11,7 @@ from tests.tiny import ROOT
 KINDS = ["callback", "keep_best", "track", "plain_loop", "accelerate"]
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_history_weights_and_best_checkpoint_are_those_of_an_unbroken_run(kills, tmp_path):
     """A loop killed while it saved could not resume, and its weights were others where they had dropout."""
     command = [
@@ -22,7 +22,7 @@ def test_history_weights_and_best_checkpoint_are_those_of_an_unbroken_run(kills,
     ]
     ran = subprocess.run([*command, *KINDS], capture_output=True, text=True, timeout=7200)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    results = [json.loads(line) for line in ran.stdout.splitlines()]
+    results = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"kind"')]
     assert [result["kind"] for result in results] == KINDS
     for result in results:
         assert len(result["steps"]) > 6, result
