@@ -19,8 +19,11 @@ from tests.tiny import make_model, make_tokenizer
 from tests.torn import Torn
 from xalign import load_pairs, measure
 from xalign.errors import ReportError
+from xalign.model.distributed import Ranks
 from xalign.monitor import history_writer
 from xalign.monitor.history_writer import HistoryWriter
+from xalign.monitor.keeps_running import KeepsRunning
+from xalign.monitor.safe_writer import SafeWriter
 from xalign.monitor.track import track
 from xalign.results import history_file, locks
 from xalign.results.history import NAME, History
@@ -163,7 +166,7 @@ def test_entries_of_an_earlier_run_do_not_come_back(report, tmp_path):
     with pytest.warns(UserWarning, match="earlier-1"):
         writer.set_aside()
     tracked.insert(at(report, 5))
-    writer.write(at(report, 7))
+    writer.append(at(report, 7))
     assert History(tmp_path / NAME).steps == [5, 7]
     assert History(tmp_path / "earlier-1" / NAME).steps == [0, 1, 2]
 
@@ -262,6 +265,13 @@ def test_a_history_can_be_read_where_nothing_can_be_written(report, tmp_path, mo
 # What ended a run.
 
 
+def writing(folder, *, save_reports=False, is_new=False):
+    writer = HistoryWriter(folder, save_reports=save_reports)
+    safe = SafeWriter(writer, KeepsRunning(Ranks()))
+    safe.begin(-1, is_new=is_new)
+    return safe, writer
+
+
 def fails(number):
     def failing(*args, **kwargs):
         raise OSError(number, os.strerror(number))
@@ -289,17 +299,17 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 def test_no_call_that_fails_ends_a_run(call, number, report, tmp_path):
     """What failed outside the one call that was guarded raised in the middle of the training."""
-    writer = HistoryWriter(tmp_path, save_reports=True)
-    writer.write(at(report, 0))
+    safe, writer = writing(tmp_path, save_reports=True)
+    safe.keep(at(report, 0))
     place, name, made = CALLS[call]
     with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         patched.setattr(place, name, made(number), raising=False)
         for step in (1, 2):
-            writer.write(at(report, step))
+            safe.keep(at(report, step))
     assert len(said) == 1
     assert "training goes on" in str(said[0].message)
-    writer.write(at(report, 3))
+    safe.keep(at(report, 3))
     assert History(tmp_path / NAME).steps == writer.history.steps == [0, 1, 2, 3]
     assert not writer.history.unwritten
     assert [writer.history.report(step).step for step in range(4)] == [0, 1, 2, 3]
@@ -310,28 +320,28 @@ def test_what_happens_to_the_folder_does_not_end_a_run(happens, report, tmp_path
     """Garbage in the history, or a folder that was gone, raised in the middle of the training."""
     folder = tmp_path / "alignment"
     folder.mkdir()
-    writer = HistoryWriter(folder, save_reports=False)
-    writer.write(at(report, 0))
+    safe, writer = writing(folder)
+    safe.keep(at(report, 0))
     kept = (folder / NAME).read_bytes()
     monkeypatch.setattr(locks, "WAIT", 0.1)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         if happens == "garbage":
             (folder / NAME).write_bytes(b"garbage\n" + kept)
-            writer.write(at(report, 1))
+            safe.keep(at(report, 1))
             (folder / NAME).write_bytes(kept)
         elif happens == "locked":
             with locked(folder / NAME):
-                writer.write(at(report, 1))
+                safe.keep(at(report, 1))
         else:
             shutil.rmtree(folder)
             if happens != "folder deleted":
                 folder.touch()
-            writer.write(at(report, 1))
+            safe.keep(at(report, 1))
             if happens != "folder deleted":
                 folder.unlink()
     assert len(said) == (happens != "folder deleted")
-    writer.write(at(report, 2))
+    safe.keep(at(report, 2))
     assert History(folder / NAME).steps == [0, 1, 2]
 
 
@@ -339,14 +349,13 @@ def test_an_earlier_run_that_cannot_be_moved_stays(report, tmp_path):
     """Where the earlier history could not be moved, the run ended; going on would have replaced it."""
     path = written(tmp_path / NAME, report, 0, 1, 2)
     before = path.read_bytes()
-    writer = HistoryWriter(tmp_path, save_reports=False)
+    safe, writer = writing(tmp_path, is_new=True)
     with pytest.MonkeyPatch.context() as patched, pytest.warns(UserWarning, match="training goes on"):
         patched.setattr(os, "rename", fails(errno.EACCES))
-        writer.set_aside()
-        writer.write(at(report, 0, "new"))
+        safe.keep(at(report, 0, "new"))
         assert path.read_bytes() == before
     with pytest.warns(UserWarning, match="held the measurements of an earlier run"):
-        writer.write(at(report, 1, "new"))
+        safe.keep(at(report, 1, "new"))
     assert [one["model"] for one in History(path).entries] == ["new", "new"]
     (aside,) = [folder for folder in tmp_path.glob("earlier-*") if any(folder.iterdir())]
     assert (aside / NAME).read_bytes() == before
