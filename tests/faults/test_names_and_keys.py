@@ -109,7 +109,7 @@ def distance(similarity):
 def test_the_direction_is_that_of_the_metric(greater, pairs):
     """With less for better, and the key set after the arguments were made, the trainer kept the worst."""
     less = Metric(
-        "distance", "distance", "hidden", distance, bounds=(0, 2), higher_is_better=False, has_floor=False
+        "distance", "distance", "hidden", distance, bounds=(0.0, 2.0), higher_is_better=False, has_floor=False
     )
     trainer = make_trainer(save_strategy="steps", save_steps=3)
     trainer.args.metric_for_best_model, trainer.args.greater_is_better = "distance_de", greater
@@ -123,9 +123,10 @@ def test_the_direction_is_that_of_the_metric(greater, pairs):
         if "eval_distance_deu_Latn" in row and "eval_loss" in row
     }
     assert trainer.state.best_metric == min(values.values())
+    trainer.remove_callback(callback)
     trainer.args.greater_is_better = True
     with pytest.raises(ArgumentError, match="pass greater_is_better=False"):
-        AlignmentCallback(trainer, pairs, metrics=[less], name="again")
+        AlignmentCallback(trainer, pairs, metrics=[less])
 
 
 def test_higher_is_better_where_nothing_was_said(pairs):

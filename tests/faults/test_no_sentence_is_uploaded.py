@@ -22,8 +22,8 @@ N = 5
 ENGLISH = [f"Secret number {row} lies under the lantern {row * 7919}." for row in range(N)]
 GERMAN = [f"Das Geheimnis {row} liegt unter der Laterne {row * 7919}." for row in range(N)]
 IDS = [f"patient-{row}-{row * 7727}" for row in range(N)]
-# Parts of sentences too: a table may cut them.
-SECRETS = [*(f"{row * 7919}" for row in range(1, N)), *IDS, "Secret", "Geheimnis", "lantern", "Laterne"]
+# Parts of sentences too: a table may cut them. No numbers alone, which a float may have among its digits.
+SECRETS = [*IDS, "patient-", "Secret", "Geheimnis", "lantern", "Laterne"]
 PAIRS = ParallelPairs(texts={"eng_Latn": ENGLISH, "deu_Latn": GERMAN}, ids=IDS)
 CHANGES = {"evaluate": False, "max_steps": 3, "save_strategy": "steps", "save_steps": 1}
 

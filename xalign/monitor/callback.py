@@ -304,11 +304,11 @@ class AlignmentCallback(TrainerCallback):
             self._keep_private()
 
     def _keep_private(self) -> None:
-        if self.log_text:
-            return
         everyone = [self, *self._peers()]
-        folder = keep_private(self._trainer.args, everyone)
-        for callback in everyone if folder is not None else ():
+        folder = None if self.log_text else keep_private(self._trainer.args, everyone)
+        if folder is None:
+            return
+        for callback in everyone:
             if hasattr(callback, "_run") and not callback.log_text:
                 callback._monitor.move(folder / callback.name)
                 if callback._keep_best is not None:

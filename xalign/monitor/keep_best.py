@@ -130,9 +130,10 @@ class KeepBest:
                 )
 
     def _is_there(self, state: TrainerState) -> bool:
+        is_there = False
         with self._keeps_running("best", state.global_step, "the best checkpoint cannot be looked at"):
-            return self._checkpoint(state.best_global_step).is_dir()
-        return False
+            is_there = self._checkpoint(state.best_global_step).is_dir()
+        return is_there  # noqa: RET504
 
     def _announce(self, step: int) -> bool:
         """Whether a checkpoint can be saved for this: nothing of another's has its name."""

@@ -251,9 +251,10 @@ class AlignmentMonitor:
 
     def look(self, n: int) -> AlignmentReport | None:
         """Measure at step n without keeping the report; return None where that was not possible."""
+        report: AlignmentReport | None = None
         with self.keeps_running("measurements", n, "the model could not be measured", together=True):
-            return self.measurement.run(n)
-        return None
+            report = self.measurement.run(n)
+        return report  # noqa: RET504
 
     def move(self, folder: Path) -> None:
         """Go on in another folder, to which everything was moved."""

@@ -1,5 +1,7 @@
 """`TrainerRun`: measures a trainer's model in the course of its run, and logs what it finds."""
 
+from typing import Any, cast
+
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from xalign.monitor.hf_trainer import HuggingFaceTrainer, log_row, model_of, moment
@@ -111,7 +113,8 @@ class TrainerRun:
     def _note_missing(self, state: TrainerState) -> None:
         """Have the trainer's state, which checkpoints hold, say what is missing."""
         name, missing = named("xalign", self._monitor.name), self._monitor.keeps_running.missing
-        state.stateful_callbacks.pop(name, None)
+        states = cast(dict[str, Any], state.stateful_callbacks)  # made a dict when the state is made
+        states.pop(name, None)
         if missing:
             held = {what: list(steps) for what, steps in missing.items()}
-            state.stateful_callbacks[name] = {"args": {}, "attributes": {"missing": held}}
+            states[name] = {"args": {}, "attributes": {"missing": held}}
