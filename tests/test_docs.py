@@ -51,6 +51,9 @@ def offline(monkeypatch):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:most tokens of some languages are unknown:UserWarning"
+)  # measure.md shows it
 def test_the_examples_of_a_page_run_in_order(page, offline, tmp_path):
     bundled = ROOT / "xalign" / "pairs" / "bundled"
     (tmp_path / "flores200_dataset" / "devtest").mkdir(parents=True)

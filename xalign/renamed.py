@@ -96,7 +96,6 @@ NAMES = {
     **{f"xalign.cli.demo.{name}": f"xalign.demo.emergence.{name}" for name in ("STEPS", "QUICK_STEPS")},
     "xalign.cli.demo.what_one_sees": "xalign.demo.emergence.what_one_sees",
     "xalign.monitor.selection.KeepBest": "xalign.monitor.keep_best.KeepBest",
-    "xalign.monitor.selection.MARK": "xalign.monitor.keep_best.MARK",
     "xalign.monitor.trackers.STEP": "xalign.trackers.tracker.STEP",
     "xalign.monitor.trackers.go_offline_without_login": "xalign.trackers.wandb.go_offline_without_login",
     "xalign.training.trainer.LANGUAGES_EVERY": "xalign.training.log.LANGUAGES_EVERY",

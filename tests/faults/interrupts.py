@@ -14,6 +14,7 @@ from torch import nn
 
 import xalign
 from xalign.model import turns, visit
+from xalign.model.eager import EAGER
 
 PACKAGE = str(Path(xalign.__file__).parent)
 # What xalign opens a `with` with, and registers hooks with.
@@ -116,7 +117,7 @@ def picture_of_torch() -> dict[str, object]:
         "numpy's random": np.random.get_state()[1].tobytes(),
         "observers": len(turns._OBSERVERS),
         "forwards in progress": len(visit._ACTIVE.sessions),
-        "visits open": len(visit._EAGER._open),
+        "visits open": len(EAGER._open),
     }
 
 

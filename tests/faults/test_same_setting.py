@@ -100,6 +100,10 @@ class Plain:
         return text, self.value
 
 
+def three(text, language, extra):
+    return f"{language}: {text} {extra}"
+
+
 def two(text, value):
     return text, value
 
@@ -461,4 +465,4 @@ def test_functions_told_by_name_only(tmp_path):
 def test_options_have_a_hash():
     """`hash(ReadOptions(subtract={}))` failed, since a dict has none."""
     assert hash(ReadOptions(subtract={})) == hash(ReadOptions())
-    assert hash(TextOptions(template=functools.partial(two, value={}))) == hash(TextOptions())
+    assert hash(TextOptions(template=functools.partial(three, extra={}))) == hash(TextOptions())

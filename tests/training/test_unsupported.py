@@ -38,10 +38,13 @@ def test_zero_3_is_refused():
 
 
 @pytest.mark.parametrize("pool", ["mean", "last", "max"])
-def test_prompt_tuning_is_refused(pool):
+def test_prompt_tuning_trains_its_prompt(pool):
     config = PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")
-    with pytest.raises(ModelError, match="the model adds tokens of its own, as prompt tuning does"):
-        make_objective(get_peft_model(make_model("llama"), config), pool=pool)
+    model = get_peft_model(make_model("llama"), config)
+    make_objective(model, pool=pool)(0).backward()
+    trained = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert list(trained) == ["prompt_encoder.default.embedding.weight"]
+    assert all(grad.norm() > 0 for grad in trained.values())
 
 
 def test_an_adapter_that_hooks_its_forward_runs_whole():

@@ -89,17 +89,15 @@ def track(
     before = _last_report(folder)
     own = {"template": template, "template_pooled": template_pooled}
     options = _settings_of(before) if before and template is None and not template_pooled else own
-    if before and pairs is None and languages is None and n is None:
-        text = before.pairs
-    else:
-        text = load_text("bundled" if pairs is None else pairs, languages, pivot, n)
+    kept = before.pairs if before and pairs is None and languages is None and n is None else None
+    text = kept or load_text("bundled" if pairs is None else pairs, languages, pivot, n)
     output = Output(json)
-    shown = partial(_show, output)
     if follow:
         output.say(f"looking into {run} every {poll:g} s; Ctrl-C ends")
     history = measure_all(
         *(find, lambda one: load(one.name, revision=one.revision), folder, text, _asked(metrics, before)),
-        **{"follow": follow, "poll": poll, "on_report": shown, "token_budget": token_budget} | options,
+        **{"follow": follow, "poll": poll, "on_report": partial(_show, output), "token_budget": token_budget}
+        | options,
     )
     _show_emergence(output, history, folder, run)
 

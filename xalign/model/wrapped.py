@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from xalign.errors import ModelError
+from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.merged import KeptMerged
 from xalign.model.snapshot import Snapshot
 from xalign.model.undo import Steps, undo
@@ -37,8 +37,11 @@ def transformer_of(model: nn.Module) -> nn.Module:
     """Return the transformers model inside a SentenceTransformer, and any other model as it is.
 
     Raises:
+        ArgumentTypeError: Not a torch module.
         ModelError: A SentenceTransformer that holds no transformers model, or several.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError(f"model must be a torch module, not {type(model).__name__}")
     outer: Any = sentence_transformer_in(model)
     if outer is None:
         return model

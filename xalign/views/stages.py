@@ -37,7 +37,8 @@ def stages_table(stages: Stages) -> Table:
 
     Example:
         >>> report = measure(model, tokenizer, pairs, ["nasca"])
-        >>> [column.header for column in stages_table({"before": report, "after": report}).columns][:5]
+        >>> table = stages_table({"before": report, "after": report})
+        >>> [str(column.header) for column in table.columns][:5]
         ['language', 'metric', 'before', 'after', 'gain [95 %]']
     """
     _, last = _ends(stages)
