@@ -19,6 +19,7 @@ from xalign.schema import Count, Digest, Fields, checked, read_json
 
 T = TypeVar("T")
 # What a file that was cut, edited or never ours can raise while it is read.
+_READS = 20  # attempts, while another process overwrites what is read
 _BROKEN = (
     *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, MemoryError),
     safetensors.SafetensorError,
@@ -117,6 +118,32 @@ def load_folder(
         XAlignError: Of the given class: another kind or schema, a file that is missing or broken, or files
             that are not what was saved.
     """
+    for _ in range(_READS):
+        before = _version_of(path)
+        try:
+            return _read_folder(path, parse, kind, schema_version, error)
+        except error:
+            if _version_of(path) == before:  # nobody has written a new one meanwhile
+                raise
+    raise error(f"{path} is written again and again while it is read; read it when its writer is done")
+
+
+def _version_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _read_folder(
+    path: Path,
+    parse: Callable[[dict[str, Any], dict[str, Tensor]], T],
+    kind: str,
+    schema_version: int,
+    error: type[XAlignError],
+) -> T:
+    """Read the JSON file and the tensors that belong to it."""
     try:
         body = checked(dict[str, Any], read_json(read_regular(path, _MOST_JSON)))
         if body["kind"] != kind or body["schema_version"] != schema_version:

@@ -97,7 +97,7 @@ def test_a_method_that_chooses_its_own_sites_and_share(model_folder, tmp_path, m
     assert len(UnitSet.from_pretrained(tmp_path / "units")["deu_Latn"]) == 2
     for given, message in (
         (("--sites", "gate"), "sites='gate' is of method=expert_ap; first decides itself where to look"),
-        (("--share", 0.1), "first has no option share; it has count"),
+        (("--share", 0.1), "has no option 'share'; it has count"),
     ):
         done = xalign(*arguments, "--overwrite", *given)
         assert done.exit_code == 2 and message in done.stderr

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from tests.faults.public import CALLS, OTHERS
-from xalign.errors import XAlignError
+from tests.faults.public import CALLS, OTHERS, PAIRS, TEXTS, of_model
+from xalign import AlignmentCallback, AlignmentMonitor, AlignmentObjective, find_units, measure
+from xalign.errors import ArgumentTypeError, XAlignError
 
 WRONG = {
     **{"None": None, "True": True, "text": "nonsense", "empty text": "", "bytes": b"x", "complex": 1j},
@@ -111,6 +112,34 @@ def test_an_unknown_option_names_function_and_the_nearest(name, given, near):
     call, arguments = CALLS[name]
     with pytest.raises(XAlignError, match=f"{name} has no option '{given}', did you mean {near}?"):
         call(**arguments(), **{given: 3})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: measure(metric=["nasca"], **of_model(pairs=PAIRS)),
+            "measure has no option 'metric'.* metrics",
+        ),
+        (lambda: find_units(shares=0.1, **of_model(texts=TEXTS)), "find_units.*'shares', did you mean share"),
+        (
+            lambda: AlignmentMonitor(evry=3, **of_model(pairs=PAIRS)),
+            "AlignmentMonitor has no option 'evry', did you mean every",
+        ),
+        (
+            lambda: AlignmentCallback(None, PAIRS, evry=3),
+            "AlignmentCallback has no option 'evry', did you mean every",
+        ),
+        (
+            lambda: AlignmentObjective(layers="all", **of_model(pairs=PAIRS)),
+            "AlignmentObjective has no option 'layers', did you mean layer",
+        ),
+    ],
+)
+def test_an_unknown_option_names_what_was_called(call, message):
+    """All of them said `measure`, or Python's `__init__`, and knew only some of the options."""
+    with pytest.raises(ArgumentTypeError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(

@@ -343,3 +343,38 @@ def test_steer_takes_a_prompt_length_too():
     with torch.no_grad(), steer(model, units, positions="generated", prompt_length=5, trace=True) as done:
         model(input_ids=IDS[:, 4:], attention_mask=MASK, past_key_values=cache)
     assert [(one.sentence, one.column) for one in done.trace] == [(0, 5), (1, 5)]
+
+
+@pytest.mark.parametrize("whole_first", [False, True])
+def test_a_part_of_the_model_is_not_steered_by_halves(whole_first):
+    """A call of `model.model` ran unedited, or with the positions of the forward before it."""
+    with (
+        torch.no_grad(),
+        pytest.raises(ModelError, match="the whole model, not a part of it"),
+        write(MODEL, {SITE: Edit("add", 1.0)}, positions="last_prompt"),
+    ):
+        if whole_first:
+            MODEL(IDS, attention_mask=MASK)
+        MODEL.model(IDS, attention_mask=MASK)
+
+
+def test_a_thread_that_generates_is_said():
+    """Streaming in a thread was silently not steered, once this thread had run a forward."""
+    with (
+        torch.no_grad(),
+        pytest.warns(UserWarning, match="generate was also called in another thread"),
+        write(MODEL, {SITE: Edit("add", 1.0)}),
+    ):
+        MODEL(IDS, attention_mask=MASK)
+        other = threading.Thread(
+            target=lambda: MODEL.generate(IDS, attention_mask=MASK, max_new_tokens=1, pad_token_id=0)
+        )
+        other.start()
+        other.join()
+
+
+def test_a_prompt_length_beyond_everything():
+    """A mask was made as wide as the number, which no memory holds."""
+    call = lambda: MODEL.generate(IDS, attention_mask=MASK, max_new_tokens=2, pad_token_id=0)  # noqa: E731
+    all_columns = changed(MODEL, call, positions="all")
+    assert changed(MODEL, call, positions="prompt", prompt_length=10**12) == all_columns

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,9 +14,10 @@ import pytest
 import xalign.files as files
 from tests.reports import own_metrics
 from xalign import AlignmentReport, UnitSet
-from xalign.errors import ReportError, UnitsError, XAlignError
+from xalign.errors import ArgumentError, ReportError, UnitsError, XAlignError
 from xalign.results.history import History
 from xalign.storage import write_whole
+from xalign.views.page import write_page
 
 REPORT = own_metrics(step=3)
 UNITS = UnitSet.from_rows([("deu_Latn", "1.inner", 7, 0.9, 2.5)])
@@ -210,3 +212,41 @@ def test_a_file_that_is_being_written_is_named_after_its_process(tmp_path, monke
     assert not left_in(tmp_path)
     with pytest.raises(XAlignError):
         REPORT.save(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "report.json", "history.jsonl", "page"])
+def test_a_page_replaces_no_file_of_another_kind(tmp_path, name):
+    """`xalign page --out report/report.json` wrote the page over the report itself."""
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ArgumentError, match=r"must end in \.html"):
+        write_page(REPORT, tmp_path / name)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_page_replaces_no_pipe(tmp_path):
+    """A pipe, and as root a device, was replaced by the page."""
+    os.mkfifo(tmp_path / "page.html")
+    with pytest.raises(ArgumentError, match="no regular file"):
+        write_page(REPORT, tmp_path / "page.html")
+    assert (tmp_path / "page.html").is_fifo()
+
+
+def test_a_report_is_read_while_it_is_overwritten(tmp_path):
+    """The tensors that a reader had just found named were gone, and the report was called broken."""
+    other = replace(REPORT, step=REPORT.step + 1)
+    REPORT.save(tmp_path / "report")
+    is_done = threading.Event()
+
+    def write():
+        while not is_done.is_set():
+            other.save(tmp_path / "report", overwrite=True)
+            REPORT.save(tmp_path / "report", overwrite=True)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = {AlignmentReport.load(tmp_path / "report").step for _ in range(300)}
+    finally:
+        is_done.set()
+        writer.join()
+    assert found == {REPORT.step, other.step}

@@ -4,7 +4,7 @@ import pytest
 
 from tests.tiny import make_model, make_tokenizer
 from xalign import find_units
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.finding.expert_ap import expert_ap
 from xalign.finding.language_neurons import language_neurons
 
@@ -22,12 +22,12 @@ def test_it_is_the_methods():
     ("options", "message"),
     [
         ({"method": "magic"}, "method='magic' must be one of expert_ap, lape"),
-        ({"method": "lape", "sites": "gate"}, "lape has no option sites; it has bar, penalty"),
-        ({"shre": 0.1}, "expert_ap has no option shre; it has ends, k, pool"),
+        ({"method": "lape", "sites": "gate"}, "method='lape'\\) has no option 'sites', did you mean site_bytes\\? it has bar, penalty"),
+        ({"shre": 0.1}, "has no option 'shre', did you mean share\\? it has ends, k, pool"),
     ],
 )
 def test_bad_input(options, message):
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
         find_units(make_model("llama"), make_tokenizer(), TEXTS, **options)
 
 

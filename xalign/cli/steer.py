@@ -32,7 +32,8 @@ def steer(
         ),
     ] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Try strengths, and take the one that changes most.")
+        bool,
+        typer.Option("--calibrate", help="Try strengths, and take the one with most output in the language."),
     ] = False,
     pairs: Pairs = "bundled",
     positions: Annotated[str, typer.Option(help="prompt, all, generated or last_prompt.")] = "prompt",
@@ -70,10 +71,12 @@ def steer(
         progress=sys.stderr.isatty(),
     )
     output = Output(json)
-    how: dict[str, Any] = {"operator": operator, "strength": strength or _STRENGTH, "positions": positions}
+    how: dict[str, Any] = {"operator": operator, "positions": positions}
+    how["strength"] = _STRENGTH if strength is None else strength
     if calibrate:
         how |= _calibrated(output, loaded, own, pairs, how, prompt=prompt, generation=generation)
-    _side_by_side(output, loaded, own, how, n, prompt=prompt, seed=seed, generation=generation)
+    options = {"prompt": prompt, "seed": seed, "generation": generation}
+    _side_by_side(output, loaded, own, how, n, is_calibrated=calibrate, **options)
 
 
 def _check(operator: str, strength: float | None, positions: str, *, calibrate: bool) -> None:
@@ -93,7 +96,14 @@ def _check(operator: str, strength: float | None, positions: str, *, calibrate: 
 
 
 def _side_by_side(
-    output: Output, loaded: Any, own: "UnitSet", how: dict[str, Any], n: int, **options: Any
+    output: Output,
+    loaded: Any,
+    own: "UnitSet",
+    how: dict[str, Any],
+    n: int,
+    *,
+    is_calibrated: bool,
+    **options: Any,
 ) -> None:
     """Continue the prompt without steering and with it, and show both."""
     from xalign.errors import ModelError
@@ -122,7 +132,9 @@ def _side_by_side(
     output.show(_table(f"{own.labels[0]}, {shown}, {how['positions']}", without, steered), content)
     output.say(f"{len(own)} units, changed at {done.tokens} tokens in {done.forwards} forwards")
     if not changed:
-        advice = "a greater --strength, --positions all, or --calibrate" if has_strength else "other units"
+        advice = "other units or --positions all"
+        if has_strength and not is_calibrated:
+            advice = "a greater --strength, --positions all, or --calibrate"
         output.say(f"Steering changed nothing: every continuation is the same without it. Try {advice}.")
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.checks import known_options
+from xalign.errors import ArgumentTypeError
 from xalign.finding.method import Find, Method, resolve_method
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.units.unit_set import UnitSet
@@ -55,9 +56,7 @@ def find_units(
     found_by = resolve_method(method, METHODS)
     unknown = [name for name in options if not found_by.takes(name)]
     if unknown:
-        raise ArgumentError(
-            f"{found_by.name} has no option {', '.join(unknown)}; it has {', '.join(found_by.options)}"
-        )
+        known_options(f"find_units(method={found_by.name!r})", unknown, found_by.options)
     units = found_by.fn(model, tokenizer, texts, **options)
     if not isinstance(units, UnitSet):
         raise ArgumentTypeError(f"method {found_by.name} must return a UnitSet, and returned {units!r:.60}")

@@ -1,8 +1,9 @@
 """The options of `measure`, each written once: with its default, its check, and what must agree."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
+from inspect import signature
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from xalign.checks import boolean, function_of, known_options, whole_number
@@ -112,6 +113,21 @@ class MeasureOptions(TypedDict, total=False):
     seed: int
     revision: str | None
     progress: bool
+
+
+def check_options(function: Callable[..., Any], given: Iterable[str]) -> None:
+    """Raise an error that names a function or class where it is given an option that it does not have.
+
+    Args:
+        function: What a user calls. It takes the options of `measure` beside its own arguments.
+        given: The names of what it was given as `**options`.
+
+    Raises:
+        ArgumentTypeError: An option that it does not have; the nearest one is named.
+    """
+    named = (one.name for one in signature(function).parameters.values() if one.kind is not one.VAR_KEYWORD)
+    of_measure = (one.name for cls in (TextOptions, ReadOptions, RunOptions) for one in fields(cls))
+    known_options(function.__name__, set(given) - _RENAMED.keys(), {*named, *of_measure})
 
 
 def split_options(options: Mapping[str, Any]) -> tuple[TextOptions, ReadOptions, RunOptions]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.identity import across_processes
-from xalign.measurement.options import MeasureOptions, Steered, split_options
+from xalign.measurement.options import MeasureOptions, Steered, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
 from xalign.measurement.provenance import provenance_of
 from xalign.measurement.readings import readings_of
@@ -86,6 +86,7 @@ def measure(
         >>> 0 <= report.score("nasca", "deu_Latn") <= 1
         True
     """
+    check_options(measure, options)
     measurement = Measurement(model, tokenizer, pairs, metrics, distributed=distributed, **options)
     warn_of_unknown_languages(measurement.unknown_shares)
     return measurement.run(step)

@@ -61,8 +61,8 @@ def visit(
 
     Raises:
         ModelError: A site that the model does not have; or, during the forward, one that did not fire, fired
-            twice, or was given a tensor of another shape, dtype or device; or, at the end, a model that was
-            run in other threads only.
+            twice, fired where only a part of the model was called, or was given a tensor of another shape,
+            dtype or device; or, at the end, a model that was run in other threads only.
 
     Example:
         >>> seen = []
@@ -170,7 +170,6 @@ class _HookSession:
         self._virtual, self._given = virtual_tokens(model), 0
         self._forwards = self._elsewhere = 0
         self._fired: Counter[Site] = Counter()
-        self._fired_outside = False
         self._replaced: set[Site] = set()
         self._tokens = torch.Size()
         self._entry: nn.Module | None = None
@@ -220,11 +219,6 @@ class _HookSession:
             _ACTIVE.sessions.remove(self)
 
     def check_called(self) -> None:
-        if self._fired_outside and not self._forwards:
-            raise ModelError(
-                "the sites fired, but the visited model itself was never called: visit the object you call "
-                "(the PeftModel, not its base model)"
-            )
         if self._elsewhere and not self._forwards:
             raise ModelError(
                 f"the model ran {self._elsewhere} time(s) in other threads while this one visited it, and a "
@@ -268,10 +262,13 @@ class _HookSession:
                     f"site {site} fired twice in one forward: {place.path} is called more than once, so "
                     "there is no one tensor to give"
                 )
-        else:  # recomputed in backward, or called around the visited model
-            self._fired_outside = True
-            if site not in self._replaced:
-                return None
+        elif torch._C._current_graph_task_id() == -1:
+            raise ModelError(
+                f"site {site} fired outside a forward of the visited model: visit the object you call (the "
+                "PeftModel, not its base model; the whole model, not a part of it)"
+            )
+        elif site not in self._replaced:  # recomputed in a backward
+            return None
         given = raw.reshape(*self._tokens, -1) if raw.dim() == 2 and self._tokens else raw
         if given.dim() != 3:
             raise ModelError(f"site {site} has shape {tuple(raw.shape)}, which is not [batch, token, width]")

@@ -1,5 +1,6 @@
 """`write`: change the values at some sites while the model runs, and leave no trace."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -78,10 +79,22 @@ def write(
         fns = session.fns(edits, model_map)
         with visit(model, fns, on_forward=session.begin_forward), record_edited(outputs):
             yield session.written
-    if session.written.forwards and not session.written.tokens:
+    _check_done(session.written, positions, elsewhere=watcher.elsewhere)
+
+
+def _check_done(written: Written, positions: Positions, *, elsewhere: bool) -> None:
+    """Say at the end of a write if it changed less than it was meant to."""
+    if written.forwards and not written.tokens:
         raise ArgumentError(
-            f"positions={positions!r:.60} matched no token in {session.written.forwards} forward(s), so "
-            "nothing was changed; 'generated' needs generate, and a mask must hold True at real tokens"
+            f"positions={positions!r:.60} matched no token in {written.forwards} forward(s), so nothing was "
+            "changed; 'generated' needs generate or prompt_length=, a prompt_length= must end within the "
+            "tokens, and a mask must hold True at real tokens"
+        )
+    if written.forwards and elsewhere:
+        warnings.warn(
+            "generate was also called in another thread, where this write does not act; open one there",
+            UserWarning,
+            stacklevel=4,
         )
 
 

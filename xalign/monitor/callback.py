@@ -12,7 +12,7 @@ from transformers.training_args import TrainingArguments
 
 from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentError
-from xalign.measurement.options import MeasureOptions
+from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
 from xalign.model.distributed import Ranks
@@ -130,6 +130,7 @@ class AlignmentCallback(TrainerCallback):
         trackers: Sequence[Tracker[Any]] = (),
         **options: Unpack[MeasureOptions],
     ) -> None:
+        check_options(AlignmentCallback, options)
         check_trainer(trainer)
         if not (every is not None or at_evaluate or at_start or at_end):
             raise ArgumentError(

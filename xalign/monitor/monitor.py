@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError
-from xalign.measurement.options import MeasureOptions
+from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import Measurement, Metrics
 from xalign.measurement.unknown import MOST_UNKNOWN as MOST_UNKNOWN
 from xalign.measurement.unknown import warn_of_unknown_languages
@@ -92,6 +92,7 @@ class AlignmentMonitor:
         name: str = "",
         **options: Unpack[MeasureOptions],
     ) -> None:
+        check_options(AlignmentMonitor, options)
         self._ranks = Ranks(shared=True)
         self.cadence = Cadence(every, max_share, ranks=self._ranks)
         self._watch = RegressionWatch(on_regression)

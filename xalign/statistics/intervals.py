@@ -51,7 +51,8 @@ def _wilson(share: float, n: float, level: float) -> Interval:
     z = _normal_quantile(level)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding may put an end past the share itself, at 0 and at 1.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 @lru_cache(maxsize=8)

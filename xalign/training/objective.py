@@ -1,6 +1,6 @@
 """`AlignmentObjective`: an alignment loss for any training loop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.checks import whole_number
+from xalign.checks import known_options, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.losses.similarity import InBatch
 from xalign.measurement import MeasureOptions
@@ -307,6 +307,7 @@ def _config_of(config: AlignmentConfig | None, options: dict[str, Any]) -> Align
         raise ArgumentError(f"give config= or its fields ({', '.join(options)}), not both")
     if not isinstance(config, AlignmentConfig | None):
         raise ArgumentTypeError(f"config must be an AlignmentConfig, not {type(config).__name__}")
+    known_options("AlignmentObjective", options, [one.name for one in fields(AlignmentConfig)])
     return AlignmentConfig(**options) if config is None else config
 
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from xalign.errors import ReportError
+from xalign.errors import ArgumentError, ReportError
 from xalign.pairs.parallel import count_range
 from xalign.results.emergence import emergence
 from xalign.results.history import NAME, History, find_history
@@ -31,13 +31,14 @@ def write_page(source: AlignmentReport | History | str | Path, path: str | Path)
 
     Args:
         source: A report, a history, the folder of a saved report, or the folder of a run that was measured.
-        path: The file to write, such as `report.html`; replaced where it exists.
+        path: The file to write, which must end in `.html`, such as `report.html`; replaced where it exists.
 
     Returns:
         The path of the file.
 
     Raises:
         ReportError: The source holds nothing that was measured, or the file cannot be written.
+        ArgumentError: Another ending, or a pipe, a device or a socket in its place.
 
     Example:
         >>> write_page(report, "report.html").name
@@ -49,6 +50,10 @@ def write_page(source: AlignmentReport | History | str | Path, path: str | Path)
         raise ReportError(f"{source!r:.80} holds nothing that was measured")
     if path.is_dir():
         raise ReportError(f"path={str(path)!r} is a folder; name the file, like {path / 'report.html'}")
+    if path.suffix != ".html":
+        raise ArgumentError(f"path={str(path)!r} must end in .html: the file there is replaced")
+    if path.exists() and not path.is_file():
+        raise ArgumentError(f"path={str(path)!r} is no regular file but a pipe, a device or a socket")
     writable_folder(path.parent, ReportError)
     text = json.dumps(_data(history, report), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     page = (

@@ -91,7 +91,8 @@ def _cells(report: AlignmentReport, metric: str, language: str, decimals: int) -
 def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Return rows of `AlignmentReport.compare` as a table. It shows the scores only, whose layer is `"mean"`.
 
-    Lines whose interval includes 0 are dim.
+    Lines whose interval includes 0 are dim. Equal differences have no interval: they say nothing about their
+    spread.
 
     Args:
         rows: The rows of a comparison.
@@ -120,7 +121,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
             f"{row['before']:.{decimals}f}",
             f"{row['after']:.{decimals}f}",
             f"{row['difference']:+.{decimals}f}",
-            _shown((row["low"], row["high"]), decimals - 1),
+            _shown((row["low"], row["high"]), decimals - 1) if row["low"] < row["high"] else "",
             f"{row['p']:.4f}",
             style="" if clear else "dim",
         )
