@@ -11,7 +11,7 @@ from zlib import crc32
 from xalign.errors import ArgumentError, ReportError
 from xalign.files import read_regular
 from xalign.results.history_entry import Row, check_entry, check_follows
-from xalign.results.locks import locked
+from xalign.results.locks import lock_of, locked
 from xalign.schema import read_json
 
 _CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\s*\Z')
@@ -50,7 +50,8 @@ def load(path: Path) -> Stored:
     """Read a file while others may write to it.
 
     Readers take no lock. Only where something is wrong is the file read again under its lock, because a line
-    that is being written at this moment looks like a broken one.
+    that is being written at this moment looks like a broken one. Where no lock was ever taken, nobody writes,
+    and none is left beside what may be no history at all.
 
     Raises:
         ReportError: The file is no history, or a damaged one.
@@ -60,8 +61,9 @@ def load(path: Path) -> Stored:
         if not stored.is_torn:
             return stored
     with ExitStack() as stack:
-        with suppress(OSError, ReportError):  # a folder that cannot be written has no writer to wait for
-            stack.enter_context(locked(path))
+        if lock_of(path).exists():
+            with suppress(OSError, ReportError):  # a folder that cannot be written has no writer to wait for
+                stack.enter_context(locked(path))
         return read(path)
 
 

@@ -15,6 +15,11 @@ _POLL = 0.01
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
+def lock_of(path: Path) -> Path:
+    """Return the hidden file that is locked while a file is changed."""
+    return path.with_name(f".{path.name}.lock")
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file, which every process takes that changes it.
@@ -27,7 +32,7 @@ def locked(path: Path) -> Iterator[None]:
         ReportError: Another process has held the lock for `WAIT` seconds.
         OSError: The lock file cannot be written.
     """
-    place = path.with_name(f".{path.name}.lock")
+    place = lock_of(path)
     try:
         lock = acquire(place, WAIT)
     except Timeout:
