@@ -256,6 +256,19 @@ def test_sentences_that_can_in_no_way_be_kept_back_end_the_run(hub, monkeypatch)
     assert not hub.sent and Path("run/checkpoint-2/trainer_state.json").exists()
 
 
+def test_a_linked_folder_is_moved(hub):
+    """A link in the place of `alignment` raised an error after everything was moved."""
+    Path("run").mkdir()
+    Path("elsewhere").mkdir()
+    Path("run", PUBLIC).symlink_to(Path("elsewhere").absolute())
+    trainer, callback = trained(push=False)
+    with pytest.warns(UserWarning, match="what was in run/alignment is in run/_alignment now"):
+        trainer.push_to_hub()
+    assert hub.sent and not hub.holding()
+    assert not Path("run", PUBLIC).is_symlink() and Path("elsewhere").is_dir()
+    assert callback.history.steps == History.load("run").steps == [0, 1, 2, 3]
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["history.jsonl", "step-1", "step-2", "earlier-1", "news"]), st.booleans()

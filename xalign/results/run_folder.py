@@ -50,7 +50,7 @@ def make_private(output_dir: str | Path, stays: Callable[[str], bool]) -> bool:
             target.mkdir(exist_ok=True)
         path.rename(target / path.name)
     if not any(public.iterdir()):
-        public.rmdir()
+        public.unlink() if public.is_symlink() else public.rmdir()
     return True
 
 
