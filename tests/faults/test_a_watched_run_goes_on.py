@@ -316,6 +316,14 @@ def test_a_measurement_that_fails(kind):
     assert trainer.state.stateful_callbacks["xalign"]["attributes"]["missing"] == {"measurements": [1]}
 
 
+def test_what_is_said_names_no_private_class():
+    """The warning named `_NotFiniteError`, a name that nobody can look up."""
+    trainer, callback = watched()
+    FailsAt(callback, {1}, nan_states)
+    with pytest.warns(UserWarning, match=r"could not be measured \(NotFiniteError: "):
+        trainer.train()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_what_is_meant_to_end_a_run_ends_it(error):
     """Ctrl-C while it measures must not be taken for an error of the measurement."""
