@@ -189,6 +189,32 @@ def test_a_folder_that_changes_under_a_run(what, strict):
         assert AlignmentReport.load(folder / "step-00000003").step == 3
 
 
+def test_the_last_measurement_is_tried_once_more():
+    """What could not be written at the last measurement was never written: there was no later one."""
+    folder = Path("run/alignment")
+    trainer, callback = watched(keep_best=None)
+
+    class Harm(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                folder.rename("run/away")
+                folder.write_text("a file")
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 3:
+                seen.append(dict(callback.missing))
+                folder.unlink()
+                Path("run/away").rename(folder)
+
+    seen = []
+    trainer.add_callback(Harm())
+    assert equal_to_the_bit(trained(trainer), undisturbed())
+    assert seen == [{"history": [3], "reports": [3]}] and not callback.missing
+    assert "xalign" not in trainer.state.stateful_callbacks
+    assert History.load("run").steps == [0, 1, 2, 3]
+    assert AlignmentReport.load(folder / "step-00000003").step == 3
+
+
 def test_it_is_said_once_and_the_saved_state_says_what_is_missing(capfd):
     """A checkpoint did not tell that its run's history had holes."""
     folder = Path("run/alignment")
@@ -288,6 +314,14 @@ def test_a_measurement_that_fails(kind):
     assert History.load("run").steps == [0, 2, 3]
     assert callback.missing == {"measurements": [1]}
     assert trainer.state.stateful_callbacks["xalign"]["attributes"]["missing"] == {"measurements": [1]}
+
+
+def test_what_is_said_names_no_private_class():
+    """The warning named `_NotFiniteError`, a name that nobody can look up."""
+    trainer, callback = watched()
+    FailsAt(callback, {1}, nan_states)
+    with pytest.warns(UserWarning, match=r"could not be measured \(NotFiniteError: "):
+        trainer.train()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

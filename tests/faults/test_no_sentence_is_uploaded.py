@@ -1,5 +1,6 @@
 """With `push_to_hub=True` no sentence is uploaded unless `log_text=True`."""
 
+import errno
 import json
 from collections import defaultdict
 from concurrent.futures import Future
@@ -11,10 +12,11 @@ import pytest
 from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import TrainerCallback
 
 from tests.monitor.training import make_trainer
 from xalign import AlignmentCallback, AlignmentReport, ParallelPairs
-from xalign.errors import ArgumentTypeError
+from xalign.errors import ArgumentTypeError, ReportError
 from xalign.results.history import History
 from xalign.results.run_folder import PRIVATE, PUBLIC, make_private, run_folder
 
@@ -162,6 +164,109 @@ def test_a_file_in_the_way_is_told_before_the_run(hub):
         trained()
     with pytest.raises(ArgumentTypeError, match="log_text='no' must be True or False"):
         trained(log_text="no")
+
+
+def fail(monkeypatch, owner, name, applies):
+    """Have calls of a function to the file system fail where they apply to some path."""
+    original = getattr(owner, name)
+
+    def failing(path, *args, **kwargs):
+        if applies(Path(path)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(path, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, failing)
+
+
+def is_kept(path):
+    return path.name in (PUBLIC, "history.jsonl") or path.name.startswith("step-")
+
+
+HARMS = {
+    "a file in the way": lambda monkeypatch: Path("run", PRIVATE).write_text("a file"),
+    "no folder can be made": lambda monkeypatch: fail(
+        monkeypatch, Path, "mkdir", lambda path: path.name == PRIVATE
+    ),
+    "nothing can be renamed": lambda monkeypatch: fail(monkeypatch, Path, "rename", is_kept),
+    "nor unlinked": lambda monkeypatch: (
+        fail(monkeypatch, Path, "rename", is_kept),
+        fail(monkeypatch, Path, "unlink", lambda path: PUBLIC in path.parts),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "shown"), [(False, False), (True, True)], ids=["at a checkpoint", "by hand, one log_text"]
+)
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.filterwarnings("ignore:.*training goes on", "ignore:You are adding a")
+def test_sentences_that_cannot_be_moved_are_not_sent(harm, by_hand, shown, hub, monkeypatch):
+    """While a run trained, a move that failed was warned about, and the upload sent the sentences."""
+    trainer = make_trainer(**CHANGES | {"max_steps": 4})
+    callback = AlignmentCallback(trainer, PAIRS, every=1)
+    trainer.add_callback(callback)
+    if shown:
+        open_pairs = ParallelPairs(
+            texts={"eng_Latn": ["open one", "open two"], "deu_Latn": ["offen eins", "offen zwei"]}
+        )
+        trainer.add_callback(AlignmentCallback(trainer, open_pairs, every=1, log_text=True, name="shown"))
+
+    class Push(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                HARMS[harm](monkeypatch)
+                trainer.init_hf_repo()
+                args.push_to_hub = not by_hand
+                if by_hand:
+                    trainer.push_to_hub()
+
+    trainer.add_callback(Push())
+    with pytest.warns(UserWarning, match="cannot be moved out of the upload.*goes on in run/_alignment"):
+        trainer.train()
+    assert trainer.state.global_step == 4
+    assert hub.sent and not hub.holding()
+    assert not shown or hub.holding(["offen zwei"])
+    assert [report.step for report in callback.reports] == [0, 1, 2, 3, 4]
+    if "nothing" in harm or "nor" in harm:  # what was there is deleted, and the history written anew
+        assert History.load(f"run/{PRIVATE}").steps == [0, 1, 2, 3, 4] and not callback.missing
+    else:  # what was there has another name, and the rest waits in memory
+        assert callback.missing == {"history": [3, 4], "reports": [3, 4]}
+        found = [AlignmentReport.load(path.parent).step for path in Path("run").glob("_*/**/report.json")]
+        assert {0, 1, 2} <= set(found)
+
+
+def test_sentences_that_can_in_no_way_be_kept_back_end_the_run(hub, monkeypatch):
+    """Nothing but the end of the run, whose checkpoint is saved by then, keeps such an upload from leaving."""
+    trainer = make_trainer(**CHANGES)
+    trainer.add_callback(AlignmentCallback(trainer, PAIRS, every=1))
+
+    class Push(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                for name in ("rename", "unlink", "write_bytes"):
+                    fail(monkeypatch, Path, name, lambda path: PUBLIC in path.parts)
+                trainer.init_hf_repo()
+                args.push_to_hub = True
+
+    trainer.add_callback(Push())
+    with pytest.raises(
+        ReportError, match="cannot be moved out of the upload .*, nor be deleted .*the run ends here"
+    ):
+        trainer.train()
+    assert not hub.sent and Path("run/checkpoint-2/trainer_state.json").exists()
+
+
+def test_a_linked_folder_is_moved(hub):
+    """A link in the place of `alignment` raised an error after everything was moved."""
+    Path("run").mkdir()
+    Path("elsewhere").mkdir()
+    Path("run", PUBLIC).symlink_to(Path("elsewhere").absolute())
+    trainer, callback = trained(push=False)
+    with pytest.warns(UserWarning, match="what was in run/alignment is in run/_alignment now"):
+        trainer.push_to_hub()
+    assert hub.sent and not hub.holding()
+    assert not Path("run", PUBLIC).is_symlink() and Path("elsewhere").is_dir()
+    assert callback.history.steps == History.load("run").steps == [0, 1, 2, 3]
 
 
 @given(

@@ -67,13 +67,13 @@ def read_states(
     # Within a sharded forward the other processes wait for this one's weights and cannot receive an error:
     # it ends the process, and with it the run.
     sharded = is_sharded(model)
-    broken: _NotFiniteError | None = None
+    broken: NotFiniteError | None = None
     try:
         with ranks.raise_alone() if sharded else ranks.raise_everywhere(), observing(model) as before:
             for batch, is_own in ranks.shard(batches):
                 parts = _parts_or_error(model, model_map, batch, readings)
                 before.rewind()
-                if isinstance(parts, _NotFiniteError):
+                if isinstance(parts, NotFiniteError):
                     broken = parts
                 elif is_own:
                     _store(states, parts)
@@ -88,17 +88,17 @@ def read_states(
     return {reading: ranks.all_reduce(values, device_of(model)) for reading, values in states.items()}
 
 
-class _NotFiniteError(ModelError):
+class NotFiniteError(ModelError):
     """The states of a forward that ran to its end hold NaN or infinity."""
 
 
 def _parts_or_error(
     model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]
-) -> "list[tuple[Batch, Pooled]] | _NotFiniteError":
+) -> "list[tuple[Batch, Pooled]] | NotFiniteError":
     """Read a batch. With sharded weights, return an error: the others need this process in what follows."""
     try:
         return _read_fitting(model, model_map, batch, readings)
-    except _NotFiniteError as error:
+    except NotFiniteError as error:
         if not is_sharded(model):
             raise
         return error
@@ -194,7 +194,7 @@ def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: S
     ):
         run(model, batch)
     if not finite[0]:
-        raise _NotFiniteError(_first_not_finite(model, model_map, batch))
+        raise NotFiniteError(_first_not_finite(model, model_map, batch))
     return pooled
 
 

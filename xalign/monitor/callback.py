@@ -1,7 +1,6 @@
 """`AlignmentCallback`: alignment in the logs of a Hugging Face or TRL trainer."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -145,7 +144,7 @@ class AlignmentCallback(TrainerCallback):
         tokenizer = tokenizer_of(trainer, tokenizer)
         refuse_duplicates(self, self._peers())
         if trainer.args.push_to_hub:
-            self._keep_private()
+            self._keep_private(in_training=False)
         found = Trackers(trainer.callback_handler.callbacks, trackers)
         self._monitor = AlignmentMonitor(
             *(model_of(trainer), tokenizer, pairs, metrics),
@@ -298,15 +297,14 @@ class AlignmentCallback(TrainerCallback):
         """Move sentences to where the upload that begins leaves them out.
 
         Raises:
-            ReportError: They cannot be moved, and no training would be ended by this.
+            ReportError: They cannot be moved. While the run trains, they are then renamed or deleted, and it
+                ends only where that cannot be done either: no text may leave.
         """
-        hook = self._keeps_running.hook("on_push_begin", state.global_step)
-        with hook if self._run.training else nullcontext():
-            self._keep_private()
+        self._keep_private(in_training=self._run.training)
 
-    def _keep_private(self) -> None:
-        everyone = [self, *self._peers()]
-        folder = None if self.log_text else keep_private(self._trainer.args, everyone)
+    def _keep_private(self, *, in_training: bool) -> None:
+        everyone, args = [self, *self._peers()], self._trainer.args
+        folder = None if self.log_text else keep_private(args, everyone, in_training=in_training)
         if folder is None:
             return
         for callback in everyone:

@@ -1,7 +1,7 @@
 """Sentences stay out of a trainer's uploads, unless they may leave."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from transformers.training_args import TrainingArguments
 
 from xalign.errors import ReportError
 from xalign.monitor.keeps_running import say
-from xalign.results.run_folder import PRIVATE, PUBLIC, make_private, run_folder
+from xalign.results.run_folder import PRIVATE, PUBLIC, keep_back, make_private, run_folder
 
 
 class Keeper(Protocol):
@@ -25,18 +25,20 @@ def folder_of(args: TrainingArguments, *, log_text: bool) -> Path:
     return output_dir / PRIVATE if args.push_to_hub and not log_text else run_folder(output_dir)
 
 
-def keep_private(args: TrainingArguments, keepers: Sequence[Keeper]) -> Path | None:
+def keep_private(args: TrainingArguments, keepers: Sequence[Keeper], *, in_training: bool) -> Path | None:
     """Move what was kept with its sentences to where the trainer's uploads leave it out.
 
     Args:
         args: The trainer's arguments.
         keepers: The callbacks on the trainer. What those with `log_text` keep stays.
+        in_training: Whether an error would end a run. Then what cannot be moved is renamed, or else deleted:
+            numbers can be measured again, but an upload cannot be taken back.
 
     Returns:
         The folder in which the others go on, or None where nothing was moved.
 
     Raises:
-        ReportError: It cannot be moved.
+        ReportError: It cannot be moved; in training, it cannot be deleted either.
     """
     if args.process_index > 0:
         return None
@@ -51,12 +53,30 @@ def keep_private(args: TrainingArguments, keepers: Sequence[Keeper]) -> Path | N
         if not make_private(output_dir, stays):
             return None
     except OSError as error:
-        raise ReportError(
+        problem = (
             f"{output_dir / PUBLIC} holds reports with sentences, which cannot be moved out of the upload "
-            f"({error}); move the folder away, or let them leave with log_text=True"
-        ) from None
+            f"({error})"
+        )
+        if not in_training:
+            raise ReportError(
+                f"{problem}; move the folder away, or let them leave with log_text=True"
+            ) from None
+        _keep_back(output_dir, stays, problem)
+        return output_dir / PRIVATE
     say(
         f"what was in {output_dir / PUBLIC} is in {output_dir / PRIVATE} now: it holds sentences, and the "
         "trainer's uploads leave this folder out; log_text=True uploads them"
     )
     return output_dir / PRIVATE
+
+
+def _keep_back(output_dir: Path, stays: Callable[[str], bool], problem: str) -> None:
+    try:
+        kept, deleted = keep_back(output_dir, stays)
+    except OSError as error:
+        raise ReportError(
+            f"{problem}, nor be deleted ({error}); the run ends here, because the trainer would upload them"
+        ) from None
+    found = [f"what could be renamed is in {', '.join(map(str, kept))} now"] if kept else []
+    found += [f"deleted: {', '.join(map(str, deleted))}"] if deleted else []
+    say(f"{problem}; {'; '.join(found)}; the run goes on in {output_dir / PRIVATE}")

@@ -59,12 +59,18 @@ class SafeWriter:
         step = report.step or 0
         self._last = step - 1
         self._not_in_history.append(report)
-        with self._keeps_running("history", step, self._problem):
-            self.take_up()
-            self._append()
         self._not_saved.append(report)
-        with self._keeps_running("reports", step, self._problem):
-            self._save()
+        self.complete(step)
+
+    def complete(self, step: int) -> None:
+        """Write at this step of the run what could not be written before."""
+        if self._not_in_history:
+            with self._keeps_running("history", step, self._problem):
+                self.take_up()
+                self._append()
+        if self._not_saved:
+            with self._keeps_running("reports", step, self._problem):
+                self._save()
 
     def _append(self) -> None:
         """Append the newest report, then insert the earlier ones that are not in the history yet."""

@@ -58,6 +58,8 @@ class TrainerRun:
         self._can_save = False  # no checkpoint is saved after the last step
         if measure:
             self.measure_and_log(state, control)
+        self._monitor.complete()
+        self._note_missing(state)
         self.training = False
         reports, step = self._monitor.reports, state.global_step
         if reports and self._monitor.is_first_process:

@@ -50,5 +50,48 @@ def make_private(output_dir: str | Path, stays: Callable[[str], bool]) -> bool:
             target.mkdir(exist_ok=True)
         path.rename(target / path.name)
     if not any(public.iterdir()):
-        public.rmdir()
+        public.unlink() if public.is_symlink() else public.rmdir()
     return True
+
+
+def keep_back(output_dir: str | Path, stays: Callable[[str], bool]) -> tuple[list[Path], list[Path]]:
+    """Keep what `make_private` could not move out of an upload, at any price.
+
+    Each thing gets a name of its own beside the folder that begins with `_`. Where that fails too, its files
+    are deleted, or emptied.
+
+    Args:
+        output_dir: The trainer's.
+        stays: Whether something of this name stays where it is.
+
+    Returns:
+        Where things are now, and what was deleted.
+
+    Raises:
+        OSError: Something cannot even be emptied.
+    """
+    public = Path(output_dir) / PUBLIC
+    entries = list(public.iterdir())
+    found = [path for path in entries if not stays(path.name)]
+    kept, deleted = [], []
+    for path in [public] if len(found) == len(entries) else found:
+        number = 1
+        while (target := Path(output_dir) / f"_{path.name}-{number}").exists():
+            number += 1
+        try:
+            kept.append(path.rename(target))
+        except OSError:
+            _delete(path)
+            deleted.append(path)
+    return kept, deleted
+
+
+def _delete(path: Path) -> None:
+    is_folder = path.is_dir() and not path.is_symlink()
+    for file in path.rglob("*") if is_folder else [path]:
+        if file.is_dir() and not file.is_symlink():
+            continue
+        try:
+            file.unlink()
+        except OSError:
+            file.write_bytes(b"")
