@@ -254,8 +254,8 @@ MODES = {
     "inputs_embeds": embedded,
     "guidance": guided,
 }
-_NESTED = "the model drafts for itself, by generate inside generate"
-_ANOTHER = "guidance runs the model on a second sequence, whose prompt is another"
+_NESTED = "the model writes its own draft, with a second `generate` inside the first"
+_ANOTHER = "the model also runs on a second sequence, which has another prompt"
 _THREAD = "it runs the model in another thread"
 # (mode, policy) -> why it is refused.
 REFUSED = {

@@ -18,11 +18,26 @@ HEAD = f"""{TITLE}
 
 Made from test results by `python -m tests.steering.support`.
 
-Each cell is a way of decoding in which a vector was added at the tokens that `positions=` names, with prompts
-padded on the left, on the right and not at all. **equal** means that the logits of every new token differ by
-less than 0.0001 from those of whole sequences, recomputed without a cache and edited by absolute position.
-**refused** means an error that says what to give instead.
+Each row is a way of decoding, and each column is a value of `positions=`. A vector was added at the tokens
+that `positions=` names. Each cell was run with prompts padded on the left, on the right and not padded.
+
+- **equal**: the logits of every new token differ by less than 0.0001 from those of a reference. The reference
+  runs the whole sequence without a cache, and is edited at the same token positions.
+- **refused**: an error. The last table of this section gives the reason and the way out.
 """
+MEANINGS = {
+    "sliding and full": "some layers see only a window of the last tokens, and the others see all tokens",
+    "prefix cache by hand": "your own forward fills a cache with the first tokens of the prompt, and "
+    "then `generate` gets this cache and the whole prompt",
+    "second turn": "`generate` is called again with the longer conversation and the cache of the first call",
+    "second generate": "`generate` is called again without a cache, and its prompt is the output of the "
+    "first call",
+}
+WAYS_OUT = {
+    "guidance": 'use `positions="all"` or a function of `tokens.ids`',
+    "assisted by early exit": 'use another `assistant_model`, or `positions="all"`',
+    "continuous batching": "call `generate` with a padded batch",
+}
 
 
 def results_of(path: Path) -> dict[tuple[str, str, str], bool]:
@@ -47,11 +62,11 @@ def section_of(results: dict[tuple[str, str, str], bool]) -> str:
             expected = "refused" if (mode, policy) in REFUSED else "equal"
             cells.append(expected if passed else "**failed**")
         lines.append(f"| {mode} | " + " | ".join(cells) + " |")
-    reasons = {}
-    for (mode, _), why in REFUSED.items():
-        reasons[mode] = why
-    lines.append("\n| refused | why |\n|---|---|")
-    lines += [f"| {mode} | {why} |" for mode, why in reasons.items()]
+    lines.append("\n| way of decoding | what it means |\n|---|---|")
+    lines += [f"| {mode} | {meaning} |" for mode, meaning in MEANINGS.items()]
+    reasons = {mode: why for (mode, _), why in REFUSED.items()}
+    lines.append("\n| refused | why | way out |\n|---|---|---|")
+    lines += [f"| {mode} | {why} | {WAYS_OUT[mode]} |" for mode, why in reasons.items()]
     return "\n".join(lines) + "\n\n\n"
 
 

@@ -56,8 +56,8 @@ def steer(
             gets the values [batch, token, unit] and strength · value of each unit, or strength · vector.
         strength: The factor; 1 where None. `scale`, which does nothing at 1, must be given one.
         positions: At which tokens, as in `write`.
-        prompt_length: Number of columns of the prompt, for forwards that are not made by `generate` and go
-            on with a cache, as in `write`.
+        prompt_length: Number of columns of the prompt, as in `write`: for forwards by hand that go on with a
+            cache, and in place of what `generate` was given.
         trace: Record every token that is changed.
 
     Yields:

@@ -247,7 +247,8 @@ def map_model(model: nn.Module) -> ModelMap:
     if len(found) > 1:
         places = ", ".join(path or "the model itself" for path, _, _ in found.values())
         raise ModelError(
-            f"{type(model).__name__} holds several stacks of blocks ({places}); pass one of them alone"
+            f"{type(model).__name__} holds several stacks of blocks ({places}); pass one of them alone. "
+            "Of an encoder-decoder model, pass the encoder: model.get_encoder()"
         )
     if not found:
         named = f"model_type {', '.join(sorted(seen))}" if seen else "no model_type"
