@@ -1,7 +1,10 @@
 """Two measurements are of the same setting only where every function and vector is known to be the same."""
 
+import builtins
 import copy
 import functools
+import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -21,6 +24,7 @@ from xalign.identity import Named, agree, record_of
 from xalign.measurement.options import ReadOptions
 from xalign.measurement.run import Measurement
 from xalign.metrics import METRICS
+from xalign.metrics.metric import Metric
 from xalign.model.inputs import TextOptions
 from xalign.results.history import History
 
@@ -466,3 +470,233 @@ def test_options_have_a_hash():
     """`hash(ReadOptions(subtract={}))` failed, since a dict has none."""
     assert hash(ReadOptions(subtract={})) == hash(ReadOptions())
     assert hash(TextOptions(template=functools.partial(three, extra={}))) == hash(TextOptions())
+
+
+def executed(source, name="made", **names):
+    names = {"__name__": "own", **names}
+    exec(source, names)
+    return names[name]
+
+
+OWN_INIT = """
+class Own:
+    def __init__(self): self.__class__.calls = {0}
+    def __call__(self, text): return text
+made = Own.__call__.__get__(object.__new__(Own))
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        OWN_INIT,
+        "from dataclasses import dataclass\n@dataclass" + OWN_INIT,
+        "from dataclasses import dataclass\n@dataclass\nclass Base:\n    x: int = 1\n"
+        + OWN_INIT.replace("Own:", "Own(Base):"),
+    ],
+)
+def test_an_init_of_executed_code_counts(source):
+    """An `__init__` that came from exec or `python -c` was taken for one that dataclass had written."""
+    one, same, other = (executed(source.format(value)) for value in (1, 1, 2))
+    assert identity(one) == identity(same) != identity(other)
+
+
+class Private:
+    __slots__ = ("__p", "shadowed")
+
+    def __init__(self, value):
+        self.__p = value
+
+    def __call__(self, text):
+        return text, self.__p
+
+
+class Heir(Private):
+    __slots__ = ("__p", "shadowed")
+
+    def __init__(self, value):
+        Private.__init__(self, value)
+        self.__p = 0
+
+
+class Shadowing(Private):
+    __slots__ = ("shadowed",)
+
+    def __init__(self, value):
+        Private.shadowed.__set__(self, value)
+
+
+@dataclass
+class WithSlot(Private):
+    field: int = 0
+
+    def __init__(self, value):
+        Private.__init__(self, value)
+
+
+@pytest.mark.parametrize("kind", [Private, Heir, Shadowing, WithSlot])
+def test_private_slots_count(kind):
+    """The value of a slot like `__p` was left out, since Python gives it another name."""
+    assert identity(kind(1)) == identity(kind(1)) != identity(kind(2))
+
+
+def test_functions_of_arrays_that_numpy_did_not_make():
+    """What `np.frompyfunc` gives was told by the name of the function, `<lambda>` for all of them."""
+    made = [np.frompyfunc(lambda x, add=add: x + add, 1, 1) for add in (1, 2)]
+    assert all(record_of(in_closure(one)).startswith("unidentified:") for one in made)
+    assert identity(in_closure(np.sin)) == identity(in_closure(np.sin)) != identity(in_closure(np.cos))
+    assert identity(in_closure(np.abs)) == identity(in_closure(np.absolute))
+
+
+@pytest.mark.parametrize("kind", [torch.ones, lambda n: torch.nn.Parameter(torch.ones(n))])
+def test_attributes_of_tensors_count(kind):
+    """A function could read `t.scale`, and only the values of `t` were digested."""
+
+    def scaled(scale):
+        tensor = kind(2)
+        tensor.scale = scale
+        return lambda text: text * tensor.scale
+
+    assert identity(scaled(1)) == identity(scaled(1)) != identity(scaled(2))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("    return sys.modules['__main__'].X", "    import sys\n    return sys.modules['own'].X"),
+        *("    return s.modules['own'].X", "    return importlib.import_module('own').X"),
+        *(
+            "    from importlib import import_module as get\n    return get('own').X",
+            "    return get('own').X",
+        ),
+        *("    return g.__globals__['X']", "    return getattr(g, '__globals__')['X']"),
+        *("    return sys._getframe(1).f_globals['X']", "    return inspect.currentframe().f_back"),
+        *("    return inspect.stack()[1]", "    return builtins.eval('X')", "    return b.eval('X')"),
+        *("    import builtins\n    return builtins.eval('X')", "    return __builtins__['eval']('X')"),
+        *("    return evaluate('X')", "    return C.__doc__", "    return read(x)"),
+        "    return [sys.modules['own'].X for _ in x]",
+    ],
+)
+def test_ways_around_the_globals_are_not_identified(body):
+    """Code that reached a variable of one's own in a roundabout way was identified without it."""
+    names = {"sys": sys, "s": sys, "importlib": importlib, "get": importlib.import_module, "g": two}
+    names |= {"inspect": inspect, "builtins": builtins, "b": builtins, "evaluate": eval, "C": Plain}
+    assert record_of(exec_function(body, read=open, **names)).startswith("unidentified:")
+    assert record_of(functools.partial(eval, "X")).startswith("unidentified:")
+
+
+LOCAL_CLASS = """
+    class Local:
+        'A class.'
+        field: int = 1
+    return Local()"""
+
+
+def test_what_common_words_mean_is_still_identified():
+    """`eval`, `modules` and `stack` are methods of models and functions of torch too."""
+    model = torch.nn.Linear(1, 1)
+    for body in (
+        "    return model.eval()",
+        "    return [*model.modules()]",
+        "    return torch.stack(x)",
+        LOCAL_CLASS,
+    ):
+        function = exec_function(body, model=model, torch=torch)
+        assert record_of(function, {id(model): "the model"}).startswith("sha256:")
+
+
+def test_what_is_patched_onto_a_library_counts(monkeypatch):
+    """`torch.own` was told by the name of torch, whatever had been set there."""
+    for body, values in (
+        ("    return torch.own * x", (1, 2)),
+        ("    return torch.own(x)", (lambda x: x, lambda x: -x)),
+        ("    return torch.nn.functional.own * x", (1.0, 2.0)),
+    ):
+        home = torch.nn.functional if "functional" in body else torch
+        found = []
+        for value in (values[0], values[0], values[1]):
+            monkeypatch.setattr(home, "own", value, raising=False)
+            found.append(identity(exec_function(body, torch=torch)))
+        assert found[0] == found[1] != found[2]
+
+
+# What changes during a run.
+
+
+class Strength:
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, code):
+        return steer(MODEL, units(), strength=self.value)
+
+
+def test_a_function_that_changes_during_a_run(tmp_path):
+    """The monitor digested once, so later reports claimed the strength that was there at first."""
+    strength = Strength(2)
+    measurement = Measurement(MODEL, make_tokenizer(), PAIRS, ["mexa"], steered=strength)
+    history = History(tmp_path / "history.jsonl")
+    history.append(measurement.run(0))
+    history.append(measurement.run(1))
+    strength.value = 3
+    changed = measurement.run(2)
+    assert changed.provenance["steered"] == record_of(Strength(3), {id(MODEL): "the model"})
+    with pytest.raises(ReportError, match="steered was 'sha256:.* such scores make no curve"):
+        history.append(changed)
+    strength.value = 2
+    history.append(measurement.run(3))
+
+
+def test_a_metric_that_changes_during_a_run():
+    """Reports of one metric whose exponent had changed were compared."""
+    exponent = [1]
+
+    def own(similarity):
+        return similarity.diagonal() ** exponent[0]
+
+    metric = Metric("own", "Own", "neuron_states", own, bounds=None)
+    measurement = Measurement(MODEL, make_tokenizer(), PAIRS, [metric])
+    before = measurement.run()
+    assert measurement.run().compare(before)
+    exponent[0] = 2
+    changed = measurement.run()
+    with pytest.raises(ReportError, match="own was computed by"):
+        changed.compare(before)
+    fresh = measured(metrics=[metric])
+    assert changed.compare(fresh)
+    floors = [report.metrics["own"].floors["deu_Latn"] for report in (before, changed, fresh)]
+    assert torch.equal(floors[1], floors[2])
+    assert not torch.equal(floors[0], floors[1])
+
+
+@pytest.mark.filterwarnings("ignore:subtract has no vector")
+def test_a_vector_that_changes_during_a_run():
+    """A vector that was changed in place was subtracted under the digest of its old values."""
+    held = vectors(1.0)
+    metric = Metric("cosine", "Cosine", "hidden", torch.diagonal, bounds=None)
+    measurement = Measurement(MODEL, make_tokenizer(), PAIRS, [metric], subtract=held)
+    before = measurement.run(0)
+    next(iter(held["deu_Latn"].vectors.values())).fill_(2.0)
+    after = measurement.run(1)
+    assert before.provenance["subtract"] == after.provenance["subtract"]
+    old, new = (report.metrics["cosine"].values["deu_Latn"] for report in (before, after))
+    assert torch.equal(old, new)
+
+
+def test_what_was_used_at_the_start_or_is_unknown_keeps_its_record():
+    """Templates are applied once, and what cannot be identified must still agree with itself."""
+    prefix = ["query: "]
+    with open(__file__) as file:
+        measurement = Measurement(
+            *(MODEL, make_tokenizer(), PAIRS, ["nasca"]),
+            template=lambda text, code: prefix[0] + text,
+            steered=lambda code: steer(MODEL, units()) if file else None,
+        )
+        before = measurement.run(0)
+        prefix[0] = "passage: "
+        after = measurement.run(1)
+    assert before.provenance == after.provenance
+    assert after.compare(before)
+    history = History()
+    history.append(before)
+    history.append(after)

@@ -3,8 +3,9 @@
 import builtins
 import dataclasses
 import dis
+import sys
 from collections.abc import Iterator
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
 from xalign.identity.library import library_of
 
@@ -21,6 +22,14 @@ _OPEN_ENDED = {
     *("eval", "exec", "compile", "__import__", "open", "input"),
     *("globals", "locals", "vars", "breakpoint", "id", "hash"),
 }
+# Names that lead to the variables of other code, or to what no digest holds.
+_LEAD_ELSEWHERE = {
+    *("__globals__", "__builtins__", "builtins", "__import__", "import_module", "__subclasses__"),
+    *("f_globals", "f_locals", "f_builtins", "f_back", "_getframe", "currentframe", "tb_frame", "gi_frame"),
+    *("get_objects", "get_referrers", "__doc__", "__annotations__"),
+}
+_HOMES = {"builtins", "io", "_io", "sys", "gc", "inspect", "importlib"}
+_LEAD_ELSEWHERE_TOGETHER = (("sys", "modules"), ("inspect", "stack"))
 # Parts of a class that Python makes, or that say nothing of what it computes.
 _MADE = {
     *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__"),
@@ -59,9 +68,7 @@ def parts_of_class(cls: type) -> Parts:
     yield "bases", cls.__bases__
     yield "metaclass", type(cls)
     for name, member in sorted(vars(cls).items()):
-        code = getattr(member, "__code__", None)
-        is_generated = name == "__init__" and code is not None and code.co_filename == "<string>"
-        if name not in _MADE and not is_generated:
+        if name not in _MADE and not _is_generated(cls, name, member):
             yield f"its member {name}", member
     for one in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
         yield "field", one.name
@@ -69,8 +76,40 @@ def parts_of_class(cls: type) -> Parts:
             yield f"its default of {one.name}", None if given is dataclasses.MISSING else given
 
 
+def _is_generated(cls: type, name: str, member: object) -> bool:
+    """Return whether `dataclass` wrote this `__init__`: the fields, which are digested, say all of it."""
+    if name != "__init__" or not dataclasses.is_dataclass(cls) or not isinstance(member, FunctionType):
+        return False
+    return member.__code__.co_qualname == "__create_fn__.<locals>.__init__"
+
+
+def refuse_open_ended(value: object) -> None:
+    """Refuse such a function under any name that it was given, and the module that has them all.
+
+    Raises:
+        UnidentifiedError: It is one of them.
+    """
+    is_function = isinstance(value, FunctionType | BuiltinFunctionType)
+    name = value.__name__ if isinstance(value, FunctionType | BuiltinFunctionType | ModuleType) else ""
+    is_one = is_function and name in _OPEN_ENDED | _LEAD_ELSEWHERE and value.__module__ in _HOMES
+    if is_one or value is builtins or value is sys.modules:
+        raise UnidentifiedError(f"it uses {name or 'sys.modules'}, and what that gives is decided elsewhere")
+
+
+def _refuse_names(code: CodeType) -> None:
+    """Refuse code whose names show that it reaches what is not among its own globals and bound values."""
+    # The body of a class stores its `__doc__` and loads its `__annotations__` by such a NAME.
+    used = {one.argval for one in dis.get_instructions(code) if one.opname not in ("STORE_NAME", "LOAD_NAME")}
+    for name in sorted(_LEAD_ELSEWHERE & {one for one in used if isinstance(one, str)}):
+        raise UnidentifiedError(f"it uses {name}, and what that gives is decided elsewhere")
+    for module, name in _LEAD_ELSEWHERE_TOGETHER:
+        if {module, name} <= {*code.co_names}:
+            raise UnidentifiedError(f"it uses {module}.{name}, and what that gives is decided elsewhere")
+
+
 def _reads(code: CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the global names that code reads, each with the attributes that are taken of it at once."""
+    _refuse_names(code)
     name, attributes = "", list[str]()
     for one in [*dis.get_instructions(code), None]:
         operation = "" if one is None else one.opname
@@ -96,8 +135,26 @@ def _global(function: FunctionType, name: str, attributes: tuple[str, ...]) -> P
         yield f"its name {name}", f"built in: {hasattr(builtins, name)}"
         return
     value, path = function.__globals__[name], name
-    for attribute in attributes:
+    for place, attribute in enumerate(attributes):
         if not isinstance(value, ModuleType) or library_of(value.__name__) is not None:
+            attributes = attributes[place:]
             break
         value, path = getattr(value, attribute), f"{path}.{attribute}"
+    if value is sys and "modules" in attributes:
+        raise UnidentifiedError("it uses sys.modules, and what that gives is decided elsewhere")
     yield f"its global {path}", value
+    if isinstance(value, ModuleType):
+        yield from _patched(value, path, attributes)
+
+
+def _patched(module: ModuleType, path: str, attributes: tuple[str, ...]) -> Parts:
+    """Yield what a user may have set in a module of a library: own functions, own classes, plain values."""
+    value: object = module
+    for attribute in attributes:
+        if not isinstance(value, ModuleType):
+            return
+        value, path = getattr(value, attribute, None), f"{path}.{attribute}"
+    home = getattr(value, "__module__", None)
+    is_own = isinstance(value, FunctionType | type) and library_of(str(home)) is None
+    if is_own or type(value) in (bool, int, float, str, bytes):
+        yield f"its global {path}", value

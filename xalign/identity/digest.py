@@ -6,9 +6,11 @@ import hashlib
 import operator
 import re
 import struct
+import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -19,7 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xalign.identity.code import Parts, UnidentifiedError, parts_of_class, parts_of_code, parts_of_function
+from xalign.identity.code import (
+    Parts,
+    UnidentifiedError,
+    parts_of_class,
+    parts_of_code,
+    parts_of_function,
+    refuse_open_ended,
+)
 from xalign.identity.library import library_of, name_in_library
 
 _MOST_VALUES = 2_000_000
@@ -64,6 +73,7 @@ class Digest:
             self._inside.pop()
 
     def _of_parts(self, value: object) -> bytes:
+        refuse_open_ended(value)
         library = name_in_library(value)
         if library is not None:
             return _hash("library", [library.encode()])
@@ -126,7 +136,8 @@ def _parts_of_tensor(value: Tensor) -> Parts | None:
         return None
     plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
     held = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return iter((("dtype", value.dtype), ("shape", tuple(value.shape)), ("values", held)))
+    parts = (("dtype", value.dtype), ("shape", tuple(value.shape)), ("values", held))
+    return iter((*parts, ("attributes", vars(value))))
 
 
 def _parts_of_array(value: Any) -> Parts | None:
@@ -142,20 +153,27 @@ def _parts_of_object(value: object) -> Parts | None:
         return iter((("class", cls), ("attributes", _fields_of(value))))
     if any(one is not object and library_of(one.__module__) not in _STATELESS for one in cls.__mro__):
         return None
-    slots = [slot for one in cls.__mro__ for slot in _listed(vars(one).get("__slots__", ()))]
-    attributes = {slot: getattr(value, slot) for slot in slots if hasattr(value, slot)}
-    return iter((("class", cls), ("attributes", {**attributes, **getattr(value, "__dict__", {})})))
+    if cls.__getattribute__ is not object.__getattribute__:
+        return None
+    return iter((("class", cls), ("attributes", _attributes_of(value))))
+
+
+def _attributes_of(value: object) -> dict[str, object]:
+    """Return all that an object holds. Slots are read through their class, since some have private names."""
+    held = {}
+    for cls in type(value).__mro__:
+        for name, slot in vars(cls).items():
+            if isinstance(slot, types.MemberDescriptorType):
+                with suppress(AttributeError):  # not set
+                    held[f"{cls.__qualname__}.{name}"] = slot.__get__(value)
+    return held | getattr(value, "__dict__", {})
 
 
 def _fields_of(value: Any) -> dict[str, object]:
     ours = library_of(type(value).__module__) == "xalign"
     # What xalign's own objects leave out of a comparison, such as their origin, changes no number.
     fields = [one.name for one in dataclasses.fields(value) if one.compare or not ours]
-    return {name: getattr(value, name) for name in fields} | ({} if ours else getattr(value, "__dict__", {}))
-
-
-def _listed(slots: str | Iterable[str]) -> Iterable[str]:
-    return [slots] if isinstance(slots, str) else slots
+    return {name: getattr(value, name) for name in fields} | ({} if ours else _attributes_of(value))
 
 
 def _parts_of_enum(value: Enum) -> Parts:
@@ -164,6 +182,14 @@ def _parts_of_enum(value: Enum) -> Parts:
 
 
 def _unknown(_: object) -> None:
+    return None
+
+
+def _parts_of_ufunc(value: np.ufunc) -> Parts | None:
+    """Yield where a package has the function under its name; one of `np.frompyfunc` is nowhere."""
+    for module in ("numpy", "scipy.special"):
+        if getattr(sys.modules.get(module), value.__name__, None) is value:
+            return iter((("library", library_of(module)), ("name", value.__name__)))
     return None
 
 
@@ -195,7 +221,7 @@ _PARTS: list[tuple[Any, Callable[[Any], Parts | None]]] = [
         (operator.itemgetter, operator.attrgetter, operator.methodcaller),
         lambda one: _numbered(one.__reduce__()),
     ),
-    (np.ufunc, lambda one: _numbered((one.__name__,))),
+    (np.ufunc, _parts_of_ufunc),
     (re.Pattern, lambda one: _numbered((one.pattern, one.flags))),
     (PurePath, lambda one: _numbered((str(one),))),
     (slice, lambda one: _numbered((one.start, one.stop, one.step))),

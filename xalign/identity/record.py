@@ -25,7 +25,13 @@ def record_of(function: Callable[..., Any], standing_for: Mapping[int, str] | No
     `partial`, the object that a method is bound to, and the global variables and functions of your own that
     it reads. What is installed, such as `torch.sigmoid`, counts by name and version. The digest is the same
     in every process of one Python version. What a function reads from files, the network or the environment
-    when it is called is not in it.
+    when it is called is not in it. Nor is what it reaches by names that are put together when it is called
+    (`getattr(function, "__glo" + "bals__")`), through functions of installed packages that look up your own
+    code, from objects that were set in an installed package other than functions, classes and plain values,
+    or from the names of functions and classes (`own.__name__`).
+
+    Code that uses `eval`, `import_module`, `sys.modules`, `__globals__`, frames, `builtins` or `__doc__`
+    cannot be identified, because these reach values that the digest does not hold.
 
     A function that holds something else, such as an open file, cannot be identified. Its record then differs
     from every other one, so that nothing is compared with it. `Named` gives it a name.
@@ -49,6 +55,16 @@ def record_of(function: Callable[..., Any], standing_for: Mapping[int, str] | No
     except Exception as error:  # an object of the user's that does not let itself be looked at
         why = f"{type(error).__name__} while it was looked at"
     return f"{_UNIDENTIFIED}{uuid4().hex} of {name}: {why}"
+
+
+def is_identified(record: object) -> bool:
+    """Return whether a record says what a function is.
+
+    Example:
+        >>> is_identified("name:mine"), is_identified("unidentified:" + "0" * 32 + " of f: it holds a file")
+        (True, False)
+    """
+    return not str(record).startswith(_UNIDENTIFIED)
 
 
 def agree(one: object, other: object) -> bool:

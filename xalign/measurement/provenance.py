@@ -1,7 +1,7 @@
 """Where a report comes from: model, sentences, every option, and versions."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from typing import Any
@@ -9,11 +9,11 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.identity import record_of
+from xalign.identity import is_identified, record_of
 from xalign.identity.digest import Digest
-from xalign.measurement.options import ReadOptions
+from xalign.measurement.options import ReadOptions, Steered
 from xalign.metrics import METRICS
-from xalign.metrics.metric import Metric
+from xalign.metrics.metric import Compute, Metric
 from xalign.model.architectures.map import ModelMap
 from xalign.model.inputs import TextOptions
 from xalign.model.placement import device_of
@@ -68,15 +68,50 @@ def provenance_of(
             for each in options
             for one in fields(each)
         },
-        OWN_FUNCTIONS: {
-            row: record_of(compute, standing_for)
-            for metric in metrics
-            if METRICS.get(metric.name) is not metric
-            for row, compute in sorted(metric.rows.items())
-        },
+        OWN_FUNCTIONS: {row: record_of(one, standing_for) for row, one in _own_functions(metrics).items()},
         "must_agree": marks,
         "versions": {name: version(name) for name in ("xalign", "torch", "transformers", "numpy")}
         | {"python": platform.python_version()},
+    }
+
+
+def renewed_records(
+    built: Mapping[str, Any],
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    metrics: Sequence[Metric],
+    steered: Steered | None,
+) -> dict[str, Any]:
+    """Return the records of the functions that every run calls, since what they are bound to may change.
+
+    A function that could not be identified keeps its record, so that a measurement agrees with itself.
+
+    Args:
+        built: What `provenance_of` gave when the measurement was built.
+        model: The model.
+        tokenizer: Its tokenizer.
+        metrics: The metrics.
+        steered: The function that steers.
+    """
+    standing_for = _standing_for(model, tokenizer)
+
+    def renewed(old: Any, function: Callable[..., Any]) -> Any:
+        return record_of(function, standing_for) if is_identified(old) else old
+
+    own = {row: renewed(built[OWN_FUNCTIONS][row], one) for row, one in _own_functions(metrics).items()}
+    return {
+        "steered": None if steered is None else renewed(built["steered"], steered),
+        OWN_FUNCTIONS: own,
+    }
+
+
+def _own_functions(metrics: Sequence[Metric]) -> dict[str, Compute]:
+    """Return row of the report -> function, of the metrics that are not xalign's own."""
+    return {
+        row: compute
+        for metric in metrics
+        if METRICS.get(metric.name) is not metric
+        for row, compute in sorted(metric.rows.items())
     }
 
 

@@ -5,6 +5,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,7 +19,7 @@ from xalign.errors import ArgumentTypeError, ModelError
 from xalign.identity import across_processes
 from xalign.measurement.options import MeasureOptions, Steered, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
-from xalign.measurement.provenance import provenance_of
+from xalign.measurement.provenance import provenance_of, renewed_records
 from xalign.measurement.readings import readings_of
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.measurement.unknown import warn_of_unknown_languages
@@ -36,7 +37,7 @@ from xalign.model.read import States, read_states
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
-from xalign.results.values import Cost, MetricResult
+from xalign.results.values import OWN_FUNCTIONS, Cost, MetricResult
 
 DEFAULT_METRICS = ("nasca", "navca", "mexa", "retrieval")
 Metrics = Sequence[str | Metric | Compute]
@@ -167,6 +168,7 @@ class Measurement:
             options=(text, self._read_options),
             revision=self._run_options.revision,
         )
+        self._renewed_records = partial(renewed_records, self._provenance, model, tokenizer, self.metrics)
 
     @property
     def unknown_shares(self) -> dict[str, float]:
@@ -175,7 +177,7 @@ class Measurement:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a report says of how it was made."""
+        """What the report of the latest run says of how it was made."""
         return dict(self._provenance)
 
     @property
@@ -197,6 +199,8 @@ class Measurement:
         refuse_split(self.model)  # it may have been wrapped since
         started, cpu_started = time.perf_counter(), time.process_time()
         with self._ranks.raise_everywhere():
+            self._renew()
+        with self._ranks.raise_everywhere():
             values, peak = self._scores()
         cost = Cost(
             seconds=time.perf_counter() - started,
@@ -212,6 +216,14 @@ class Measurement:
         return AlignmentReport(
             self.pairs, results, self._stats, cost, self._provenance, step, self._run_options.seed
         )
+
+    def _renew(self) -> None:
+        """Record anew the functions that a run calls; what they are bound to may have changed."""
+        records = self._renewed_records(self._read_options.steered)
+        self._ranks.refuse_differences({name: across_processes(one) for name, one in records.items()})
+        if records[OWN_FUNCTIONS] != self._provenance[OWN_FUNCTIONS]:
+            self._floors = self._prepared.lexical_floors(self.metrics)
+        self._provenance = {**self._provenance, **records}
 
     def _facts(self) -> dict[str, object]:
         """Return what must be the same in all processes that measure together."""

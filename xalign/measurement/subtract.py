@@ -39,7 +39,8 @@ def checked_offsets(
                 f"subtract has {language!r}, which is not measured; that is {', '.join(known)}"
             )
         found = _readings_of(language, given, model_map)
-        offsets[language] = {reading: found[reading] for reading in wanted & found.keys()}
+        # Copies: the record of these vectors must hold for every run.
+        offsets[language] = {reading: found[reading].clone() for reading in wanted & found.keys()}
         _check_widths(language, offsets[language], model_map)
         if not offsets[language]:
             raise ArgumentError(
