@@ -55,7 +55,7 @@ def contents_of(values: Iterable[Any]) -> list[Contents]:
     return found
 
 
-_NOTED = (*_PLAIN, tuple, Tensor, torch.Generator)
+_NOTED: Any = (*_PLAIN, tuple, Tensor, torch.Generator)
 
 
 class _OfContainer:
