@@ -236,7 +236,7 @@ def test_sentences_that_cannot_be_moved_are_not_sent(harm, by_hand, shown, hub, 
 
 
 def test_sentences_that_can_in_no_way_be_kept_back_end_the_run(hub, monkeypatch):
-    """Nothing but the end of the run, whose checkpoint is saved by then, keeps such an upload from leaving."""
+    """Nothing but the end of the run, whose checkpoint is saved by then, keeps back such an upload."""
     trainer = make_trainer(**CHANGES)
     trainer.add_callback(AlignmentCallback(trainer, PAIRS, every=1))
 

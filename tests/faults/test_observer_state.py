@@ -1,10 +1,13 @@
 """An observation puts back everything that a forward may change."""
 
+from collections import OrderedDict, deque
+
 import pytest
 import torch
 import torch.distributed as dist
 from peft import IA3Config, LNTuningConfig, LoraConfig, get_peft_model
 from torch import nn
+from torch.ao.quantization import PerChannelMinMaxObserver
 from torch.nn.parallel import DistributedDataParallel
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -13,7 +16,8 @@ from tests.faults.interrupts import changes, picture_of
 from tests.monitor.training import equal_to_the_bit, make_trainer, result_of
 from tests.tiny import make_model, make_tokenizer
 from xalign import AlignmentCallback, AlignmentMonitor, ParallelPairs, load_pairs, measure
-from xalign.model.snapshot import LARGEST_BUFFER, Snapshot
+from xalign.model.contents import LARGEST_TENSOR
+from xalign.model.snapshot import Snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -211,12 +215,169 @@ def test_large_buffers_are_not_copied():
     """They are weights in fact: a copy of them would double the memory."""
     model = nn.Module()
     model.register_buffer("small", torch.zeros(4))
-    model.register_buffer("large", torch.zeros(LARGEST_BUFFER // 4 + 1))
+    model.register_buffer("large", torch.zeros(LARGEST_TENSOR // 4 + 1))
     before = Snapshot(model)
     model.small += 1
     model.large += 1
     before.put_back()
     assert (model.small.sum(), model.large[0]) == (0, 1)
+
+
+def hooked(hook, **attributes):
+    """A model whose first MLP has some attributes, and a hook that is called with it and its output."""
+    model = make_model("llama").train()
+    mlp = model.model.layers[0].mlp
+    for name, value in attributes.items():
+        setattr(mlp, name, value)
+    mlp.register_forward_hook(lambda module, given, output: hook(module, output))
+    return model, mlp
+
+
+def test_observers_of_quantisation_aware_training_are_put_back():
+    """They resize buffers: measuring ended with a foreign error, and later attributes stayed changed."""
+
+    def look(module, output):
+        module.observer(output)
+        module.calls += 1
+
+    model, mlp = hooked(look, observer=PerChannelMinMaxObserver(ch_axis=2), calls=0)
+    before = picture_of(model)
+    measure(model, make_tokenizer(), PAIRS, ["margin"])
+    assert not changes(before, picture_of(model))
+    assert (mlp.calls, mlp.observer.min_val.shape) == (0, (0,))
+    assert mlp.observer.min_val.untyped_storage().nbytes() == 0
+    model(input_ids=IDS)
+    assert mlp.observer.min_val.shape == (32,)  # not vacuous
+
+
+BUFFER_CHANGES = {
+    "resized": lambda b: b.resize_(40).fill_(2),
+    "made smaller": lambda b: b.resize_(1).fill_(2),
+    "other memory": lambda b: setattr(b, "data", b.data + 1),
+    "other type": lambda b: setattr(b, "data", b.data.double()),
+    "past the count": lambda b: b.data.add_(1),
+    "sign of zero": lambda b: b.data.neg_(),
+}
+
+
+@pytest.mark.parametrize("change", BUFFER_CHANGES.values(), ids=BUFFER_CHANGES)
+def test_buffers_keep_memory_shape_and_values(change):
+    """Torch does not count changes through `.data`, and the shape was not compared."""
+    model = nn.Module()
+    model.register_buffer("whole", torch.tensor([0.0, 1.0, float("nan")]))
+    model.register_buffer("end", model.whole[1:])
+    whole, bits = model.whole, model.whole.view(torch.int32).clone()
+    before = Snapshot(model)
+    with torch.no_grad():
+        change(whole)
+    before.put_back()
+    assert model.whole is whole
+    assert whole.dtype == torch.float32
+    assert torch.equal(whole.view(torch.int32), bits)
+    assert whole.untyped_storage().nbytes() == 12
+    assert model.end.data_ptr() == whole.data_ptr() + 4
+
+
+def test_what_cannot_be_put_back_keeps_nothing_else_from_it():
+    """An error in the middle left the attributes of all modules after it as the forward had changed them."""
+
+    class Closed(list):
+        def clear(self):
+            raise RuntimeError("closed")
+
+    model = nn.Sequential(*(nn.Module() for _ in range(3)))
+    for module in model:
+        module.seen, module.calls, module.last = [], 0, torch.zeros(2)
+    model[1].seen = Closed()
+    before = Snapshot(model)
+    for module in model:
+        module.seen.append(1)
+        module.calls = 1
+        module.last += 1
+        module.training = False
+    with pytest.raises(RuntimeError, match="closed"):
+        before.put_back()
+    assert [len(module.seen) for module in model] == [0, 1, 0]
+    assert [(module.calls, module.last.sum(), module.training) for module in model] == [(0, 0, True)] * 3
+
+
+def test_what_is_inside_of_attributes_is_put_back():
+    """Only the first level of dicts, lists and sets was, and the values of no tensor that is not a buffer."""
+
+    def look(module, output):
+        module.running.add_(1)
+        module.usage["by kind"]["of token"].append(output.shape)
+        module.usage["sums"][0][0].add_(1)
+        module.latest.append(output)
+        module.order.move_to_end("first")
+        torch.rand(1, generator=module.generator)
+        module.register_buffer("late", torch.ones(1), persistent=False)
+        module.up_proj.weight.requires_grad_(False)
+
+    def state():
+        order, drawn = list(mlp.order), mlp.generator.get_state().tolist()
+        inside = (mlp.usage["by kind"]["of token"], mlp.usage["sums"][0][0].tolist(), list(mlp.latest))
+        buffers = list(mlp._buffers), mlp._non_persistent_buffers_set
+        return repr((mlp.running.tolist(), inside, order, drawn, buffers, mlp.up_proj.weight.requires_grad))
+
+    model, mlp = hooked(
+        look,
+        running=torch.zeros(3),
+        usage={"by kind": {"of token": []}, "sums": [(torch.zeros(2),)]},
+        latest=deque([1, 2], maxlen=2),
+        order=OrderedDict(first=1, second=2),
+        generator=torch.Generator().manual_seed(1),
+    )
+    before, picture = state(), picture_of(model)
+    measure(model, make_tokenizer(), PAIRS, ["margin"])
+    assert state() == before
+    assert not changes(picture, picture_of(model))
+    model(input_ids=IDS)
+    assert state() != before  # not vacuous
+
+
+def in_one_autocast(*steps):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return [step() for step in steps][-1]
+
+
+def test_an_outer_autocast_keeps_no_weights_of_a_measurement():
+    """It kept what it had cast: after `load_state_dict`, scores and losses were those of the old weights."""
+    other = make_model("llama", seed=1)
+    model = make_model("llama", seed=0)
+
+    def score(one=model):
+        return measure(one, make_tokenizer(), PAIRS, ["margin"]).score("margin")
+
+    def load():
+        model.load_state_dict(other.state_dict())
+
+    def loss(one=model):
+        return one(input_ids=IDS, labels=IDS).loss.item()
+
+    expected = in_one_autocast(lambda: score(other))
+    assert in_one_autocast(score) != expected
+    assert in_one_autocast(score, load, score) == expected
+    model = make_model("llama", seed=0)
+    assert in_one_autocast(score, load, loss) == in_one_autocast(lambda: loss(other))
+    # What the run's own forward has cast is not what is measured.
+    model = make_model("llama", seed=0)
+    assert in_one_autocast(loss, load, score) == expected
+
+
+def test_an_outer_autocast_keeps_the_weights_of_the_run():
+    """Two forwards share the weights that were cast: if cast anew, gradients are rounded otherwise."""
+    gradients = []
+    for watched in (False, True):
+        model = make_model("llama").train()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            first = model(input_ids=IDS, labels=IDS).loss
+            if watched:
+                measure(model, make_tokenizer(), PAIRS, ["margin"])
+            second = model(input_ids=IDS + 1, labels=IDS).loss
+        (first + second).backward()
+        gradients.append([first, second, *(parameter.grad for parameter in model.parameters())])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
 
 
 def test_a_forward_of_ddp_is_the_first_of_the_next_step(tmp_path):

@@ -21,8 +21,15 @@ def observing(model: nn.Module) -> Iterator[Snapshot]:
     """Set evaluation mode without gradient, and afterwards put back everything that a forward may change.
 
     That is training modes, buffers and attributes of the modules, their configs, adapters that are merged,
-    gradient mode, autocast, the stance of torch's compiler, and the random number generators. It is put back
-    after any exception, also if a `KeyboardInterrupt` comes between two lines of this very function.
+    which weights are trained, gradient mode, autocast, the stance of torch's compiler, and the random number
+    generators. It is put back after any exception, also if a `KeyboardInterrupt` comes between two lines of
+    this very function.
+
+    Attributes are put back with what is inside of dicts, lists, sets and deques, up to four within each
+    other, and with the values of tensors up to 16 MiB and of `torch.Generator`s. Not put back are the state
+    of objects of other classes, attributes of classes, global settings such as
+    `torch.use_deterministic_algorithms`, the values of weights, weights that a forward replaces, submodules
+    and hooks of the model's own that it adds, and larger tensors that it changes in place.
 
     Only one thread observes a model at a time. Forwards of other threads wait until it is done.
 
@@ -61,6 +68,9 @@ def _begin(model: nn.Module, steps: Steps) -> Snapshot:
     before, merged = Snapshot(model), KeptMerged(model, only_disabled=True)
     steps[:0] = [merged.put_back, before.put_back, torch_state.put_back, randomness.put_back]
     torch.set_grad_enabled(False)
+    # An autocast around this keeps the weights it cast. It shall not get ours, nor give us what it had before
+    # the weights changed; and its own are part of a graph, so that it must keep them.
+    torch.set_autocast_cache_enabled(False)
     merged.begin()
     for module, _ in before.training:
         # Not model.eval(), which some modules override to do more than this.
