@@ -17,7 +17,7 @@ SCRIPT = """
 import os, sys
 def begun(event, arguments):
     if event == "import" and arguments[0] == "xalign.cli.app":
-        os.write(1, b"begun\\n")
+        write(1, b"begun\\n")
 sys.addaudithook(begun)
 from xalign.cli import main
 sys.exit(main())
@@ -144,3 +144,20 @@ def test_a_process_that_ignores_sigint_goes_on(tmp_path):
     script = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + SCRIPT
     code, stderr = interrupt(begin("--version", cwd=tmp_path, script=script), 0)
     assert (code, stderr) == (0, "")
+
+
+def test_while_python_ends(tmp_path):
+    """Python puts the system's own handling back before it is gone, which killed the process with -2."""
+    script = """
+import os, sys, time
+class Last:
+    def __del__(self, write=os.write, sleep=time.sleep):
+        write(1, b"begun\\n")
+        sleep(0.5)
+sys.last = Last()
+sys.argv = ["xalign", "nothing"]
+from xalign.cli import main
+main()
+"""
+    code, _ = interrupt(begin(cwd=tmp_path, script=script), 0.1)
+    assert code == 2

@@ -34,6 +34,15 @@ def handle_interrupts() -> None:
     sys.unraisablehook = _interrupt_again
 
 
+def ignore_interrupts() -> None:
+    """Let SIGINT change nothing any more: the command is done, and its exit code stands.
+
+    While Python ends, it would put the system's own handling back, and the process would be killed.
+    """
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def working() -> Iterator[None]:
     """Mark the work of a command, in which SIGINT raises `KeyboardInterrupt`."""
