@@ -17,7 +17,7 @@ SCRIPT = """
 import os, sys
 def begun(event, arguments):
     if event == "import" and arguments[0] == "xalign.cli.app":
-        write(1, b"begun\\n")
+        os.write(1, b"begun\\n")
 sys.addaudithook(begun)
 from xalign.cli import main
 sys.exit(main())
