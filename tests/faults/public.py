@@ -6,9 +6,14 @@ from typing import Any
 
 import torch
 
-from tests.tiny import make_model, make_tokenizer
+from tests.monitor.training import make_trainer
+from tests.tiny import ROOT, make_model, make_tokenizer
 from xalign import (
+    AlignmentCallback,
+    AlignmentConfig,
     AlignmentMonitor,
+    AlignmentObjective,
+    AlignmentReport,
     LanguageVector,
     ParallelPairs,
     Site,
@@ -35,11 +40,24 @@ from xalign.judging import (
 from xalign.judging.sample import sample
 from xalign.metrics.average_precision import average_precision
 from xalign.metrics.lape import lape
+from xalign.results.history import History
 
 PAIRS = load_pairs("bundled", languages=["deu_Latn"], n=4)
 TEXTS = {code: lines[:3] for code, lines in PAIRS.texts.items()}
+ALIGNED = AlignmentConfig(pairs=PAIRS, layer=1)
+FILES = ROOT / "tests" / "written_by_0_1_0"
 UNITS = UnitSet.from_rows([("deu_Latn", "1.inner", 7, 0.9, 2.5)])
 VECTOR = LanguageVector("deu_Latn", {Site("hidden", 1): torch.ones(32)})
+
+
+@cache
+def report() -> AlignmentReport:
+    return AlignmentReport.load(FILES / "report")
+
+
+@cache
+def trainer() -> Any:
+    return make_trainer(evaluate=False)
 
 
 @cache
@@ -223,4 +241,25 @@ OTHERS: Mapping[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = 
             **READ,
         ),
     ),
+    "AlignmentConfig": (
+        AlignmentConfig,
+        lambda: {name: getattr(ALIGNED, name) for name in vars(ALIGNED) if not name.startswith("_")},
+    ),
+    "AlignmentObjective": (
+        AlignmentObjective,
+        lambda: of_model(pairs=PAIRS, layer=1, batch_size=2, config=None),
+    ),
+    "AlignmentCallback": (
+        AlignmentCallback,
+        lambda: {
+            **{"trainer": trainer(), "pairs": PAIRS, "every": 2, "metrics": ["nasca"], "at_evaluate": False},
+            **{"at_start": True, "at_end": True, "max_share": 0.1, "keep_best": None},
+            **{"on_regression": "ignore", "heatmap_every": None, "log_text": False, "name": ""},
+            **{"save_reports": False, "tokenizer": make_tokenizer(), "trackers": (), "token_budget": 512},
+        },
+    ),
+    "AlignmentReport.load": (AlignmentReport.load, lambda: {"folder": FILES / "report"}),
+    "History.load": (History.load, lambda: {"path": FILES / "history.jsonl"}),
+    "UnitSet.from_pretrained": (UnitSet.from_pretrained, lambda: {"source": FILES / "units"}),
+    "compare": (lambda before: report().compare(before), lambda: {"before": report()}),
 }

@@ -5,7 +5,7 @@ import torch
 
 from tests.tiny import make_model
 from xalign import Site, UnitSet, steer
-from xalign.errors import ArgumentError, XAlignError
+from xalign.errors import ArgumentError, ArgumentTypeError, XAlignError
 from xalign.model.operators import Operator
 from xalign.model.write import Edit, write
 
@@ -26,8 +26,8 @@ def run(edit, positions="all"):
 @pytest.mark.parametrize(
     ("positions", "message"),
     [
-        (lambda: True, r"positions\(tokens\) raised TypeError"),
-        (lambda one, two: one, r"positions\(tokens\) raised TypeError"),
+        (lambda: True, r"positions=.* must be a function \(tokens\)"),
+        (lambda one, two: one, r"positions=.* must be a function \(tokens\)"),
         (lambda tokens: tokens.nothing, r"positions\(tokens\) raised AttributeError"),
         (fails, r"positions\(tokens\) raised KeyError: 'mine'"),
         (lambda tokens: [0, 1], "must return a boolean tensor"),
@@ -43,12 +43,18 @@ def test_positions(positions, message):
         run(Edit("add", 1.0), positions)
 
 
-@pytest.mark.parametrize("operator", [lambda values: values, fails, lambda values, operand: values @ values])
+@pytest.mark.parametrize("operator", [fails, lambda values, operand: values @ values])
 def test_operators(operator):
     """They ended in a foreign TypeError, KeyError or RuntimeError."""
     with pytest.raises(ArgumentError, match="operator .* at site 1.hidden raised") as raised:
         run(Edit(operator, torch.ones(32)) if operator is not fails else Edit(operator, 1.0))
     assert isinstance(raised.value.__cause__, TypeError | KeyError | RuntimeError)
+
+
+def test_an_operator_without_an_operand():
+    """It was called first, in the middle of a forward."""
+    with pytest.raises(ArgumentTypeError, match=r"operator=.* must be a function \(values, operand\)"):
+        Edit(lambda values: values, torch.ones(32))
 
 
 def test_operands_of_an_operator_of_ones_own():

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from xalign.checks import function_of
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.tokens import Tokens, Unknown
 from xalign.model.user_function import errors_of
@@ -40,6 +41,8 @@ def check_positions(positions: Positions) -> None:
         raise ArgumentTypeError(
             f"positions={positions!r:.60} must be one of {', '.join(WHERE)}, a boolean mask, or a function"
         )
+    else:
+        function_of("positions", positions, "tokens")
 
 
 def chosen(positions: Positions, tokens: Tokens) -> Bool[Tensor, "batch token"]:

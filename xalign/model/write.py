@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from xalign.checks import boolean
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, map_model
@@ -70,6 +71,7 @@ def write(
     """
     check_positions(positions)
     check_prompt_length(prompt_length)
+    boolean("trace", trace)
     model_map = map_model(model)
     _check_edits(edits, model_map)
     with watched_generate(model) as watcher:

@@ -7,7 +7,7 @@ from pathlib import Path
 from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.folder import read_folder
-from xalign.pairs.languages import normalize_language, normalize_languages
+from xalign.pairs.languages import normalize_languages
 from xalign.pairs.parallel import ParallelPairs
 from xalign.pairs.table import read_jsonl, read_tsv
 
@@ -50,7 +50,7 @@ def load_pairs(
     """
     if not isinstance(source, str | Path):
         raise ArgumentTypeError(f"source must be 'bundled' or a path, not {source!r:.80}")
-    pivot = normalize_language(pivot)
+    (pivot,) = normalize_languages("pivot", [pivot])
     wanted = None if languages is None else normalize_languages("languages", languages)
     path = _path_of(source)
     bitexts = _read(path, pivot)

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xalign.errors import ArgumentError, ReportError
+from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
 from xalign.metrics.scale import Scale
 from xalign.renamed import renamed
 from xalign.results.continues import check_continues
@@ -75,6 +75,8 @@ class History:
         Raises:
             ReportError: There is no history, or it cannot be read.
         """
+        if not isinstance(path, str | Path):
+            raise ArgumentTypeError(f"path={path!r:.60} must be a path of a history, or of a run's folder")
         found = find_history(path)
         if found is None:
             raise ReportError(

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from xalign.checks import function_of
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.operators.operands import PER_UNIT, OperandKind
 
@@ -104,6 +105,7 @@ def resolve_operator(operator: object, known: Mapping[str, Operator]) -> Operato
     if isinstance(operator, str) and operator in known:
         return known[operator]
     if callable(operator):
+        function_of("operator", operator, "values", "operand")
         return Operator(getattr(operator, "__name__", type(operator).__name__), operator)
     raise ArgumentError(
         f"operator={operator!r:.60} must be one of {', '.join(known)}, an Operator, or a function (values, "
