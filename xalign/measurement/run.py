@@ -87,7 +87,8 @@ def measure(
         >>> 0 <= report.score("nasca", "deu_Latn") <= 1
         True
     """
-    check_options(measure, options)
+    with Ranks(boolean("distributed", distributed)).raise_everywhere():
+        check_options(measure, options)
     measurement = Measurement(model, tokenizer, pairs, metrics, distributed=distributed, **options)
     warn_of_unknown_languages(measurement.unknown_shares)
     return measurement.run(step)
@@ -227,11 +228,7 @@ class Measurement:
 
     def _facts(self) -> dict[str, object]:
         """Return what must be the same in all processes that measure together."""
-        settings = {
-            name: across_processes(self._provenance[name])
-            for names in self._provenance["must_agree"].values()
-            for name in names
-        }
+        settings = [name for names in self._provenance["must_agree"].values() for name in names]
         return {
             "pairs": self.pairs.fingerprint,
             "tokenizer": self._prepared.digest,
@@ -239,7 +236,7 @@ class Measurement:
             "number of batches": [len(side.batches) for side in self._prepared.runs()],
             "metrics": self.readings,
             "seed": self._run_options.seed,
-            **settings,
+            **{name: across_processes(self._provenance[name]) for name in settings},
         }
 
     def _scores(self) -> tuple[dict[str, dict[str, Tensor]], int]:

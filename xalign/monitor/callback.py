@@ -129,7 +129,8 @@ class AlignmentCallback(TrainerCallback):
         trackers: Sequence[Tracker[Any]] = (),
         **options: Unpack[MeasureOptions],
     ) -> None:
-        check_options(AlignmentCallback, options)
+        with Ranks(shared=True).raise_everywhere():
+            check_options(AlignmentCallback, options)
         check_trainer(trainer)
         if not (every is not None or at_evaluate or at_start or at_end):
             raise ArgumentError(

@@ -92,8 +92,9 @@ class AlignmentMonitor:
         name: str = "",
         **options: Unpack[MeasureOptions],
     ) -> None:
-        check_options(AlignmentMonitor, options)
         self._ranks = Ranks(shared=True)
+        with self._ranks.raise_everywhere():
+            check_options(AlignmentMonitor, options)
         self.cadence = Cadence(every, max_share, ranks=self._ranks)
         self._watch = RegressionWatch(on_regression)
         self.name = checked_name(name)
