@@ -44,12 +44,7 @@ def positive(name: str, value: object, *, zero: bool = False) -> float:
         >>> positive("temperature", 0.05)
         0.05
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ArgumentTypeError(f"{name}={value!r:.60} must be a number, not {type(value).__name__}")
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        number = math.inf
+    number = _real(name, value)
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
         raise ArgumentError(f"{name}={value!r:.60} must be {'0 or ' if zero else ''}above 0, and finite")
     return number
@@ -62,11 +57,19 @@ def number(name: str, value: object) -> float:
         >>> number("strength", -2)
         -2.0
     """
+    found = _real(name, value)
+    if not math.isfinite(found):
+        raise ArgumentError(f"{name}={value!s:.60} must be finite")
+    return found
+
+
+def _real(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ArgumentTypeError(f"{name}={value!r:.60} must be a number, not {type(value).__name__}")
-    if not math.isfinite(value):
-        raise ArgumentError(f"{name}={value} must be finite")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf
 
 
 def names(name: str, value: object) -> list[str]:

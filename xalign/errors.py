@@ -10,12 +10,17 @@ import re
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+def show_controls(text: str) -> str:
+    """Return a text in which characters that control a terminal are shown, but for the ends of lines."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 class XAlignError(Exception):
     """Any error that xalign raises on purpose."""
 
     def __str__(self) -> str:
         """Return the message, in which control characters are shown and not obeyed."""
-        return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), super().__str__())
+        return show_controls(super().__str__())
 
 
 class ArgumentError(XAlignError, ValueError):

@@ -1,12 +1,11 @@
 """Names and sentences as data: nothing in them acts on a terminal, a table, a card or a figure."""
 
 import re
-import unicodedata
 
 from rich.text import Text
 
-# Marks that turn the direction of the text that follows them.
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+from xalign.errors import show_controls
+
 # What Markdown or HTML would read as more than text; `_` between letters is text.
 _MARKS = re.compile(r"[\\`*<>\[\](){}|&~!$#@]|(?<![^\W_])_|_(?![^\W_])|(?<=www)\.|:(?=//)", re.IGNORECASE)
 
@@ -18,7 +17,7 @@ def plain(text: object) -> str:
         >>> print(plain("red \x1b[31m"))
         red \x1b[31m
     """
-    return "".join(_shown(letter) if _is_control(letter) else letter for letter in str(text))
+    return show_controls(str(text)).replace("\n", r"\n")
 
 
 def cell(text: object) -> Text:
@@ -69,11 +68,3 @@ def figure_text(text: object) -> str:
 
 def _entity(found: re.Match[str]) -> str:
     return f"&#{ord(found[0])};"
-
-
-def _is_control(letter: str) -> bool:
-    return letter in _TURNS or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
-
-
-def _shown(letter: str) -> str:
-    return letter.encode("unicode_escape").decode()

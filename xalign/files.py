@@ -40,6 +40,23 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def version_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells one version of a file from another; None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def free_path(folder: Path, name: str) -> Path:
+    """Return the first of `name-1`, `name-2`, … in a folder that is not there."""
+    number = 1
+    while (path := folder / f"{name}-{number}").exists():
+        number += 1
+    return path
+
+
 def temporary_prefix() -> str:
     """Return what the name of a file that this process is writing begins with."""
     return f"{_PREFIX}{_machine()}-{os.getpid()}-"

@@ -14,7 +14,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from xalign.errors import ArgumentTypeError, XAlignError
-from xalign.files import read_regular, sweep, temporary_prefix
+from xalign.files import read_regular, sweep, temporary_prefix, version_of
 from xalign.schema import Count, Digest, Fields, checked, read_json
 
 T = TypeVar("T")
@@ -119,21 +119,13 @@ def load_folder(
             that are not what was saved.
     """
     for _ in range(_READS):
-        before = _version_of(path)
+        before = version_of(path)
         try:
             return _read_folder(path, parse, kind, schema_version, error)
         except error:
-            if _version_of(path) == before:  # nobody has written a new one meanwhile
+            if version_of(path) == before:  # nobody has written a new one meanwhile
                 raise
     raise error(f"{path} is written again and again while it is read; read it when its writer is done")
-
-
-def _version_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _read_folder(

@@ -7,7 +7,6 @@ measurement is reached.
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -16,24 +15,13 @@ os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CI": "
 
 import torch
 
+from tests.killed import KillsItself
 from tests.monitor.training import make_trainer
 from xalign import AlignmentCallback, load_pairs
 
 SCORES = {2: 0.2, 4: 0.4, 5: 0.5, 8: 0.8, 10: 0.9}
-folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-reached = 0
-
-
-def moment(function):
-    def counted(*args, **kwargs):
-        global reached
-        reached += 1
-        if reached == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-
-    return counted
-
+folder, kills_itself = Path(sys.argv[1]), KillsItself(at=int(sys.argv[2]))
+moment = kills_itself.moment
 
 trainer = make_trainer(
     evaluate=False, max_steps=12, save_strategy="steps", save_steps=3, folder=str(folder), logging_steps=50
@@ -79,4 +67,4 @@ trainer.train(resume_from_checkpoint=str(folder / f"checkpoint-{checkpoints[-1]}
 torch.save({name: p.detach() for name, p in trainer.model.named_parameters()}, folder / "weights.pt")
 best = Path(trainer.state.best_model_checkpoint).name
 (folder / "last.json").write_text(json.dumps({"checkpoint": best, "value": trainer.state.best_metric}))
-print("moments:", reached)
+print("moments:", kills_itself.reached)

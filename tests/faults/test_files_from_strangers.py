@@ -164,6 +164,16 @@ def test_damage_gives_an_error_or_the_same_object(saved, count):
     same(load(folder), original)
 
 
+def is_refused(load, folder, use, tmp_path, number):
+    """Load what was edited, and use it where that is not refused."""
+    try:
+        found = load(folder)
+    except XAlignError:
+        return True
+    use(found, tmp_path, number)
+    return False
+
+
 @counts
 def test_an_edit_with_a_new_checksum_gives_an_error_or_a_sound_object(saved, count):
     """0.1.0 loaded fields of any type; later uses raised TypeError or KeyError."""
@@ -174,12 +184,7 @@ def test_an_edit_with_a_new_checksum_gives_an_error_or_a_sound_object(saved, cou
     for number in range(count):
         changed, raw = fields_changed(body, random.Random(number))
         (folder / name).write_bytes(text_of(resigned(changed) if number % 8 else changed, raw))
-        try:
-            found = load(folder)
-        except XAlignError:
-            refused += 1
-        else:
-            use(found, tmp_path, number)
+        refused += is_refused(load, folder, use, tmp_path, number)
     assert 0.5 * count < refused < count
 
 
@@ -196,12 +201,7 @@ def test_edited_tensors_with_a_new_checksum_give_an_error_or_a_sound_object(save
         values = {"file": f"values-{digest[:12]}.safetensors", "sha256": digest, "bytes": len(data)}
         (folder / values["file"]).write_bytes(data)
         (folder / name).write_bytes(text_of(resigned(body | {"values": values})))
-        try:
-            found = load(folder)
-        except XAlignError:
-            refused += 1
-        else:
-            use(found, tmp_path, number)
+        refused += is_refused(load, folder, use, tmp_path, number)
         (folder / values["file"]).unlink()
     assert 0.5 * count < refused < count
 

@@ -6,34 +6,20 @@ the callback where told so.
 """
 
 import os
-import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CI": "1"}
 
+from tests.killed import KillsItself
 from tests.monitor.training import make_trainer
 from tests.torn import Torn
 from xalign import AlignmentCallback, load_pairs
 from xalign.results import history_file
 
-folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-reached = 0
-
-
-def moment(function):
-    """Counts calls, and kills the process in the middle of the one that was asked for."""
-
-    def counted(*args, **kwargs):
-        global reached
-        reached += 1
-        if reached == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-
-    return counted
-
+folder, kills_itself = Path(sys.argv[1]), KillsItself(at=int(sys.argv[2]))
+moment = kills_itself.moment
 
 trainer = make_trainer(max_steps=12, save_strategy="steps", save_steps=3, folder=str(folder))
 if "--without" not in sys.argv:
@@ -47,4 +33,4 @@ trainer._save_optimizer_and_scheduler = moment(trainer._save_optimizer_and_sched
 trainer.training_step = moment(trainer.training_step)
 checkpoints = sorted(folder.glob("checkpoint-*/trainer_state.json"), key=os.path.getmtime)
 trainer.train(resume_from_checkpoint=str(checkpoints[-1].parent) if checkpoints else None)
-print("moments:", reached)
+print("moments:", kills_itself.reached)

@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 from filelock import BaseFileLock, Timeout
 
 from xalign.errors import ReportError
+from xalign.files import free_path
 from xalign.results.history import NAME, History, folder_name
 from xalign.results.locks import acquire, locked
 from xalign.results.report import AlignmentReport
@@ -89,9 +90,7 @@ def _moved(folder: Path) -> Path | None:
     left = [*folder.glob("step-*"), *folder.glob(NAME)]
     if not left:
         return None
-    number = 1
-    while (aside := folder / f"earlier-{number}").exists():
-        number += 1
+    aside = free_path(folder, "earlier")
     aside.mkdir()
     for path in left:
         path.rename(aside / path.name)

@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from xalign.files import free_path
 from xalign.storage import write_whole
 
 RECORD = "keep_best.json"
@@ -90,9 +91,7 @@ class OwnCheckpoints:
         """
         own = [name for name, was in self._found.items() if was is not None and self._is_own(name)]
         self._found = {name: self._found[name] for name in own}
-        number = 1
-        while (aside := self._output_dir / f"_earlier-{number}").exists():
-            number += 1
+        aside = free_path(self._output_dir, "_earlier")
         for name in own:
             aside.mkdir(exist_ok=True)
             (self._output_dir / name).rename(aside / name)

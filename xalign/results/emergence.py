@@ -6,7 +6,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import Scale
 from xalign.results.history import History
 from xalign.results.history_entry import scale_in
-from xalign.results.standing import standing
+from xalign.results.standing import bars_in, standing
 
 Row = dict[str, Any]
 
@@ -88,5 +88,5 @@ def _row_of(metric: str, scale: Scale, language: str, place: int, found: list[Ro
 
 def _is_clear(numbers: Row, place: int, scale: Scale) -> bool:
     """Return whether a whole interval is better than every bar that there is, and there is at least one."""
-    bars = [bar for bar in (numbers["floor"], numbers["chance"]) if bar is not None]
-    return standing((numbers["low"][place], numbers["high"][place]), bars, scale) == "better"
+    interval = numbers["low"][place], numbers["high"][place]
+    return standing(interval, bars_in(numbers), scale) == "better"

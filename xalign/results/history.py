@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
+from xalign.files import version_of
 from xalign.metrics.scale import Scale
 from xalign.renamed import renamed
 from xalign.results.continues import check_continues
@@ -59,6 +60,7 @@ class History:
         self._stored = Stored([], 0, is_torn=False)  # what the file held when it was last read or written
         self._seen: tuple[int, int, int] | None = None  # how to tell whether it was written to since
         if self.path is not None and self.path.exists():
+            self._seen = version_of(self.path)  # before it is read: what comes after is read at a change
             self._stored = load(self.path)
             self.entries = list(self._stored.entries)
             if self._stored.is_torn:
@@ -251,11 +253,11 @@ class History:
         """Take up what the file holds now. What it lost is lost, but a file that was removed is made anew."""
         if not path.exists():
             self._stored, self._seen = Stored([], 0, is_torn=False), None
-        elif self._seen != _state_of(path):
+        elif self._seen != version_of(path):
             unwritten = set(self.unwritten)
             ours = [entry for entry in self.entries if entry["step"] in unwritten]
             self._stored = read(path)
-            self._seen = _state_of(path)
+            self._seen = version_of(path)
             by_step = {entry["step"]: entry for entry in (*self._stored.entries, *ours)}
             self.entries = [by_step[step] for step in sorted(by_step)]
 
@@ -275,7 +277,7 @@ class History:
             data = b"".join(map(line_of, self.entries))
             write_whole(path, data)
             size = len(data)
-        self._stored, self._seen = Stored(list(self.entries), size, is_torn=False), _state_of(path)
+        self._stored, self._seen = Stored(list(self.entries), size, is_torn=False), version_of(path)
 
     def _check_report(self, report: "AlignmentReport") -> None:
         self.check(
@@ -302,11 +304,6 @@ def find_history(path: str | Path) -> Path | None:
         if candidate.is_file():
             return candidate
     return None
-
-
-def _state_of(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def __getattr__(name: str) -> Any:

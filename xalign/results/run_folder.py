@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from xalign.files import free_path
+
 PUBLIC, PRIVATE = "alignment", "_alignment"
 """The folder in a run's `output_dir`. A Trainer's upload leaves out what begins with `_`."""
 
@@ -40,9 +42,7 @@ def make_private(output_dir: str | Path, stays: Callable[[str], bool]) -> bool:
         return False
     private.mkdir(exist_ok=True)
     taken = {path.name for path in private.iterdir()}
-    number = 1
-    while (aside := private / f"earlier-{number}").exists():
-        number += 1
+    aside = free_path(private, "earlier")
     for path in found:
         target = private
         if path.name in taken:  # an earlier run was private already
@@ -75,9 +75,7 @@ def keep_back(output_dir: str | Path, stays: Callable[[str], bool]) -> tuple[lis
     found = [path for path in entries if not stays(path.name)]
     kept, deleted = [], []
     for path in [public] if len(found) == len(entries) else found:
-        number = 1
-        while (target := Path(output_dir) / f"_{path.name}-{number}").exists():
-            number += 1
+        target = free_path(Path(output_dir), f"_{path.name}")
         try:
             kept.append(path.rename(target))
         except OSError:

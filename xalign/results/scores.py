@@ -10,7 +10,6 @@ from xalign.errors import ArgumentError
 from xalign.metrics.scale import Scale
 from xalign.statistics.intervals import (
     Interval,
-    bootstrap_interval,
     largest_layer_interval,
     layer_interval,
     share_interval,
@@ -48,8 +47,7 @@ def interval_of(values: Values, over: Over, scale: Scale, *, seed: int) -> Inter
     width where all of them are equal.
     """
     if over == "mean":
-        pooled = mean_per_pair(values)
-        return share_interval(pooled) if scale.is_share else bootstrap_interval(pooled, seed=seed)
+        return interval_of_layer(mean_per_pair(values), scale, seed=seed)
     sign = 1 if scale.higher_is_better else -1
     low, high = sorted(
         sign * end for end in largest_layer_interval([sign * layers for layers in values], seed=seed)
@@ -62,5 +60,5 @@ def interval_of(values: Values, over: Over, scale: Scale, *, seed: int) -> Inter
 
 
 def interval_of_layer(values: Shaped[np.ndarray, " pair"], scale: Scale, *, seed: int) -> Interval:
-    """Return the 95 % interval of one layer's mean."""
+    """Return the 95 % interval of the mean of one layer, or of each pair's mean over layers."""
     return share_interval(values) if scale.is_share else layer_interval(values, seed=seed)

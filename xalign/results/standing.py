@@ -1,6 +1,6 @@
 """`standing`: whether a score says anything, beside chance and its lexical floor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -42,10 +42,14 @@ def standing(interval: Interval, bars: Sequence[float], scale: Scale) -> Standin
     return "worse" if any(scale.beats(bar, best) for bar in bars) else "open"
 
 
+def bars_in(row: Mapping[str, float | None]) -> list[float]:
+    """Return the bars of a row of a report or a history: `floor` and `chance`, as far as they are known."""
+    return [bar for bar in (row["floor"], row["chance"]) if bar is not None]
+
+
 def bars_of(report: "AlignmentReport", metric: str, language: str) -> list[float]:
-    """Return the bars of a score of a report: floor and chance, as far as the metric has them."""
-    bars = (report.floor(metric, language), report.chance(metric, language))
-    return [bar for bar in bars if bar is not None]
+    """Return the bars of a score of a report."""
+    return bars_in({"floor": report.floor(metric, language), "chance": report.chance(metric, language)})
 
 
 def standing_by_layer(report: "AlignmentReport", metric: str, language: str) -> list[Standing | None]:

@@ -1,6 +1,5 @@
 """`steer`: units or vectors written into a model while it runs."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xalign.checks import number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
@@ -77,7 +77,8 @@ def steer(
         >>> done.tokens
         10
     """
-    _check_strength(strength)
+    if strength is not None:
+        number("strength", strength)
     if isinstance(what, UnitSet):
         edits = _edits_of_units(what, operator, strength)
     elif isinstance(what, LanguageVector):
@@ -87,15 +88,6 @@ def steer(
     check_compatible(what.provenance, map_model(model))
     with write(model, edits, positions=positions, prompt_length=prompt_length, trace=trace) as written:
         yield written
-
-
-def _check_strength(strength: object) -> None:
-    if strength is None:
-        return
-    if isinstance(strength, bool) or not isinstance(strength, int | float):
-        raise ArgumentTypeError(f"strength={strength!r:.60} must be a number")
-    if not math.isfinite(strength):
-        raise ArgumentError(f"strength={strength} must be finite")
 
 
 def _operand(operator: Operator, make: OperandFn, values: Tensor, strength: float | None, site: Site) -> Any:

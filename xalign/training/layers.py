@@ -14,7 +14,7 @@ from xalign.metrics import METRICS
 from xalign.metrics.metric import Metric, resolve_metrics
 from xalign.model.architectures.sites import Kind
 from xalign.pairs.parallel import ParallelPairs
-from xalign.results.standing import standing
+from xalign.results.standing import bars_in, standing
 
 LayerChoice = int | float | str | Sequence[int | float] | Mapping[int | float, float]
 AUTO = "auto"
@@ -131,8 +131,7 @@ def choose_layer(
     ):
         scores[row["layer"]] = scores.get(row["layer"], 0.0) + share * row["value"]
         margins[row["layer"]] = margins.get(row["layer"], 0.0) + share * (row["value"] - row["floor"])
-        bars = [bar for bar in (row["floor"], row["chance"]) if bar is not None]
-        if standing((row["low"], row["high"]), bars, metric.scale) == "better":
+        if standing((row["low"], row["high"]), bars_in(row), metric.scale) == "better":
             clear.add(row["layer"])
     with_headroom = [block for block in scores if scores[block] <= HEADROOM] or list(scores)
     best = max(with_headroom, key=lambda block: margins[block])

@@ -15,6 +15,7 @@ from xalign.results.history_entry import place_of, scale_in
 from xalign.results.report import AlignmentReport
 from xalign.results.run_folder import PRIVATE, PUBLIC
 from xalign.results.saved import REPORT
+from xalign.results.standing import bars_in
 from xalign.storage import writable_folder, write_whole
 from xalign.views.digits import decimals_of
 
@@ -197,4 +198,4 @@ def _numbers_in(found: list[dict[str, Any]]) -> Iterator[float]:
     """Yield every number of a row that the page draws."""
     for numbers in (numbers for entry in found for numbers in entry["languages"].values()):
         yield from (*numbers["value"], *numbers["low"], *numbers["high"])
-        yield from (bar for bar in (numbers["floor"], numbers["chance"]) if bar is not None)
+        yield from bars_in(numbers)

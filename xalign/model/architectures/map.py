@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from xalign.errors import ArgumentTypeError, ModelError
+from xalign.errors import ModelError
 from xalign.model.architectures.declared import declared_blocks
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import KINDS, Kind, Site
@@ -229,8 +229,6 @@ def map_model(model: nn.Module) -> ModelMap:
         >>> print(map_model(model).place(Site("inner", 0)).path)
         encoder.layer.0.output.dense
     """
-    if not isinstance(model, nn.Module):
-        raise ArgumentTypeError(f"model must be a torch module, not {type(model).__name__}")
     model = transformer_of(model)
     found: dict[nn.Module, tuple[str, str, Layout]] = {}
     seen: set[str] = set()
