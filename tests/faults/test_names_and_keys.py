@@ -53,7 +53,11 @@ def test_names_that_are_refused(name, message, pairs):
     assert not Path("run/alignment").exists()
 
 
-@given(st.text(max_size=12) | st.from_regex(r"(step|earlier|checkpoint)[-_0-9a-z]{0,9}", fullmatch=True))
+@given(
+    st.text(max_size=12)
+    | st.from_regex(r"(step|earlier|checkpoint)[-_][0-9a-z]{0,9}", fullmatch=True)
+    | st.from_regex(r"history[.a-z0-9]{0,4}", fullmatch=True)
+)
 def test_a_name_that_is_taken_is_one_folder_of_its_own(name):
     """Whatever is accepted is one plain part of a path, and no pattern of a run's own files."""
     try:
@@ -61,7 +65,7 @@ def test_a_name_that_is_taken_is_one_folder_of_its_own(name):
     except XAlignError:
         return
     assert Path("alignment", name).parts in (("alignment", name), ("alignment",))
-    for pattern in ("step-*", "earlier-*", "checkpoint-*", "history*", ".*", "_alignment"):
+    for pattern in ("step-*", "earlier-*", "checkpoint-*", "history", "history.*", ".*", "_alignment"):
         assert not Path(name).match(pattern) if name else True
 
 

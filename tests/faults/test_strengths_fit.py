@@ -26,15 +26,16 @@ def run(what, dtype=torch.float32, **options):
         return model(**BATCH).logits
 
 
-@pytest.mark.parametrize("what", [UNITS, VECTOR], ids=["units", "vector"])
-@pytest.mark.parametrize("operator", ["set", "add", "scale", None])
+@pytest.mark.parametrize(
+    ("what", "operator"),
+    [*((UNITS, operator) for operator in ("set", "add", "scale", None)), (VECTOR, "add"), (VECTOR, None)],
+    ids=["units-set", "units-add", "units-scale", "units", "vector-add", "vector"],
+)
 @pytest.mark.parametrize(
     ("dtype", "strength"), [(torch.float16, 1e6), (torch.float32, 1e39), (torch.bfloat16, 1e39)]
 )
 def test_strengths_that_overflow(what, operator, dtype, strength):
     """They became infinite, and the logits NaN."""
-    if what is VECTOR and operator in ("set", "scale"):
-        return
     with pytest.raises(ArgumentError, match="smaller strength|is too large"):
         run(what, dtype, operator=operator, strength=strength)
 
