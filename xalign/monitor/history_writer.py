@@ -44,6 +44,11 @@ class HistoryWriter:
         self.history = History(None if save_dir is None else save_dir / NAME)
         self._save_reports = save_reports
 
+    @property
+    def reports_in(self) -> Path | None:
+        """The folder in which reports are kept; None where they are not."""
+        return self.save_dir if self._save_reports else None
+
     def append(self, report: AlignmentReport) -> None:
         """Append a report to the history. The same step may be measured again, with other weights.
 
@@ -60,8 +65,8 @@ class HistoryWriter:
             OSError: It cannot be written.
             ReportError: Its folder cannot be made.
         """
-        if self.save_dir is not None and self._save_reports:
-            report.save(self.save_dir / folder_name(report.step or 0), overwrite=True)
+        if self.reports_in is not None:
+            report.save(self.reports_in / folder_name(report.step or 0), overwrite=True)
 
     def set_aside(self) -> None:
         """Move what an earlier run left to a folder of its own, and begin a new history.

@@ -129,6 +129,18 @@ class History:
             name = str(self.path or "the history")
             check_continues(self.entries[-1], provenance, readings, scales or {}, history=name)
 
+    def check_report(self, report: "AlignmentReport") -> None:
+        """Raise an error if a report cannot continue this history, as `check` does.
+
+        Raises:
+            ReportError: As `check`.
+        """
+        self.check(
+            report.provenance,
+            {row: result.readings for row, result in report.metrics.items()},
+            {row: result.scale for row, result in report.metrics.items()},
+        )
+
     def report(self, step: int) -> "AlignmentReport | None":
         """Return the whole report of a step, or None where it was not kept beside the file."""
         from xalign.results.report import AlignmentReport
@@ -179,7 +191,7 @@ class History:
                     "holds each step once, in order"
                 )
             self.entries = before
-            self._check_report(report)
+            self.check_report(report)
             self.entries = [*before, entry]
 
     def insert(self, report: "AlignmentReport") -> None:
@@ -199,7 +211,7 @@ class History:
         with self._changing():
             if entry["step"] in self.steps:
                 raise ArgumentError(f"step={entry['step']} is in the history already")
-            self._check_report(report)
+            self.check_report(report)
             self.entries = sorted([*self.entries, entry], key=lambda one: int(one["step"]))
 
     def keep_until(self, step: int) -> None:
@@ -278,13 +290,6 @@ class History:
             write_whole(path, data)
             size = len(data)
         self._stored, self._seen = Stored(list(self.entries), size, is_torn=False), version_of(path)
-
-    def _check_report(self, report: "AlignmentReport") -> None:
-        self.check(
-            report.provenance,
-            {row: result.readings for row, result in report.metrics.items()},
-            {row: result.scale for row, result in report.metrics.items()},
-        )
 
 
 def folder_name(step: int) -> str:
