@@ -2,20 +2,17 @@
 
 import warnings
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 from filelock import BaseFileLock, Timeout
 
 from xalign.errors import ReportError
 from xalign.files import free_path
 from xalign.results.history import NAME, History, folder_name
-from xalign.results.locks import acquire, locked
+from xalign.results.locks import acquire_for_process, locked
 from xalign.results.report import AlignmentReport
 
 # A killed run's data loaders may live on for some seconds, and hold its lock with older versions of filelock.
 _WAIT = 10.0
-# The locks that this process holds, by device and inode: a path changes with a rename or a chdir.
-_HELD: WeakValueDictionary[tuple[int, int], BaseFileLock] = WeakValueDictionary()
 
 
 class HistoryWriter:
@@ -107,11 +104,7 @@ def _moved(folder: Path) -> Path | None:
 def _lock_of_run(folder: Path) -> BaseFileLock:
     place = folder / ".run.lock"
     try:
-        if place.exists() and (held := _HELD.get(_identity(place))) is not None:
-            return held
-        lock = acquire(place, _WAIT)
-        _HELD[_identity(place)] = lock
-        return lock
+        return acquire_for_process(place, _WAIT)
     except Timeout:
         raise ReportError(
             f"{folder} belongs to a run of another process that is still alive: end it, or give this run "
@@ -120,8 +113,3 @@ def _lock_of_run(folder: Path) -> BaseFileLock:
         ) from None
     except OSError as error:
         raise ReportError(f"{place} cannot be locked: {error.strerror}; name another folder") from None
-
-
-def _identity(place: Path) -> tuple[int, int]:
-    found = place.stat()
-    return found.st_dev, found.st_ino
