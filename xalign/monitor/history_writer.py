@@ -1,5 +1,6 @@
 """`HistoryWriter`: a run's history and its reports on disk."""
 
+import os
 import warnings
 from pathlib import Path
 
@@ -95,7 +96,11 @@ def _moved(folder: Path) -> Path | None:
     aside = free_path(folder, "earlier")
     aside.mkdir()
     for path in left:
-        path.rename(aside / path.name)
+        if path.is_symlink():  # a relative one would lead elsewhere from there
+            (aside / path.name).symlink_to(os.path.realpath(path))
+            path.unlink()
+        else:
+            path.rename(aside / path.name)
     # Others that know the earlier entries, as `xalign track` may, see that a new history has begun.
     (folder / NAME).touch()
     return aside

@@ -1,5 +1,6 @@
 """`History`: what was measured along a run, in one file that can be appended to and resumed."""
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -287,7 +288,7 @@ class History:
             size = self._stored.size + len(data)
         else:
             data = b"".join(map(line_of, self.entries))
-            write_whole(path, data)
+            write_whole(Path(os.path.realpath(path)), data)  # a link stays a link
             size = len(data)
         self._stored, self._seen = Stored(list(self.entries), size, is_torn=False), version_of(path)
 

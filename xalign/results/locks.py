@@ -1,6 +1,7 @@
 """Locks between processes: a file beside what they guard."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ _HELD: WeakValueDictionary[tuple[int, int], BaseFileLock] = WeakValueDictionary(
 
 
 def lock_of(path: Path) -> Path:
-    """Return the hidden file that is locked while a file is changed."""
+    """Return the hidden file that is locked while a file is changed; of a link, that of the file it names."""
+    path = Path(os.path.realpath(path))
     return path.with_name(f".{path.name}.lock")
 
 
