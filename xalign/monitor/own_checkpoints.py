@@ -23,7 +23,7 @@ _MOST = 2**26  # bytes; a list of a thousand checkpoints has a hundredth of that
 _Name = Annotated[str, Meta(pattern=r"\Acheckpoint-[0-9]{1,18}\Z")]
 
 
-class _Folder(Fields, frozen=True):
+class _Folder(Fields):
     """What a folder is: its inode, and the size and time of all its files."""
 
     inode: int
