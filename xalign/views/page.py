@@ -63,7 +63,7 @@ def write_page(source: AlignmentReport | History | str | Path, path: str | Path)
         .replace("__SCRIPT__", "\n".join(map(_part, SCRIPTS)))
     )
     # The data come last: a sentence may hold one of the placeholders. In a script, "<" could end it.
-    write_whole(path, page.replace("__DATA__", text.replace("<", "\\u003c")).encode())
+    write_whole(path, page.replace("__DATA__", text.replace("<", "\\u003c")).encode(), ReportError)
     return path
 
 
