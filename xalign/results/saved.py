@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
 from xalign.metrics import METRICS
+from xalign.metrics.compute import within_bounds
 from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.fields import Origin, ReportFields, RowFields, ScaleFields
@@ -145,7 +146,17 @@ def _parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any
     for key, score in found.scores.items():
         if key in again and not math.isclose(again[key], score, rel_tol=1e-9, abs_tol=1e-9):
             raise ArgumentError(f"scores.{key}={score} is not {again[key]}, the mean of its values")
+    # Files of earlier versions hold values such as 1.0000001, and the mean of these.
+    parts["metrics"] = {row: _within_bounds(result) for row, result in parts["metrics"].items()}
     return parts
+
+
+def _within_bounds(result: MetricResult) -> MetricResult:
+    values, floors = (
+        {language: within_bounds(found, result.scale) for language, found in of_language.items()}
+        for of_language in (result.values, result.floors)
+    )
+    return replace(result, values=values, floors=floors)
 
 
 def _result(row: str, saved: RowFields, tensors: Mapping[str, Tensor], pairs: ParallelPairs) -> MetricResult:

@@ -24,8 +24,8 @@ def check_replaceable(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.exists() and not path.is_file():
             raise ReportError(
-                f"{path} is no regular file but a folder, a pipe, a device or a socket; move it away, or name "
-                "another folder"
+                f"{path} is no regular file but a folder, a pipe, a device or a socket; move it away, or "
+                "name another folder"
             )
 
 
