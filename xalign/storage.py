@@ -124,46 +124,43 @@ def load_folder(
     for _ in range(_READS):
         before = version_of(path)
         try:
-            return _read_folder(path, parse, kind, schema_version, error)
-        except error:
-            if version_of(path) == before:  # nobody has written a new one meanwhile
-                raise
+            body = checked(dict[str, Any], read_json(read_regular(path, _MOST_JSON)))
+            if body["kind"] != kind or body["schema_version"] != schema_version:
+                raise error(
+                    f"{path} is {body['kind']!s:.80} of schema {body['schema_version']!s:.20}; this xalign "
+                    f"reads {kind} of schema {schema_version}"
+                )
+            return _parsed(path, body, parse, error)
+        except error as reason:
+            problem = reason
+        except FileNotFoundError as reason:
+            problem = error(
+                f"{str(path.parent)!r} holds no {Path(reason.filename or path).name}, so {path} is broken or "
+                "was never saved; name another folder"
+            )
+        except _BROKEN as reason:
+            problem = error(f"{path} is broken ({type(reason).__name__}: {reason!s:.300}); save it again")
+        if version_of(path) == before:  # nobody has written a new one meanwhile
+            raise problem
     raise error(f"{path} is written again and again while it is read; read it when its writer is done")
 
 
-def _read_folder(
+def _parsed(
     path: Path,
+    body: dict[str, Any],
     parse: Callable[[dict[str, Any], dict[str, Tensor]], T],
-    kind: str,
-    schema_version: int,
     error: type[XAlignError],
 ) -> T:
-    """Read the JSON file and the tensors that belong to it."""
-    try:
-        body = checked(dict[str, Any], read_json(read_regular(path, _MOST_JSON)))
-        if body["kind"] != kind or body["schema_version"] != schema_version:
-            raise error(
-                f"{path} is {body['kind']!s:.80} of schema {body['schema_version']!s:.20}; this xalign reads "
-                f"{kind} of schema {schema_version}"
-            )
-        values = checked(Values, body["values"], "values")
-        # Reports of 0.1.0 have no checksum of their own, and no file of 0.1.0 has the size of its tensors.
-        has_checksum = "sha256" in body or values.bytes is not None
-        stated = checked(Digest, body.pop("sha256", None), "sha256") if has_checksum else None
-        data = _tensor_bytes(path.with_name(values.file), values, error)
-        content = {key: found for key, found in body.items() if key not in _ENVELOPE}
-        found = parse(content, safetensors.torch.load(data))
-        if stated is not None and stated != _digest(body):
-            raise error(f"{path} is not what was saved, its sha256 differs: the file was edited")
-    except error:
-        raise
-    except FileNotFoundError as reason:
-        raise error(
-            f"{str(path.parent)!r} holds no {Path(reason.filename or path).name}, so {path} is broken or was "
-            "never saved; name another folder"
-        ) from None
-    except _BROKEN as reason:
-        raise error(f"{path} is broken ({type(reason).__name__}: {reason!s:.300}); save it again") from None
+    """Return what was saved, from the JSON and from the tensors that belong to it."""
+    values = checked(Values, body["values"], "values")
+    # Reports of 0.1.0 have no checksum of their own, and no file of 0.1.0 has the size of its tensors.
+    has_checksum = "sha256" in body or values.bytes is not None
+    stated = checked(Digest, body.pop("sha256", None), "sha256") if has_checksum else None
+    data = _tensor_bytes(path.with_name(values.file), values, error)
+    content = {key: found for key, found in body.items() if key not in _ENVELOPE}
+    found = parse(content, safetensors.torch.load(data))
+    if stated is not None and stated != _digest(body):
+        raise error(f"{path} is not what was saved, its sha256 differs: the file was edited")
     return found
 
 

@@ -407,3 +407,55 @@ def test_an_earlier_run_that_cannot_be_moved_stays(report, tmp_path):
     assert [one["model"] for one in History(path).entries] == ["new", "new"]
     (aside,) = [folder for folder in tmp_path.glob("earlier-*") if any(folder.iterdir())]
     assert (aside / NAME).read_bytes() == before
+
+
+# A history that is a link.
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_link_stays_a_link(relative, report, tmp_path):
+    """The first insert put a plain file in the link's place, and the file that it names got no more lines."""
+    store, folder = tmp_path / "store", tmp_path / "run"
+    store.mkdir(), folder.mkdir()
+    real, link = store / "real.jsonl", folder / NAME
+    link.symlink_to("../store/real.jsonl" if relative else real)
+    history = History(link)  # of a file that is not there yet
+    for step in (0, 4):
+        history.append(at(report, step))
+    history.insert(at(report, 2))
+    assert link.is_symlink() and History(real).steps == History(link).steps == [0, 2, 4]
+    history.keep_until(2)
+    assert link.is_symlink() and History(real).steps == [0, 2]
+    with open(real, "ab") as file:
+        file.write(b"{")  # as an interrupted write leaves it
+    with pytest.warns(UserWarning, match="its last line is broken"):
+        torn = History(link)
+    torn.append(at(report, 3))
+    assert link.is_symlink() and History(real).steps == [0, 2, 3]
+
+
+def test_a_link_and_its_file_have_one_lock(report, tmp_path, monkeypatch):
+    """Two processes that came by different names could write at one time."""
+    real, link = written(tmp_path / "real.jsonl", report, 0), tmp_path / "link.jsonl"
+    link.symlink_to(real)
+    monkeypatch.setattr(locks, "WAIT", 0.1)
+    with locked(real), pytest.raises(ReportError, match="is locked by another process"):
+        History(link).append(at(report, 1))
+    with locked(link), pytest.raises(ReportError, match="is locked by another process"):
+        History(real).append(at(report, 1))
+    History(link).append(at(report, 1))
+    assert History(real).steps == [0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:.*held the measurements of an earlier run")
+def test_a_link_of_an_earlier_run_still_leads_to_its_file(report, tmp_path):
+    """A relative link was moved one folder down, and led nowhere there."""
+    real, folder = written(tmp_path / "real.jsonl", report, 0, 1), tmp_path / "run"
+    folder.mkdir()
+    (folder / NAME).symlink_to("../real.jsonl")
+    before = real.read_bytes()
+    safe, _ = writing(folder)
+    safe.begin(-1, is_new=True)
+    safe.keep(at(report, 0))
+    assert History(folder / "earlier-1" / NAME).steps == [0, 1] and real.read_bytes() == before
+    assert History(folder / NAME).steps == [0]

@@ -1,5 +1,7 @@
 """Nothing that happens while a run is measured, written down or drawn ends the run, or changes it."""
 
+import contextlib
+import dataclasses
 import errno
 import functools
 import json
@@ -17,8 +19,9 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from tests.faults.broken_disk import ERRORS, BrokenDisk, raising
 from tests.monitor.training import equal_to_the_bit, make_trainer, result_of
 from tests.tiny import make_model, make_tokenizer
-from xalign import AlignmentCallback, AlignmentMonitor, AlignmentReport, load_pairs
+from xalign import AlignmentCallback, AlignmentMonitor, AlignmentReport, load_pairs, measure
 from xalign.errors import ArgumentError, ModelError
+from xalign.monitor.regression_watch import RegressionWatch
 from xalign.results.history import History
 from xalign.trackers.tracker import Tracker
 
@@ -229,7 +232,10 @@ def test_it_is_said_once_and_the_saved_state_says_what_is_missing(capfd):
                 folder.write_text("a file")
 
     trainer.add_callback(Harm())
-    with pytest.warns(UserWarning, match=r"cannot be written.*training goes on") as said:
+    with (
+        pytest.warns(UserWarning, match=r"reports that are not in .*history.jsonl: 2, of step 2, 3\."),
+        pytest.warns(UserWarning, match=r"cannot be written.*training goes on") as said,
+    ):
         trainer.train()
     ours = [str(one.message) for one in said if "training goes on" in str(one.message)]
     assert len(ours) == len(set(ours)) == 1
@@ -469,3 +475,73 @@ def test_errors_when_it_is_built_stay_errors():
             warnings.catch_warnings(),
         ):
             watched(folder, **options)
+
+
+# A function that measures changes in the course of a run.
+
+
+class Switch:
+    """Steers nothing, but is told apart by its state."""
+
+    def __init__(self):
+        self.state = 0
+
+    def __call__(self, language):
+        return contextlib.nullcontext(self.state)
+
+
+def changing_run(folder, states, **options):
+    """A monitor that measured each of these states at its step, and what it warned of."""
+    switch = Switch()
+    monitor = AlignmentMonitor(
+        make_model("gpt2"), make_tokenizer(), small_pairs(), save_dir=folder, steered=switch, **options
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step, switch.state in enumerate(states):
+            monitor.step(step)
+        monitor.complete()
+    return monitor, [str(one.message) for one in caught]
+
+
+@pytest.mark.parametrize("save_reports", [True, False])
+def test_a_function_that_changes_is_said_once_and_the_history_goes_on_without_it(tmp_path, save_reports):
+    """The folder was said not to be writable, and every later report waited for ever to be written."""
+    monitor, said = changing_run(tmp_path, [0, 0, 1, 2, 0, 0], save_reports=save_reports)
+    assert [report.step for report in monitor.reports] == list(range(6))
+    assert History.load(tmp_path).steps == [0, 1, 4, 5]  # those after it, measured as before, are points
+    assert monitor.keeps_running.missing == {"history": [2, 3]}
+    first, last = said
+    assert first.startswith(f"step 2: {tmp_path / 'history.jsonl'} goes on without this report")
+    assert "steered was " in first and "measured in another way" in first and "cannot be written" not in first
+    assert last.startswith(f"reports that are not in {tmp_path / 'history.jsonl'}: 2, of step 2, 3.")
+    for message in said:
+        assert "History('other.jsonl').append(report)" in message
+        assert (f"{tmp_path}/step-*" in message) == save_reports
+    other = History(tmp_path / "other.jsonl")
+    other.append(monitor.reports[2])  # what the warning advises
+    if save_reports:
+        assert AlignmentReport.load(tmp_path / "step-00000003").step == 3
+
+
+def test_a_run_without_a_change_says_nothing(tmp_path):
+    monitor, said = changing_run(tmp_path, [1, 1, 1])
+    assert not said and not monitor.keeps_running.missing and History.load(tmp_path).steps == [0, 1, 2]
+
+
+def test_numbers_before_and_after_a_change_are_not_compared():
+    """A fall from one function to another was called a regression."""
+    report = measure(make_model("gpt2"), make_tokenizer(), load_pairs("bundled", ["deu_Latn"]), ["nasca"])
+
+    def scored(step, value, function):
+        result = report.metrics["nasca"]
+        values = {code: torch.full_like(bits, value) for code, bits in result.values.items()}
+        metrics = {"nasca": dataclasses.replace(result, values=values)}
+        provenance = report.provenance | {"steered": function}
+        return dataclasses.replace(report, step=step, metrics=metrics, provenance=provenance)
+
+    for functions, fell in ((["a", "a"], True), (["a", "b"], False)):
+        watch = RegressionWatch(lambda *_: None)
+        for step, function in enumerate(functions):
+            watch.look(scored(step, 1 - step, function))
+        assert bool(watch.found) == fell

@@ -1,5 +1,6 @@
 """`keep_best` deletes only what it made itself, and leaves a whole best checkpoint at every moment."""
 
+import errno
 import json
 import os
 import random
@@ -206,6 +207,80 @@ def test_no_list_leads_to_a_deletion_of_what_is_there(kept):
                 "checkpoint-x",
                 "alignment",
             }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda was: {"inode": was["inode"]},
+        lambda was: was | {"inode": float(was["inode"])},
+        lambda was: was | {"files": None},
+        lambda was: was | {"more": 1},
+    ],
+    ids=["no files", "a float", "null", "an unknown field"],
+)
+def test_a_list_with_a_wrong_field_lists_nothing(change, tmp_path):
+    """Only the inode was asked for, and in any type: what was half deleted by its word was deleted."""
+    own = OwnCheckpoints(tmp_path, tmp_path / "alignment")
+    folder = tmp_path / "_deleting-checkpoint-1"
+    folder.mkdir()
+    (folder / "mine").write_text("mine")
+    was = {"inode": folder.stat().st_ino, "files": {}}
+    own.folder.mkdir()
+    record = own.folder / "keep_best.json"
+    record.write_text(json.dumps({"schema_version": 1, "kept": {"checkpoint-1": change(was)}}))
+    with pytest.raises(ArgumentError, match="kept"):
+        own.read()
+    assert folder.exists() and own._found == {}
+    record.write_text(json.dumps({"schema_version": 1, "kept": {"checkpoint-1": was}}))
+    own.read()
+    assert not folder.exists()  # the list as it is written is obeyed
+
+
+def test_a_list_is_read_as_it_was_written(tmp_path):
+    """Names and inodes of any kind come back."""
+    saved, own = (OwnCheckpoints(tmp_path, tmp_path / "alignment") for _ in range(2))
+    for name in ("checkpoint-1", "checkpoint-20"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "größe \n.bin").write_bytes(b"12")
+        saved.announce(name)
+    saved.confirm("checkpoint-20")
+    own.read()
+    assert own._found["checkpoint-20"] == saved._found["checkpoint-20"] is not None
+    assert own._found["checkpoint-1"] is not None  # the run ended before it was noted
+    assert own.is_free("checkpoint-20") and own.is_free("checkpoint-3")
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_keeps_two_runs_apart(code, tmp_path, monkeypatch):
+    """Without locks in the file system, both of two runs went on."""
+
+    def no_locks(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    monkeypatch.setattr(own_checkpoints, "PATIENCE", 0.2)
+    one = OwnCheckpoints(tmp_path, tmp_path / "alignment")
+    assert one.lock()
+    command = [sys.executable, "-c", ANOTHER.format(code=code, path=str(tmp_path))]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == "False\n"
+    again = OwnCheckpoints(tmp_path, tmp_path / "alignment")  # as notebooks build a callback anew
+    assert again.lock()
+    again.unlock()
+    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == "True\n"
+
+
+ANOTHER = """
+import fcntl
+def no_locks(*_):
+    raise OSError({code}, "no locks")
+fcntl.flock = no_locks
+from pathlib import Path
+import xalign.monitor.own_checkpoints as own
+own.PATIENCE = 0.2
+print(own.OwnCheckpoints(Path({path!r}), Path({path!r}, "alignment")).lock())
+"""
 
 
 # Killed at any moment.

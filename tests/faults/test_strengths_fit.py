@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny import WIDTH, make_model
 from xalign import LanguageVector, Site, UnitSet, steer, visit
@@ -83,6 +84,76 @@ def test_values_that_were_not_finite_before_are_not_blamed_on_the_edit():
     with torch.no_grad(), write(model, {SITE: Edit("add", 1.0)}) as done:
         model(**BATCH)
     assert done.tokens == 6
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often a program asks for a number that a GPU would first have to finish."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
+        return function(*args, **kwargs or {})
+
+
+def waits_of(edits, forwards):
+    model, waits = make_model("llama"), Waits()
+    with torch.no_grad(), write(model, edits) as done, waits:
+        for _ in range(forwards):
+            model(**BATCH)
+    assert done.forwards == forwards and done.tokens == 6 * forwards
+    return waits.count
+
+
+@pytest.mark.parametrize("operator", ["add", "set", "scale"])
+def test_one_look_per_forward_however_many_sites(operator):
+    """Each site waited for the GPU in each forward, to look whether its values are finite."""
+    sites = [Site(kind, layer) for layer in range(3) for kind in ("inner", "hidden", "mlp_out")]
+    one, all_sites = ({site: Edit(operator, 2.0) for site in some} for some in (sites[:1], sites))
+    assert waits_of(one, 4) == waits_of(all_sites, 4)
+    assert waits_of(one, 4) > 0  # the check is there, and counted
+    per_forward = (waits_of(all_sites, 8) - waits_of(all_sites, 4)) / 4
+    unedited = make_model("llama")
+    with torch.no_grad(), Waits() as waits:
+        unedited(**BATCH)
+    assert per_forward - waits.count <= 4  # beside the check, three that come before the forward
+
+
+@pytest.mark.parametrize("site", [Site("inner", 0), Site("hidden", 0), Site("mlp_out", 2), Site("hidden", 2)])
+def test_the_forward_that_overflows_is_refused_and_its_site_named(site):
+    """The check comes once, but no output of such a forward is ever returned."""
+    model, returned = make_model("llama").to(torch.float16), []
+    others = {Site("inner", layer): Edit("scale", 1.0) for layer in range(3)}
+    with (
+        torch.no_grad(),
+        pytest.raises(
+            ArgumentError, match=f"operator 'scale' at site {site} makes values that torch.float16"
+        ),
+        write(model, others | {site: Edit("scale", 6e4)}),
+    ):
+        with torch.no_grad():
+            for module in (
+                model.model.layers[site.layer].mlp.down_proj,
+                model.model.layers[site.layer].mlp.up_proj,
+            ):
+                module.weight.fill_(4.0)
+        returned.append(model(**BATCH))
+    assert not returned
+
+
+def test_after_a_refused_forward_the_next_one_is_looked_at_anew():
+    model = make_model("llama").to(torch.float16)
+    strengths = iter([6e4, 1.0, 6e4])
+    edit = Edit(lambda values, operand: values * 64 * next(strengths), 0.0)
+    with torch.no_grad(), write(model, {SITE: edit}):
+        for fits in (False, True, False):
+            if fits:
+                assert model(**BATCH).logits is not None
+            else:
+                with pytest.raises(ArgumentError, match="smaller strength"):
+                    model(**BATCH)
 
 
 def test_scale_needs_a_strength():

@@ -8,7 +8,7 @@ from xalign.babel.meanings import draw_meanings
 from xalign.babel.splits import number_of, split_of, take_meanings
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.errors import ArgumentError
-from xalign.pairs.languages import normalize_language, normalize_languages
+from xalign.pairs.languages import match_languages
 from xalign.pairs.parallel import ParallelPairs
 
 MIXTURES = {
@@ -52,11 +52,9 @@ def write_pairs(
         ['spa_Latn', 'deu_Latn', 'rus_Cyrl', 'zho_Hans']
     """
     spoken = list(LANGUAGES.values())
-    pivot = normalize_language(pivot)
-    chosen = spoken if languages is None else normalize_languages("languages", languages)
-    unknown = [code for code in (*chosen, pivot) if code not in spoken]
-    if unknown:
-        raise ArgumentError(f"languages: {', '.join(unknown)} not in Babel; it has {', '.join(spoken)}")
+    there = f"in Babel; it has {', '.join(spoken)}"
+    chosen = spoken if languages is None else match_languages("languages", languages, spoken, there)
+    (pivot,) = match_languages("pivot", [pivot], spoken, there)
     meanings = take_meanings(n, seed, split)
     return ParallelPairs(
         {code: [meaning.sentence(code) for meaning in meanings] for code in dict.fromkeys((pivot, *chosen))},

@@ -170,13 +170,13 @@ def _units_of(source: str, language: str) -> "UnitSet":
     """Return the units of a language in a folder or repository."""
     from xalign.cli.loading import check_source
     from xalign.errors import ArgumentError
-    from xalign.pairs.languages import normalize_language
+    from xalign.pairs.languages import match_language
     from xalign.units.unit_set import UnitSet
 
     check_source("units", source)
     found = UnitSet.from_pretrained(source)
-    code = language if language in found.labels else normalize_language(language)
-    if code not in found.labels:
+    code = match_language(language, found.labels)
+    if code is None:
         raise ArgumentError(f"language={language!r} has no units; there is {', '.join(found.labels)}")
     return found[code]
 

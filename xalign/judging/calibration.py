@@ -8,6 +8,7 @@ from xalign.errors import ArgumentError
 from xalign.escape import cell
 from xalign.model.operators import OperatorLike
 from xalign.model.positions import Positions
+from xalign.pairs.languages import match_language
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,9 +59,10 @@ class Calibration:
         Raises:
             ArgumentError: A label that was not calibrated, or for which no trial was chosen.
         """
-        if label not in self.chosen:
+        known = match_language(label, self.chosen)
+        if known is None:
             raise ArgumentError(f"label={label!r} was not calibrated; there is {', '.join(self.chosen)}")
-        trial = self.chosen[label]
+        label, trial = known, self.chosen[known]
         if trial is None:
             raise ArgumentError(self._why_nothing(label))
         return {"operator": self.operator, "strength": trial.strength, "positions": trial.positions}

@@ -14,6 +14,7 @@ from xalign.judging.identify import check_known
 from xalign.judging.options import EvaluateOptions
 from xalign.judging.probe import BOUNDS, Observed, Probe
 from xalign.measurement.run import Measurement
+from xalign.pairs.languages import match_language
 from xalign.pairs.parallel import ParallelPairs
 from xalign.steering.steer import steer
 
@@ -149,7 +150,8 @@ class Comparison:
     def _chosen_labels(self, found: Steering) -> list[str]:
         """Return the labels to steer with, all of which have texts."""
         there = labels_of(found)
-        chosen = there if self._labels is None else self._labels
+        asked = self._labels
+        chosen = there if asked is None else [match_language(one, there) or one for one in asked]
         if not there:
             raise ArgumentError("what holds no units or vectors; there is nothing to judge")
         absent = [label for label in chosen if label not in there]

@@ -10,6 +10,7 @@ from xalign.measurement.options import Subtract
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.sites import Reading
 from xalign.model.read import States
+from xalign.pairs.languages import match_language
 from xalign.units.compatibility import check_compatible
 from xalign.units.language_vector import LanguageVector
 
@@ -33,11 +34,14 @@ def checked_offsets(
         raise ArgumentTypeError(f"subtract must map languages to vectors, not be {subtract!r:.60}")
     wanted, known = set(read), list(languages)
     offsets: Offsets = {}
-    for language, given in subtract.items():
-        if language not in known:
+    for spelled, given in subtract.items():
+        language = match_language(spelled, known)
+        if language is None:
             raise ArgumentError(
-                f"subtract has {language!r}, which is not measured; that is {', '.join(known)}"
+                f"subtract has {spelled!r}, which is not measured; that is {', '.join(known)}"
             )
+        if language in offsets:
+            raise ArgumentError(f"subtract has {language} twice, in two spellings")
         found = _readings_of(language, given, model_map)
         # Copies: the record of these vectors must hold for every run.
         offsets[language] = {reading: found[reading].clone() for reading in wanted & found.keys()}

@@ -11,6 +11,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.sites import Site
 from xalign.model.edit import Changed, Edit, Written
+from xalign.model.finite_check import FiniteCheck
 from xalign.model.operators import Operator
 from xalign.model.positions import Positions, chosen
 from xalign.model.prompt_tracker import PromptTracker
@@ -31,7 +32,7 @@ class EditSession:
     def __init__(
         self, model: nn.Module, positions: Positions, tracker: PromptTracker, *, trace: bool
     ) -> None:
-        self.written = Written()
+        self.written, self.finite = Written(), FiniteCheck()
         self._model, self._positions, self._tracker, self._trace = model, positions, tracker, trace
         self._mask: Mask | None = None
         self._in_backward: Mask | None = None
@@ -97,7 +98,7 @@ class EditSession:
             picked = values[..., units]
             operand = operator.operand.prepare(edit.value, picked, site)
             changed = torch.where(mask.unsqueeze(-1), _applied(operator, picked, operand, site), picked)
-            _check_finite(operator, picked, changed, site)
+            self.finite.note(operator, picked, changed, site)
             new = changed
             if edit.units is not None:
                 new = values.clone()
@@ -131,14 +132,3 @@ def _applied(operator: Operator, values: Tensor, operand: Any, site: Site) -> Te
             f"{where} changed the values in place, where positions may keep some of them; return a new tensor"
         )
     return new
-
-
-def _check_finite(operator: Operator, values: Tensor, changed: Tensor, site: Site) -> None:
-    """Raise an error where finite values have become infinite or NaN."""
-    if not bool(torch.isfinite(changed).all()) and bool(
-        (torch.isfinite(values) > torch.isfinite(changed)).any()
-    ):
-        raise ArgumentError(
-            f"operator {operator.name!r} at site {site} makes values that {values.dtype} cannot hold: they "
-            "become infinite or NaN; take a smaller strength, or load the model in a wider dtype"
-        )

@@ -35,6 +35,7 @@ def visit(
     *,
     early_exit: bool = False,
     on_forward: ForwardFn | None = None,
+    on_return: Callable[[], None] | None = None,
 ) -> Iterator[None]:
     """Call a function on the tensor of each site in every forward of the model.
 
@@ -45,19 +46,18 @@ def visit(
 
     Hooks exist only inside the `with` and are removed however it ends. Visits nest: the inner one sees the
     values that the outer one put in place. They act in the thread that opened the `with`; what other threads
-    run meanwhile is neither looked at nor changed. Tokens that prompt tuning puts before the input are not
-    shown to the functions. Under gradient checkpointing, the second run inside backward is
-    not a forward: functions that look are not called again, functions that replace are, so the `with` must
-    then enclose the backward.
+    run is neither looked at nor changed. Tokens that prompt tuning adds are not shown to the functions. Under
+    gradient checkpointing, the second run inside backward is not a forward: functions that look are called
+    once only, functions that replace again, so the `with` must then enclose the backward.
 
     Args:
-        model: The model that is called inside the `with`; wrapped models (PEFT, DDP) are passed as they are
-            called.
+        model: The model that is called inside the `with`, with its wrapper (PEFT, DDP) where it has one.
         fns: Site -> function.
         early_exit: Leave the forward, and with it the `with`, as soon as every site has fired: the blocks
             above and the head are not run, and statements below the call in the `with` are not reached. Not
             for sharded models, whose blocks must finish what they began.
         on_forward: Called before each forward of the model with its positional and its named arguments.
+        on_return: Called after each forward that was not left early.
 
     Raises:
         ModelError: A site that the model does not have; or, during the forward, one that did not fire, fired
@@ -73,7 +73,7 @@ def visit(
     """
     _check_fns(fns)
     model_map = map_model(model)
-    session, outer = _HookSession(model, fns, early_exit, on_forward), len(_ACTIVE.sessions)
+    session, outer = _HookSession(model, fns, early_exit, on_forward, on_return), len(_ACTIVE.sessions)
     closing = [session.close]
     try:
         try:
@@ -162,10 +162,11 @@ class _HookSession:
         fns: Mapping[Site, VisitFn],
         early_exit: bool,
         on_forward: ForwardFn | None,
+        on_return: Callable[[], None] | None,
     ) -> None:
         self.fns, self.thread = fns, threading.get_ident()
         self.entries = entry_points(model)
-        self._early_exit, self._on_forward = early_exit, on_forward
+        self._early_exit, self._on_forward, self._on_return = early_exit, on_forward, on_return
         self._hooked: list[nn.Module] = [*self.entries]
         self._virtual, self._given = virtual_tokens(model), 0
         self._forwards = self._elsewhere = 0
@@ -213,6 +214,8 @@ class _HookSession:
                 "something bypasses their modules; print(map_model(model)) shows which they are, "
                 "register_layout overrides them"
             )
+        if self._on_return is not None:
+            self._on_return()
 
     def end_forward(self) -> None:
         if self in _ACTIVE.sessions:

@@ -79,8 +79,10 @@ def write(
         edited = [model_map.place(site) for site in edits]
         outputs = {place.module for place in edited if place.side == "output"}
         fns = session.fns(edits, model_map)
-        with visit(model, fns, on_forward=session.begin_forward), record_edited(outputs):
+        events = {"on_forward": session.begin_forward, "on_return": session.finite.check}
+        with visit(model, fns, **events), record_edited(outputs):
             yield session.written
+    session.finite.check()  # what a backward ran again
     _check_done(session.written, positions, elsewhere=watcher.elsewhere)
 
 

@@ -1,21 +1,19 @@
 """`HistoryWriter`: a run's history and its reports on disk."""
 
+import os
 import warnings
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 from filelock import BaseFileLock, Timeout
 
 from xalign.errors import ReportError
 from xalign.files import free_path
 from xalign.results.history import NAME, History, folder_name
-from xalign.results.locks import acquire, locked
+from xalign.results.locks import acquire_for_process, locked
 from xalign.results.report import AlignmentReport
 
 # A killed run's data loaders may live on for some seconds, and hold its lock with older versions of filelock.
 _WAIT = 10.0
-# The locks that this process holds, by device and inode: a path changes with a rename or a chdir.
-_HELD: WeakValueDictionary[tuple[int, int], BaseFileLock] = WeakValueDictionary()
 
 
 class HistoryWriter:
@@ -44,6 +42,11 @@ class HistoryWriter:
         self.history = History(None if save_dir is None else save_dir / NAME)
         self._save_reports = save_reports
 
+    @property
+    def reports_in(self) -> Path | None:
+        """The folder in which reports are kept; None where they are not."""
+        return self.save_dir if self._save_reports else None
+
     def append(self, report: AlignmentReport) -> None:
         """Append a report to the history. The same step may be measured again, with other weights.
 
@@ -60,8 +63,8 @@ class HistoryWriter:
             OSError: It cannot be written.
             ReportError: Its folder cannot be made.
         """
-        if self.save_dir is not None and self._save_reports:
-            report.save(self.save_dir / folder_name(report.step or 0), overwrite=True)
+        if self.reports_in is not None:
+            report.save(self.reports_in / folder_name(report.step or 0), overwrite=True)
 
     def set_aside(self) -> None:
         """Move what an earlier run left to a folder of its own, and begin a new history.
@@ -93,7 +96,11 @@ def _moved(folder: Path) -> Path | None:
     aside = free_path(folder, "earlier")
     aside.mkdir()
     for path in left:
-        path.rename(aside / path.name)
+        if path.is_symlink():  # a relative one would lead elsewhere from there
+            (aside / path.name).symlink_to(os.path.realpath(path))
+            path.unlink()
+        else:
+            path.rename(aside / path.name)
     # Others that know the earlier entries, as `xalign track` may, see that a new history has begun.
     (folder / NAME).touch()
     return aside
@@ -102,11 +109,7 @@ def _moved(folder: Path) -> Path | None:
 def _lock_of_run(folder: Path) -> BaseFileLock:
     place = folder / ".run.lock"
     try:
-        if place.exists() and (held := _HELD.get(_identity(place))) is not None:
-            return held
-        lock = acquire(place, _WAIT)
-        _HELD[_identity(place)] = lock
-        return lock
+        return acquire_for_process(place, _WAIT)
     except Timeout:
         raise ReportError(
             f"{folder} belongs to a run of another process that is still alive: end it, or give this run "
@@ -115,8 +118,3 @@ def _lock_of_run(folder: Path) -> BaseFileLock:
         ) from None
     except OSError as error:
         raise ReportError(f"{place} cannot be locked: {error.strerror}; name another folder") from None
-
-
-def _identity(place: Path) -> tuple[int, int]:
-    found = place.stat()
-    return found.st_dev, found.st_ino

@@ -259,9 +259,9 @@ class AlignmentMonitor:
         return report  # noqa: RET504
 
     def complete(self) -> None:
-        """Write what could not be written before, as at the end of a run."""
+        """Write what could not be written before, as at the end of a run, and say what could not be."""
         if self.is_first_process and self.reports:
-            self._safe_writer.complete(self.reports[-1].step or 0)
+            self._safe_writer.end(self.reports[-1].step or 0)
 
     def move(self, folder: Path) -> None:
         """Go on in another folder, to which everything was moved."""

@@ -1,22 +1,40 @@
 """`OwnCheckpoints`: which checkpoints were saved for `keep_best` alone, by a record beside them."""
 
-import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from filelock import FileLock, Timeout
+import msgspec
+from filelock import BaseFileLock, Timeout
+from msgspec import Meta
 
-from xalign.files import free_path
+from xalign.files import free_path, read_regular
+from xalign.results.locks import acquire_for_process
+from xalign.schema import Count, Fields, checked, read_json
 from xalign.storage import write_whole
 
 RECORD = "keep_best.json"
 DELETING = "_deleting-"  # in front of the name of a checkpoint that is being deleted
-SCHEMA_VERSION = 1
 PATIENCE = 20.0  # seconds for which the workers of a killed run may hold its lock
+_MOST = 2**26  # bytes; a list of a thousand checkpoints has a hundredth of that
+
+_Name = Annotated[str, Meta(pattern=r"\Acheckpoint-[0-9]{1,18}\Z")]
+
+
+class _Folder(Fields, frozen=True):
+    """What a folder is: its inode, and the size and time of all its files."""
+
+    inode: int
+    files: dict[str, tuple[Count, int]]
+
+
+class _Record(Fields):
+    """The list of checkpoints. What a folder was is not known between its announcement and its saving."""
+
+    kept: dict[_Name, _Folder | None]
+    schema_version: Literal[1] = 1
 
 
 class OwnCheckpoints:
@@ -32,9 +50,9 @@ class OwnCheckpoints:
 
     def __init__(self, output_dir: Path, folder: Path) -> None:
         self._output_dir, self.folder = output_dir, folder
-        self._lock: FileLock | None = None
+        self._lock: BaseFileLock | None = None
         # Name -> what the folder was when it was saved; None between its announcement and the end of saving.
-        self._found: dict[str, dict[str, Any] | None] = {}
+        self._found: dict[str, _Folder | None] = {}
 
     def lock(self) -> bool:
         """Keep other processes from keeping a best checkpoint in the same folder.
@@ -46,12 +64,10 @@ class OwnCheckpoints:
             OSError: The folder cannot be locked.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "keep_best.lock", is_singleton=True)
         try:
-            lock.acquire(timeout=PATIENCE)
+            self._lock = acquire_for_process(self.folder / "keep_best.lock", PATIENCE)
         except Timeout:
             return False
-        self._lock = lock
         return True
 
     def unlock(self) -> None:
@@ -65,12 +81,12 @@ class OwnCheckpoints:
 
         Raises:
             OSError: The list cannot be read.
-            ValueError: It is no such list; then nothing counts as saved for `keep_best`.
+            ArgumentError: It is no such list; then nothing counts as saved for `keep_best`.
         """
         self._found = {}
         if not (self.folder / RECORD).exists():
             return
-        self._found = _parsed((self.folder / RECORD).read_text(encoding="utf-8"))
+        self._found = checked(_Record, read_json(read_regular(self.folder / RECORD, _MOST))).kept
         for name, was in list(self._found.items()):
             self._finish_deleting(name)
             checkpoint = self._output_dir / name
@@ -157,38 +173,23 @@ class OwnCheckpoints:
 
     def _finish_deleting(self, name: str) -> None:
         was, half_deleted = self._found[name], self._output_dir / f"{DELETING}{name}"
-        if was is not None and half_deleted.is_dir() and half_deleted.stat().st_ino == was["inode"]:
+        if was is not None and half_deleted.is_dir() and half_deleted.stat().st_ino == was.inode:
             shutil.rmtree(half_deleted)
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        body = {"schema_version": SCHEMA_VERSION, "kept": self._found}
-        write_whole(self.folder / RECORD, json.dumps(body).encode())
+        write_whole(self.folder / RECORD, msgspec.json.encode(_Record(kept=self._found)))
 
 
-def _parsed(text: str) -> dict[str, dict[str, Any] | None]:
-    """Return the content of the list, or raise a ValueError."""
-    body = json.loads(text)
-    if not isinstance(body, dict) or body.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"{RECORD} is not a list of checkpoints that this xalign reads")
-    kept = body.get("kept")
-    if not isinstance(kept, dict) or not all(
-        re.fullmatch(r"checkpoint-\d+", name) and (was is None or (isinstance(was, dict) and "inode" in was))
-        for name, was in kept.items()
-    ):
-        raise ValueError(f"{RECORD} is broken")
-    return kept
-
-
-def _identity(checkpoint: Path) -> dict[str, Any] | None:
-    """Return what a folder is: its inode, and the size and time of all its files; None where it is none."""
+def _identity(checkpoint: Path) -> _Folder | None:
+    """Return what a folder is; None where it is none."""
     if not checkpoint.is_dir() or checkpoint.is_symlink():
         return None
     files = {
-        path.relative_to(checkpoint).as_posix(): [path.lstat().st_size, path.lstat().st_mtime_ns]
+        path.relative_to(checkpoint).as_posix(): (path.lstat().st_size, path.lstat().st_mtime_ns)
         for path in _files(checkpoint)
     }
-    return {"inode": checkpoint.stat().st_ino, "files": files}
+    return _Folder(inode=checkpoint.stat().st_ino, files=files)
 
 
 def _files(folder: Path) -> Iterator[Path]:

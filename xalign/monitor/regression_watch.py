@@ -10,6 +10,7 @@ import numpy as np
 from xalign.errors import ArgumentTypeError
 from xalign.metrics.metric import Scale
 from xalign.results.history import History
+from xalign.results.history_entry import Row, settings_of
 from xalign.results.report import AlignmentReport
 from xalign.statistics.regressions import Regression, find_regressions
 
@@ -31,7 +32,7 @@ class RegressionWatch:
     """Compares each measurement of a run with the best one before it, and reports new regressions.
 
     A language is reported once, until it is no longer significantly worse than at its best. For a metric of
-    which less is better, worse is larger.
+    which less is better, worse is larger. What was measured before a function changed is not compared.
 
     Args:
         on_regression: What to do with a new one: `"warn"`, `"ignore"`, or a function (metric, language,
@@ -54,13 +55,14 @@ class RegressionWatch:
         self.found: list[tuple[int, str, str, Regression]] = []
         self._series: dict[tuple[str, str], list[np.ndarray]] = {}  # per metric and language
         self._reported: set[tuple[str, str]] = set()
+        self._settings: Row | None = None  # of the latest report of this process
 
     def begin(self, history: History | None = None) -> None:
         """Start a run, or continue the one in a history, from the reports kept beside it.
 
         Measurements before a report that was not kept are not compared.
         """
-        self._series, self._reported = {}, set()
+        self._series, self._reported, self._settings = {}, set(), None
         if history is None or self._on_regression == "ignore":
             return
         for step in history.steps:
@@ -74,6 +76,10 @@ class RegressionWatch:
         """Add a measurement, and tell of the languages that regressed with it."""
         if self._on_regression == "ignore":
             return
+        settings = settings_of(report.provenance)
+        if self._settings not in (None, settings):  # a function has changed, and the numbers mean others
+            self._series, self._reported = {}, set()
+        self._settings = settings
         self._add(report)
         regressed = find_regressions({key: np.array(values) for key, values in self._series.items()})
         new = [_name(report, *key, one) for key, one in regressed.items() if key not in self._reported]

@@ -1,9 +1,10 @@
 """`SafeWriter`: writes a run's history and reports, or keeps them until they can be written."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from xalign.monitor.history_writer import HistoryWriter
-from xalign.monitor.keeps_running import KeepsRunning
+from xalign.monitor.keeps_running import KeepsRunning, say
 from xalign.results.history import NAME
 from xalign.results.report import AlignmentReport
 
@@ -11,7 +12,9 @@ from xalign.results.report import AlignmentReport
 class SafeWriter:
     """Writes through a `HistoryWriter`, and never ends the run.
 
-    What cannot be written stays in memory, and is written at a later measurement.
+    What cannot be written stays in memory, and is written at a later measurement. A report that does not
+    continue the history, because a function that it was measured with has changed, is set apart: it is saved
+    as the others, and the history goes on without it.
 
     Args:
         writer: What writes.
@@ -24,6 +27,7 @@ class SafeWriter:
         self._must_set_aside = False
         self._not_in_history: list[AlignmentReport] = []
         self._not_saved: list[AlignmentReport] = []
+        self._apart: dict[int, AlignmentReport] = {}
 
     def begin(self, last: int, *, is_new: bool) -> None:
         """Begin a run with no report of its own.
@@ -33,7 +37,7 @@ class SafeWriter:
             is_new: Set what an earlier run left aside, before anything is written.
         """
         self._must_set_aside = is_new
-        self._not_in_history, self._not_saved = [], []
+        self._not_in_history, self._not_saved, self._apart = [], [], {}
         self._last = last
 
     def take_up(self) -> None:
@@ -58,6 +62,7 @@ class SafeWriter:
         """Write a report, and those that could not be written before."""
         step = report.step or 0
         self._last = step - 1
+        self._apart.pop(step, None)  # it is measured again
         self._not_in_history.append(report)
         self._not_saved.append(report)
         self.complete(step)
@@ -72,8 +77,49 @@ class SafeWriter:
             with self._keeps_running("reports", step, self._problem):
                 self._save()
 
+    def end(self, step: int) -> None:
+        """Write what could not be written before, and say which reports the history does not have."""
+        self.complete(step)
+        steps = sorted({*self._apart, *(report.step or 0 for report in self._not_in_history)})
+        if steps:
+            with suppress(Exception):  # there may be no stderr
+                named = f"{', '.join(map(str, steps[:10]))}{' …' if len(steps) > 10 else ''}"
+                say(f"reports that are not in {self._history}: {len(steps)}, of step {named}. {self._where}")
+
+    @property
+    def _history(self) -> str:
+        return str(self._writer.history.path or "the history")
+
+    @property
+    def _where(self) -> str:
+        """Where reports are that are not in the history, and how to make a history of them."""
+        kept = self._writer.reports_in
+        beside = "" if kept is None else f", and in {kept}/step-* as far as they could be saved"
+        return (
+            f"They are in memory, as `reports` of the callback or monitor{beside}. To keep their numbers, "
+            "append each to a history of its own: History('other.jsonl').append(report)"
+        )
+
+    def _set_apart(self) -> None:
+        """Set apart the reports that make no curve with those before them."""
+        problem = (
+            f"{self._history} goes on without this report, and without later ones like it, because it was "
+            f"measured in another way than those before. {self._where}"
+        )
+        for report in list(self._not_in_history):
+            step, continues = report.step or 0, False
+            with self._keeps_running("history", step, problem):
+                self._writer.history.check_report(report)
+                continues = True
+            if not continues:
+                self._not_in_history.remove(report)
+                self._apart[step] = report
+
     def _append(self) -> None:
         """Append the newest report, then insert the earlier ones that are not in the history yet."""
+        self._set_apart()
+        if not self._not_in_history:
+            return
         *earlier, newest = self._not_in_history
         self._writer.append(newest)
         for report in earlier:

@@ -9,7 +9,7 @@ from transformers.training_args import TrainingArguments
 from xalign.errors import ArgumentError, XAlignError
 from xalign.metrics import METRICS
 from xalign.monitor.scalars import named
-from xalign.pairs.languages import normalize_language
+from xalign.pairs.languages import match_language
 from xalign.renamed import renamed
 
 
@@ -73,14 +73,16 @@ def exact_key(given: str, keys: Iterable[str], languages: Sequence[str]) -> str:
     for key in keys:
         language = next((one for one in languages if key.endswith(f"_{one}")), None)
         start = None if language is None else key.removesuffix(language)
-        if start is not None and given.startswith(start) and _is_spelled(given.removeprefix(start), language):
+        if start is None or not given.startswith(start):
+            continue
+        if _is_spelled(given.removeprefix(start), language, languages):
             return key
     return given
 
 
-def _is_spelled(given: str, language: str | None) -> bool:
+def _is_spelled(given: str, language: str | None, languages: Sequence[str]) -> bool:
     try:
-        return normalize_language(given) == language
+        return match_language(given, languages) == language
     except XAlignError:
         return False
 

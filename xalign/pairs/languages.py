@@ -60,6 +60,72 @@ def normalize_language(code: str) -> str:
         >>> normalize_language("de"), normalize_language("zh-TW")
         ('deu_Latn', 'zho_Hant')
     """
+    candidates = _meanings(code)
+    if len(candidates) > 1:
+        raise ArgumentError(f"language code {code!r} is ambiguous: choose one of {', '.join(candidates)}")
+    return candidates[0]
+
+
+def match_language(code: str, known: Iterable[str]) -> str | None:
+    """Return which one of some languages a spelling means; None where it means none of them.
+
+    A code without a script is ambiguous only where several of these languages have it.
+
+    Args:
+        code: A language code in any spelling, or any other label that is known.
+        known: The languages to choose from, in FLORES-200 form; other labels are matched only as they are.
+
+    Raises:
+        ArgumentError: The code means several of them.
+
+    Example:
+        >>> match_language("zh", ["deu_Latn", "zho_Hans"]), match_language("fr", ["deu_Latn"])
+        ('zho_Hans', None)
+    """
+    known = list(known)
+    if code in known or not isinstance(code, str):
+        return code if code in known else None
+    bare = code.strip().lower()
+    if re.fullmatch(r"[a-z]{2,3}", bare):
+        candidates = _candidates().get(bare, [])
+        languages = "|".join({bare, *(one[:3] for one in candidates)})
+        of_language = re.compile(f"({languages})_[A-Z][a-z]{{3}}")
+        found = [one for one in known if one in candidates] or list(filter(of_language.fullmatch, known))
+    else:
+        try:
+            found = [one for one in known if one in _meanings(code)]
+        except ArgumentError:
+            found = []
+    if len(found) > 1:
+        raise ArgumentError(f"language code {code!r} is ambiguous: choose one of {', '.join(found)}")
+    return found[0] if found else None
+
+
+def match_languages(argument: str, codes: Iterable[str], known: Iterable[str], there: str) -> list[str]:
+    """Return which of some languages a list of codes means.
+
+    Args:
+        argument: The name of the user's argument, for the error message.
+        codes: Language codes in any spelling.
+        known: The languages to choose from.
+        there: What has these languages and which they are, for the error message.
+
+    Raises:
+        ArgumentError: A code is unknown, ambiguous or not among them, or two codes mean the same language.
+        ArgumentTypeError: `codes` is not a list of strings.
+    """
+    codes, known = _listed(argument, codes), list(known)
+    found = {number: match_language(code, known) for number, code in enumerate(codes)}
+    missing = [
+        normalize_language(code) for code, one in zip(codes, found.values(), strict=True) if one is None
+    ]
+    if missing:
+        raise ArgumentError(f"{argument}={', '.join(missing)} not {there}")
+    return _each_once(argument, codes, [one for one in found.values() if one is not None])
+
+
+def _meanings(code: str) -> list[str]:
+    """Return what a language code may mean: one language, or several where it is ambiguous."""
     if not isinstance(code, str):
         raise ArgumentTypeError(f"language code must be a string such as 'deu_Latn', not {code!r}")
     parts = re.split(r"[-_]", code.strip().lower())
@@ -73,21 +139,19 @@ def normalize_language(code: str) -> str:
     if script is not None:
         matching = [candidate for candidate in candidates if candidate.endswith(script)]
         if matching:
-            return matching[0]
+            return matching[:1]
         if script not in {name[4:] for name in _names()}:
             raise ArgumentError(
                 f"language code {code!r} has an unknown script {script!r}; write it like 'deu_Latn'"
             )
         if candidates or len(language) == 3:
-            return f"{candidates[0][:3] if candidates else language}_{script}"
+            return [f"{candidates[0][:3] if candidates else language}_{script}"]
     if not candidates:
         raise ArgumentError(
             f"language code {code!r} is unknown; if the language exists, give its ISO 639-3 code with its "
             "script, like 'xyz_Latn'"
         )
-    if len(candidates) > 1:
-        raise ArgumentError(f"language code {code!r} is ambiguous: choose one of {', '.join(candidates)}")
-    return candidates[0]
+    return candidates
 
 
 def normalize_languages(argument: str, codes: Iterable[str]) -> list[str]:
@@ -101,12 +165,19 @@ def normalize_languages(argument: str, codes: Iterable[str]) -> list[str]:
         ArgumentError: A code is unknown or ambiguous, or two codes mean the same language.
         ArgumentTypeError: `codes` is not a list of strings.
     """
+    codes = _listed(argument, codes)
+    return _each_once(argument, codes, [normalize_language(code) for code in codes])
+
+
+def _listed(argument: str, codes: Iterable[str]) -> list[str]:
     if isinstance(codes, (str, bytes, set, frozenset)) or not isinstance(codes, Iterable):
         raise ArgumentTypeError(
             f"{argument} must be a list of language codes, like ['deu_Latn'], not {codes!r}"
         )
-    codes = list(codes)
-    normal = [normalize_language(code) for code in codes]
+    return list(codes)
+
+
+def _each_once(argument: str, codes: list[str], normal: list[str]) -> list[str]:
     repeated = sorted({code for code in normal if normal.count(code) > 1})
     if repeated:
         raise ArgumentError(f"{argument}={codes!r} names {', '.join(repeated)} more than once")

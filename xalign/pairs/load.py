@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
+from xalign.errors import ArgumentTypeError, PairsError
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.folder import read_folder
-from xalign.pairs.languages import normalize_languages
+from xalign.pairs.languages import match_languages, normalize_languages
 from xalign.pairs.parallel import ParallelPairs
 from xalign.pairs.table import read_jsonl, read_tsv
 
@@ -51,16 +51,11 @@ def load_pairs(
     if not isinstance(source, str | Path):
         raise ArgumentTypeError(f"source must be 'bundled' or a path, not {source!r:.80}")
     (pivot,) = normalize_languages("pivot", [pivot])
-    wanted = None if languages is None else normalize_languages("languages", languages)
     path = _path_of(source)
     bitexts = _read(path, pivot)
-    if wanted is not None:
-        missing = [code for code in wanted if code != pivot and code not in bitexts]
-        if missing:
-            raise ArgumentError(
-                f"languages={', '.join(missing)} not found in {source}; it has {', '.join(bitexts)} beside "
-                f"{pivot}"
-            )
+    if languages is not None:
+        there = f"found in {source}; it has {', '.join(bitexts)} beside {pivot}"
+        wanted = match_languages("languages", languages, [*bitexts, pivot], there)
         bitexts = {code: bitexts[code] for code in wanted if code != pivot}
     if not bitexts:
         raise PairsError(f"{source}: only the pivot {pivot} was asked for or found; add another language")

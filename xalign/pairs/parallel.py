@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
 from xalign.pairs.bitext import Bitext, checked_bitexts, checked_sentences, first_occurrences, repeats
-from xalign.pairs.languages import normalize_language, normalize_languages
+from xalign.pairs.languages import match_language, match_languages, normalize_language, normalize_languages
 from xalign.pairs.overlap import shared_sentences
 from xalign.pairs.saved import SavedPairs, load_bitexts, save_bitexts
 from xalign.pairs.split import choose_groups
@@ -127,10 +127,9 @@ class ParallelPairs(Mapping[str, Bitext]):
 
     def __getitem__(self, language: str) -> Bitext:
         """Return the bitext of a language, given by any spelling of its code."""
-        if language in self._bitexts:
-            return self._bitexts[language]
-        code = normalize_language(language)
-        if code not in self._bitexts:
+        code = match_language(language, self._bitexts)
+        if code is None:
+            code = normalize_language(language)  # refuses what is no code
             raise KeyError(f"{code} is not among the languages of these pairs: {', '.join(self._bitexts)}")
         return self._bitexts[code]
 
@@ -221,12 +220,9 @@ class ParallelPairs(Mapping[str, Bitext]):
 
     def only(self, languages: Sequence[str]) -> "ParallelPairs":
         """Select some of the languages; the pivot need not be named."""
-        codes = [code for code in normalize_languages("languages", languages) if code != self.pivot]
-        missing = [code for code in codes if code not in self]
-        if missing:
-            raise ArgumentError(
-                f"languages={', '.join(missing)} not among those of these pairs: {', '.join(self.languages)}"
-            )
+        there = f"among those of these pairs: {', '.join(self.languages)}"
+        found = match_languages("languages", languages, [*self.languages, self.pivot], there)
+        codes = [code for code in found if code != self.pivot]
         self._check_second_language(self.pivot, codes)
         return self._of(self.pivot, {code: self._bitexts[code] for code in codes}, self.source)
 

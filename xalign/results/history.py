@@ -1,5 +1,6 @@
 """`History`: what was measured along a run, in one file that can be appended to and resumed."""
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -130,6 +131,18 @@ class History:
             name = str(self.path or "the history")
             check_continues(self.entries[-1], provenance, readings, scales or {}, history=name)
 
+    def check_report(self, report: "AlignmentReport") -> None:
+        """Raise an error if a report cannot continue this history, as `check` does.
+
+        Raises:
+            ReportError: As `check`.
+        """
+        self.check(
+            report.provenance,
+            {row: result.readings for row, result in report.metrics.items()},
+            {row: result.scale for row, result in report.metrics.items()},
+        )
+
     def report(self, step: int) -> "AlignmentReport | None":
         """Return the whole report of a step, or None where it was not kept beside the file."""
         from xalign.results.report import AlignmentReport
@@ -180,7 +193,7 @@ class History:
                     "holds each step once, in order"
                 )
             self.entries = before
-            self._check_report(report)
+            self.check_report(report)
             self.entries = [*before, entry]
 
     def insert(self, report: "AlignmentReport") -> None:
@@ -200,7 +213,7 @@ class History:
         with self._changing():
             if entry["step"] in self.steps:
                 raise ArgumentError(f"step={entry['step']} is in the history already")
-            self._check_report(report)
+            self.check_report(report)
             self.entries = sorted([*self.entries, entry], key=lambda one: int(one["step"]))
 
     def keep_until(self, step: int) -> None:
@@ -279,16 +292,9 @@ class History:
             size = self._stored.size + len(data)
         else:
             data = b"".join(map(line_of, self.entries))
-            write_whole(path, data)
+            write_whole(Path(os.path.realpath(path)), data)  # a link stays a link
             size = len(data)
         self._stored, self._seen = Stored(list(self.entries), size), version_of(path)
-
-    def _check_report(self, report: "AlignmentReport") -> None:
-        self.check(
-            report.provenance,
-            {row: result.readings for row, result in report.metrics.items()},
-            {row: result.scale for row, result in report.metrics.items()},
-        )
 
 
 def folder_name(step: int) -> str:

@@ -1,9 +1,11 @@
 """Locks between processes: a file beside what they guard."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
@@ -13,10 +15,13 @@ WAIT = 10.0  # seconds; a line is written in milliseconds
 _POLL = 0.01
 # What a network file system without locks answers. filelock itself knows one more, ENOSYS.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+# The locks that this process keeps, by device and inode: a path changes with a rename or a chdir.
+_HELD: WeakValueDictionary[tuple[int, int], BaseFileLock] = WeakValueDictionary()
 
 
 def lock_of(path: Path) -> Path:
-    """Return the hidden file that is locked while a file is changed."""
+    """Return the hidden file that is locked while a file is changed; of a link, that of the file it names."""
+    path = Path(os.path.realpath(path))
     return path.with_name(f".{path.name}.lock")
 
 
@@ -68,3 +73,28 @@ def acquire(place: Path, wait: float) -> BaseFileLock:
         lock = SoftFileLock(place.with_name(f"{place.name}-soft"), timeout=wait, thread_local=False)
         lock.acquire(poll_interval=_POLL)
     return lock
+
+
+def acquire_for_process(place: Path, wait: float) -> BaseFileLock:
+    """Acquire a lock that belongs to the process: where it holds it already, the same one is returned.
+
+    It is held until it is released, or until nothing refers to it.
+
+    Args:
+        place: The lock file.
+        wait: The longest time to wait, in seconds.
+
+    Raises:
+        Timeout: Another process holds the lock.
+        OSError: The lock file cannot be written.
+    """
+    if place.exists() and (held := _HELD.get(_identity(place))) is not None and held.is_locked:
+        return held
+    lock = acquire(place, wait)
+    _HELD[_identity(place)] = lock
+    return lock
+
+
+def _identity(place: Path) -> tuple[int, int]:
+    found = place.stat()
+    return found.st_dev, found.st_ino

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Shaped
 from torch import Tensor
 
-from xalign.errors import ArgumentError, ArgumentTypeError, XAlignError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import Scale
 from xalign.model.architectures.sites import Layer, Site
-from xalign.pairs.languages import normalize_language
+from xalign.pairs.languages import match_language
 from xalign.pairs.parallel import ParallelPairs
 from xalign.renamed import warn_deprecated
 from xalign.results import compare, rows, saved
@@ -318,13 +318,8 @@ class AlignmentReport:
 
     def _language(self, language: str) -> str:
         """Return the code under which a language is in this report, from any spelling of it."""
-        if language in self.pairs:
-            return language
-        try:
-            code = normalize_language(language)
-        except XAlignError:
-            code = ""
-        if code not in self.pairs:
+        code = match_language(language, self.pairs)
+        if code is None:
             raise ArgumentError(
                 f"language={language!r} is not in this report; it has {', '.join(self.languages)}"
             )

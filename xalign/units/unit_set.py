@@ -15,6 +15,7 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.escape import markdown
 from xalign.model.architectures.sites import Site
+from xalign.pairs.languages import match_language
 from xalign.schema import Fields, Provenance, Text, checked
 from xalign.units.artefact import card_of, checked_provenance, load_artefact, push_artefact, save_artefact
 
@@ -132,10 +133,11 @@ class UnitSet:
         return iter(self.rows)
 
     def __getitem__(self, label: str) -> "UnitSet":
-        """Return the units of a label."""
-        if label not in self.labels:
+        """Return the units of a label; a language may be spelled in any way."""
+        known = match_language(label, self.labels)
+        if known is None:
             raise ArgumentError(f"label={label!r} is not among {', '.join(self.labels) or 'none'}")
-        return self._keep(row for row in self.rows if row.label == label)
+        return self._keep(row for row in self.rows if row.label == known)
 
     def __or__(self, other: "UnitSet") -> "UnitSet":
         """Return the rows of both sets; of two rows with the same label, site and index, the left set's."""
