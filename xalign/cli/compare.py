@@ -23,8 +23,9 @@ def compare(
 ) -> None:
     """Show what changed between two saved reports of the same sentences.
 
-    Differences are paired over sentences: interval by bootstrap, p by sign flips. Lines whose interval holds
-    0 are dim. With --json, prints the rows of `AlignmentReport.compare` instead.
+    Differences are paired over sentences: interval by bootstrap, p by sign flips. A line is dim
+    unless its interval leaves 0 out and p is below .05. With --json, prints the rows of
+    `AlignmentReport.compare` instead.
 
     Example: `xalign compare runs/base runs/aligned --out runs/compared`
     """

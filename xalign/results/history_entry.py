@@ -12,6 +12,7 @@ from xalign.results.saved import described_scale
 from xalign.results.tensors import check_bounds, site_of
 from xalign.results.values import layer_name
 from xalign.schema import checked
+from xalign.statistics.intervals import known_interval
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -51,8 +52,8 @@ def entry_of(report: "AlignmentReport") -> Row:
             numbers["language"],
             {name: numbers[name] for name in _PER_LANGUAGE} | {name: [] for name in _PER_LAYER},
         )
-        for name in _PER_LAYER:
-            of_language[name].append(numbers[name])
+        for name in _PER_LAYER:  # the ends are equal where no interval is known
+            of_language[name].append(numbers["value" if numbers[name] is None else name])
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
@@ -71,12 +72,13 @@ def rows_of(entry: Row) -> Iterator[Row]:
     for metric, found in entry["metrics"].items():
         for language, numbers in found["languages"].items():
             for place, layer in enumerate(found["layers"]):
+                low, high = known_interval(numbers["low"][place], numbers["high"][place])
                 yield {
                     "step": entry["step"],
                     "metric": metric,
                     "language": language,
                     **place_of(layer),
-                    **{name: numbers[name][place] for name in _PER_LAYER},
+                    **{"value": numbers["value"][place], "low": low, "high": high},
                     **{name: numbers[name] for name in _PER_LANGUAGE},
                 }
 
