@@ -14,6 +14,8 @@ from xalign.errors import ArgumentError
 
 T = TypeVar("T")
 DEEPEST = 64  # nothing that xalign writes is nested deeper than 8
+# Half of a surrogate pair can stand in JSON as an escape only.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Size = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -51,9 +53,10 @@ def read_json(data: bytes) -> Any:
             parse_float=_finite,
             parse_constant=_refuse_constant,
         )
-        _check_depth(found)
-        # Halves of surrogate pairs can be escaped in JSON, and nothing can write them again.
-        json.dumps(found, ensure_ascii=False).encode()
+        if data.count(b"{") + data.count(b"[") > DEEPEST:
+            _check_depth(found)
+        if _SURROGATE.search(data):  # nothing can write half of a pair again
+            json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         _refuse_depth()
     except UnicodeError as error:

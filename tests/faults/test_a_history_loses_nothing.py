@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.tiny import make_model, make_tokenizer
 from tests.torn import Torn
-from xalign import load_pairs, measure
+from xalign import load_pairs, measure, schema
 from xalign.errors import ReportError
 from xalign.model.distributed import Ranks
 from xalign.monitor import history_writer
@@ -27,6 +27,7 @@ from xalign.monitor.safe_writer import SafeWriter
 from xalign.monitor.track import track
 from xalign.results import history_file, locks
 from xalign.results.history import NAME, History
+from xalign.results.history_entry import entry_of
 from xalign.results.locks import locked
 
 OLD = Path(__file__).parent.parent / "written_by_0_1_0" / NAME
@@ -459,3 +460,32 @@ def test_a_link_of_an_earlier_run_still_leads_to_its_file(report, tmp_path):
     safe.keep(at(report, 0))
     assert History(folder / "earlier-1" / NAME).steps == [0, 1] and real.read_bytes() == before
     assert History(folder / NAME).steps == [0]
+
+
+# A long history.
+
+
+@pytest.mark.parametrize("lines", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_a_long_history_is_read_once_and_in_linear_time(lines, report, tmp_path, monkeypatch):
+    """Half of the time went into text that was written again to see whether it can be written."""
+    path, entry = tmp_path / NAME, entry_of(report)
+    path.write_bytes(b"".join(history_file.line_of(entry | {"step": step}) for step in range(lines)))
+    reads, again = [], []
+    read = history_file.read_regular
+    monkeypatch.setattr(history_file, "read_regular", lambda *args: reads.append(args) or read(*args))
+    monkeypatch.setattr(schema.json, "dumps", lambda *args, **options: again.append(args))
+    started = time.process_time()
+    history = History(path)
+    seconds = time.process_time() - started
+    monkeypatch.undo()
+    assert not again  # nothing in it is escaped
+    monkeypatch.setattr(history_file, "read_regular", lambda *args: reads.append(args) or read(*args))
+    history.append(at(report, lines))
+    history.append(at(report, lines + 1))
+    assert len(reads) == 1  # nobody else wrote, so it was not read again
+    with open(path, "ab") as file:
+        file.write(history_file.line_of(entry | {"step": lines + 2}))
+    history.append(at(report, lines + 3))
+    assert len(reads) == 2 and history.steps == list(range(lines + 4))
+    print(f"{seconds / lines * 1e6:.0f} microseconds per line")
+    assert seconds / lines < 2e-3  # twenty times what it takes, for a busy machine

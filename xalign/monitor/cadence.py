@@ -90,12 +90,15 @@ class Cadence:
 
     @property
     def share(self) -> float:
-        """The share of the time so far that measuring took."""
+        """The share of the run's time so far that measuring took, with start and evaluations."""
         elapsed = self._clock() - self._started
         return self._spent / elapsed if elapsed > 0 else 0.0
 
     def advice(self, step: int) -> str | None:
-        """Return a sentence where a fixed cadence takes more than `max_share`, once; otherwise None."""
+        """Return a sentence where a fixed cadence takes more than `max_share`, once; otherwise None.
+
+        It speaks of the time from one measurement to the next, which `every` decides, and names `share` too.
+        """
         trained = self._trained
         if self._advised or not isinstance(self.every, int) or step < self._first_step + 2 * self.every:
             return None
@@ -106,8 +109,9 @@ class Cadence:
         self._advised = True
         enough = math.ceil(self._last * (1 / self.max_share - 1) / per_step) if per_step > 0 else "auto"
         return (
-            f"xalign: measuring every {self.every} steps takes {share:.0%} of the time; every={enough} would "
-            f"keep it to {self.max_share:.0%}"
+            f"xalign: measuring every {self.every} steps takes {share:.0%} of the time from one measurement "
+            f"to the next; every={enough} would keep it to {self.max_share:.0%}. Of the run so far, it "
+            f"took {self.share:.0%} (alignment_share)"
         )
 
     @property

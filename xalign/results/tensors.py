@@ -1,6 +1,7 @@
 """The tensors of a saved report, checked when they are read."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -55,6 +56,7 @@ def check_nothing_left(tensors: Mapping[str, Tensor], metrics: Mapping[str, Metr
         raise ArgumentError(f"the tensors {sorted(tensors.keys() - known)!r:.80} belong to no row")
 
 
+@lru_cache(4096)
 def site_of(reading: str) -> Site:
     """Return the site of a reading that was saved as text, such as `3.gate:active:weighted`.
 
