@@ -26,14 +26,14 @@ _MOST = 2**26  # bytes; a list of a thousand checkpoints has a hundredth of that
 _Name = Annotated[str, Meta(pattern=r"\Acheckpoint-[0-9]{1,18}\Z")]
 
 
-class _Folder(Fields, frozen=True):
+class _Folder(Fields):
     """What a folder is: its inode, and the size and time of all its files."""
 
     inode: int
     files: dict[str, tuple[Count, int]]
 
 
-class _Announced(Fields, frozen=True):
+class _Announced(Fields):
     """What is known of a checkpoint before it is saved: a mark for its state, and the files there already."""
 
     token: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]

@@ -114,7 +114,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     scores = [row for row in rows if row["layer"] == "mean"]
     for row in sorted(scores, key=lambda row: str(row["language"])):
         decimals = _decimals_of_rows(one for one in scores if one["metric"] == row["metric"])
-        low, high = known_interval(row["low"], row["high"])
+        low, high = interval = known_interval(row["low"], row["high"])
         is_clear = low is not None and high is not None and not low <= 0 <= high and row["p"] < 0.05
         table.add_row(
             cell(row["language"]),
@@ -122,7 +122,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
             f"{row['before']:.{decimals}f}",
             f"{row['after']:.{decimals}f}",
             f"{row['difference']:+.{decimals}f}",
-            _shown((low, high), decimals - 1),
+            _shown(interval, decimals - 1),
             f"{row['p']:.4f}",
             style="" if is_clear else "dim",
         )
