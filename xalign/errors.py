@@ -6,8 +6,12 @@ from `XAlignError` and from the built-in error that a Python user would expect.
 
 import re
 
-# What acts on a terminal, or cannot be written: a name in a message may come from a file. Lines may end.
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What acts on a terminal, hides or cannot be written: names in messages may come from files. Lines may end.
+# Joiners and variation selectors are not here: Persian, Hindi and emoji are written with them.
+_CONTROLS = re.compile(
+    r"[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+)
 
 
 def show_controls(text: str) -> str:

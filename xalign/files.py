@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import re
+import secrets
 import stat
 import time
 from contextlib import suppress
@@ -11,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 _PREFIX = ".writing-"
-# The machine and the process that writes, and what `mkstemp` adds. 0.1.0 wrote only the last of them.
+# The machine and the process that writes, and eight characters by chance. 0.1.0 wrote only the last of them.
 _NAME = re.compile(rf"{re.escape(_PREFIX)}(?:([0-9a-f]{{8}})-([0-9]{{1,10}})-)?[a-z0-9_]{{8}}", re.ASCII)
 ABANDONED_AFTER = 24 * 3600.0  # seconds; a write takes less than a minute
 
@@ -57,9 +58,9 @@ def free_path(folder: Path, name: str) -> Path:
     return path
 
 
-def temporary_prefix() -> str:
-    """Return what the name of a file that this process is writing begins with."""
-    return f"{_PREFIX}{_machine()}-{os.getpid()}-"
+def temporary_name() -> str:
+    """Return a new name of a file that this process is writing."""
+    return f"{_PREFIX}{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def sweep(folder: Path) -> None:

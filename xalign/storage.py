@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,7 +16,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from xalign.errors import ArgumentTypeError, XAlignError
-from xalign.files import read_regular, sweep, temporary_prefix, version_of
+from xalign.files import read_regular, sweep, temporary_name, version_of
 from xalign.schema import Count, Digest, Fields, checked, read_json
 
 T = TypeVar("T")
@@ -50,7 +52,7 @@ def save_folder(
     schema_version: int,
     error: type[XAlignError],
 ) -> Path:
-    """Write tensors under a name made from their content, then the JSON that names them, each in one step.
+    """Write tensors under a name of their own, then the JSON that names them, each in one step.
 
     What an interruption leaves is what was there before, or the new files. What `load_folder` would refuse is
     not written.
@@ -70,7 +72,12 @@ def save_folder(
     """
     data = safetensors.torch.save({key: values.contiguous() for key, values in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
-    values = {"file": f"values-{digest[:12]}.safetensors", "sha256": digest, "bytes": len(data)}
+    # No other save writes this file, so that none that replaces what was there can remove it.
+    values = {
+        "file": f"values-{secrets.token_hex(6)}.safetensors",
+        "sha256": digest,
+        "bytes": len(data),
+    }
     body = {"schema_version": schema_version, "kind": kind, **content, "values": values}
     try:
         text = json.dumps(body | {"sha256": _digest(body)}, ensure_ascii=False, indent=1, allow_nan=False)
@@ -84,12 +91,8 @@ def save_folder(
         raise error(
             f"{kind} cannot be saved, it would not load again: {reason}; nothing was written"
         ) from None
-    replaced = _values_file(folder / name)
-    write_whole(folder / str(values["file"]), data)
-    write_whole(folder / name, encoded)
-    # Only what this replaces: another process may be saving here too.
-    if replaced is not None and replaced.name != values["file"]:
-        replaced.unlink(missing_ok=True)
+    with _told_as(error, folder / name):
+        _write_both(folder / str(values["file"]), data, folder / name, encoded)
     return folder
 
 
@@ -184,19 +187,68 @@ def writable_folder(folder: str | Path, error: type[XAlignError]) -> Path:
     return folder
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its place, and move it there in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix())
+def write_whole(path: Path, data: bytes, error: type[XAlignError] | None = None) -> None:
+    """Write a file beside its place, and move it there in one step.
+
+    Args:
+        path: The file; replaced where it exists.
+        data: What it is to hold.
+        error: What to raise where it cannot be written, instead of the system's OSError.
+    """
+    beside = path.with_name(temporary_name())
+    with _told_as(error, path):
+        try:
+            _write(beside, data)
+            os.replace(beside, path)
+        finally:
+            _remove(beside)
+
+
+def _write_both(values: Path, data: bytes, path: Path, encoded: bytes) -> None:
+    """Write the tensors and the JSON that names them, and remove the tensors that this replaces.
+
+    Both are on the disk before either has its name: what a killed process leaves is swept.
+    """
+    beside = [file.with_name(temporary_name()) for file in (values, path)]
+    replaced = None
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        _write(beside[0], data)
+        _write(beside[1], encoded)
+        replaced = _values_file(path)
+        os.replace(beside[0], values)
+        os.replace(beside[1], path)
+    finally:
+        # An interruption may come at any line, also right after the last one.
+        if os.path.lexists(beside[1]):
+            _remove(*beside, values)
+        else:
+            _remove(beside[0], *filter(None, [replaced]))
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        with suppress(OSError):  # it was moved, or never made; or it stays
+            os.unlink(path)
+
+
+@contextmanager
+def _told_as(error: type[XAlignError] | None, path: Path) -> Iterator[None]:
+    """Raise the format's own error for what the system says of a file."""
+    try:
+        yield
+    except OSError as reason:
+        if error is None:
+            raise
+        raise error(
+            f"{path} cannot be written: {reason.strerror or reason}; make room there, or name another place"
+        ) from reason
 
 
 def _tensor_bytes(path: Path, values: Values, error: type[XAlignError]) -> bytes:
@@ -223,9 +275,3 @@ def _named_in(path: Path) -> str | None:
 
 def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -194,7 +194,7 @@ def test_any_part_of_a_line_is_dropped_and_healed(report, tmp_path_factory, data
     path = written(folder / NAME, report, 0, 1, 2)
     lines = path.read_bytes().splitlines(keepends=True)
     whole = b"".join(lines[:2])
-    torn = data.draw(st.integers(1, len(lines[2]) - 1).map(lambda n: lines[2][:n]) | st.just(b"\0" * 50))
+    torn = data.draw(st.integers(1, len(lines[2]) - 2).map(lambda n: lines[2][:n]) | st.just(b"\0" * 50))
     path.write_bytes(whole + torn)
     with pytest.warns(UserWarning, match="its last line is broken"):
         history = History(path)
@@ -202,6 +202,54 @@ def test_any_part_of_a_line_is_dropped_and_healed(report, tmp_path_factory, data
     history.append(at(report, 2))
     assert path.read_bytes() == whole + lines[2]
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_whole_last_line_without_its_end_is_kept(old, report, tmp_path):
+    """A line whose checksum is right was dropped where only its newline was missing."""
+    path = shutil.copy(OLD, tmp_path / NAME) if old else written(tmp_path / NAME, report, 0, 1, 2)
+    whole, steps = path.read_bytes(), History(path).steps
+    path.write_bytes(whole[:-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        history = History(path)
+        assert history.steps == steps
+        history.refresh()
+        assert History(path).steps == steps
+    assert path.read_bytes().endswith(b"\n")
+    if not old:
+        assert path.read_bytes() == whole
+        path.write_bytes(whole[:-1].replace(b'"value": [', b'"value": [1'))
+        with pytest.raises(ReportError, match="line 1"):
+            History(path)
+
+
+@given(st.data())
+def test_what_is_no_history_is_refused_and_kept(report, tmp_path_factory, data):
+    """Any file without a newline counted as an interrupted history, and was overwritten."""
+    folder = tmp_path_factory.mktemp("notes")
+    path = written(folder / NAME, report, 0) if data.draw(st.booleans()) else folder / "notes.txt"
+    before = path.read_bytes() if path.exists() else b""
+    text = data.draw(st.just("precious") | st.text(min_size=1).map(lambda text: "!" + text))
+    path.write_bytes(before + text.encode(errors="replace").replace(b"\n", b" "))
+    mine = path.read_bytes()
+    with pytest.raises(ReportError, match=r"line \d is no entry of a history"):
+        History(path)
+    with pytest.raises(ReportError, match=r"line \d is no entry of a history"):
+        History.load(path)
+    assert path.read_bytes() == mine
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"  \n", b"\r\n", b" "])
+def test_blank_lines_are_no_damage(blank, report, tmp_path):
+    """A blank line, as an editor leaves one, made the whole file unreadable."""
+    path = written(tmp_path / NAME, report, 0, 1)
+    path.write_bytes(path.read_bytes() + blank)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        History(path).append(at(report, 2))
+        assert History(path).steps == [0, 1, 2]
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])

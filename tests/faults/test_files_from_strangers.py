@@ -22,8 +22,11 @@ import xalign.storage as storage
 from tests.faults.mutations import bytes_changed, fields_changed, tensors_changed, text_of
 from tests.reports import own_metrics, two_stacks
 from xalign import AlignmentReport, LanguageVector, ParallelPairs, Site, UnitSet
-from xalign.errors import ReportError, UnitsError, XAlignError
+from xalign.errors import ArgumentError, ReportError, UnitsError, XAlignError
+from xalign.metrics import METRICS
+from xalign.metrics.metric import Metric, resolve_metrics
 from xalign.results.history import History
+from xalign.results.history_file import line_of
 
 counts = pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
 
@@ -276,6 +279,69 @@ def test_edited_histories_draw_or_are_refused(tmp_path, count):
     assert 0.3 * count < refused < count
 
 
+NUMBERS = ["metrics", "misses", "languages", "deu_Latn"]
+CURVES = [
+    ([*NUMBERS, "low"], [-1e308, 0.0, 0.0, 0.0], "low has the value -1e"),
+    ([*NUMBERS, "high"], [1e308] * 4, "high has the value 1e"),
+    ([*NUMBERS, "chance"], -5.0, "chance has the value -5"),
+    ([*NUMBERS, "floor"], 1e308, "floor has the value 1e"),
+    ([*NUMBERS, "n"], 10**9, "not of the same number of pairs of deu_Latn"),
+    (["metrics", "distance", "languages", "deu_Latn", "value"], [1e308] * 4, "value has the value 1e"),
+    (["settings", "fingerprint"], "0" * 64, "the sentences of step 20 are not those of step 10"),
+    (["pivot"], "fra_Latn", "the pivot of step 20"),
+    (["metrics", "misses", "scale", "higher_is_better"], True, "the meanings of step 20"),
+    (["metrics", "misses", "scale", "bounds"], [-1.0, 5.0], "the meanings of step 20"),
+    (["metrics", "nasca", "scale", "higher_is_better"], False, "and nasca means Scale"),
+    (["metrics", "nasca", "scale", "bounds"], None, "and nasca means Scale"),
+]
+
+
+@pytest.mark.parametrize(("way", "value", "message"), CURVES)
+def test_what_is_out_of_range_or_no_point_of_the_curve_is_refused(tmp_path, way, value, message):
+    """It loaded as one curve, and the page or `emergence` broke, or showed it."""
+    path = tmp_path / "history.jsonl"
+    history = History(path)
+    for step in (0, 10, 20):
+        history.append(replace(REPORT, step=step))
+    entries = [json.loads(line) for line in path.read_bytes().splitlines()]
+    inside = entries[-1]
+    for key in way[:-1]:
+        inside = inside[key]
+    inside[way[-1]] = value
+    for entry in entries:
+        del entry["crc32"]
+    path.write_bytes(b"".join(map(line_of, entries)))
+    with pytest.raises(ReportError, match=rf"line 3\b.*{message}"):
+        History(path)
+
+
+def test_every_line_says_the_same_number_of_pairs(tmp_path):
+    """A line of a billion pairs loaded after lines of twelve."""
+    path = tmp_path / "history.jsonl"
+    history = History(path)
+    for step in (0, 10):
+        history.append(replace(REPORT, step=step))
+    first, last = path.read_bytes().splitlines()
+    changed = json.loads(last.replace(b'"n": 12', b'"n": 1000000000'))
+    del changed["crc32"]
+    path.write_bytes(first + b"\n" + line_of(changed))
+    with pytest.raises(ReportError, match="the numbers of pairs of step 10"):
+        History(path)
+
+
+def test_a_metric_of_ones_own_has_no_name_of_another_meaning():
+    """Its report would be read as one of the metric that has the name."""
+    own = Metric("nasca", "Mine", "hidden", torch.diagonal, has_floor=False, higher_is_better=False)
+    with pytest.raises(ArgumentError, match="'nasca' is the name of another metric"):
+        resolve_metrics([own], METRICS)
+    assert resolve_metrics([replace(METRICS["nasca"], title="Mine")], METRICS)
+    own = Metric("own", "Mine", "hidden", torch.diagonal, chance=lambda n: 5.0)
+    with pytest.raises(ArgumentError, match=r"chance of metric 'own' gives 5\.0 for 3 pairs"):
+        own.chance_of(3)
+    with pytest.raises(ArgumentError, match="bounds="):
+        Metric("own", "Mine", "hidden", torch.diagonal, bounds=(0.0, 1e308))
+
+
 @counts
 def test_edited_pairs(count):
     """0.1.0 made pairs without a language, with a pivot among the languages, or of a text's letters."""
@@ -305,6 +371,17 @@ EDITS = [
     ("report.json", ["metrics", "nasca", "scale", "bounds"], ["a", 1], "bounds.0='a' is not allowed"),
     ("report.json", ["metrics", "nasca", "scale", "bounds"], [1, 0], "a smaller and a larger bound"),
     ("report.json", ["metrics", "misses", "layers"], [5, 6, 7], "are not those of its readings"),
+    ("report.json", ["metrics", "nasca", "chance", "deu_Latn"], -5.0, "nasca.chance has the value -5.0"),
+    ("report.json", ["metrics", "distance", "chance", "deu_Latn"], 1e308, "distance.chance has the value"),
+    ("report.json", ["metrics", "nasca", "scale", "bounds"], None, "and nasca means Scale"),
+    ("report.json", ["metrics", "nasca", "scale", "higher_is_better"], False, "and nasca means Scale"),
+    (
+        "report.json",
+        ["metrics", "misses", "scale", "bounds"],
+        [0.0, 1e-300],
+        "misses.* has the value",
+    ),
+    ("report.json", ["metrics", "misses", "scale", "bounds"], [0.0, 1e308], "a larger bound from -1e"),
     ("report.json", ["provenance", "must_agree"], ["x"], "provenance.must_agree=.'x'. is not allowed"),
     ("report.json", ["cost", "tokens"], -5, "cost.tokens=-5 is not allowed"),
     ("report.json", ["scores", "nasca"], 0.99, "scores.nasca=0.99 is not"),

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import xalign.files as files
 import xalign.monitor.own_checkpoints as own_checkpoints
 from tests.monitor.test_callback import script
 from tests.monitor.training import make_trainer
@@ -200,13 +201,8 @@ def test_no_list_leads_to_a_deletion_of_what_is_there(kept):
             own.read()
         except Exception:
             assert own._found == {}
-        if not (isinstance(kept, dict) and kept.get("checkpoint-1", 0) is None):  # announced, and saved
-            own.delete_before("checkpoint-9", 9)
-            assert {path.name for path in Path(run).iterdir()} == {
-                "checkpoint-1",
-                "checkpoint-x",
-                "alignment",
-            }
+        own.delete_before("checkpoint-9", 9)
+        assert {path.name for path in Path(run).iterdir()} == {"checkpoint-1", "checkpoint-x", "alignment"}
 
 
 @pytest.mark.parametrize(
@@ -241,14 +237,110 @@ def test_a_list_is_read_as_it_was_written(tmp_path):
     """Names and inodes of any kind come back."""
     saved, own = (OwnCheckpoints(tmp_path, tmp_path / "alignment") for _ in range(2))
     for name in ("checkpoint-1", "checkpoint-20"):
+        token = saved.announce(name)
         (tmp_path / name).mkdir()
         (tmp_path / name / "größe \n.bin").write_bytes(b"12")
-        saved.announce(name)
+        (tmp_path / name / "trainer_state.json").write_text(token)
     saved.confirm("checkpoint-20")
     own.read()
     assert own._found["checkpoint-20"] == saved._found["checkpoint-20"] is not None
     assert own._found["checkpoint-1"] is not None  # the run ended before it was noted
     assert own.is_free("checkpoint-20") and own.is_free("checkpoint-3")
+
+
+@pytest.mark.parametrize("names", [["precious"], ["trainer_state.json"], ["model.safetensors", "mine"], []])
+def test_what_somebody_else_saves_under_an_announced_name_stays(names, tmp_path):
+    """A run was killed before it saved what it had announced; the next one took any folder for it."""
+    killed, own = (OwnCheckpoints(tmp_path, tmp_path / "alignment") for _ in range(2))
+    killed.announce("checkpoint-100")
+    folder = tmp_path / "checkpoint-100"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("mine")
+    own.read()
+    assert own.is_free("checkpoint-100") == ("trainer_state.json" not in names)
+    own.delete_before("checkpoint-200", 200)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    assert not own.is_free("checkpoint-100")
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_save_that_broke_off_is_replaced_and_then_ours(mine, tmp_path):
+    """What the second save writes anew is ours; what it leaves as it was makes the folder another's."""
+    killed, own = (OwnCheckpoints(tmp_path, tmp_path / "alignment") for _ in range(2))
+    killed.announce("checkpoint-1")
+    folder = tmp_path / "checkpoint-1"
+    folder.mkdir()
+    for name in ["model.safetensors", "mine"][: 1 + mine]:
+        (folder / name).write_text("half")
+    own.read()
+    assert own.is_free("checkpoint-1")
+    token = own.announce("checkpoint-1")
+    (folder / "model.safetensors").write_text("whole")
+    (folder / "trainer_state.json").write_text(token)
+    own.confirm("checkpoint-1")
+    own.delete_before("checkpoint-2", 2)
+    assert folder.exists() == mine
+
+
+def test_a_checkpoint_that_a_run_without_keep_best_saved_stays():
+    """Killed between the announcement and the save; then a run without `keep_best` saved at that step."""
+    first = watched(SCORES)
+
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    save = first._save_checkpoint
+    first._save_checkpoint = lambda *given: dies() if first.state.global_step == 4 else save(*given)
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    assert checkpoints() == ["checkpoint-2"]
+    make_trainer(folder="run", **RUN | {"max_steps": 4}, save_strategy="steps", save_steps=4).train(
+        resume_from_checkpoint="run/checkpoint-2"
+    )
+    assert checkpoints() == ["checkpoint-2", "checkpoint-4"]
+    before = Path("run/checkpoint-4/trainer_state.json").read_bytes()
+    own = OwnCheckpoints(Path("run"), Path("run/alignment"))
+    own.read()
+    assert not own.is_free("checkpoint-4")
+    own.delete_before("checkpoint-6", 6)
+    assert Path("run/checkpoint-4/trainer_state.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "pipe",
+        "[" * 5000 + "]" * 5000,
+        '{"schema_version": 1, "kept": {"checkpoint-%s": null}}' % ("9" * 5000),
+        '{"schema_version": true, "kept": {}}',
+        '{"schema_version": 1, "kept": {"checkpoint-\u0663": null}}',
+        '{"schema_version": 1, "kept": {"checkpoint-1": {"inode": [], "files": {}}}}',
+        '{"schema_version": 1, "kept": {}, "announced": {"checkpoint-1": {"token": "", "there": {}}}}',
+    ],
+    ids=["pipe", "deep", "long", "bool", "arabic", "inode", "token"],
+)
+def test_a_list_of_any_kind_is_refused_at_once(record, tmp_path):
+    """A pipe in the list's place was waited for, and odd lists raised foreign errors."""
+    own = OwnCheckpoints(tmp_path, tmp_path)
+    if record == "pipe":
+        os.mkfifo(tmp_path / "keep_best.json")
+    else:
+        (tmp_path / "keep_best.json").write_text(record)
+    signal.alarm(20)
+    try:
+        with pytest.raises((ArgumentError, OSError)):
+            own.read()
+    finally:
+        signal.alarm(0)
+    assert own._found == {}
+
+
+def test_what_a_killed_run_was_writing_is_swept(tmp_path):
+    """The halves of lists that killed runs had left were never removed."""
+    (tmp_path / f".writing-{files._machine()}-{2**22 + 1}-abcd_012").touch()
+    OwnCheckpoints(tmp_path, tmp_path).read()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])

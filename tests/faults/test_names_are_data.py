@@ -3,12 +3,14 @@
 import io
 import json
 import re
+import sys
 import unicodedata
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import regex
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -91,6 +93,12 @@ PARTS = [
     ),
     *("deu_Latn", "model.layers.0", "x", " ", "名前", "שלום"),
 ]
+HIDDEN = [  # what hides or turns text, but for the joiners that scripts are written with
+    letter
+    for letter in map(chr, range(sys.maxunicode + 1))
+    if regex.match(r"[\p{Cf}&&\p{Default_Ignorable_Code_Point}]", letter, regex.V1)
+    and letter not in "\u200c\u200d"
+]
 names = (
     st.lists(st.sampled_from(PARTS) | st.text(max_size=4), min_size=1, max_size=5)
     .map("".join)
@@ -118,6 +126,15 @@ def printed(table):
 
 def controls(text):
     return {letter for letter in text if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")} - {"\n"}
+
+
+def test_what_hides_or_turns_text_is_shown():
+    """Marks of direction, U+200B, U+FEFF, soft hyphens and tags passed, and names looked like others."""
+    assert {"\u200f", "\u061c", "\u200b", "\ufeff", "\u00ad", "\U000e0041", "\u202e"} <= set(HIDDEN)
+    for letter in HIDDEN:
+        assert plain(f"a{letter}b") == "a" + letter.encode("unicode_escape").decode() + "b"
+        assert letter not in str(XAlignError(letter))
+    assert plain("می\u200cخواهم क्\u200dष ❤\ufe0f") == "می\u200cخواهم क्\u200dष ❤\ufe0f"
 
 
 def shape_of(text):

@@ -108,7 +108,7 @@ def test_a_full_disk_does_not_end_a_run(pairs, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(History, "_write", full)
-    monkeypatch.setattr("xalign.storage.write_whole", full)
+    monkeypatch.setattr("xalign.storage._write", full)
     with pytest.warns(UserWarning, match="cannot be written .*No space left.*training goes on") as said:
         monitor.step(1)
         monitor.step(2)

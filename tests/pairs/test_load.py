@@ -39,6 +39,11 @@ def test_two_bitexts_of_one_pair_are_not_mixed(tmp_path, contents, message):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        (
+            "a.tsv",
+            "eng\tdeu\tde\na\tb\tc\nd\te\tf\n",
+            r"/a\.tsv: columns=\['eng', 'deu', 'de'\] names deu_Latn",
+        ),
         ("a.tsv", "eng\tdeu\tdeu\na\tb\tc\nd\te\tf\n", "header names deu more than once"),
         ("a.jsonl", '{"en": "a", "de": "b", "de": "c"}\n', "line 1 is not valid JSON: a key occurs twice"),
         ("a.jsonl", '{"translation": {"en": "a", "de": "b"}, "fr": "c"}', "fr beside 'translation'"),
@@ -137,6 +142,14 @@ def test_regional_files(tmp_path):
     files(folder, {"fra-CH.txt": FRENCH})
     with pytest.raises(PairsError, match=r"fra-CA\.txt and fra-CH\.txt are both fra_Latn"):
         load_pairs(folder)
+
+
+@pytest.mark.parametrize("other", ["deu_Latn.txt", "de.txt", "de-Latn.txt", "deu_Latn.devtest"])
+def test_two_spellings_of_one_language_are_refused(tmp_path, other):
+    """`deu.txt` won over `deu_Latn.txt`, and nothing was said."""
+    text = {"eng.txt": ENGLISH, "deu.txt": GERMAN, other: FRENCH}
+    with pytest.raises(PairsError, match=r"(deu\.txt and|and deu\.txt).* are both deu_Latn"):
+        load_pairs(files(tmp_path / "text", text))
 
 
 def test_files_without_a_language_are_named(tmp_path):

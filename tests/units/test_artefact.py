@@ -1,13 +1,13 @@
 """Units on disk: what was saved comes back, and nothing else does."""
 
 import json
+import os
 import random
 
 import pytest
 import torch
 
 import xalign.storage as storage
-import xalign.units.artefact as artefact
 from xalign.errors import ArgumentTypeError, UnitsError, XAlignError
 from xalign.units.unit_set import UnitSet
 
@@ -48,16 +48,15 @@ def test_saving_again_replaces(tmp_path):
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_an_interruption_leaves_the_old_set_or_the_new(tmp_path, monkeypatch, at):
     UNITS.save_pretrained(tmp_path)
-    write, written = artefact.write_whole, []
+    move, moved = os.replace, []
 
-    def breaking(path, data):
-        if len(written) == at:
+    def breaking(source, target):
+        if len(moved) == at:
             raise KeyboardInterrupt
-        written.append(path)
-        write(path, data)
+        moved.append(target)
+        move(source, target)
 
-    monkeypatch.setattr(artefact, "write_whole", breaking)
-    monkeypatch.setattr(storage, "write_whole", breaking)
+    monkeypatch.setattr(os, "replace", breaking)
     with pytest.raises(KeyboardInterrupt):
         UNITS["spa_Latn"].save_pretrained(tmp_path)
     assert UnitSet.from_pretrained(tmp_path) == (UNITS if at < 2 else UNITS["spa_Latn"])

@@ -131,6 +131,9 @@ def test_the_command(run, tmp_path):
 
 
 def test_an_empty_history_is_refused(tmp_path):
+    (tmp_path / "history.jsonl").touch()
+    done = xalign("page", tmp_path, "--out", tmp_path / "page.html")
+    assert f"source='{tmp_path}' holds nothing that was measured" in done.stderr.replace("\n", "")
     with pytest.raises(ReportError, match="holds nothing that was measured"):
         write_page(History(), tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()

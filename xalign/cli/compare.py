@@ -23,8 +23,9 @@ def compare(
 ) -> None:
     """Show what changed between two saved reports of the same sentences.
 
-    Differences are paired over sentences: interval by bootstrap, p by sign flips. Lines whose interval holds
-    0 are dim. With --json, prints the rows of `AlignmentReport.compare` instead.
+    Differences are paired over sentences: interval by bootstrap, p by sign flips. A line is dim
+    unless its interval leaves 0 out and p is below .05. With --json, prints the rows of
+    `AlignmentReport.compare` instead.
 
     Example: `xalign compare runs/base runs/aligned --out runs/compared`
     """
@@ -41,18 +42,15 @@ def compare(
 
 def _draw(before: "AlignmentReport", after: "AlignmentReport", out: Path) -> list[Path]:
     """Draw what both reports hold, a picture per metric; return their paths."""
-    from io import BytesIO
-
     from xalign.errors import ReportError
-    from xalign.storage import writable_folder, write_whole
+    from xalign.storage import writable_folder
+    from xalign.views.picture import save_picture
     from xalign.views.stages import stages_figure
 
     folder, written = writable_folder(out, ReportError), []
     for metric in (row for row in after.metrics if row in before.metrics):
         if Path(metric).name != metric:  # a report is a file that may come from anywhere
             raise ReportError(f"metric={metric!r} cannot be the name of a picture; leave --out away")
-        drawn = BytesIO()
-        stages_figure({"before": before, "after": after}, metric).savefig(drawn, format="png")
-        written.append(folder / f"{metric}.png")
-        write_whole(written[-1], drawn.getvalue())
+        figure = stages_figure({"before": before, "after": after}, metric)
+        written.append(save_picture(figure, folder / f"{metric}.png"))
     return written

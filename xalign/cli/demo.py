@@ -20,6 +20,7 @@ INTRODUCTION = (
     "learnt it. The score is NASCA: the share of sentences, between 0 and 1, that are each other's nearest "
     "with their translation."
 )
+WRITTEN = ("emergence.png", "improvement.png", "history.jsonl", "report.html")
 PARTS = ("emergence", "improvement", "both")
 
 
@@ -53,8 +54,10 @@ def demo(
     console = Console()
     _introduce(console, what, quick=quick)  # before the imports, which take seconds
     from xalign.results.saved import check_folder
+    from xalign.views.picture import check_replaceable
 
-    check_folder(out, overwrite=True)
+    folder = check_folder(out, overwrite=True)
+    check_replaceable(folder / name for name in WRITTEN)
     import torch
     import transformers
 

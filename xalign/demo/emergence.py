@@ -1,6 +1,5 @@
 """The first half of `xalign demo`: train a model from nothing while alignment is measured."""
 
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -17,10 +16,13 @@ from xalign.babel.models import babel_facts, load_babel
 from xalign.babel.pretrain import Pretraining, make_trainer
 from xalign.babel.write import write_pairs
 from xalign.demo.live import LiveTable
+from xalign.errors import ReportError
 from xalign.monitor.callback import AlignmentCallback
 from xalign.results.history import NAME, History
 from xalign.results.report import AlignmentReport
+from xalign.storage import write_whole
 from xalign.views.emergence import emergence_figure
+from xalign.views.picture import save_picture
 
 STEPS, QUICK_STEPS = 2500, 300
 NEAR = 0.1  # losses that differ by less than this share are called nearly the same
@@ -98,14 +100,14 @@ def _train(console: Console, out: Path, steps: int, seed: int) -> _Trained:
                 interrupted = True
         if len(callback.reports) < 2:
             raise KeyboardInterrupt
-        shutil.copy(Path(scratch) / "alignment" / NAME, out)
+        write_whole(out / NAME, (Path(scratch) / "alignment" / NAME).read_bytes(), ReportError)
     return _Trained(trainer, callback.reports, interrupted)
 
 
 def _draw(run: _Trained, out: Path, twin: Figures) -> None:
     losses = {int(row["step"]): row["loss"] for row in run.trainer.state.log_history if "loss" in row}
     references = {"unaligned twin, at its end": _mean(twin["nasca"])}
-    emergence_figure(run.reports, losses, references=references).savefig(out / "emergence.png")
+    save_picture(emergence_figure(run.reports, losses, references=references), out / "emergence.png")
     History.load(out).to_html(out / "report.html")
 
 

@@ -24,6 +24,7 @@ from xalign.results.report import AlignmentReport
 from xalign.steering.steer import steer
 from xalign.training.config import AlignmentConfig
 from xalign.training.trainer import with_alignment
+from xalign.views.picture import save_picture
 from xalign.views.stages import stages_figure, stages_table
 
 STEPS, QUICK_STEPS = 200, 30
@@ -56,7 +57,7 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
         )
     stages |= {"aligned": twin.look(), "both": twin.look_steered()}
     console.print(stages_table(stages))
-    stages_figure(stages).savefig(out / "improvement.png")
+    save_picture(stages_figure(stages), out / "improvement.png")
     console.print(f"wrote {out / 'improvement.png'}\n", markup=False)
     for sentence in [*_what_one_sees(stages, steps), _spoken(twin)]:
         console.print(f"- {sentence}", highlight=False)

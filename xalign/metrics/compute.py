@@ -55,7 +55,17 @@ def compute_values(row: str, compute: Compute, given: Sequence[Tensor], scale: S
     exact = values.dtype in (torch.bool, torch.float32, torch.float64)
     found: Tensor = values if exact else values.double()
     _check_bounds(row, found, scale)
-    return found
+    return within_bounds(found, scale)
+
+
+def within_bounds(values: Tensor, scale: Scale) -> Tensor:
+    """Return values of which those that rounding put outside the bounds are the bounds.
+
+    Example:
+        >>> within_bounds(torch.tensor([1.0000001, 0.5]), Scale("Own", bounds=(0.0, 1.0)))
+        tensor([1.0000, 0.5000])
+    """
+    return values if scale.bounds is None or values.dtype == torch.bool else values.clamp(*scale.bounds)
 
 
 def _check_bounds(row: str, values: Tensor, scale: Scale) -> None:

@@ -1,6 +1,5 @@
 """`Metric`: a function that `measure` computes, with everything the rest of the package asks about it."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from xalign.checks import boolean, function_of
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.metrics.scale import SHARE, Scale, title_of
+from xalign.metrics.scale import LARGEST, SHARE, Scale, title_of
 
 __all__ = ["Compute", "Metric", "Over", "Scale", "Source", "resolve_metrics"]
 
@@ -117,11 +116,12 @@ class Metric:
         if (
             not isinstance(bounds, tuple | list)
             or len(bounds) != 2
-            or not all(isinstance(one, Real) and math.isfinite(one) for one in bounds)
-            or not bounds[0] < bounds[1]
+            or not all(isinstance(one, Real) for one in bounds)
+            or not -LARGEST <= bounds[0] < bounds[1] <= LARGEST
         ):
             raise ArgumentError(
-                f"bounds={bounds!r:.60} must be a smaller and a larger number, both finite, or None"
+                f"bounds={bounds!r:.60} must be a smaller and a larger number, both finite and not beyond "
+                f"{LARGEST}, or None"
             )
 
     @property
@@ -135,13 +135,17 @@ class Metric:
         """Return the value expected of n pairs without any information; None where it is not known.
 
         Raises:
-            ArgumentError: `chance` does not give a finite number.
+            ArgumentError: `chance` gives no number, or one outside the bounds.
         """
         if self.chance is None:
             return None
         expected = float(self.chance(n))
-        if not math.isfinite(expected):
-            raise ArgumentError(f"chance of metric {self.name!r} gives {expected} for {n} pairs")
+        least, most = self.bounds or (-LARGEST, LARGEST)
+        if not least <= expected <= most:
+            raise ArgumentError(
+                f"chance of metric {self.name!r} gives {expected} for {n} pairs; it must be from {least} to "
+                f"{most}"
+            )
         return expected
 
     @property
@@ -195,7 +199,20 @@ def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metri
                 f"metrics: the key {key!r} is taken already: the worst language of {start!r} is reported "
                 "under it; give your metric another name"
             )
+    for metric in found:
+        _check_meaning(metric, known)
     return found
+
+
+def _check_meaning(metric: Metric, known: Mapping[str, Metric]) -> None:
+    """Refuse a metric that has the name of another, and another meaning."""
+    of_rows = {row: one for one in known.values() for row in (one.name, *one.rows)}
+    for row in {metric.name, *metric.rows} & of_rows.keys():
+        if not metric.scale.agrees_with(of_rows[row].scale):
+            raise ArgumentError(
+                f"metrics: {row!r} is the name of another metric, {of_rows[row].scale}; give yours another "
+                f"name, because it means {metric.scale}"
+            )
 
 
 def _is_metric(given: object, known: Mapping[str, Metric]) -> bool:

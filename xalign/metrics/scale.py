@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 SHARE = (0.0, 1.0)
+LARGEST = 1e100
+"""The largest number of a metric without bounds, and the largest bound: sums of squares stay finite."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
@@ -11,6 +12,8 @@ from xalign.errors import ArgumentError
 from xalign.model.distributed import Ranks
 from xalign.monitor.keeps_running import KeepsRunning
 from xalign.monitor.own_checkpoints import OwnCheckpoints
+
+_TOKEN = "xalign_keep_best"  # where a checkpoint's state says which announcement it was saved under
 
 
 class KeepBest:
@@ -62,6 +65,7 @@ class KeepBest:
             ArgumentError: Another run keeps its best checkpoint in the same folder now.
         """
         is_there = False
+        _states(state).pop(_TOKEN, None)  # of the checkpoint that the run resumes from
         with self._ranks.raise_everywhere():
             if self._ranks.index == 0:
                 self._take_up(state.global_step)
@@ -79,7 +83,7 @@ class KeepBest:
         if state.best_metric is not None and not self._is_better(value, state.best_metric):
             return
         for_this = not control.should_save
-        if for_this and not self._ranks.broadcast(self._ranks.index > 0 or self._announce(step)):
+        if for_this and not self._ranks.broadcast(self._ranks.index > 0 or self._announce(step, state)):
             return
         state.best_metric, state.best_global_step = value, step
         state.best_model_checkpoint = str(self._checkpoint(step))
@@ -91,6 +95,7 @@ class KeepBest:
         with self._ranks.raise_everywhere():
             pass  # until all processes have saved their parts
         for_this, self._saved_for_this = self._saved_for_this, False
+        _states(state).pop(_TOKEN, None)
         if self._ranks.index > 0:
             return
         step, best = state.global_step, self._checkpoint(state.best_global_step)
@@ -135,13 +140,14 @@ class KeepBest:
             is_there = self._checkpoint(state.best_global_step).is_dir()
         return is_there  # noqa: RET504
 
-    def _announce(self, step: int) -> bool:
+    def _announce(self, step: int, state: TrainerState) -> bool:
         """Whether a checkpoint can be saved for this: nothing of another's has its name."""
         free = False
         with self._keeps_running("best", step, "the list of kept checkpoints cannot be written"):
             free = self._own.is_free(self._checkpoint(step).name)
             if free:
-                self._own.announce(self._checkpoint(step).name)
+                token = self._own.announce(self._checkpoint(step).name)
+                _states(state)[_TOKEN] = {"args": {}, "attributes": {"saved_as": token}}
         with self._keeps_running("best", step, "the best so far is not saved"):
             if not free:
                 raise ArgumentError(
@@ -154,3 +160,8 @@ class KeepBest:
 
     def _checkpoint(self, step: int | None) -> Path:
         return self._output_dir / f"checkpoint-{step}"
+
+
+def _states(state: TrainerState) -> dict[str, Any]:
+    """Return what a trainer's state keeps of callbacks, which its checkpoints hold."""
+    return cast(dict[str, Any], state.stateful_callbacks)  # made a dict when the state is made

@@ -1,8 +1,10 @@
 """`OwnCheckpoints`: which checkpoints were saved for `keep_best` alone, by a record beside them."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,15 +12,16 @@ import msgspec
 from filelock import BaseFileLock, Timeout
 from msgspec import Meta
 
-from xalign.files import free_path, read_regular
+from xalign.files import free_path, read_regular, sweep
 from xalign.results.locks import acquire_for_process
 from xalign.schema import Count, Fields, checked, read_json
 from xalign.storage import write_whole
 
 RECORD = "keep_best.json"
 DELETING = "_deleting-"  # in front of the name of a checkpoint that is being deleted
+_STATE = "trainer_state.json"  # what a trainer writes last into a checkpoint
 PATIENCE = 20.0  # seconds for which the workers of a killed run may hold its lock
-_MOST = 2**26  # bytes; a list of a thousand checkpoints has a hundredth of that
+_MOST = 2**26  # bytes; a list of a thousand checkpoints has a hundredth of that, and so has a trainer's state
 
 _Name = Annotated[str, Meta(pattern=r"\Acheckpoint-[0-9]{1,18}\Z")]
 
@@ -30,10 +33,18 @@ class _Folder(Fields):
     files: dict[str, tuple[Count, int]]
 
 
+class _Announced(Fields):
+    """What is known of a checkpoint before it is saved: a mark for its state, and the files there already."""
+
+    token: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    there: dict[str, tuple[Count, int]]
+
+
 class _Record(Fields):
     """The list of checkpoints. What a folder was is not known between its announcement and its saving."""
 
     kept: dict[_Name, _Folder | None]
+    announced: dict[_Name, _Announced] = {}
     schema_version: Literal[1] = 1
 
 
@@ -42,6 +53,7 @@ class OwnCheckpoints:
 
     A file of its own lists them, each with its inode, and the size and time of every file. A folder is
     deleted only if it is exactly the one in the list: no copy of it, and nothing added or changed since.
+    Where a run ended between saving a folder and listing it, it counts only with the token of this save.
 
     Args:
         output_dir: The trainer's.
@@ -53,6 +65,7 @@ class OwnCheckpoints:
         self._lock: BaseFileLock | None = None
         # Name -> what the folder was when it was saved; None between its announcement and the end of saving.
         self._found: dict[str, _Folder | None] = {}
+        self._announced: dict[str, _Announced] = {}
 
     def lock(self) -> bool:
         """Keep other processes from keeping a best checkpoint in the same folder.
@@ -83,16 +96,18 @@ class OwnCheckpoints:
             OSError: The list cannot be read.
             ArgumentError: It is no such list; then nothing counts as saved for `keep_best`.
         """
-        self._found = {}
+        self._found, self._announced = {}, {}
+        sweep(self.folder)
         if not (self.folder / RECORD).exists():
             return
-        self._found = checked(_Record, read_json(read_regular(self.folder / RECORD, _MOST))).kept
+        record = checked(_Record, read_json(read_regular(self.folder / RECORD, _MOST)))
+        self._found, self._announced = record.kept, record.announced
         for name, was in list(self._found.items()):
             self._finish_deleting(name)
             checkpoint = self._output_dir / name
             if not checkpoint.is_dir():
                 del self._found[name]
-            elif was is None:  # the run ended between saving and noting it
+            elif was is None and self._has_token(name):  # the run ended between saving and noting it
                 self._found[name] = _identity(checkpoint)
         self._write()
 
@@ -106,7 +121,7 @@ class OwnCheckpoints:
             OSError: It cannot be moved.
         """
         own = [name for name, was in self._found.items() if was is not None and self._is_own(name)]
-        self._found = {name: self._found[name] for name in own}
+        self._found, self._announced = {name: self._found[name] for name in own}, {}
         aside = free_path(self._output_dir, "_earlier")
         for name in own:
             aside.mkdir(exist_ok=True)
@@ -121,17 +136,32 @@ class OwnCheckpoints:
         Raises:
             OSError: This cannot be known.
         """
-        there = os.path.lexists(self._output_dir / name)
-        return not there or (name in self._found and self._is_own(name))
+        if not os.path.lexists(self._output_dir / name):
+            return True
+        if name not in self._found:
+            return False
+        if self._found[name] is not None:
+            return self._is_own(name)
+        # A save of ours may have broken off there. A whole checkpoint without our token is another run's.
+        is_whole = os.path.lexists(self._output_dir / name / _STATE)
+        return not is_whole or self._has_token(name)
 
-    def announce(self, name: str) -> None:
+    def announce(self, name: str) -> str:
         """Note that a checkpoint is about to be saved for `keep_best` alone.
+
+        Returns:
+            The token that the trainer's state must hold while it is saved.
 
         Raises:
             OSError: It cannot be noted on disk; it is in memory.
         """
+        was = None if self._has_token(name) else _identity(self._output_dir / name)
+        is_own = self._found.get(name) is not None
+        there = {} if was is None or is_own else was.files
         self._found[name] = None
+        self._announced[name] = _Announced(token=secrets.token_hex(16), there=there)
         self._write()
+        return self._announced[name].token
 
     def confirm(self, name: str) -> None:
         """Note that a checkpoint that was announced is saved.
@@ -139,9 +169,17 @@ class OwnCheckpoints:
         Raises:
             OSError: It cannot be noted.
         """
-        if name in self._found:
-            self._found[name] = _identity(self._output_dir / name)
-            self._write()
+        if name not in self._found:
+            return
+        found, before = _identity(self._output_dir / name), self._announced.pop(name, None)
+        is_mixed = (
+            found is not None and before is not None and bool(found.files.items() & before.there.items())
+        )
+        if is_mixed:  # what was there before, and the save did not write, is somebody else's
+            del self._found[name]
+        else:
+            self._found[name] = found
+        self._write()
 
     def release(self, name: str) -> None:
         """Forget a checkpoint: the trainer saved it for itself.
@@ -149,6 +187,7 @@ class OwnCheckpoints:
         Raises:
             OSError: It cannot be noted on disk; it is in memory.
         """
+        self._announced.pop(name, None)
         if self._found.pop(name, self) is not self:
             self._write()
 
@@ -164,12 +203,19 @@ class OwnCheckpoints:
                 (self._output_dir / name).rename(self._output_dir / f"{DELETING}{name}")
             self._finish_deleting(name)
             del self._found[name]
+            self._announced.pop(name, None)
             self._write()
 
     def _is_own(self, name: str) -> bool:
         """Whether a folder is exactly what was saved."""
-        was = self._found[name]
-        return was is None or was == _identity(self._output_dir / name)
+        return self._found[name] == _identity(self._output_dir / name)
+
+    def _has_token(self, name: str) -> bool:
+        """Whether a folder was saved whole under its announcement: its state holds the token."""
+        with suppress(KeyError, OSError):
+            token = self._announced[name].token.encode()
+            return token in read_regular(self._output_dir / name / _STATE, _MOST)
+        return False
 
     def _finish_deleting(self, name: str) -> None:
         was, half_deleted = self._found[name], self._output_dir / f"{DELETING}{name}"
@@ -178,7 +224,9 @@ class OwnCheckpoints:
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / RECORD, msgspec.json.encode(_Record(kept=self._found)))
+        write_whole(
+            self.folder / RECORD, msgspec.json.encode(_Record(kept=self._found, announced=self._announced))
+        )
 
 
 def _identity(checkpoint: Path) -> _Folder | None:

@@ -11,6 +11,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError, MissingExtraError
 from xalign.monitor.keeps_running import say
 from xalign.monitor.scalars import MOST_LANGUAGES
 from xalign.results.report import AlignmentReport
+from xalign.statistics.intervals import known_interval
 from xalign.trackers import TRACKERS
 from xalign.trackers.tracker import Pixels, Tracker
 
@@ -163,7 +164,12 @@ def scores_table(report: AlignmentReport) -> Table:
     columns = ["metric", "language", "score", "low", "high", "floor", "chance", "best layer"]
     rows = [
         [
-            *(metric, language, report.score(metric, language), *report.interval(metric, language)),
+            *(
+                metric,
+                language,
+                report.score(metric, language),
+                *known_interval(*report.interval(metric, language)),
+            ),
             *(report.floor(metric, language), report.chance(metric, language)),
             str(report.best_layer(metric, language)),
         ]

@@ -14,6 +14,7 @@ _NTREX = re.compile(r"newstest2019-(?:src|ref(?:-\d+)?)\.(?P<code>[A-Za-z_-]+)\.
 _BITEXT = re.compile(r"(?P<corpus>\w+\.)?(?P<a>\w+)-(?P<b>\w+)\.(?P<side>\w+?)(?:\.txt)?")
 _PLAIN = re.compile(r"(?P<code>[A-Za-z_-]+)\.(?:txt|dev|devtest|test)")
 _NOT_TEXT = re.compile(r"(?i)(readme|licen[cs]e|metadata|document_ids|sent_ids).*|.*\.(md|py|sh|json)")
+_REGION = re.compile(r"[-_](?![A-Za-z]{4}(?:[-_]|\Z))[A-Za-z]+")  # a part that is no script, such as `-BR`
 _PUD_ID = re.compile(r"[nw]\d{8}")
 
 
@@ -121,7 +122,7 @@ def _bitext_files(folder: Path) -> Iterator[tuple[str, Path, str, Path]]:
 
 
 def _language_files(folder: Path, *, warn: bool = True) -> dict[str, Path]:
-    """Return language -> its file. `por.txt` is preferred to `por-BR.txt`; equally good files are refused."""
+    """Return language -> its file. `por.txt` is preferred to `por-BR.txt`; two other files are refused."""
     found: dict[str, list[tuple[int, Path]]] = {}
     ignored = []
     for path in sorted(folder.iterdir()):
@@ -132,8 +133,8 @@ def _language_files(folder: Path, *, warn: bool = True) -> dict[str, Path]:
         if match is None or code is None:
             ignored.append(path.name)
         else:
-            details = len(re.split("[-_]", match["code"])) + ("ref-" in path.name)
-            found.setdefault(code, []).append((details, path))
+            regions = len(_REGION.findall(match["code"])) + ("ref-" in path.name)
+            found.setdefault(code, []).append((regions, path))
     if warn and found and ignored:
         warnings.warn(
             f"{folder}: no language in the name of "

@@ -97,7 +97,7 @@ def _bitexts(path: Path, pivot: str, columns: Mapping[str, Sequence[str | int]])
     sides = {name: [str(text) for text in column] for name, column in columns.items()}
     ids, documents = (sides.pop(name, None) for name in _NAMES)
     try:
-        codes = normalize_languages(str(path), sides)
+        codes = normalize_languages("columns", sides)
     except ArgumentError as error:
         raise PairsError(
             f"{path}: {error}. Its columns are {', '.join(map(repr, sides))}: name each by its language "

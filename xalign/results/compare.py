@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from xalign.errors import ArgumentTypeError, ReportError
 from xalign.identity import advice, agree
 from xalign.results.values import OWN_FUNCTIONS, layer_in_stack
-from xalign.statistics.intervals import bootstrap_interval, paired_p_value
+from xalign.statistics.intervals import bootstrap_interval, known_interval, paired_p_value
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -94,7 +94,7 @@ def _differences(before: "AlignmentReport", after: "AlignmentReport", row: str) 
             ("", "mean", first.mean(axis=0), second.mean(axis=0)),
         ]
         for stack, layer, was, now in layers:
-            low, high = bootstrap_interval(now - was, seed=after.seed)
+            low, high = known_interval(*bootstrap_interval(now - was, seed=after.seed))
             rows.append(
                 {
                     "metric": row,

@@ -7,6 +7,7 @@ from xalign.metrics.scale import Scale
 from xalign.results.history import History
 from xalign.results.history_entry import scale_in
 from xalign.results.standing import bars_in, standing
+from xalign.statistics.intervals import known_interval
 
 Row = dict[str, Any]
 
@@ -69,8 +70,8 @@ def _row_of(metric: str, scale: Scale, language: str, place: int, found: list[Ro
     peak = scale.best(values)
     clear = [_is_clear(numbers, place, scale) for numbers in series]
     last_unclear = max((number for number, is_clear in enumerate(clear) if not is_clear), default=-1)
-    _, last_at_best = scale.worse_to_better(series[-1]["low"][place], series[-1]["high"][place])
-    peak_at_worst, _ = scale.worse_to_better(series[peak]["low"][place], series[peak]["high"][place])
+    at_end, at_peak = ((series[at]["low"][place], series[at]["high"][place]) for at in (-1, peak))
+    peak_at_worst, _ = scale.worse_to_better(*at_peak)
     row = {
         "metric": metric,
         "language": language,
@@ -79,7 +80,8 @@ def _row_of(metric: str, scale: Scale, language: str, place: int, found: list[Ro
         "peak": values[peak],
         "peak_step": steps[peak],
         "last": values[-1],
-        "regressed": scale.beats(peak_at_worst, last_at_best),
+        "regressed": standing(at_end, [peak_at_worst], scale) == "worse"
+        and known_interval(*at_peak) != (None, None),
     }
     if layer == "mean":
         row["best_layer"] = found[peak]["layers"][scale.best(series[peak]["value"][:-1])]

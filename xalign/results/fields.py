@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from xalign.metrics.scale import Scale
+from xalign.metrics.scale import LARGEST, Scale
 from xalign.schema import Count, Duration, Fields, Language, Name, Provenance, Share, Size, Text
 
 Layers = Annotated[list[Count | Text], Meta(min_length=1)]
@@ -20,9 +20,11 @@ class ScaleFields(Fields):
     higher_is_better: bool
 
     def __post_init__(self) -> None:
-        """Refuse bounds in the wrong order."""
-        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
-            raise ValueError(f"Expected a smaller and a larger bound, got {list(self.bounds)}")
+        """Refuse bounds in the wrong order, and those that no mean can be taken of."""
+        if self.bounds is not None and not -LARGEST <= self.bounds[0] < self.bounds[1] <= LARGEST:
+            raise ValueError(
+                f"Expected a smaller and a larger bound from {-LARGEST} to {LARGEST}, got {list(self.bounds)}"
+            )
 
     def scale(self) -> Scale:
         """Return it as the object that views ask."""

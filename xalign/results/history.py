@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
-from xalign.files import version_of
+from xalign.files import sweep, version_of
 from xalign.metrics.scale import Scale
 from xalign.renamed import renamed
 from xalign.results.continues import check_continues
@@ -58,7 +58,8 @@ class History:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.entries: list[Row] = []
-        self._stored = Stored([], 0, is_torn=False)  # what the file held when it was last read or written
+        self._stored = Stored([], 0)  # what the file held when it was last read or written
+        self._is_swept = False  # of what killed processes left half-written beside the file
         self._seen: tuple[int, int, int] | None = None  # how to tell whether it was written to since
         if self.path is not None and self.path.exists():
             self._seen = version_of(self.path)  # before it is read: what comes after is read at a change
@@ -253,6 +254,9 @@ class History:
                 if self.path is not None:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(locked(self.path))
+                    if not self._is_swept:
+                        sweep(self.path.parent)
+                        self._is_swept = True
                     self._read(self.path)
             except (OSError, ReportError) as error:
                 failure = error
@@ -265,7 +269,7 @@ class History:
     def _read(self, path: Path) -> None:
         """Take up what the file holds now. What it lost is lost, but a file that was removed is made anew."""
         if not path.exists():
-            self._stored, self._seen = Stored([], 0, is_torn=False), None
+            self._stored, self._seen = Stored([], 0), None
         elif self._seen != version_of(path):
             unwritten = set(self.unwritten)
             ours = [entry for entry in self.entries if entry["step"] in unwritten]
@@ -280,9 +284,9 @@ class History:
         is_start = len(self.entries) >= n and all(
             one is other for one, other in zip(self.entries, self._stored.entries, strict=False)
         )
-        if is_start and len(self.entries) == n and not self._stored.is_torn:
+        if is_start and len(self.entries) == n and self._stored.is_ended:
             return
-        if is_start and not self._stored.is_torn and self._seen is not None:
+        if is_start and self._stored.is_ended and self._seen is not None:
             data = b"".join(map(line_of, self.entries[n:]))
             append_lines(path, data, self._stored.size)
             size = self._stored.size + len(data)
@@ -290,7 +294,7 @@ class History:
             data = b"".join(map(line_of, self.entries))
             write_whole(Path(os.path.realpath(path)), data)  # a link stays a link
             size = len(data)
-        self._stored, self._seen = Stored(list(self.entries), size, is_torn=False), version_of(path)
+        self._stored, self._seen = Stored(list(self.entries), size), version_of(path)
 
 
 def folder_name(step: int) -> str:

@@ -1,7 +1,7 @@
 """An entry of a history: the numbers of one report, as one line of JSON."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from xalign.checks import whole_number
@@ -12,6 +12,7 @@ from xalign.results.saved import described_scale
 from xalign.results.tensors import check_bounds, site_of
 from xalign.results.values import layer_name
 from xalign.schema import checked
+from xalign.statistics.intervals import known_interval
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -51,8 +52,8 @@ def entry_of(report: "AlignmentReport") -> Row:
             numbers["language"],
             {name: numbers[name] for name in _PER_LANGUAGE} | {name: [] for name in _PER_LAYER},
         )
-        for name in _PER_LAYER:
-            of_language[name].append(numbers[name])
+        for name in _PER_LAYER:  # the ends are equal where no interval is known
+            of_language[name].append(numbers["value" if numbers[name] is None else name])
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
@@ -71,12 +72,13 @@ def rows_of(entry: Row) -> Iterator[Row]:
     for metric, found in entry["metrics"].items():
         for language, numbers in found["languages"].items():
             for place, layer in enumerate(found["layers"]):
+                low, high = known_interval(numbers["low"][place], numbers["high"][place])
                 yield {
                     "step": entry["step"],
                     "metric": metric,
                     "language": language,
                     **place_of(layer),
-                    **{name: numbers[name][place] for name in _PER_LAYER},
+                    **{"value": numbers["value"][place], "low": low, "high": high},
                     **{name: numbers[name] for name in _PER_LANGUAGE},
                 }
 
@@ -122,7 +124,13 @@ def check_entry(entry: Row) -> None:
         for code, numbers in row.languages.items():
             if len(numbers.value) != len(row.layers):
                 raise ArgumentError(f"metrics.{name} has layers and values of different lengths")
-            check_bounds(f"metrics.{name}.languages.{code}.value", numbers.value, scale)
+            for field in (*_PER_LAYER, "chance", "floor"):
+                given = getattr(numbers, field)
+                given = given if isinstance(given, list) else [] if given is None else [given]
+                check_bounds(f"metrics.{name}.languages.{code}.{field}", given, scale)
+    for code in languages[0]:
+        if len({row.languages[code].n for row in found.metrics.values()}) > 1:
+            raise ArgumentError(f"metrics: its rows are not of the same number of pairs of {code}")
 
 
 def check_follows(entry: Row, before: Row) -> None:
@@ -131,19 +139,31 @@ def check_follows(entry: Row, before: Row) -> None:
     Both have passed `check_entry`.
 
     Raises:
-        ReportError: A step that is not later, or other metrics, places or languages.
+        ReportError: A step that is not later, other sentences, metrics, places or languages, or metrics of
+            the same names that mean something else.
     """
     if entry["step"] <= before["step"]:
         raise ReportError(f"step {entry['step']} follows step {before['step']}: steps are not in order")
-    for name in ("readings", "languages"):
-        was, now = (
-            {row: list(found[name]) for row, found in one["metrics"].items()} for one in (before, entry)
+    was, now = _curve_of(before), _curve_of(entry)
+    differing = [name for name in was if was[name] != now[name] and None not in (was[name], now[name])]
+    if differing:
+        raise ReportError(
+            f"the {differing[0]} of step {entry['step']} are not those of step {before['step']}: such scores "
+            "make no curve"
         )
-        if was != now:
-            raise ReportError(
-                f"the {name} of step {entry['step']} are not those of step {before['step']}: such scores "
-                "make no curve"
-            )
+
+
+def _curve_of(entry: Row) -> Row:
+    """Return what is the same in all entries of a curve, by its name."""
+    metrics = entry["metrics"]
+    return {
+        "sentences": entry["settings"]["fingerprint"],
+        "pivot": entry["pivot"],
+        "readings": {row: found["readings"] for row, found in metrics.items()},
+        "languages": {row: list(found["languages"]) for row, found in metrics.items()},
+        "numbers of pairs": [n["n"] for found in metrics.values() for n in found["languages"].values()],
+        "meanings": {row: replace(scale_in(entry, row), title="") for row in metrics},
+    }
 
 
 def place_of(layer: str | int) -> Row:

@@ -10,10 +10,12 @@ from zlib import crc32
 
 from xalign.errors import ArgumentError, ReportError
 from xalign.files import read_regular
-from xalign.results.history_entry import Row, check_entry, check_follows
+from xalign.results.history_entry import KIND, SCHEMA_VERSION, Row, check_entry, check_follows
 from xalign.results.locks import lock_of, locked
 from xalign.schema import read_json
 
+# What every line begins with, of 0.1.0 too; a write that broke off leaves a part of it, or more.
+_HEAD = f'{{"schema_version": {SCHEMA_VERSION}, "kind": "{KIND}", "step": '.encode()
 _CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}\s*\Z')
 
 
@@ -21,14 +23,16 @@ class Stored(NamedTuple):
     """What a file holds.
 
     Attributes:
-        entries: The entries of its whole lines.
-        size: The size of these lines, in bytes.
-        is_torn: Whether a part of a line follows, as an interrupted write leaves it.
+        entries: Its entries.
+        size: Its size in bytes.
+        is_torn: Whether a part of a line follows the entries, as an interrupted write leaves it.
+        is_ended: Whether it ends with a whole line, so that more can be appended.
     """
 
     entries: list[Row]
     size: int
-    is_torn: bool
+    is_torn: bool = False
+    is_ended: bool = True
 
 
 def line_of(entry: Row) -> bytes:
@@ -77,9 +81,14 @@ def read(path: Path) -> Stored:
         data = read_regular(path)
     except OSError as error:
         raise ReportError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
-    *lines, rest = data.split(b"\n")
+    lines = data.split(b"\n")
+    rest = lines[-1]
     entries: list[Row] = []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if number == len(lines) and _is_torn(line):
+            return Stored(entries, len(data), is_torn=True, is_ended=False)
         try:
             entry = _entry_in(line)
             if entries:
@@ -92,7 +101,20 @@ def read(path: Path) -> Stored:
                 "another folder"
             ) from None
         entries.append(entry)
-    return Stored(entries, len(data) - len(rest), bool(rest))
+    return Stored(entries, len(data), is_ended=not rest)
+
+
+def _is_torn(line: bytes) -> bool:
+    """Return whether a line without an end is what a write that broke off leaves of an entry."""
+    if not line.strip(b"\0"):  # a file that grew before its data came to the disk
+        return True
+    if _CHECKSUM.search(line) or not (line.startswith(_HEAD) or _HEAD.startswith(line)):
+        return False
+    try:
+        read_json(line)
+    except ArgumentError:
+        return True
+    return False
 
 
 def append_lines(path: Path, data: bytes, size: int) -> None:

@@ -170,7 +170,8 @@ class AlignmentReport:
     ) -> Interval:
         """Return the 95 % interval of a score.
 
-        Each sentence's mean over layers is resampled over sentences (bootstrap). The arguments are those of
+        Each sentence's mean over layers is resampled over sentences (bootstrap). Both ends are equal where
+        all values are equal real numbers: then nothing is known about the spread. The arguments are those of
         `score`.
 
         Raises:
@@ -235,6 +236,8 @@ class AlignmentReport:
 
         Returns:
             Dicts with the keys step, metric, language, stack, layer, value, low, high, n, chance, floor.
+            Where all values are equal real numbers, `low` and `high` are None: they say nothing about their
+            spread.
         """
         if isinstance(over, str):
             raise ArgumentTypeError(f"over must be a list, like ['mean'], not {over!r}")
@@ -249,7 +252,7 @@ class AlignmentReport:
         Returns:
             A dict per metric, language and layer, and per score, with layer `"mean"`. Keys: metric, language,
             stack, layer, before, after, difference, low, high (95 %, bootstrap of the differences per
-            sentence), p (two-sided, sign flips), n.
+            sentence; None where all of them are equal), p (two-sided, sign flips), n.
 
         Raises:
             ReportError: Different pairs or options, no common metric, or a metric read at different places.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from xalign.model.architectures.sites import Layer
 from xalign.results.scores import Over, interval_of_layer
 from xalign.results.values import layer_in_stack
-from xalign.statistics.intervals import Interval
+from xalign.statistics.intervals import Interval, known_interval
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -24,7 +24,8 @@ def report_rows(report: "AlignmentReport", over: Sequence[Over]) -> list[dict[st
             }
             for stack, layer, value, (low, high) in _numbers(report, metric, language, over):
                 place = {"metric": metric, "language": language, "stack": stack, "layer": layer}
-                rows.append({"step": report.step, **place, "value": value, "low": low, "high": high, **about})
+                ends = dict(zip(("low", "high"), known_interval(low, high), strict=True))
+                rows.append({"step": report.step, **place, "value": value, **ends, **about})
     return rows
 
 

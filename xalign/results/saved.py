@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
 from xalign.metrics import METRICS
+from xalign.metrics.compute import within_bounds
 from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.fields import Origin, ReportFields, RowFields, ScaleFields
-from xalign.results.tensors import check_nothing_left, site_of, values_of
+from xalign.results.tensors import check_bounds, check_nothing_left, site_of, values_of
 from xalign.results.values import Cost, LanguageStats, MetricResult
 from xalign.schema import checked
 from xalign.storage import load_folder, save_folder, writable_folder
@@ -100,13 +101,17 @@ def described_scale(row: str, metric: str | None, scale: ScaleFields | None) -> 
     Files of 0.1.0 hold neither: their rows are those of the metrics that 0.1.0 had.
 
     Raises:
-        ArgumentError: A row that names no scale and belongs to no known metric.
+        ArgumentError: A row that names no scale and belongs to no known metric, or one of a known metric with
+            another scale.
     """
-    if metric is not None and scale is not None:
-        return metric, scale.scale()
     for known in METRICS.values():
         if row in known.rows and metric in (None, known.name):
-            return known.name, known.scale
+            if scale is not None and not known.scale.agrees_with(scale.scale()):
+                raise ArgumentError(f"metrics.{row}.scale is {scale.scale()}, and {row} means {known.scale}")
+            if scale is None or metric is None:
+                return known.name, known.scale
+    if metric is not None and scale is not None:
+        return metric, scale.scale()
     raise ArgumentError(f"metrics.{row} has no scale and is a row of no metric that xalign knows")
 
 
@@ -145,7 +150,17 @@ def _parse(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any
     for key, score in found.scores.items():
         if key in again and not math.isclose(again[key], score, rel_tol=1e-9, abs_tol=1e-9):
             raise ArgumentError(f"scores.{key}={score} is not {again[key]}, the mean of its values")
+    # Files of earlier versions hold values such as 1.0000001, and the mean of these.
+    parts["metrics"] = {row: _within_bounds(result) for row, result in parts["metrics"].items()}
     return parts
+
+
+def _within_bounds(result: MetricResult) -> MetricResult:
+    values, floors = (
+        {language: within_bounds(found, result.scale) for language, found in of_language.items()}
+        for of_language in (result.values, result.floors)
+    )
+    return replace(result, values=values, floors=floors)
 
 
 def _result(row: str, saved: RowFields, tensors: Mapping[str, Tensor], pairs: ParallelPairs) -> MetricResult:
@@ -154,6 +169,7 @@ def _result(row: str, saved: RowFields, tensors: Mapping[str, Tensor], pairs: Pa
     chance = _chance_in_0_1_0(name, pairs) if saved.chance is UNSET else saved.chance
     if chance.keys() != pairs.keys():
         raise ArgumentError(f"metrics.{row}.chance is of {', '.join(chance)}, not of {', '.join(pairs)}")
+    check_bounds(f"metrics.{row}.chance", [one for one in chance.values() if one is not None], scale)
     values = values_of(tensors, f"values/{row}", pairs, len(saved.layers), scale)
     sites = tuple(site_of(reading) for reading in saved.readings)
     result = MetricResult(

@@ -7,7 +7,7 @@ import numpy as np
 
 from xalign.metrics.scale import Scale
 from xalign.results.scores import interval_of_layer
-from xalign.statistics.intervals import Interval
+from xalign.statistics.intervals import KnownInterval, known_interval
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 Standing = Literal["better", "open", "worse"]
 
 
-def standing(interval: Interval, bars: Sequence[float], scale: Scale) -> Standing | None:
+def standing(interval: KnownInterval, bars: Sequence[float], scale: Scale) -> Standing | None:
     """Return where an interval stands beside its bars. Tables, figures and `emergence` all ask here.
 
     Args:
-        interval: The 95 % interval of a score.
+        interval: The 95 % interval of a score. One without a width says nothing.
         bars: What a score must exceed to say anything: its lexical floor and chance, as far as it has them.
         scale: Says which values are better.
 
@@ -36,7 +36,10 @@ def standing(interval: Interval, bars: Sequence[float], scale: Scale) -> Standin
     """
     if not bars:
         return None
-    worst, best = scale.worse_to_better(*interval)
+    low, high = known_interval(*interval)
+    if low is None or high is None:
+        return "open"
+    worst, best = scale.worse_to_better(low, high)
     if all(scale.beats(worst, bar) for bar in bars):
         return "better"
     return "worse" if any(scale.beats(bar, best) for bar in bars) else "open"

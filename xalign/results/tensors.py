@@ -1,6 +1,5 @@
 """The tensors of a saved report, checked when they are read."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -9,12 +8,11 @@ from torch import Tensor
 
 from xalign.errors import ArgumentError
 from xalign.metrics.compute import ROUNDING
-from xalign.metrics.scale import Scale
+from xalign.metrics.scale import LARGEST, Scale
 from xalign.model.architectures.sites import Reading, Site
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import MetricResult
 
-_LARGEST = sys.float_info.max
 _DTYPES = (torch.bool, torch.float32, torch.float64)  # what a metric may give
 
 
@@ -38,8 +36,7 @@ def values_of(
             raise ArgumentError(f"{key} has shape {tuple(values.shape)}, not {expected}")
         if values.dtype not in _DTYPES:
             raise ArgumentError(f"{key} is {values.dtype}; bits or floats of at least 32 bits are allowed")
-        if values.dtype != torch.bool:
-            check_bounds(key, [values.min().item(), values.max().item()], scale)
+        check_bounds(key, [float(values.min()), float(values.max())], scale)
     return found
 
 
@@ -79,7 +76,7 @@ def check_bounds(name: str, values: Sequence[float], scale: Scale) -> None:
     Raises:
         ArgumentError: Such values; they are named.
     """
-    least, most = scale.bounds or (-_LARGEST, _LARGEST)
+    least, most = scale.bounds or (-LARGEST, LARGEST)
     outside = [one for one in values if not least - ROUNDING <= one <= most + ROUNDING]
     if outside:
         raise ArgumentError(f"{name} has the value {outside[0]}; it must be from {least} to {most}")

@@ -16,6 +16,7 @@ RESAMPLES = 2000
 _PRIOR_VARIANCE = 0.5
 
 Interval = tuple[float, float]
+KnownInterval = Interval | tuple[None, None]
 
 
 def wilson_interval(hits: int, n: int, level: float = 0.95) -> Interval:
@@ -85,6 +86,18 @@ def bootstrap_interval(
     means = _resampled_means(values, seed, resamples)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def known_interval(low: float | None, high: float | None) -> KnownInterval:
+    """Return an interval, or None twice where it has no width: equal values say nothing about their spread.
+
+    Example:
+        >>> known_interval(0.2, 0.4), known_interval(0.5, 0.5)
+        ((0.2, 0.4), (None, None))
+    """
+    if low is None or high is None or high - low <= 1e-9 * max(abs(low), abs(high)):
+        return None, None
+    return low, high
 
 
 def share_interval(values: Shaped[np.ndarray, " pair"], *, level: float = 0.95) -> Interval:

@@ -61,7 +61,7 @@ def save_artefact(
         schema_version=SCHEMA_VERSION,
         error=UnitsError,
     )
-    write_whole(folder / "README.md", card.encode())
+    write_whole(folder / "README.md", card.encode(), UnitsError)
     return folder
 
 

@@ -108,7 +108,7 @@ function columnsOf(metric) {
   const bars = ["floor", "chance"]
     .filter((name) => languages.some((one) => one[name] !== null))
     .map((name) => [name, (one) => number(one[name])]);
-  const interval = ["95 %", (one) => `[${last(one.low)}, ${last(one.high)}]`];
+  const interval = ["95 %", (one) => (last(one.low) === last(one.high) ? "" : `[${last(one.low)}, ${last(one.high)}]`)];
   const best = ["best layer", (one) => one.emergence.best_layer];
   if (isSingle) {
     return [["score", (one) => last(one.score)], interval, ...bars, best, ["pairs", (one) => one.n]];

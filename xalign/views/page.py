@@ -48,7 +48,7 @@ def write_page(source: AlignmentReport | History | str | Path, path: str | Path)
     path = Path(path)
     history, report = _sources(source)
     if not history.entries:
-        raise ReportError(f"{source!r:.80} holds nothing that was measured")
+        raise ReportError(f"source={str(source)!r:.300} holds nothing that was measured")
     if path.is_dir():
         raise ReportError(f"path={str(path)!r} is a folder; name the file, like {path / 'report.html'}")
     if path.suffix != ".html":
@@ -63,7 +63,7 @@ def write_page(source: AlignmentReport | History | str | Path, path: str | Path)
         .replace("__SCRIPT__", "\n".join(map(_part, SCRIPTS)))
     )
     # The data come last: a sentence may hold one of the placeholders. In a script, "<" could end it.
-    write_whole(path, page.replace("__DATA__", text.replace("<", "\\u003c")).encode())
+    write_whole(path, page.replace("__DATA__", text.replace("<", "\\u003c")).encode(), ReportError)
     return path
 
 

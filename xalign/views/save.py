@@ -1,5 +1,7 @@
 """Saving a report together with its figures."""
 
+import os
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from xalign.errors import ReportError
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import REPORT
 from xalign.views.heatmap import heatmap
+from xalign.views.picture import check_replaceable, save_picture
 
 
 def save_with_heatmaps(report: AlignmentReport, folder: Path, *, overwrite: bool = False) -> list[Path]:
@@ -23,13 +26,23 @@ def save_with_heatmaps(report: AlignmentReport, folder: Path, *, overwrite: bool
     Raises:
         ReportError: The folder cannot be written, or it holds such files and `overwrite` is False.
     """
-    drawn = [folder / f"{metric}.png" for metric in report.measured]
-    there = [str(path) for path in drawn if path.exists()]
-    if there and not overwrite:
-        raise ReportError(f"{', '.join(there)} exist already; name another folder, or pass overwrite=True")
+    drawn = check_heatmaps(folder, report.measured, overwrite=overwrite)
     written = [report.save(folder, overwrite=overwrite) / REPORT]
     if find_spec("matplotlib") is not None:
         for metric, path in zip(report.measured, drawn, strict=True):
-            heatmap(report, metric).savefig(path)
-            written.append(path)
+            written.append(save_picture(heatmap(report, metric), path))
     return written
+
+
+def check_heatmaps(folder: Path, metrics: Iterable[str], *, overwrite: bool) -> list[Path]:
+    """Return where the heatmaps of some metrics belong, or refuse what is there already.
+
+    Raises:
+        ReportError: A file is there and `overwrite` is False, or what is there is no file.
+    """
+    drawn = [folder / f"{metric}.png" for metric in metrics]
+    check_replaceable(drawn)
+    there = [str(path) for path in drawn if os.path.lexists(path)]
+    if there and not overwrite:
+        raise ReportError(f"{', '.join(there)} exist already; name another folder, or pass overwrite=True")
+    return drawn

@@ -12,7 +12,7 @@ from xalign.extras import install_command
 from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
 from xalign.results.values import layer_name
-from xalign.statistics.intervals import bootstrap_interval
+from xalign.statistics.intervals import bootstrap_interval, known_interval
 from xalign.views.digits import decimals_of
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def _cells(stages: Stages, metric: str, language: str | None, decimals: int) -> 
     change = f"{scores[-1] - scores[0]:+.{decimals}f}"
     if language is not None:
         differences = last.per_pair(metric, language) - first.per_pair(metric, language)
-        low, high = bootstrap_interval(differences, seed=last.seed)
-        change += f" [{low:+.{decimals}f}, {high:+.{decimals}f}]"
+        low, high = known_interval(*bootstrap_interval(differences, seed=last.seed))
+        change += "" if low is None else f" [{low:+.{decimals}f}, {high:+.{decimals}f}]"
     floor = last.floor(metric, language)
     return [
         *(f"{score:.{decimals}f}" for score in scores),

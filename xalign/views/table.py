@@ -10,7 +10,7 @@ from rich.table import Table
 from xalign.escape import cell
 from xalign.results.report import AlignmentReport
 from xalign.results.standing import Standing, bars_of, standing
-from xalign.statistics.intervals import Interval
+from xalign.statistics.intervals import KnownInterval, known_interval
 from xalign.views.digits import MOST, decimals_of
 
 # By standing, for metrics where higher and where lower is better.
@@ -91,8 +91,8 @@ def _cells(report: AlignmentReport, metric: str, language: str, decimals: int) -
 def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Return rows of `AlignmentReport.compare` as a table. It shows the scores only, whose layer is `"mean"`.
 
-    Lines whose interval includes 0 are dim. Equal differences have no interval: they say nothing about their
-    spread.
+    A line is dim unless its interval leaves 0 out and p is below .05. Equal differences have no interval:
+    they say nothing about their spread.
 
     Args:
         rows: The rows of a comparison.
@@ -114,16 +114,17 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     scores = [row for row in rows if row["layer"] == "mean"]
     for row in sorted(scores, key=lambda row: str(row["language"])):
         decimals = _decimals_of_rows(one for one in scores if one["metric"] == row["metric"])
-        clear = row["low"] > 0 or row["high"] < 0
+        low, high = interval = known_interval(row["low"], row["high"])
+        is_clear = low is not None and high is not None and not low <= 0 <= high and row["p"] < 0.05
         table.add_row(
             cell(row["language"]),
             cell(row["metric"]),
             f"{row['before']:.{decimals}f}",
             f"{row['after']:.{decimals}f}",
             f"{row['difference']:+.{decimals}f}",
-            _shown((row["low"], row["high"]), decimals - 1) if row["low"] < row["high"] else "",
+            _shown(interval, decimals - 1),
             f"{row['p']:.4f}",
-            style="" if clear else "dim",
+            style="" if is_clear else "dim",
         )
     return table
 
@@ -141,8 +142,11 @@ def _decimals_of_rows(rows: Iterable[dict[str, Any]]) -> int:
     return 3 if largest == 0 or largest > 0.002 else min(-math.floor(math.log10(largest)) + 3, MOST)
 
 
-def _shown(interval: Interval, decimals: int) -> str:
-    return f"[{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
+def _shown(interval: KnownInterval, decimals: int) -> str:
+    low, high = known_interval(*interval)
+    if low is None:
+        return ""
+    return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def _caption(report: AlignmentReport) -> str:
