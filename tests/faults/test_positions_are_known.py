@@ -378,3 +378,40 @@ def test_a_prompt_length_beyond_everything():
     call = lambda: MODEL.generate(IDS, attention_mask=MASK, max_new_tokens=2, pad_token_id=0)  # noqa: E731
     all_columns = changed(MODEL, call, positions="all")
     assert changed(MODEL, call, positions="prompt", prompt_length=10**12) == all_columns
+
+
+class Boom(Exception):
+    pass
+
+
+PARTS = {
+    "model.forward": lambda model, ids: model.forward(input_ids=ids),
+    "its body": lambda model, ids: model.model(input_ids=ids),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("where", [0, 1, 2, "lm_head"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_forward_that_failed_is_over(part, where, wrapped):
+    """What was run after it was taken for a part of it, and changed at its tokens, or refused wrongly."""
+    inner = make_model("llama")
+    model = get_peft_model(inner, LoraConfig(target_modules=["q_proj"])) if wrapped else inner
+    ids = torch.tensor([[1, 20, 31, 40, 50]])
+    left = [Boom]
+
+    def fail(module, given):
+        if left:
+            raise left.pop()
+
+    at = inner.lm_head if where == "lm_head" else inner.model.layers[where]
+    handle = at.register_forward_pre_hook(fail)
+    mask = torch.tensor([[True, False, False, False, False]])
+    with torch.no_grad(), write(model, {SITE: Edit("add", 1.0)}, positions=mask, trace=True) as done:
+        with pytest.raises(Boom):
+            model(input_ids=ids)
+        with pytest.raises(ModelError, match="fired outside a forward of the visited model"):
+            PARTS[part](inner, ids.flip(1))
+        model(input_ids=ids)
+    handle.remove()
+    assert [(one.forward, one.column, one.token) for one in done.trace] == [(0, 0, 1), (1, 0, 1)]
