@@ -63,6 +63,11 @@ def temporary_name() -> str:
     return f"{_PREFIX}{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
+def is_half_written(name: str) -> bool:
+    """Return whether a file's name is that of one that is being written, or that a killed process left."""
+    return _NAME.fullmatch(name) is not None
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder.
 

@@ -260,12 +260,13 @@ def _tensor_bytes(path: Path, values: Values, error: type[XAlignError]) -> bytes
 
 def _values_file(path: Path) -> Path | None:
     """Return the file of tensors that a save replaces: one of this format's, and of no other JSON file."""
-    named = {name: _named_in(path.with_name(name)) for name in {path.name, *_JSON_FILES}}
+    named = {name: values_named_in(path.with_name(name)) for name in {path.name, *_JSON_FILES}}
     mine = named.pop(path.name)
     return None if mine is None or mine in named.values() else path.with_name(mine)
 
 
-def _named_in(path: Path) -> str | None:
+def values_named_in(path: Path) -> str | None:
+    """Return the file of tensors that a JSON file of this format names; None where it names none."""
     try:
         name = read_json(read_regular(path, _MOST_JSON))["values"]["file"]
         return name if re.fullmatch(_NAME, name) else None

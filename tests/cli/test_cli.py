@@ -90,7 +90,7 @@ def test_measure_and_compare(model_folder, tmp_path):
     [
         (["--metrics", "bleu"], 2, "metrics=['bleu'] unknown; choose from"),
         (["--metrics", ""], 2, "unknown; choose from"),
-        (["--languages", "zh"], 2, "'zh' is ambiguous"),
+        (["--languages", "sr"], 2, "'sr' is ambiguous"),
         (["--pairs", "nowhere"], 2, "'nowhere' does not exist"),
         (["--template", "query"], 2, "must hold {text}"),
         (["--device", "cuda:7"], 2, "device='cuda:7' is not there"),

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from collections import defaultdict
 from concurrent.futures import Future
 from pathlib import Path
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from transformers import TrainerCallback
 
 from tests.monitor.training import make_trainer
-from xalign import AlignmentCallback, AlignmentReport, ParallelPairs
+from xalign import AlignmentCallback, AlignmentReport, ParallelPairs, measure
 from xalign.errors import ArgumentTypeError, ReportError
+from xalign.files import temporary_prefix
+from xalign.monitor.track import track
 from xalign.results.history import History
 from xalign.results.run_folder import PRIVATE, PUBLIC, make_private, run_folder
 
@@ -155,6 +158,92 @@ def test_of_two_callbacks_each_has_its_own_rule(hub):
     assert History.load("run/alignment/shown").steps == [0, 1, 2, 3]
 
 
+SHOWN = ParallelPairs(texts={"eng_Latn": ["open one", "open two"], "deu_Latn": ["offen eins", "offen zwei"]})
+ELSEWHERE = {
+    "a run inside": lambda: trained(folder="run/stage1", push=False),
+    "a private run inside": lambda: trained(folder="run/stage1"),
+    "a run deep inside": lambda: trained(folder="run/a/_b/c", push=False),
+    "a run in a checkpoint": lambda: trained(folder="run/checkpoint-1", push=False),
+    "a copy": lambda: shutil.copytree(trained(folder="other", push=False) and "other/alignment", "run/copy"),
+    "saved by hand": lambda: saved("run/before"),
+    "saved beside the weights": lambda: saved("run"),
+    "tracked": lambda: saved("run/tracked", track_it=True),
+    "half written": lambda: half_written("run/x"),
+}
+
+
+def saved(folder, track_it=False):
+    trainer = make_trainer(folder="other", **CHANGES)
+    load = (trainer.model, trainer.processing_class)
+    if track_it:
+        track(lambda: {1: "it"}, lambda checkpoint: load, folder, PAIRS)
+    else:
+        measure(*load, PAIRS, step=1).save(folder)
+
+
+def half_written(folder):
+    saved(folder)
+    Path(folder, "report.json").rename(Path(folder, temporary_prefix() + "abcdefgh"))
+
+
+@pytest.mark.parametrize(
+    ("place", "log_text"),
+    [*((place, False) for place in ELSEWHERE), ("tracked", True), ("half written", True)],
+)
+@pytest.mark.filterwarnings("ignore:what was in")
+def test_reports_elsewhere_in_the_folder_are_not_sent(place, log_text, hub):
+    """Only `run/alignment` was looked at: an earlier stage in `run/stage1` was sent with its sentences."""
+    ELSEWHERE[place]()
+    hub.sent.clear()
+    there = {
+        one.read_bytes()
+        for one in Path("run").rglob("*")
+        if one.is_file() and b"AlignmentR" in one.read_bytes()
+    }
+    assert there
+    trainer = make_trainer(
+        folder="run",
+        **CHANGES | {"push_to_hub": True, "hub_always_push": True, "hub_strategy": "all_checkpoints"},
+    )
+    with pytest.warns(UserWarning, match=r"the reports of run.* are in run/_alignment/earlier-1 now"):
+        trainer.add_callback(AlignmentCallback(trainer, SHOWN, every=1, log_text=log_text))
+        trainer.train()
+        trainer._finish_current_push()
+        trainer.push_to_hub()
+    assert hub.sent and not hub.holding()
+    assert bool(hub.holding(["offen zwei"])) == log_text
+    assert there <= {one.read_bytes() for one in Path("run/_alignment").rglob("*") if one.is_file()}
+    for report in Path("run/_alignment/earlier-1").rglob("report.json"):
+        assert AlignmentReport.load(report.parent).pairs["deu_Latn"].sentences == tuple(GERMAN)
+    assert Path("run/config.json").exists()
+
+
+def test_a_report_of_another_program_stays(hub):
+    """Only files of xalign are moved."""
+    Path("run/other").mkdir(parents=True)
+    Path("run/other/report.json").write_text('{"kind": "mine"}')
+    trained()
+    assert hub.sent["other/report.json"] == [b'{"kind": "mine"}'] * len(hub.sent["other/report.json"])
+
+
+@pytest.mark.parametrize("name", ["secret", ""])
+@pytest.mark.filterwarnings(
+    "ignore:what was in", "ignore:the reports of", "ignore:.*held the measurements of"
+)
+def test_an_earlier_callback_is_not_open(name, hub):
+    """Where all callbacks of a run had `log_text`, what an earlier, private one had kept was sent."""
+    trained(push=False, name=name)
+    for later in ("shown", name):
+        trainer = make_trainer(folder="run", **CHANGES | {"push_to_hub": True, "hub_always_push": True})
+        trainer.add_callback(AlignmentCallback(trainer, SHOWN, every=1, log_text=True, name=later))
+        trainer.train()
+        trainer._finish_current_push()
+        trainer.push_to_hub()
+        assert not hub.holding()
+        assert hub.holding(["offen zwei"]) == {path for path in hub.sent if path.endswith("report.json")}
+    assert [path.read_text() for path in Path("run/_alignment").rglob("report.json")]
+
+
 def test_a_file_in_the_way_is_told_before_the_run(hub):
     Path("run").mkdir()
     Path("run", PRIVATE).write_text("a file")
@@ -179,7 +268,7 @@ def fail(monkeypatch, owner, name, applies):
 
 
 def is_kept(path):
-    return path.name in (PUBLIC, "history.jsonl") or path.name.startswith("step-")
+    return path.name in (PUBLIC, "history.jsonl", "report.json") or path.name.startswith("step-")
 
 
 HARMS = {
@@ -196,12 +285,16 @@ HARMS = {
 
 
 @pytest.mark.parametrize(
-    ("by_hand", "shown"), [(False, False), (True, True)], ids=["at a checkpoint", "by hand, one log_text"]
+    ("by_hand", "shown", "nested"),
+    [(False, False, False), (True, True, True)],
+    ids=["at a checkpoint", "by hand, one log_text, a run inside"],
 )
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.filterwarnings("ignore:.*training goes on", "ignore:You are adding a")
-def test_sentences_that_cannot_be_moved_are_not_sent(harm, by_hand, shown, hub, monkeypatch):
+def test_sentences_that_cannot_be_moved_are_not_sent(harm, by_hand, shown, nested, hub, monkeypatch):
     """While a run trained, a move that failed was warned about, and the upload sent the sentences."""
+    if nested:
+        saved(f"run/stage/{PUBLIC}/step-1")
     trainer = make_trainer(**CHANGES | {"max_steps": 4})
     callback = AlignmentCallback(trainer, PAIRS, every=1)
     trainer.add_callback(callback)

@@ -409,3 +409,23 @@ def test_measuring_inside_another_mode(outer, tmp_path):
     assert [row["value"] for row in report.to_rows()] == [row["value"] for row in expected.to_rows()]
     report.save(tmp_path / "report")
     assert report.compare(expected)
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 2), (2, 1), ()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bfloat16])
+def test_expanded_buffers_are_put_back(shape, dtype):
+    """Torch refused to write into an expanded buffer, and a measurement ended with its RuntimeError."""
+    model = make_model("llama")
+    mlp = model.model.layers[0].mlp
+    mlp.register_buffer("expanded", torch.ones(shape, dtype=dtype).expand(3, *(2 for _ in shape)))
+    before, changed = mlp.expanded.clone(), []
+
+    class Changes(type(mlp)):
+        def forward(self, states):
+            self.expanded.untyped_storage().fill_(1)
+            changed.append(not torch.equal(self.expanded, before))
+            return super().forward(states)
+
+    mlp.__class__ = Changes
+    measure(model, make_tokenizer(), SHORT)
+    assert all(changed) and torch.equal(mlp.expanded, before) and 0 in mlp.expanded.stride()

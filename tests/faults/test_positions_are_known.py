@@ -8,7 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
-from transformers import DynamicCache, StaticCache
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    StaticCache,
+    UnbatchedClassifierFreeGuidanceLogitsProcessor,
+)
 
 from tests.steering.whole_sequences import positions_of
 from tests.tiny import make_model
@@ -378,3 +383,121 @@ def test_a_prompt_length_beyond_everything():
     call = lambda: MODEL.generate(IDS, attention_mask=MASK, max_new_tokens=2, pad_token_id=0)  # noqa: E731
     all_columns = changed(MODEL, call, positions="all")
     assert changed(MODEL, call, positions="prompt", prompt_length=10**12) == all_columns
+
+
+class Boom(Exception):
+    pass
+
+
+PARTS = {
+    "model.forward": lambda model, ids: model.forward(input_ids=ids),
+    "its body": lambda model, ids: model.model(input_ids=ids),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("where", [0, 1, 2, "lm_head"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_forward_that_failed_is_over(part, where, wrapped):
+    """What was run after it was taken for a part of it, and changed at its tokens, or refused wrongly."""
+    inner = make_model("llama")
+    model = get_peft_model(inner, LoraConfig(target_modules=["q_proj"])) if wrapped else inner
+    ids = torch.tensor([[1, 20, 31, 40, 50]])
+    left = [Boom]
+
+    def fail(module, given):
+        if left:
+            raise left.pop()
+
+    at = inner.lm_head if where == "lm_head" else inner.model.layers[where]
+    handle = at.register_forward_pre_hook(fail)
+    mask = torch.tensor([[True, False, False, False, False]])
+    with torch.no_grad(), write(model, {SITE: Edit("add", 1.0)}, positions=mask, trace=True) as done:
+        with pytest.raises(Boom):
+            model(input_ids=ids)
+        with pytest.raises(ModelError, match="fired outside a forward of the visited model"):
+            PARTS[part](inner, ids.flip(1))
+        model(input_ids=ids)
+    handle.remove()
+    assert [(one.forward, one.column, one.token) for one in done.trace] == [(0, 0, 1), (1, 0, 1)]
+
+
+OTHER = torch.tensor([[90, 91, 92, 93, 94, 95, 96, 97, 98]])
+GUIDED = {
+    "a longer prompt": {"guidance_scale": 1.5, "negative_prompt_ids": OTHER},
+    "a prompt that begins with the first": {
+        "guidance_scale": 1.5,
+        "negative_prompt_ids": torch.cat([IDS[1:], OTHER], dim=1),
+    },
+    "no prompt": {"guidance_scale": 1.5},
+    "in a config": {"generation_config": GenerationConfig(guidance_scale=1.5)},
+    "as a processor": {"logits_processor": ["made in the test"]},
+}
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize(
+    ("guided", "embeds"),
+    [*((guided, False) for guided in GUIDED), *((guided, True) for guided in list(GUIDED)[:2])],
+)
+def test_guidance_is_refused_whatever_its_second_prompt(guided, use_cache, embeds):
+    """Without a cache, a longer second prompt was steered as if it were generate's own.
+
+    The way out that the error named, `positions="all"`, was refused too where a trace was asked for.
+    """
+    model, ids = make_model("llama"), IDS[1:]
+    options = {"max_new_tokens": 2, "min_new_tokens": 2, "pad_token_id": 0} | GUIDED[guided]
+    if guided == "as a processor":
+        second = torch.cat([ids, OTHER], dim=1)
+        options["logits_processor"] = [
+            UnbatchedClassifierFreeGuidanceLogitsProcessor(1.5, model, second, use_cache=use_cache)
+        ]
+    if guided == "in a config":
+        options["generation_config"].use_cache = use_cache
+    else:
+        options["use_cache"] = use_cache
+    prompt = {"inputs_embeds": model.get_input_embeddings()(ids).detach()} if embeds else {"input_ids": ids}
+
+    def call():
+        model.generate(**prompt, attention_mask=MASK[1:], **options)
+
+    for positions in (*NAMED, torch.ones(1, 9, dtype=torch.bool)):
+        with pytest.raises(ArgumentError, match="not generate's own, as guidance does"):
+            changed(model, call, positions)
+    with pytest.raises(ArgumentError, match="give trace=False: a trace needs"):
+        changed(model, call, "all")
+    for positions in ("all", lambda tokens: torch.ones(tokens.shape, dtype=torch.bool)):
+        with torch.no_grad(), write(model, {SITE: Edit("add", 1.0)}, positions=positions) as done:
+            call()
+        assert done.forwards == 4
+
+
+@pytest.mark.parametrize("scale", [None, 1, 1.0])
+def test_a_scale_of_one_is_no_guidance(scale):
+    def call():
+        MODEL.generate(IDS, attention_mask=MASK, max_new_tokens=1, pad_token_id=0, guidance_scale=scale)
+
+    assert len(changed(MODEL, call, "last_prompt")) == 2
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("embeds", [True, False])
+@pytest.mark.parametrize("run", ["ids", "embeds"])
+def test_other_tokens_in_a_logits_processor(run, embeds, use_cache):
+    """Embeddings that a logits processor ran without a cache were taken for generate's own."""
+    model = make_model("llama")
+    embed = model.get_input_embeddings()
+    prompt = {"inputs_embeds": embed(IDS).detach()} if embeds else {"input_ids": IDS}
+
+    def processor(input_ids, scores):
+        other = OTHER.repeat(2, 1)
+        model(**{"input_ids": other} if run == "ids" else {"inputs_embeds": embed(other).detach()})
+        return scores
+
+    def call():
+        options = {"max_new_tokens": 2, "pad_token_id": 0, "use_cache": use_cache}
+        model.generate(**prompt, attention_mask=MASK, logits_processor=[processor], **options)
+
+    for positions in (*NAMED, torch.ones(2, 9, dtype=torch.bool)):
+        with pytest.raises(ArgumentError, match="not generate's own"):
+            changed(model, call, positions)

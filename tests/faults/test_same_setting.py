@@ -2,13 +2,16 @@
 
 import builtins
 import copy
+import enum
 import functools
 import importlib
 import inspect
 import json
+import string
 import subprocess
 import sys
 import threading
+from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -700,3 +703,171 @@ def test_what_was_used_at_the_start_or_is_unknown_keeps_its_record():
     history = History()
     history.append(before)
     history.append(after)
+
+
+# What changes what a function computes, and was not in its digest: pairs of (one, same, other).
+
+
+def with_member(source):
+    """Two bodies of a class of members, and what a function gets: a member, not the class."""
+
+    def made(value):
+        names = {"__name__": "own", "enum": enum, "Mix": {"x": MixOne, "y": MixTwo}[value]}
+        base = "Mix, enum.Enum" if "mix" in source else "enum.Enum"
+        exec(f"class Own({base}):\n    A = 'a'\n    {source.format(value)}", names)
+        member = names["Own"].A
+        return lambda text, language: member
+
+    return made
+
+
+class MixOne:
+    def up(self):
+        return 1
+
+
+class MixTwo:
+    def up(self):
+        return 2
+
+
+def held_in(kind, value):
+    held = kind()
+    held.append(value) if isinstance(held, list) else held.update(a=value)
+    return lambda text: held
+
+
+@dataclass
+class OwnDict(dict):
+    x: int = 0
+
+
+@dataclass
+class OwnList(list):
+    x: int = 0
+
+
+class OwnPartial(functools.partial):
+    def __call__(self, *given):
+        return 3
+
+
+class OwnProperty(property):
+    pass
+
+
+MEMBERS = {
+    "a property": "up = property(lambda self: {0!r})",
+    "a class method": "up = classmethod(lambda cls: {0!r})",
+    "a static method": "up = staticmethod(lambda: {0!r})",
+    "another member": "B = {0!r}",
+    "a base of its own": "mix = 1",
+    "an attribute": "__init__ = lambda self, value: setattr(self, 'more', {0!r})",
+}
+
+
+@pytest.mark.parametrize("what", MEMBERS)
+def test_all_of_an_enum_counts(what):
+    """Of a member only name, value and plain methods were digested."""
+    made = with_member(MEMBERS[what])
+    assert identity(made("x")) == identity(made("x")) != identity(made("y"))
+
+
+def test_the_length_of_a_deque_counts():
+    """A deque that keeps one text and one that keeps three were the same."""
+    one, same, other = (in_closure(deque(maxlen=length)) for length in (1, 1, 3))
+    assert identity(one) == identity(same) != identity(other)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [OwnDict(), OwnList(), OwnPartial(two), OwnProperty(len), type("OwnModule", (type(sys),), {})("own")],
+    ids=lambda value: type(value).__name__,
+)
+def test_subclasses_with_hidden_content_are_not_identified(value):
+    """What such an object holds, or does when it is called, was left out."""
+    assert record_of(in_closure(value)).startswith("unidentified:")
+
+
+def reach(how):
+    """A function that calls `string.capwords` without a global that says so."""
+    body = {
+        "local import": "    import string\n    return string.capwords(x)",
+        "from-import": "    from string import capwords\n    return capwords(x)",
+        "nested": "    def g():\n        import string\n        return string.capwords(x)\n    return g()",
+        "alias": "    m = string\n    return m.capwords(x)",
+        "ternary": "    return (string if x else string).capwords(x)",
+        "default": None,
+        "closure": None,
+        "builtin": "    return sorted(x)",
+        "added builtin": "    return _(x)",
+        "class": "    return string.Formatter().vformat(x, (), {})",
+    }[how]
+    if how == "default":
+        return lambda x, m=string: m.capwords(x)
+    if how == "closure":
+        module = string
+        return lambda x: module.capwords(x)
+    return exec_function(body, string=string)
+
+
+PLACES = {
+    "builtin": (builtins, "sorted"),
+    "added builtin": (builtins, "_"),
+    "class": (string.Formatter, "vformat"),
+}
+
+
+@pytest.mark.parametrize("patch", ["a function", "one that wraps", "its code"])
+@pytest.mark.parametrize(
+    "how", ["local import", "from-import", "nested", "alias", "ternary", "default", "closure", *PLACES]
+)
+def test_what_is_patched_counts_however_it_is_reached(how, patch, monkeypatch):
+    """Only patches of a module that is a global, and that is used by its name, were seen."""
+    home, name = PLACES.get(how, (string, "capwords"))
+    before = identity(reach(how))
+    assert identity(reach(how)) == before
+    found = getattr(home, name, None)
+    if patch == "its code":
+        if not inspect.isfunction(found):
+            return
+        monkeypatch.setattr(found, "__code__", (lambda *given, **named: given).__code__)
+    else:
+        wrap = functools.wraps(found) if patch == "one that wraps" and found else lambda own: own
+        own = wrap(lambda *given, **named: found(*given, **named))
+        monkeypatch.setattr(home, name, own, raising=False)
+    assert identity(reach(how)) != before
+
+
+def test_what_a_decorator_says_it_wraps_counts():
+    """`f.__wrapped__` of a global function could be anything."""
+
+    def made(value):
+        def inner(text):
+            return text
+
+        inner.__wrapped__ = lambda text: value
+        return exec_function("    return inspect.unwrap(g)(x)", inspect=inspect, g=inner)
+
+    assert identity(made(1)) == identity(made(1)) != identity(made(2))
+
+
+def test_a_module_with_the_name_of_a_standard_one(tmp_path):
+    """A user's `profile.py` beside the script was taken for Python's own, whatever was in it."""
+    program = """
+import profile
+from xalign.identity import record_of
+def local(x):
+    import profile
+    return profile.X
+print(record_of(profile.template), record_of(local), sep="\\n")
+"""
+    found = []
+    for value in (1, 2):
+        (tmp_path / "profile.py").write_text(f"def template(text, language):\n    return {value}\n")
+        environment = {"PYTHONPATH": ":".join([str(tmp_path), *sys.path]), "PATH": ""}
+        command = [sys.executable, "-B", "-c", program]
+        given = {"capture_output": True, "text": True, "check": True, "env": environment}
+        found.append(subprocess.run(command, **given).stdout.splitlines())
+    assert found[0][0] != found[1][0] and found[0][0].startswith("sha256:")
+    assert all("it imports profile, a module of your own" in one for _, one in found)

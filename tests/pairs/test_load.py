@@ -206,7 +206,7 @@ def test_choosing(tmp_path):
         ({"source": 7}, "must be 'bundled' or a path, not 7"),
         ({"languages": "deu_Latn"}, "languages must be a list"),
         ({"languages": ["xx"]}, "'xx' is unknown"),
-        ({"languages": ["zh"]}, "'zh' is ambiguous"),
+        ({"languages": ["sr"]}, "'sr' is ambiguous"),
         (
             {"languages": ["swh"]},
             "languages=swh_Latn not found in .* it has deu_Latn, fra_Latn beside eng_Latn",

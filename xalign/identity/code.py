@@ -4,10 +4,10 @@ import builtins
 import dataclasses
 import dis
 import sys
-from collections.abc import Iterator
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from collections.abc import Iterable, Iterator
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 
-from xalign.identity.library import library_of
+from xalign.identity.library import is_replaced, library_of
 
 Parts = Iterator[tuple[str, object]]
 """(what it is, value) of everything that makes up an object."""
@@ -57,10 +57,20 @@ def parts_of_function(function: FunctionType) -> Parts:
             yield f"its variable {name}", cell.cell_contents
         except ValueError:
             yield f"its variable {name}", "not assigned"
-    yield "attributes", {name: one for name, one in vars(function).items() if name != "__wrapped__"}
+    bound = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
+    attributes = vars(function).items()
+    # What a decorator has put there is in its closure as well.
+    yield (
+        "attributes",
+        {k: one for k, one in attributes if k != "__wrapped__" or all(one is not o for o in bound)},
+    )
     if library_of(str(function.__globals__.get("__name__"))) is None:
-        for name, attributes in sorted(set(_reads(function.__code__))):
-            yield from _global(function, name, attributes)
+        reads = sorted(set(_reads(function.__code__)))
+        for name, taken in reads:
+            yield from _global(function, name, taken)
+        defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        found = [*bound, *defaults, *(_value_of(function, name, taken)[0] for name, taken in reads)]
+        yield from _patched([*found, *_imported(function.__code__)], _names(function.__code__))
 
 
 def parts_of_class(cls: type) -> Parts:
@@ -132,29 +142,77 @@ def _global(function: FunctionType, name: str, attributes: tuple[str, ...]) -> P
     if name not in function.__globals__:
         if name in _OPEN_ENDED:
             raise UnidentifiedError(f"it calls {name}, and what that gives is decided elsewhere")
-        yield f"its name {name}", f"built in: {hasattr(builtins, name)}"
+        built_in = getattr(builtins, name, None)
+        own = is_own(built_in) or library_of(str(getattr(built_in, "__module__", "builtins"))) is None
+        yield f"its name {name}", built_in if own else f"built in: {hasattr(builtins, name)}"
         return
-    value, path = function.__globals__[name], name
-    for place, attribute in enumerate(attributes):
-        if not isinstance(value, ModuleType) or library_of(value.__name__) is not None:
-            attributes = attributes[place:]
-            break
-        value, path = getattr(value, attribute), f"{path}.{attribute}"
+    value, path, attributes = _value_of(function, name, attributes)
     if value is sys and "modules" in attributes:
         raise UnidentifiedError("it uses sys.modules, and what that gives is decided elsewhere")
     yield f"its global {path}", value
-    if isinstance(value, ModuleType):
-        yield from _patched(value, path, attributes)
 
 
-def _patched(module: ModuleType, path: str, attributes: tuple[str, ...]) -> Parts:
-    """Yield what a user may have set in a module of a library: own functions, own classes, plain values."""
-    value: object = module
-    for attribute in attributes:
-        if not isinstance(value, ModuleType):
-            return
-        value, path = getattr(value, attribute, None), f"{path}.{attribute}"
-    home = getattr(value, "__module__", None)
-    is_own = isinstance(value, FunctionType | type) and library_of(str(home)) is None
-    if is_own or type(value) in (bool, int, float, str, bytes):
-        yield f"its global {path}", value
+def _value_of(
+    function: FunctionType, name: str, attributes: tuple[str, ...]
+) -> tuple[object, str, tuple[str, ...]]:
+    """Return the value of a global or of what code takes from a module of one's own, its path, the rest."""
+    value, path = function.__globals__.get(name), name
+    for place, attribute in enumerate(attributes):
+        if not isinstance(value, ModuleType) or library_of(value.__name__) is not None:
+            return value, path, attributes[place:]
+        value, path = getattr(value, attribute), f"{path}.{attribute}"
+    return value, path, ()
+
+
+def _patched(values: Iterable[object], names: set[str]) -> Parts:
+    """Yield what a user may have set in modules of libraries: own functions, own classes, plain values.
+
+    Code can reach a module under any name, so each of its names is looked for in each module.
+    """
+    left = [value for value in values if isinstance(value, ModuleType)]
+    found: dict[str, object] = {}
+    seen: set[int] = set()
+    while left:
+        module = left.pop()
+        if id(module) in seen or library_of(module.__name__) is None:
+            continue
+        seen.add(id(module))
+        for name in names & vars(module).keys():
+            value = vars(module)[name]
+            if isinstance(value, ModuleType):
+                left.append(value)
+            elif is_own(value) or has_own(value) or type(value) in (bool, int, float, str, bytes):
+                found[f"its global {module.__name__}.{name}"] = value
+    yield from sorted(found.items(), key=lambda one: one[0])
+
+
+def is_own(value: object) -> bool:
+    """Return whether a value is a function or a class of the user's own."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    if not isinstance(value, FunctionType | type):
+        return False
+    return library_of(str(value.__module__)) is None or is_replaced(value)
+
+
+def has_own(value: object) -> bool:
+    """Return whether a user has put a function or a class of their own into a class."""
+    return isinstance(value, type) and any(map(is_own, vars(value).values()))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _names(code: CodeType) -> set[str]:
+    return {name for one in _codes(code) for name in one.co_names}
+
+
+def _imported(code: CodeType) -> Iterator[object]:
+    """Yield the modules that code imports when it runs, as far as they are loaded."""
+    for name in _names(code):
+        yield sys.modules.get(name)
+        yield sys.modules.get(name.partition(".")[0])

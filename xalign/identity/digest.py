@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from xalign.identity.code import (
     Parts,
     UnidentifiedError,
+    is_own,
     parts_of_class,
     parts_of_code,
     parts_of_function,
@@ -31,6 +32,13 @@ from xalign.identity.code import (
 )
 from xalign.identity.library import library_of, name_in_library
 
+# What Python keeps on every class of members, which the members say as well.
+_OF_ENUM = {
+    *("_member_names_", "_member_map_", "_value2member_map_", "_hashable_values_", "_unhashable_values_"),
+    *("_unhashable_values_map_", "_member_type_", "_value_repr_", "_new_member_", "_use_args_", "__new__"),
+    *("_flag_mask_", "_all_bits_", "_singles_mask_", "_boundary_", "_inverted_"),
+    *("__module__", "__qualname__", "__doc__", "__annotations__", "__firstlineno__", "__static_attributes__"),
+}
 _MOST_VALUES = 2_000_000
 # Homes of base classes that hold nothing themselves; None is the user's own code.
 _STATELESS = (None, "abc", "typing")
@@ -76,7 +84,10 @@ class Digest:
         refuse_open_ended(value)
         library = name_in_library(value)
         if library is not None:
-            return _hash("library", [library.encode()])
+            # What a user has put in the place of methods of a library's class.
+            members = vars(value).items() if isinstance(value, type) else ()
+            own = {name: member for name, member in sorted(members) if is_own(member)}
+            return _hash("library", [library.encode(), *([self.of(own)] if own else [])])
         parts = _parts_of(value)
         if parts is None:
             raise UnidentifiedError(self._reason(value))
@@ -149,13 +160,20 @@ def _parts_of_array(value: Any) -> Parts | None:
 def _parts_of_object(value: object) -> Parts | None:
     """Yield the class and the attributes of an object of the user's own, or of any dataclass."""
     cls = type(value)
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not any(map(_hides_content, cls.__mro__)):
         return iter((("class", cls), ("attributes", _fields_of(value))))
     if any(one is not object and library_of(one.__module__) not in _STATELESS for one in cls.__mro__):
         return None
     if cls.__getattribute__ is not object.__getattribute__:
         return None
     return iter((("class", cls), ("attributes", _attributes_of(value))))
+
+
+def _hides_content(cls: type) -> bool:
+    """Return whether a base class may hold what no attribute shows, as `dict` and `list` do."""
+    if cls is object or library_of(cls.__module__) in _STATELESS:
+        return False
+    return not any(isinstance(member, types.FunctionType) for member in vars(cls).values())
 
 
 def _attributes_of(value: object) -> dict[str, object]:
@@ -177,8 +195,17 @@ def _fields_of(value: Any) -> dict[str, object]:
 
 
 def _parts_of_enum(value: Enum) -> Parts:
-    methods = {name: one for name, one in vars(type(value)).items() if isinstance(one, types.FunctionType)}
-    return _numbered((type(value).__qualname__, value.name, value.value, methods))
+    """Yield the attributes of a member, and all that its class defines, other members too."""
+    cls = type(value)
+    defined = {
+        name: one for name, one in sorted(vars(cls).items()) if name not in _OF_ENUM | {*cls.__members__}
+    }
+    members = [(name, _own_of_member(one)) for name, one in cls.__members__.items()]
+    return _numbered((cls.__qualname__, value.name, _own_of_member(value), cls.__bases__, members, defined))
+
+
+def _own_of_member(value: Enum) -> dict[str, object]:
+    return {name: one for name, one in vars(value).items() if name not in ("__objclass__", "_sort_order_")}
 
 
 def _unknown(_: object) -> None:
@@ -232,9 +259,11 @@ _PARTS: list[tuple[Any, Callable[[Any], Parts | None]]] = [
     (nn.Module, _unknown),
     (type, parts_of_class),
 ]
+_TAKE_SUBCLASSES = (Enum, Tensor, (np.ndarray, np.generic), nn.Module, type)
 _CONTAINERS: dict[type, Callable[[Any], Parts]] = {
-    **dict.fromkeys((list, tuple, set, frozenset, deque), _numbered),
+    **dict.fromkeys((list, tuple, set, frozenset), _numbered),
     **dict.fromkeys((dict, OrderedDict, Counter, types.MappingProxyType), _items),
+    deque: lambda one: iter((("length", one.maxlen), ("entries", list(one)))),
     defaultdict: lambda one: iter((("factory", one.default_factory), ("entries", dict(one)))),
 }
 
@@ -245,5 +274,7 @@ def _parts_of(value: object) -> Parts | None:
         return _CONTAINERS[type(value)](value)
     for kinds, parts_of in _PARTS:
         if isinstance(value, kinds):
-            return parts_of(value)
+            # A subclass of one's own may do anything else.
+            is_plain = kinds in _TAKE_SUBCLASSES or library_of(type(value).__module__) is not None
+            return parts_of(value) if is_plain else None
     return _parts_of_object(value)

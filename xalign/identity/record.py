@@ -27,8 +27,10 @@ def record_of(function: Callable[..., Any], standing_for: Mapping[int, str] | No
     in every process of one Python version. What a function reads from files, the network or the environment
     when it is called is not in it. Nor is what it reaches by names that are put together when it is called
     (`getattr(function, "__glo" + "bals__")`), through functions of installed packages that look up your own
-    code, from objects that were set in an installed package other than functions, classes and plain values,
-    or from the names of functions and classes (`own.__name__`).
+    code, or from the names of functions and classes (`own.__name__`). Functions and classes of your own that
+    you set in an installed package, and plain values in its modules, count where the code names them. Plain
+    values that you set in its classes or as defaults, other objects that you set in it, and modules that the
+    code gets as arguments or in containers do not. Nor does it count whether two equal values are one object.
 
     Code that uses `eval`, `import_module`, `sys.modules`, `__globals__`, frames, `builtins` or `__doc__`
     cannot be identified, because these reach values that the digest does not hold.

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from xalign.judging.options import OutputOptions
 from xalign.judging.sample import Sampled, sample
 from xalign.judging.text_losses import id_losses, text_losses
+from xalign.model.tokenizer_state import keeping
 
 Values = Float[np.ndarray, " item"]
 Observed = dict[tuple[str, str], Values]
@@ -87,7 +88,8 @@ class Probe:
         beginning = [] if self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
         losses = {}
         for language, sentences in self._texts.items():
-            coded = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in sentences]
+            with keeping(self._tokenizer):
+                coded = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in sentences]
             losses[language] = float(_per_token(self._id_losses([beginning + ids for ids in coded])).mean())
         return losses
 

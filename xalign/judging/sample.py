@@ -14,6 +14,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.model.inputs import Inputs
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
+from xalign.model.tokenizer_state import keeping
 from xalign.model.wrapped import base_model_of
 
 # Plain sampling from the model's own distribution; transformers would cut it to the 50 likeliest tokens.
@@ -114,7 +115,8 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
                 "prompt is empty and the tokenizer has no beginning-of-sequence token; give one"
             )
         return [tokenizer.bos_token_id]
-    ids = list(tokenizer(prompt)["input_ids"])
+    with keeping(tokenizer):
+        ids = list(tokenizer(prompt)["input_ids"])
     return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
 
 

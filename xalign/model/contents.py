@@ -89,7 +89,8 @@ class _OfTensor:
     def __init__(self, tensor: Tensor) -> None:
         self._tensor, self._data = tensor, tensor.data
         self._place, self._bytes = _place(tensor), tensor.untyped_storage().nbytes()
-        self._copy = self._data.clone()
+        self._values = _once(self._data)
+        self._copy = self._values.clone()
 
     def put_back(self) -> None:
         storage = self._data.untyped_storage()
@@ -100,8 +101,8 @@ class _OfTensor:
         if storage.nbytes() > self._bytes:
             storage.resize_(self._bytes)
         # Not by torch's count of changes, which misses those through `.data`.
-        if not torch.equal(_bits(self._data), _bits(self._copy)):
-            self._data.copy_(self._copy)
+        if not torch.equal(_bits(self._values), _bits(self._copy)):
+            self._values.copy_(self._copy)
 
 
 class _OfSubclass:
@@ -126,6 +127,14 @@ def _has_values(tensor: Tensor) -> bool:
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _once(tensor: Tensor) -> Tensor:
+    """Return a tensor without the repetitions of an expanded one, into which torch does not write."""
+    for dim, stride in enumerate(tensor.stride()):
+        if stride == 0 and tensor.shape[dim] > 1:
+            tensor = tensor.narrow(dim, 0, 1)
+    return tensor
 
 
 def _version(tensor: Tensor) -> int | None:

@@ -15,6 +15,7 @@ from xalign.model.finite_check import FiniteCheck
 from xalign.model.operators import Operator
 from xalign.model.positions import Positions, chosen
 from xalign.model.prompt_tracker import PromptTracker
+from xalign.model.tokens import Unknown
 from xalign.model.user_function import errors_of
 from xalign.model.visit import VisitFn, when_backward_reaches
 
@@ -46,6 +47,11 @@ class EditSession:
             self._masks_differ = True
         self._mask, self._in_backward = mask, None
         if self._trace:
+            if isinstance(tokens.known_column, Unknown):
+                raise ArgumentError(
+                    "give trace=False: a trace needs the position of each token, which cannot be known: "
+                    f"{tokens.known_column.why}"
+                )
             for sentence, place in mask.nonzero().tolist():
                 token = None if tokens.ids is None else int(tokens.ids[sentence, place])
                 column = int(tokens.column[place])

@@ -81,7 +81,8 @@ def encode(
             context, one without any token to pool, or ids that the model does not embed.
     """
     names = [str(row) for row in range(len(sentences))] if ids is None else ids
-    texts, spans = zip(*(_fill(template, sentence, language) for sentence in sentences), strict=True)
+    filled = (_fill(template, one, language, name) for name, one in zip(names, sentences, strict=True))
+    texts, spans = zip(*filled, strict=True)
     own_only = template is not None and not template_pooled
     if own_only and not _has_offsets(tokenizer):
         raise _needs_offsets(tokenizer, template)
@@ -160,7 +161,7 @@ def _count_unknown(tokenizer: PreTrainedTokenizerBase, own: tuple[bool, ...], to
     return sum(mine and token == tokenizer.unk_token_id for mine, token in zip(own, tokens, strict=True))
 
 
-def _fill(template: Template | None, sentence: str, language: str) -> tuple[str, tuple[int, int]]:
+def _fill(template: Template | None, sentence: str, language: str, name: str) -> tuple[str, tuple[int, int]]:
     """Return the text to tokenize, and where the sentence begins and ends in it."""
     if template is None:
         return sentence, (0, len(sentence))
@@ -178,8 +179,13 @@ def _fill(template: Template | None, sentence: str, language: str) -> tuple[str,
     text = template(sentence, language)
     if not isinstance(text, str) or text.count(sentence) != 1:
         raise ArgumentError(
-            f"template(text, language) must return a text that holds the sentence exactly once; for "
-            f"{sentence[:60]!r} it gave {text!r:.80}"
+            "template(text, language) must return a text that holds the sentence exactly once; for sentence "
+            f"{name} of {language or 'these'} it gave "
+            + (
+                f"one that holds it {text.count(sentence)} times"
+                if isinstance(text, str)
+                else f"{type(text)}"
+            )
         )
     return text, (text.index(sentence), text.index(sentence) + len(sentence))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import UnbatchedClassifierFreeGuidanceLogitsProcessor
 
 from xalign.errors import ModelError
 from xalign.model.forward_facts import cache_length
@@ -19,6 +20,10 @@ from xalign.model.wrapped import base_model_of, uncompiled
 # These run the model in another thread, where a visit does not act.
 _IN_ANOTHER_THREAD = ("generate_batch", "init_continuous_batching", "continuous_batching_context_manager")
 _LOCK = threading.RLock()
+_FOREIGN = Unknown(
+    "inside generate, the model was run on a sequence that is not generate's own, as guidance does; give "
+    "positions='all', or a function of tokens.ids"
+)
 
 
 @dataclass
@@ -27,55 +32,58 @@ class GenerateCall:
 
     Attributes:
         width: Number of columns of the prompt, padding and cached tokens included; or why it is not known.
-        ids: The last columns of the prompt; None for embeddings.
+        prompt: The last columns of the prompt, as token ids or embeddings; None where it is not known.
         rows: Number of prompts.
         real: True at tokens [prompt, column] that are not padding; None where transformers will work it out.
         cache: The cache of its forwards, once the first has begun.
         seen: Number of columns that have run, those of a cache included.
         begun: Whether its first forward has begun.
+        guided: Whether guidance runs second sequences, which cannot be told from generate's own.
     """
 
     width: int | Unknown
-    ids: Tensor | None = None
+    prompt: Tensor | None = None
     rows: int = 1
     real: Tensor | None = None
     cache: object = None
     seen: int = 0
     begun: bool = False
+    guided: bool = False
 
-    def why_foreign(self, ids: Tensor | None, inputs: Tensor, past: int, cache: object) -> Unknown | None:
+    def why_foreign(self, inputs: Tensor, past: int, cache: object) -> Unknown | None:
         """Return why a forward is not one of this call's own; None where it is.
 
         Own forwards go on with the cache of the first, or run the whole prompt without one, and carry the
         prompt's tokens at the prompt's columns. A logits processor, for example, may run others.
         """
+        if self.guided:
+            return _FOREIGN
         if isinstance(self.width, Unknown):
             return None
         end = past + inputs.shape[1]
         new_cache = self.cache is None and past == self.seen  # that the model made in the forward before
         same_cache = not self.begun or cache is self.cache or new_cache
         whole = cache is not None or end >= self.width
-        if not (past <= self.seen and same_cache and whole and self._has_prompt(ids, inputs, past)):
-            return Unknown(
-                "inside generate, the model was run on a sequence that is not generate's own, as guidance "
-                "does; give positions='all', or a function of tokens.ids"
-            )
+        if not (past <= self.seen and same_cache and whole and self._has_prompt(inputs, past)):
+            return _FOREIGN
         self.begun, self.cache, self.seen = True, cache, end
         return None
 
-    def _has_prompt(self, ids: Tensor | None, inputs: Tensor, past: int) -> bool:
-        """Return whether a forward's tokens at the prompt's columns are the prompt's."""
+    def _has_prompt(self, inputs: Tensor, past: int) -> bool:
+        """Return whether a forward's tokens, or embeddings, at the prompt's columns are the prompt's."""
         if len(inputs) % self.rows:
             return False
-        if ids is None or self.ids is None or isinstance(self.width, Unknown):
+        if self.prompt is None or isinstance(self.width, Unknown):
             return True
-        first = self.width - self.ids.shape[1]
-        start, stop = max(past, first), min(past + ids.shape[1], self.width)
+        first = self.width - self.prompt.shape[1]
+        start, stop = max(past, first), min(past + inputs.shape[1], self.width)
         if start >= stop:
             return True
-        prompt = self.ids[:, start - first : stop - first].to(ids.device)
-        prompt = prompt.repeat_interleave(len(ids) // self.rows, dim=0)
-        return torch.equal(prompt, ids[:, start - past : stop - past])
+        if inputs.dim() != self.prompt.dim():
+            return False
+        prompt = self.prompt[:, start - first : stop - first].to(inputs)
+        prompt = prompt.repeat_interleave(len(inputs) // self.rows, dim=0)
+        return torch.equal(prompt, inputs[:, start - past : stop - past])
 
 
 @dataclass
@@ -238,11 +246,21 @@ def _call_of(model: Any, given: dict[str, Any]) -> GenerateCall:
             )
     elif past >= prompt.shape[1]:
         width = Unknown("the cache is as long as the prompt; give attention_mask over cache and prompt")
-    call = GenerateCall(width, None if embeds is not None else prompt, rows)
+    call = GenerateCall(width, prompt, rows, guided=_is_guided(model, given))
     if isinstance(width, int) and isinstance(past, int):
         call.seen = past
         call.real = _real_of(model, given, prompt, mask, width)
     return call
+
+
+def _is_guided(model: Any, given: dict[str, Any]) -> bool:
+    """Return whether a call of `generate` asks for classifier-free guidance."""
+    configs = (given.get("generation_config"), getattr(model, "generation_config", None))
+    scales = [given.get("guidance_scale"), *(getattr(config, "guidance_scale", None) for config in configs)]
+    processors = given.get("logits_processor") or ()
+    return next((scale for scale in scales if scale is not None), 1) != 1 or any(
+        isinstance(one, UnbatchedClassifierFreeGuidanceLogitsProcessor) for one in processors
+    )
 
 
 def _real_of(model: Any, given: dict[str, Any], prompt: Tensor, mask: object, width: int) -> Tensor | None:

@@ -11,7 +11,7 @@ from xalign.checks import boolean, function_of, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.batches import Batch, Line, make_batches
 from xalign.model.encode import Encoded, Template, encode
-from xalign.model.undo import Steps, undo
+from xalign.model.tokenizer_state import keeping
 from xalign.model.wrapped import base_model_of, config_of, virtual_tokens
 from xalign.options import COMPARED, option
 
@@ -93,8 +93,8 @@ class Inputs:
     ) -> Encoded:
         """Tokenize sentences of one language.
 
-        A tokenizer that marks sentences with their language (NLLB) is told the language while it encodes, and
-        has its own `src_lang` again afterwards. See `language_token`.
+        A tokenizer that marks sentences with their language (NLLB) is told the language while it encodes; see
+        `language_token`. Afterwards the tokenizer is what it was.
 
         Args:
             sentences: The sentences.
@@ -109,28 +109,21 @@ class Inputs:
         options = options or TextOptions()
         limits = [limit for limit in (self.context, options.max_length) if limit is not None]
         token, tokenizer = self.language_token(language), cast(Any, self.tokenizer)
-        before = getattr(tokenizer, "src_lang", None)
-        steps: Steps = [] if token is None else [lambda: setattr(tokenizer, "src_lang", before)]
-        try:
-            try:
-                if token is not None:
-                    tokenizer.src_lang = token
-                return encode(
-                    self.tokenizer,
-                    sentences,
-                    language=language,
-                    template=options.template,
-                    template_pooled=options.template_pooled,
-                    pool_special_tokens=options.pool_special_tokens,
-                    context=min(limits, default=None),
-                    truncate=options.truncate or options.max_length is not None,
-                    vocabulary=self.vocabulary,
-                    ids=ids,
-                )
-            finally:
-                undo(steps)
-        finally:
-            undo(steps)
+        with keeping(tokenizer):
+            if token is not None:
+                tokenizer.src_lang = token
+            return encode(
+                self.tokenizer,
+                sentences,
+                language=language,
+                template=options.template,
+                template_pooled=options.template_pooled,
+                pool_special_tokens=options.pool_special_tokens,
+                context=min(limits, default=None),
+                truncate=options.truncate or options.max_length is not None,
+                vocabulary=self.vocabulary,
+                ids=ids,
+            )
 
     def batches(
         self, lines: Iterable[Line], *, token_budget: int | None = None, size: int | None = None

@@ -33,7 +33,7 @@ class PromptTracker:
     """Tells which tokens of each forward are prompt, which were generated, and which are padding.
 
     - Inside `generate`, the prompt is what `generate` was given. A forward is its own where it goes on with
-      its cache and its prompt. Of others, such as the second forwards of guidance, the prompt is not known.
+      its cache and its prompt. Of others, and of all forwards under guidance, the prompt is not known.
     - Outside, all tokens of a forward without a cache are prompt. If there are tokens in its cache,
       `prompt_length` must say where the prompt ends.
 
@@ -97,11 +97,11 @@ class PromptTracker:
         """Return the tokens of a forward inside `generate`."""
         mask, ids = given.get("attention_mask"), given.get("input_ids")
         column, real = columns_of(inputs, past, given), real_of(mask, inputs, past)
-        if isinstance(call.width, Unknown):
-            return Tokens(inputs.shape[:2], ids, column, real, call.width, call.width)
-        foreign = call.why_foreign(ids, inputs, past, given.get("past_key_values"))
+        foreign = call.why_foreign(inputs, past, given.get("past_key_values"))
         if foreign is not None:
             return Tokens(inputs.shape[:2], ids, foreign, real, foreign, foreign)
+        if isinstance(call.width, Unknown):
+            return Tokens(inputs.shape[:2], ids, column, real, call.width, call.width)
         copies = len(inputs) // call.rows
         whole: Tensor | Unknown
         if call.real is None:  # what transformers made of the prompt stands in the forward's mask

@@ -124,6 +124,7 @@ def _register_hooks(session: "_HookSession", model_map: ModelMap) -> None:
             module.register_forward_hook(Hook(session, partial(session.on_output, site, place)))
     for entry in session.entries:  # last: an entry may be a site's module too
         entry.register_forward_hook(Hook(session, session.on_return))
+        entry.register_forward_hook(Hook(session, session.on_end), always_call=True)
 
 
 def hold_others(model: nn.Module, turn: Turn) -> None:
@@ -216,6 +217,11 @@ class _HookSession:
             )
         if self._on_return is not None:
             self._on_return()
+
+    def on_end(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
+        """End a forward that ended with an exception, so that nothing after it is taken for a part of it."""
+        if self._entry is module:
+            self.end_forward()
 
     def end_forward(self) -> None:
         if self in _ACTIVE.sessions:

@@ -144,7 +144,7 @@ class AlignmentCallback(TrainerCallback):
         self._selecting: str | None = None
         tokenizer = tokenizer_of(trainer, tokenizer)
         refuse_duplicates(self, self._peers())
-        if trainer.args.push_to_hub:
+        if trainer.args.push_to_hub and not log_text:
             self._keep_private(in_training=False)
         found = Trackers(trainer.callback_handler.callbacks, trackers)
         self._monitor = AlignmentMonitor(
@@ -305,7 +305,7 @@ class AlignmentCallback(TrainerCallback):
 
     def _keep_private(self, *, in_training: bool) -> None:
         everyone, args = [self, *self._peers()], self._trainer.args
-        folder = None if self.log_text else keep_private(args, everyone, in_training=in_training)
+        folder = keep_private(args, everyone, in_training=in_training)
         if folder is None:
             return
         for callback in everyone:

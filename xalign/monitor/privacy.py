@@ -9,7 +9,15 @@ from transformers.training_args import TrainingArguments
 
 from xalign.errors import ReportError
 from xalign.monitor.keeps_running import say
-from xalign.results.run_folder import PRIVATE, PUBLIC, keep_back, make_private, run_folder
+from xalign.results.run_folder import (
+    PRIVATE,
+    PUBLIC,
+    keep_back,
+    make_private,
+    move_reports,
+    reports_in_upload,
+    run_folder,
+)
 
 
 class Keeper(Protocol):
@@ -27,6 +35,8 @@ def folder_of(args: TrainingArguments, *, log_text: bool) -> Path:
 
 def keep_private(args: TrainingArguments, keepers: Sequence[Keeper], *, in_training: bool) -> Path | None:
     """Move what was kept with its sentences to where the trainer's uploads leave it out.
+
+    That is what is in the run's folder, and reports anywhere else in `output_dir`.
 
     Args:
         args: The trainer's arguments.
@@ -48,31 +58,39 @@ def keep_private(args: TrainingArguments, keepers: Sequence[Keeper], *, in_train
         unnamed = re.fullmatch(r"(history\.jsonl|step-|earlier-).*", entry) is not None
         return entry in open_ones or (unnamed and "" in open_ones)
 
+    def may_leave(report: Path) -> bool:
+        folder = report.parent
+        of_open = any(folder.parent == Path(PUBLIC, name) for name in open_ones)
+        return of_open and folder.name.startswith("step-")
+
     output_dir = Path(str(args.output_dir))
     try:
-        if not make_private(output_dir, stays):
-            return None
+        is_moved = make_private(output_dir, stays)
+        reports = reports_in_upload(output_dir, may_leave)
+        aside = move_reports(output_dir, reports)
     except OSError as error:
         problem = (
-            f"{output_dir / PUBLIC} holds reports with sentences, which cannot be moved out of the upload "
-            f"({error})"
+            f"{output_dir} holds reports with sentences, which cannot be moved out of the upload ({error})"
         )
         if not in_training:
-            raise ReportError(
-                f"{problem}; move the folder away, or let them leave with log_text=True"
-            ) from None
-        _keep_back(output_dir, stays, problem)
+            raise ReportError(f"{problem}; move them away, or let them leave with log_text=True") from None
+        _keep_back(output_dir, stays, may_leave, problem)
         return output_dir / PRIVATE
-    say(
-        f"what was in {output_dir / PUBLIC} is in {output_dir / PRIVATE} now: it holds sentences, and the "
-        "trainer's uploads leave this folder out; log_text=True uploads them"
-    )
-    return output_dir / PRIVATE
+    why = "it holds sentences, and the trainer's uploads leave this folder out; log_text=True uploads them"
+    if is_moved:
+        say(f"what was in {output_dir / PUBLIC} is in {output_dir / PRIVATE} now: {why}")
+    if aside is not None:
+        folders = sorted({str(report.parent) for report in reports})
+        more = " …" if len(folders) > 3 else ""
+        say(f"the reports of {', '.join(folders[:3])}{more} are in {aside} now: {why}")
+    return output_dir / PRIVATE if is_moved else None
 
 
-def _keep_back(output_dir: Path, stays: Callable[[str], bool], problem: str) -> None:
+def _keep_back(
+    output_dir: Path, stays: Callable[[str], bool], may_leave: Callable[[Path], bool], problem: str
+) -> None:
     try:
-        kept, deleted = keep_back(output_dir, stays)
+        kept, deleted = keep_back(output_dir, stays, may_leave)
     except OSError as error:
         raise ReportError(
             f"{problem}, nor be deleted ({error}); the run ends here, because the trainer would upload them"

@@ -117,7 +117,7 @@ def checked_sentences(name: str, side: object) -> tuple[str, ...]:
         PairsError: A sentence is not valid Unicode text.
     """
     if isinstance(side, str) or not isinstance(side, Iterable):
-        raise ArgumentTypeError(f"{name} must be a list of strings, not {side!r:.80}")
+        raise ArgumentTypeError(f"{name} must be a list of strings, not {type(side).__name__}")
     if isinstance(side, Set | Mapping | Iterator):
         raise ArgumentTypeError(
             f"{name} must be a list of strings in the order of its translations, not a "
@@ -126,12 +126,17 @@ def checked_sentences(name: str, side: object) -> tuple[str, ...]:
     sentences = tuple(side)
     for row, sentence in enumerate(sentences):
         if not isinstance(sentence, str):
-            raise ArgumentTypeError(f"{name}: entry {row} must be a string, not {sentence!r:.80}")
+            raise ArgumentTypeError(f"{name}: entry {row} must be a string, not {without_text(sentence)}")
         if any("\ud800" <= letter <= "\udfff" for letter in sentence):
             raise PairsError(
-                f"{name}: entry {row} holds half a surrogate pair, which is not valid text: {sentence!r:.80}"
+                f"{name}: entry {row} holds half a surrogate pair, which is not valid text; write it anew"
             )
     return sentences
+
+
+def without_text(value: object) -> str:
+    """Return what an error says of a value that may hold sentences: trackers may upload what is printed."""
+    return repr(value) if isinstance(value, int | float | None) else type(value).__name__
 
 
 def checked_bitexts(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xalign.errors import ArgumentError, PairsError
-from xalign.pairs.bitext import Bitext
+from xalign.pairs.bitext import Bitext, without_text
 from xalign.pairs.languages import normalize_languages
 from xalign.pairs.lines import read_lines
 
@@ -63,7 +63,9 @@ def read_jsonl(path: Path, pivot: str) -> dict[str, Bitext]:
         for key, value in row.items():
             is_number = isinstance(value, int) and not isinstance(value, bool)
             if not isinstance(value, str) and not (is_number and key in _NAMES):
-                raise PairsError(f"{path}, line {number}: {key!r} must be a string, not {value!r:.60}")
+                raise PairsError(
+                    f"{path}, line {number}: {key!r} must be a string, not {without_text(value)}"
+                )
             columns.setdefault(key, []).append(value)
     return _bitexts(path, pivot, columns)
 
@@ -75,7 +77,7 @@ def _row(place: str, line: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise PairsError(f"{place} is not valid JSON: {error}") from None
     if not isinstance(row, dict):
-        raise PairsError(f"{place} must be an object language -> sentence, not {line[:60]!r}")
+        raise PairsError(f"{place} must be an object language -> sentence, not {type(row).__name__}")
     if not isinstance(row.get("translation"), dict):
         return row
     others = sorted(row.keys() - {"translation", *_NAMES})

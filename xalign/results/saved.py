@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
 
 SCHEMA_VERSION = 1
-_KIND = "xalign.AlignmentReport"
+KIND = "xalign.AlignmentReport"
 REPORT = "report.json"
 
 
@@ -72,7 +72,7 @@ def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: boo
     }
     return save_folder(
         *(folder, REPORT, content, tensors, _parse),
-        kind=_KIND,
+        kind=KIND,
         schema_version=SCHEMA_VERSION,
         error=ReportError,
     )
@@ -92,7 +92,7 @@ def load_parts(folder: str | Path) -> dict[str, Any]:
         raise ReportError(
             f"{str(folder)!r} holds no report ({REPORT}); give the folder that report.save wrote"
         )
-    return load_folder(path, _parse, kind=_KIND, schema_version=SCHEMA_VERSION, error=ReportError)
+    return load_folder(path, _parse, kind=KIND, schema_version=SCHEMA_VERSION, error=ReportError)
 
 
 def described_scale(row: str, metric: str | None, scale: ScaleFields | None) -> tuple[str, Scale]:

@@ -11,6 +11,7 @@ from xalign.model.batches import pad_documents
 from xalign.model.encode import refuse_unknown_ids
 from xalign.model.inputs import Inputs
 from xalign.model.placement import device_of
+from xalign.model.tokenizer_state import keeping
 
 
 class Replay:
@@ -40,7 +41,8 @@ class Replay:
             )
         tokenizer = inputs.tokenizer
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        coded = tokenizer(texts, padding=False, truncation=False, verbose=False)["input_ids"]
+        with keeping(tokenizer):
+            coded = tokenizer(texts, padding=False, truncation=False, verbose=False)["input_ids"]
         self._documents = [[*ids, *([] if ids[-1:] == end else end)][: inputs.context] for ids in coded]
         if any(len(ids) < 2 for ids in self._documents):
             raise ArgumentError("replay holds a document of fewer than 2 tokens, which has no loss; drop it")
