@@ -15,7 +15,20 @@ os.environ |= {
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.realmodels.e5 import load_e5
+from tests.realmodels.speech import speak
+from tests.realmodels.whisper import load_whisper
 from tests.tiny import make_model, make_tokenizer, real_pairs_folder
+from xalign.errors import MissingExtraError
+
+# What a test takes -> the marker that says so.
+MARKED = {"real_text": "realdata"} | dict.fromkeys(("e5_small", "whisper_base", "speech"), "realmodel")
+# A marker -> the variable under which CI takes a skip for a failure.
+REQUIRED = {
+    "realdata": "XALIGN_REQUIRE_DATA",
+    "realmodel": "XALIGN_REQUIRE_MODELS",
+    "browser": "XALIGN_REQUIRE_BROWSER",
+}
 
 # The same examples in every run: a failure in CI is one that can be looked at. Models make examples slow.
 settings.register_profile(
@@ -49,6 +62,33 @@ def real_text() -> Path:
     if folder is None:
         pytest.skip("XALIGN_DATA names no folder of real text")
     return folder
+
+
+@pytest.fixture(scope="session")
+def e5_small():
+    """multilingual-e5-small and its tokenizer; do not change them."""
+    return or_skip(load_e5)
+
+
+@pytest.fixture(scope="session")
+def whisper_base():
+    """Whisper base, and its feature extractor with its tokenizer; do not change them."""
+    return or_skip(load_whisper)
+
+
+@pytest.fixture(scope="session")
+def speech():
+    """Turns a sentence into speech: `speech("Guten Tag.", "de")`."""
+    or_skip(lambda: speak("", "en"))
+    return speak
+
+
+def or_skip(load):
+    """What `load` returns, or a skip that says what is not installed and how to get it."""
+    try:
+        return load()
+    except MissingExtraError as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(autouse=True)
@@ -92,15 +132,15 @@ def wandb_here():
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "real_text" in getattr(item, "fixturenames", ()):
-            item.add_marker("realdata")
+        for marker in {MARKED[name] for name in getattr(item, "fixturenames", ()) if name in MARKED}:
+            item.add_marker(marker)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Under XALIGN_REQUIRE_DATA a realdata test that skipped has failed, and so for the browser."""
+    """A test that skipped has failed where what it needs must be there, as in CI."""
     report = yield
-    for marker, needed in (("realdata", "XALIGN_REQUIRE_DATA"), ("browser", "XALIGN_REQUIRE_BROWSER")):
+    for marker, needed in REQUIRED.items():
         if report.skipped and item.get_closest_marker(marker) and os.environ.get(needed):
             report.outcome = "failed"
             report.longrepr = f"skipped, and {needed} is set: {report.longrepr}"
