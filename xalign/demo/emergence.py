@@ -16,6 +16,7 @@ from xalign.babel.examine import WITH_SEPARATOR, examine
 from xalign.babel.models import babel_facts, load_babel
 from xalign.babel.pretrain import Pretraining, make_trainer
 from xalign.babel.write import write_pairs
+from xalign.demo.change import change
 from xalign.demo.live import LiveTable
 from xalign.monitor.callback import AlignmentCallback
 from xalign.results.history import NAME, History
@@ -73,7 +74,7 @@ def emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
         console.print(f"- {sentence}", highlight=False)
     if quick:
         console.print(
-            f"- This was --quick, {steps} of {STEPS} steps: it shows less, and the twin has learnt longer.",
+            f"- This was --quick, {run.trainer.state.global_step} of {STEPS} steps: it shows less, and the twin has learnt longer.",
             highlight=False,
         )
     return not run.interrupted
@@ -125,10 +126,9 @@ def what_one_sees(
     """
     first, last = reports[0], reports[-1]
     worst, lowest = last.worst("nasca")
-    went = "rose" if last.score("nasca") > first.score("nasca") else "went"
     return [
-        f"From step {first.step} to step {last.step}, NASCA with English {went} from "
-        f"{first.score('nasca'):.3f} to {last.score('nasca'):.3f} (lowest: {worst} {lowest:.3f}), where "
+        f"From step {first.step} to step {last.step}, NASCA with English {change(first, last, 'nasca')} "
+        f"(lowest: {worst} {lowest:.3f}), where "
         f"chance is {last.chance('nasca', worst):.3f} and shared tokens alone give "
         f"{last.floor('nasca'):.3f}; the sentences without their separator give "
         f"{_mean(ours['nasca_plain']):.3f}.",
