@@ -9,6 +9,7 @@ from xalign.errors import ArgumentError, MissingExtraError
 from xalign.escape import figure_text
 from xalign.extras import install_command
 from xalign.results.report import AlignmentReport
+from xalign.results.unknown import with_unknown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +89,8 @@ def _draw_languages(
     for number, code in enumerate(first.languages):
         colour = f"C{number}"
         intervals = np.array([report.interval(metric, code) for report in reports])
-        axes.plot(steps, [report.score(metric, code) for report in reports], color=colour, label=code)
+        label = with_unknown(code, reports[-1].stats[code].unknown_share)
+        axes.plot(steps, [report.score(metric, code) for report in reports], color=colour, label=label)
         axes.fill_between(steps, intervals[:, 0], intervals[:, 1], color=colour, alpha=0.2, linewidth=0)
         floor = first.floor(metric, code)
         if floor is not None:

@@ -11,6 +11,7 @@ from xalign.escape import cell, figure_text
 from xalign.extras import install_command
 from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
+from xalign.results.unknown import with_unknown
 from xalign.results.values import layer_name
 from xalign.statistics.intervals import bootstrap_interval
 from xalign.views.digits import decimals_of
@@ -134,7 +135,7 @@ def _draw_panel(axes: "Axes", stages: Stages, metric: str, language: str) -> Non
     axes.set_xticks(
         range(len(sites)), [figure_text(layer_name(site)) for site in sites], rotation=90 if two_stacks else 0
     )
-    axes.set_title(language, fontsize=9)
+    axes.set_title(with_unknown(language, last.stats[language].unknown_share), fontsize=9)
     if last.scale(metric).is_share:
         axes.set_ylim(-0.02, 1.02)
 

@@ -9,17 +9,10 @@ from rich.table import Table
 
 from xalign.escape import cell
 from xalign.results.report import AlignmentReport
-from xalign.results.standing import Standing, bars_of, standing
+from xalign.results.standing import standing_of
 from xalign.statistics.intervals import Interval
 from xalign.views.digits import MOST, decimals_of
-
-# By standing, for metrics where higher and where lower is better.
-SIDES: dict[tuple[Standing, bool], str] = {
-    ("better", True): ">",
-    ("worse", True): "<",
-    ("better", False): "<",
-    ("worse", False): ">",
-}
+from xalign.views.signs import sign_of, signs_note
 
 
 def report_table(report: AlignmentReport) -> Table:
@@ -27,7 +20,8 @@ def report_table(report: AlignmentReport) -> Table:
 
     There is a line per language and metric: score, 95 % interval, a sign, the lexical floor, the best layer
     with its value, tokens per sentence, and the share of unknown tokens. The sign is `>` where the whole
-    interval lies above both floor and chance, `<` where all of it lies below one of them, and `~` otherwise.
+    interval lies above both floor and chance, `<` where all of it lies below one of them, and `~` otherwise. It is
+    `?` where most tokens of the language are unknown to the tokenizer: then no score says anything.
     Lines that are not better than both are dim. A metric that has neither has no sign and is never dim.
 
     Example:
@@ -77,11 +71,11 @@ def _cells(report: AlignmentReport, metric: str, language: str, decimals: int) -
     interval = report.interval(metric, language)
     fewer = max(decimals - 1, 0)
     best = report.best_layer(metric, language)
-    stands = standing(interval, bars_of(report, metric, language), scale)
+    stands = standing_of(report, metric, language)
     cells = [
         f"{report.score(metric, language):.{decimals}f}",
         _shown(interval, fewer),
-        "" if stands is None else SIDES.get((stands, scale.higher_is_better), "~"),
+        sign_of(stands, scale),
         "" if floor is None else f"{floor:.{decimals}f}",
         f"{best} ({report.score(metric, language, 'max'):.{fewer}f})",
     ]
@@ -150,8 +144,9 @@ def _caption(report: AlignmentReport) -> str:
     if any(report.floor(metric) is not None for metric in report.measured):
         parts.append("floor: what shared tokens alone give, with no model.")
     parts.append(f"chance: {_chance(report)}.")
-    parts.append(f"worst: {_worst(report)}")
-    return " ".join(parts)
+    parts.append(f"worst: {_worst(report)}.")
+    parts.append(f"{signs_note(map(report.scale, report.measured))} Lines without > are dim.")
+    return "\n".join(parts)
 
 
 def _worst(report: AlignmentReport) -> str:
