@@ -1,4 +1,4 @@
-"""A language that the tokenizer does not know is no finding: not in tables, pictures, pages or `emergence`."""
+"""A language that the tokenizer does not know is no finding in any table, picture, page or `emergence`."""
 
 import io
 import json

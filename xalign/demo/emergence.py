@@ -74,7 +74,8 @@ def emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
         console.print(f"- {sentence}", highlight=False)
     if quick:
         console.print(
-            f"- This was --quick, {run.trainer.state.global_step} of {STEPS} steps: it shows less, and the twin has learnt longer.",
+            f"- This was --quick, {run.trainer.state.global_step} of {STEPS} steps: it shows less, and the twin "
+            "has learnt longer.",
             highlight=False,
         )
     return not run.interrupted

@@ -23,10 +23,10 @@ from xalign.monitor.safe_writer import SafeWriter
 from xalign.monitor.scalars import checked_name, named, over_base, scalar_keys, scalars
 from xalign.pairs.parallel import ParallelPairs, count_range
 from xalign.renamed import warn_deprecated
-from xalign.results.unknown import MOST_UNKNOWN as MOST_UNKNOWN
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
+from xalign.results.unknown import MOST_UNKNOWN as MOST_UNKNOWN
 from xalign.statistics.regressions import Regression
 
 

@@ -124,7 +124,7 @@ def choose_layer(
     clear: set[int] = set()
     share = 1 / sum(map(len, held_out))
     reports = (measure(model, tokenizer, pairs, [metric], **options) for pairs in held_out)
-    for report, row in ((report, row) for report in reports for row in report.to_rows()):
+    for report, row in ((one, row) for one in reports for row in one.to_rows()):
         if not isinstance(row["layer"], int):
             continue
         scores[row["layer"]] = scores.get(row["layer"], 0.0) + share * row["value"]

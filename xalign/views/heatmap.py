@@ -76,7 +76,7 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     )
     if styles:
         side = "above" if scale.higher_is_better else "below"
-        note = f"bold: whole 95 % interval {side} the language's floor and chance; italic: not"
+        note = f"bold: whole 95 % interval {side} {_bars(report, metric)}; italic: not"
         figure.supxlabel(note, fontsize=8)
     return figure
 
@@ -118,6 +118,14 @@ def _styles(
             if stands is not None:
                 styles[row, column] = {"weight": "bold"} if stands == "better" else {"style": "italic"}
     return styles
+
+
+def _bars(report: AlignmentReport, metric: str) -> str:
+    """Name what the values of a metric must exceed: the floor, and chance with its value."""
+    levels = {report.chance(metric, code) for code in report.languages} - {None}
+    shown = " to ".join(f"{level:.3g}" for level in sorted({min(levels), max(levels)})) if levels else ""
+    bars = ["the language's floor"] if report.floor(metric) is not None else []
+    return " and ".join([*bars, f"chance ({shown})"] if levels else bars)
 
 
 def _write_values(

@@ -161,7 +161,7 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
 
 
 def _worst(report: AlignmentReport, rows: Iterable[str]) -> dict[str, Any]:
-    """Return row -> language -> the worst pairs, with their text, and how many pairs share the worst score."""
+    """Return row -> language -> the worst pairs with their text, and how many pairs share the worst score."""
 
     def of(row: str, code: str) -> dict[str, Any]:
         pairs, scores = report.worst_pairs(row, code, WORST), report.per_pair(row, code)

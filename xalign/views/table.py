@@ -20,8 +20,8 @@ def report_table(report: AlignmentReport) -> Table:
 
     There is a line per language and metric: score, 95 % interval, a sign, the lexical floor, the best layer
     with its value, tokens per sentence, and the share of unknown tokens. The sign is `>` where the whole
-    interval lies above both floor and chance, `<` where all of it lies below one of them, and `~` otherwise. It is
-    `?` where most tokens of the language are unknown to the tokenizer: then no score says anything.
+    interval lies above both floor and chance, `<` where all of it lies below one of them, and `~` otherwise.
+    It is `?` where most tokens of the language are unknown to the tokenizer: then no score says anything.
     Lines that are not better than both are dim. A metric that has neither has no sign and is never dim.
 
     Example:
