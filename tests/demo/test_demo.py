@@ -108,7 +108,7 @@ def test_the_twin_is_measured_aligned_steered_and_measured_again(few_steps, tmp_
     assert f"moves the twin's NASCA from {before:.3f} to {steered:.3f}" in said
     assert f"to {aligned:.3f} and" in said
     assert f"both together to {both:.3f}" in said
-    assert "Asked for nothing, it says" in said or "No strength tried" in said
+    assert "Without a prompt, " in said or "No strength tried" in said
     assert not (tmp_path / "shown" / "emergence.png").exists()
 
 

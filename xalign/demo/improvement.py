@@ -50,8 +50,8 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
     stages = {"before": twin.look(), "steered": twin.look_steered()}
     for row in twin.align(steps):
         console.print(
-            f"step {row['step']}: task loss {row['task_loss']:.2f}, of a batch's sentences "
-            f"{row['align_accuracy']:.0%} nearest to their translation",
+            f"step {row['step']}: task loss {row['task_loss']:.2f}, {row['align_accuracy']:.0%} of sentences "
+            "find their translation in the batch",
             highlight=False,
         )
     stages |= {"aligned": twin.look(), "both": twin.look_steered()}
@@ -158,9 +158,12 @@ def _spoken(twin: _Twin) -> str:
         **options,
     )
     share, lost = (result.effect(LANGUAGE, name) for name in ("output_share", "output_loss"))
+    harder = "harder" if lost["difference"] > 0 else "easier"
+    strength = calibration(LANGUAGE)["strength"]
     return (
-        f"Asked for nothing, it says {share['before']:.0%} of its sentences in {LANGUAGE}; with 4 % of its "
-        f"neurons set to {calibration(LANGUAGE)['strength']:g} times their {LANGUAGE} values at the first "
-        f"token, {share['after']:.0%} (with as many random ones {share['before'] + share['random']:.0%}), "
-        f"which costs the unsteered model {lost['difference']:+.2f} nats per token over natural text."
+        f"Without a prompt, {share['before']:.0%} of its sentences are in {LANGUAGE}. Setting 4 % of its "
+        f"neurons to {strength:g} times their {LANGUAGE} values at the first token makes it "
+        f"{share['after']:.0%}; as many random neurons give {share['before'] + share['random']:.0%}. The "
+        f"unsteered model finds this text {abs(lost['difference']):.2f} nats per token {harder} than "
+        "natural text."
     )

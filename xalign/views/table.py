@@ -97,7 +97,9 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     """
     table = Table(
         title="After minus before, paired over sentences",
+        caption="Dim: the interval holds 0. No interval: all sentences changed equally, or not at all.",
         title_justify="left",
+        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=0,
     )
@@ -108,14 +110,15 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     scores = [row for row in rows if row["layer"] == "mean"]
     for row in sorted(scores, key=lambda row: str(row["language"])):
         decimals = _decimals_of_rows(one for one in scores if one["metric"] == row["metric"])
+        fine = max(decimals, _decimals_of_difference(row))
         clear = row["low"] > 0 or row["high"] < 0
         table.add_row(
             cell(row["language"]),
             cell(row["metric"]),
             f"{row['before']:.{decimals}f}",
             f"{row['after']:.{decimals}f}",
-            f"{row['difference']:+.{decimals}f}",
-            _shown((row["low"], row["high"]), decimals - 1) if row["low"] < row["high"] else "",
+            f"{row['difference']:+.{fine}f}",
+            _shown((row["low"], row["high"]), fine - 1) if row["low"] < row["high"] else "",
             f"{row['p']:.4f}",
             style="" if clear else "dim",
         )
@@ -133,6 +136,12 @@ def _decimals_of_rows(rows: Iterable[dict[str, Any]]) -> int:
     """Return 3 decimals, or more where all values are tiny: the rows of a comparison have no scale."""
     largest = max(max(abs(row["before"]), abs(row["after"])) for row in rows)
     return 3 if largest == 0 or largest > 0.002 else min(-math.floor(math.log10(largest)) + 3, MOST)
+
+
+def _decimals_of_difference(row: dict[str, Any]) -> int:
+    """Return 3 decimals, or more where a difference and its whole interval are close to 0."""
+    largest = max(abs(row[name]) for name in ("difference", "low", "high"))
+    return 3 if largest == 0 or largest >= 0.01 else min(-math.floor(math.log10(largest)) + 1, MOST)
 
 
 def _shown(interval: Interval, decimals: int) -> str:
