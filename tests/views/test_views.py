@@ -142,7 +142,10 @@ def test_emergence_draws_what_was_measured(report):
     expected = np.mean([report.per_sentence("nasca", code, 1).double().mean() for code in report.languages])
     assert np.asarray(drawn)[1] == pytest.approx(np.full(3, expected))
     lines = {line.get_label(): line for line in curves.lines if not line.get_label().startswith("_")}
-    assert list(lines) == [*report.languages, "twin"]
+    assert list(lines) == [*report.languages, "chance (0.013)", "twin"]
+    assert lines["twin"].get_linestyle() != lines["chance (0.013)"].get_linestyle() == "--"
+    assert figure.axes[-1].get_ylabel() == curves.get_ylabel() == "share of pairs"
+    assert loss.get_ylabel() == "loss"
     assert list(lines["deu_Latn"].get_xdata()) == [0, 5, 20]
     assert lines["deu_Latn"].get_ydata()[0] == report.score("nasca", "deu_Latn")
     assert len(curves.collections) == 3  # a band per language
@@ -180,6 +183,8 @@ def test_stages(report):
     assert len(figure.axes) == len(report.languages)
     layers = before.metrics["nasca"].values[report.languages[0]].double().mean(1)
     lines = figure.axes[0].lines
+    assert [line.get_label() for line in lines] == ["before", "after", "floor", "chance"]
+    assert len(figure.axes[0].collections) == 2  # a band of 95 % intervals per stage
     assert lines[0].get_ydata().tolist() == layers.tolist()
     assert lines[1].get_ydata().tolist() == (1 - layers).tolist()
     assert lines[2].get_ydata()[0] == before.floor("nasca", report.languages[0])
