@@ -15,6 +15,7 @@ from xalign.babel.models import load_babel
 from xalign.babel.pretrain import Pretraining, make_trainer
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.write import write_pairs
+from xalign.demo.change import change
 from xalign.finding.find import find_units
 from xalign.finding.mean_difference import mean_difference
 from xalign.judging.calibrate import calibrate
@@ -122,11 +123,10 @@ def _what_one_sees(stages: Stages, steps: int) -> list[str]:
     gain = both.score("nasca") - before.score("nasca")
     worst, lowest = both.worst("nasca")
     return [
-        "Subtracting each language's mean in every block, without training, moves the twin's NASCA from "
-        f"{before.score('nasca'):.3f} to {steered.score('nasca'):.3f} and retrieval from "
-        f"{before.score('retrieval'):.3f} to {steered.score('retrieval'):.3f}.",
-        f"{steps} steps with an alignment loss beside its own task move them to "
-        f"{aligned.score('nasca'):.3f} and {aligned.score('retrieval'):.3f}; both together to "
+        "With each language's mean subtracted in every block, without training, the twin's NASCA "
+        f"{change(before, steered, 'nasca')} and its retrieval {change(before, steered, 'retrieval')}.",
+        f"After {steps} steps with an alignment loss beside its own task, they are "
+        f"{aligned.score('nasca'):.3f} and {aligned.score('retrieval'):.3f}; both together give "
         f"{both.score('nasca'):.3f} and {both.score('retrieval'):.3f}, {gain:+.3f} NASCA (lowest: {worst} "
         f"{lowest:.3f}; chance {both.chance('nasca', worst):.3f}, floor {both.floor('nasca'):.3f}).",
     ]
