@@ -122,7 +122,8 @@ def _styles(
 
 def _bars(report: AlignmentReport, metric: str) -> str:
     """Name what the values of a metric must exceed: the floor, and chance with its value."""
-    levels = {report.chance(metric, code) for code in report.languages} - {None}
+    all_levels = [report.chance(metric, code) for code in report.languages]
+    levels = [level for level in all_levels if level is not None]
     shown = " to ".join(f"{level:.2g}" for level in sorted({min(levels), max(levels)})) if levels else ""
     bars = ["the language's floor"] if report.floor(metric) is not None else []
     return " and ".join([*bars, f"chance ({shown})"] if levels else bars)

@@ -136,9 +136,8 @@ def _draw_panel(axes: "Axes", stages: Stages, metric: str, language: str) -> Non
             style = {"color": "black", "linewidth": 1, "markersize": 5, "markerfacecolor": "none"}
             style["zorder"] = 3
         axes.plot(layers.mean(axis=1), marker="o", label=figure_text(name), **style)
-        axes.fill_between(
-            range(len(layers)), *zip(*intervals, strict=True), color=style["color"], alpha=0.15, linewidth=0
-        )
+        lows, highs = zip(*intervals, strict=True)
+        axes.fill_between(range(len(layers)), lows, highs, color=style["color"], alpha=0.15, linewidth=0)
     for name, bar, line in (
         ("floor", last.floor(metric, language), ":"),
         ("chance", last.chance(metric, language), "--"),
