@@ -225,5 +225,6 @@ for axes, code in zip(figure.subplots(1, len(LANGUAGES), sharey=True), LANGUAGES
     axes.set_xticks(range(len(arguments.arms)), arguments.arms, rotation=45, ha="right", fontsize=7)
     axes.set_title(code, fontsize=9)
     axes.set_ylim(0, 1)
+figure.axes[0].set_ylabel("accuracy")
 figure.savefig(arguments.out / f"transfer-{arguments.start}.png")
 print(f"\nwrote {arguments.out / f'transfer-{arguments.start}.png'}")

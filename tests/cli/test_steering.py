@@ -45,7 +45,7 @@ def test_steer_side_by_side(model_folder, units_folder):
     for text in (*without.texts, *steered.texts):
         assert text.split()[0] in done.stdout
     assert "deu_Latn, set × 30, prompt" in done.stdout
-    assert "12 units, changed at" in done.stdout
+    assert "12 units, written at" in done.stdout
 
 
 def test_greedy_is_the_same_twice(model_folder, units_folder):

@@ -239,11 +239,11 @@ def test_steer_says_when_it_changed_nothing(made, model_folder):
     greedy = (*common, "--temperature", 0, "--max-new-tokens", 3)
     nothing = xalign(*greedy, "--strength", 1e-9, "--operator", "add")
     assert nothing.exit_code == 0, nothing.stderr
-    assert "Steering changed nothing: every continuation is the same without it." in nothing.stdout
+    assert "The units were written, but every continuation is the same without it." in nothing.stdout
     found = json.loads(xalign(*greedy, "--strength", 1e-9, "--operator", "add", "--json").stdout)
     assert found["changed"] == 0 and found["without"] == found["steered"]
     changed = xalign(*common, "--strength", 1000, "--positions", "all")
-    assert "Steering changed nothing" not in changed.stdout
+    assert "is the same without it" not in changed.stdout
 
 
 def test_steer_finds_its_strength(made, model_folder, monkeypatch):
@@ -263,7 +263,10 @@ def test_steer_finds_its_strength(made, model_folder, monkeypatch):
     asked["choice"] = lambda tried: tried[1]
     done = xalign(*common, *few, "--positions", "all", "--prompt", "Good")
     assert done.exit_code == 0, done.stderr
-    assert "strength 8: 80% in deu_Latn (5% without), +0.10 nats per token" in done.stdout
+    assert (
+        "strength 8: 80% in deu_Latn (5% without); the unsteered model finds this text 0.10 nats"
+        in done.stdout
+    )
     assert "deu_Latn, set × 8, all" in done.stdout
     assert asked["labels"] == ["deu_Latn"] and asked["positions"] == ["all"] and asked["prompt"] == "Good"
     asked["choice"] = lambda tried: None

@@ -31,7 +31,7 @@ class Report:
     def score(self, metric, code=None):
         return self._score
 
-    def interval(self, metric, code):
+    def interval(self, metric, code=None):
         return self._score - self._width, self._score + self._width
 
     def worst(self, metric):
@@ -76,9 +76,11 @@ def test_it_claims_a_difference_only_where_there_is_one():
 
 
 def test_it_claims_a_rise_only_where_there_is_one():
-    """It printed "rose" whatever the numbers."""
+    """It printed "rose" whatever the numbers, and later wherever the last one was larger: 0.000 to 0.003."""
     assert "NASCA with English rose from 0.010 to 0.600" in said(0.6, 0.1, first=0.01)
-    assert "NASCA with English went from 0.010 to 0.005" in said(0.005, 0.1, first=0.01)
+    assert "NASCA with English fell from 0.600 to 0.010" in said(0.01, 0.1, first=0.6)
+    for last in (0.003, 0.005, 0.09):
+        assert "NASCA with English did not rise beyond its 95 % interval (0.000 before" in said(last, 0.1)
 
 
 def test_it_calls_losses_equal_only_where_they_are():

@@ -93,9 +93,65 @@ def test_a_hundred_languages_and_fifty_evaluations(reports, browser, tmp_path):
     assert (found["curves"], found["maps"], found["cells"]) == (100, 100, 200_000)
 
 
+def data_of(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+
+
+@pytest.mark.browser
+def test_on_a_phone_everything_is_within_the_window(run, browser, tmp_path):
+    """At 400 pixels the curves were 640 wide, so that the last value was out of sight."""
+    page = write_page(run, tmp_path / "report.html")
+    width = "document.body.dataset.wide = document.documentElement.scrollWidth"
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        page.read_text().replace("</body>", f"<script>{width}</script></body>").replace("<body>", BODY)
+    )
+    elements, said = opened(browser, frame, "--dump-dom")
+    assert said == []
+    assert float(re.search(r'viewBox="0 0 ([\d.]+) ', elements)[1]) <= 400
+    assert int(re.search(r'data-wide="(\d+)"', elements)[1]) <= 1200
+    headings = re.findall(r'<th scope="col"[^>]*>([^<]*)<', elements)
+    assert headings[:3] == ["language", "last", "95 %"]
+    assert re.findall(r'<div class="layers"[^>]*><span>(.*?)</div>', elements)[0].count("<span>") == 2
+
+
+BODY = '<body style="width: 400px">'
+
+
+def test_worst_pairs_say_how_many_are_as_bad(run, reports, tmp_path):
+    """Five of 89 pairs that all scored 0 were shown as the worst ones."""
+    data = data_of(write_page(run, tmp_path / "report.html"))
+    for row, code in (("nasca", "arb_Arab"), ("margin", "deu_Latn")):
+        scores, found = reports[-1].per_pair(row, code), data["worst"][row][code]
+        assert found["tied"] == sum(scores == min(scores))
+        assert len(found["pairs"]) == 5 and found["pairs"][0][1] == min(scores)
+
+
+def test_a_metric_of_two_rows_is_there_as_a_whole(tmp_path):
+    """Retrieval was in the table and the heatmap, but not on the page."""
+    report = measure(make_model("llama"), make_tokenizer(), PAIRS, ["nasca", "retrieval"])
+    data = data_of(report.to_html(tmp_path / "report.html"))
+    assert list(data["metrics"]) == ["nasca", "retrieval", *list(report.metrics)[1:]]
+    for code in report.languages:
+        one = data["metrics"]["retrieval"]["languages"][code]
+        low, high = report.interval("retrieval", code)
+        assert [one["score"][0], one["low"][0], one["high"][0]] == [
+            round(1000 * number) for number in (report.score("retrieval", code), low, high)
+        ]
+        assert one["values"][0] == [round(1000 * v) for v in report.mean_by_layer("retrieval", code)]
+    assert set(data["worst"]) == set(data["metrics"])
+
+
+def test_what_was_set_is_said_in_words(reports, run, tmp_path):
+    """Raw keys: `own_functions {}`, `template_pooled False`; and "5.0 s in all, 5.01 s each" of one."""
+    about = data_of(reports[0].to_html(tmp_path / "report.html"))["about"]
+    assert about["template pooled"] == "no" and not any("_" in name or "{" in name for name in about)
+    assert "{}" not in about.values() and re.fullmatch(r"[\d.]+ s", about["measuring took"])
+    assert " in all, " in data_of(write_page(run, tmp_path / "report.html"))["about"]["measuring took"]
+
+
 def test_its_numbers_are_those_of_the_history(run, tmp_path):
-    page = write_page(run / "alignment" / "history.jsonl", tmp_path / "report.html").read_text()
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    data = data_of(write_page(run / "alignment" / "history.jsonl", tmp_path / "report.html"))
     assert data["steps"] == [0, 10, 20]
     for row in History.load(run).to_rows():
         found = data["metrics"][row["metric"]]

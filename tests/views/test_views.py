@@ -58,6 +58,25 @@ def test_table_of_a_comparison(report):
     assert "1.0000" in text
 
 
+def test_comparison_of_values_near_zero():
+    """A difference of .0004 was `+0.000 [0.00, 0.00]`, and nothing said why lines are dim or blank."""
+    row = {"language": "deu_Latn", "metric": "nasca", "layer": "mean", "before": 0.1, "after": 0.1004}
+    rows = [
+        row | {"difference": 0.0004, "low": 0.0001, "high": 0.0007, "p": 0.01},
+        row | {"language": "spa_Latn", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.01},
+        row | {"language": "zho_Hans", "difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0},
+    ]
+    text = " ".join(printed(comparison_table(rows)).split())
+    assert "+0.00040 [0.0001, 0.0007]" in text and "+0.100 [0.05, 0.15]" in text
+    assert "Dim: the interval holds 0." in text and "No interval: all sentences changed equally" in text
+
+
+def test_the_table_explains_its_signs(report):
+    """`>`, `<` and `~` stood there without a word."""
+    text = " ".join(printed(report.table()).split())
+    assert "> the whole interval lies above floor and chance, < below one of them, ~ neither" in text
+
+
 @pytest.mark.parametrize("metric", ["nasca", "mexa", "retrieval", "margin"])
 def test_heatmap_draws_a_cell_per_value(report, metric, tmp_path):
     figure = report.figure(metric)
@@ -123,7 +142,10 @@ def test_emergence_draws_what_was_measured(report):
     expected = np.mean([report.per_sentence("nasca", code, 1).double().mean() for code in report.languages])
     assert np.asarray(drawn)[1] == pytest.approx(np.full(3, expected))
     lines = {line.get_label(): line for line in curves.lines if not line.get_label().startswith("_")}
-    assert list(lines) == [*report.languages, "twin"]
+    assert list(lines) == [*report.languages, "chance (0.013)", "twin"]
+    assert lines["twin"].get_linestyle() != lines["chance (0.013)"].get_linestyle() == "--"
+    assert figure.axes[-1].get_ylabel() == curves.get_ylabel() == "share of pairs"
+    assert loss.get_ylabel() == "loss"
     assert list(lines["deu_Latn"].get_xdata()) == [0, 5, 20]
     assert lines["deu_Latn"].get_ydata()[0] == report.score("nasca", "deu_Latn")
     assert len(curves.collections) == 3  # a band per language
@@ -163,6 +185,8 @@ def test_stages(report):
     assert len(figure.axes) == len(report.languages)
     layers = before.metrics["nasca"].values[report.languages[0]].double().mean(1)
     lines = figure.axes[0].lines
+    assert [line.get_label() for line in lines] == ["before", "after", "floor", "chance"]
+    assert len(figure.axes[0].collections) == 2  # a band of 95 % intervals per stage
     assert lines[0].get_ydata().tolist() == layers.tolist()
     assert lines[1].get_ydata().tolist() == (1 - layers).tolist()
     assert lines[2].get_ydata()[0] == before.floor("nasca", report.languages[0])

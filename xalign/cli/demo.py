@@ -81,11 +81,10 @@ def _introduce(console: Console, what: str, *, quick: bool) -> None:
     """Say what will be seen and how long it takes, before the first silent minute."""
     minutes = {"emergence": 2 if quick else 10, "improvement": 1 if quick else 3}
     total = sum(minutes.values()) if what == "both" else minutes[what]
-    console.print(INTRODUCTION, soft_wrap=True)
+    console.print(INTRODUCTION)
     console.print(
         f"This takes about {total} minute{'s' if total > 1 else ''} of one core, and longer on a busy one; "
         "the first numbers come within a minute. Ctrl-C ends it.\n",
-        soft_wrap=True,
         highlight=False,
     )
 

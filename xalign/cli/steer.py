@@ -130,12 +130,13 @@ def _side_by_side(
     counts = {"units": len(own), "tokens": done.tokens, "forwards": done.forwards, "changed": changed}
     content = {"language": own.labels[0], **how, "without": without.texts, "steered": steered.texts, **counts}
     output.show(_table(f"{own.labels[0]}, {shown}, {how['positions']}", without, steered), content)
-    output.say(f"{len(own)} units, changed at {done.tokens} tokens in {done.forwards} forwards")
+    output.say(f"{len(own)} units, written at {done.tokens} tokens in {done.forwards} forwards")
     if not changed:
         advice = "other units or --positions all"
         if has_strength and not is_calibrated:
-            advice = "a greater --strength, --positions all, or --calibrate"
-        output.say(f"Steering changed nothing: every continuation is the same without it. Try {advice}.")
+            stronger = "a greater" if how["strength"] else "another"
+            advice = f"{stronger} --strength, --positions all, or --calibrate"
+        output.say(f"The units were written, but every continuation is the same without it. Try {advice}.")
 
 
 def _calibrated(
@@ -159,9 +160,11 @@ def _calibrated(
         **options,
     )
     for row in found.to_rows():
+        harder = "harder" if row["rise"] > 0 else "easier"
         output.say(
-            f"strength {row['strength']:g}: {row['share']:.0%} in {label} ({row['before']:.0%} without), "
-            f"{row['rise']:+.2f} nats per token over natural text"
+            f"strength {row['strength']:g}: {row['share']:.0%} in {label} ({row['before']:.0%} without); "
+            f"the unsteered model finds this text {abs(row['rise']):.2f} nats per token {harder} than "
+            "natural text"
         )
     return found(label)
 

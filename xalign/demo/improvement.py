@@ -15,6 +15,7 @@ from xalign.babel.models import load_babel
 from xalign.babel.pretrain import Pretraining, make_trainer
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.write import write_pairs
+from xalign.demo.change import change
 from xalign.finding.find import find_units
 from xalign.finding.mean_difference import mean_difference
 from xalign.judging.calibrate import calibrate
@@ -51,8 +52,8 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
     stages = {"before": twin.look(), "steered": twin.look_steered()}
     for row in twin.align(steps):
         console.print(
-            f"step {row['step']}: task loss {row['task_loss']:.2f}, of a batch's sentences "
-            f"{row['align_accuracy']:.0%} nearest to their translation",
+            f"step {row['step']}: task loss {row['task_loss']:.2f}, {row['align_accuracy']:.0%} of sentences "
+            "find their translation in the batch",
             highlight=False,
         )
     stages |= {"aligned": twin.look(), "both": twin.look_steered()}
@@ -123,11 +124,10 @@ def _what_one_sees(stages: Stages, steps: int) -> list[str]:
     gain = both.score("nasca") - before.score("nasca")
     worst, lowest = both.worst("nasca")
     return [
-        "Subtracting each language's mean in every block, without training, moves the twin's NASCA from "
-        f"{before.score('nasca'):.3f} to {steered.score('nasca'):.3f} and retrieval from "
-        f"{before.score('retrieval'):.3f} to {steered.score('retrieval'):.3f}.",
-        f"{steps} steps with an alignment loss beside its own task move them to "
-        f"{aligned.score('nasca'):.3f} and {aligned.score('retrieval'):.3f}; both together to "
+        "With each language's mean subtracted in every block, without training, the twin's NASCA "
+        f"{change(before, steered, 'nasca')} and its retrieval {change(before, steered, 'retrieval')}.",
+        f"After {steps} steps with an alignment loss beside its own task, they are "
+        f"{aligned.score('nasca'):.3f} and {aligned.score('retrieval'):.3f}; both together give "
         f"{both.score('nasca'):.3f} and {both.score('retrieval'):.3f}, {gain:+.3f} NASCA (lowest: {worst} "
         f"{lowest:.3f}; chance {both.chance('nasca', worst):.3f}, floor {both.floor('nasca'):.3f}).",
     ]
@@ -159,9 +159,12 @@ def _spoken(twin: _Twin) -> str:
         **options,
     )
     share, lost = (result.effect(LANGUAGE, name) for name in ("output_share", "output_loss"))
+    harder = "harder" if lost["difference"] > 0 else "easier"
+    strength = calibration(LANGUAGE)["strength"]
     return (
-        f"Asked for nothing, it says {share['before']:.0%} of its sentences in {LANGUAGE}; with 4 % of its "
-        f"neurons set to {calibration(LANGUAGE)['strength']:g} times their {LANGUAGE} values at the first "
-        f"token, {share['after']:.0%} (with as many random ones {share['before'] + share['random']:.0%}), "
-        f"which costs the unsteered model {lost['difference']:+.2f} nats per token over natural text."
+        f"Without a prompt, {share['before']:.0%} of its sentences are in {LANGUAGE}. Setting 4 % of its "
+        f"neurons to {strength:g} times their {LANGUAGE} values at the first token makes it "
+        f"{share['after']:.0%}; as many random neurons give {share['before'] + share['random']:.0%}. The "
+        f"unsteered model finds this text {abs(lost['difference']):.2f} nats per token {harder} than "
+        "natural text."
     )

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 
-MOST_UNKNOWN = 0.5  # share of tokens
+from xalign.results.unknown import is_unknown
 
 
 def warn_of_unknown_languages(shares: Mapping[str, float], what: str = "scores", stacklevel: int = 2) -> None:
@@ -17,7 +17,7 @@ def warn_of_unknown_languages(shares: Mapping[str, float], what: str = "scores",
     Example:
         >>> warn_of_unknown_languages({"deu_Latn": 0.02})
     """
-    unknown = {code: share for code, share in shares.items() if share > MOST_UNKNOWN}
+    unknown = {code: share for code, share in shares.items() if is_unknown(share)}
     if unknown:
         listed = ", ".join(f"{code} {share:.0%}" for code, share in unknown.items())
         warnings.warn(

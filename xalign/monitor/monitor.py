@@ -12,7 +12,6 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import Measurement, Metrics
-from xalign.measurement.unknown import MOST_UNKNOWN as MOST_UNKNOWN
 from xalign.measurement.unknown import warn_of_unknown_languages
 from xalign.model.distributed import Ranks
 from xalign.model.wrapped import adapter_disabled, has_adapter
@@ -27,6 +26,7 @@ from xalign.renamed import warn_deprecated
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
+from xalign.results.unknown import MOST_UNKNOWN as MOST_UNKNOWN
 from xalign.statistics.regressions import Regression
 
 

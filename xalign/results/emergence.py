@@ -5,8 +5,9 @@ from typing import Any
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import Scale
 from xalign.results.history import History
-from xalign.results.history_entry import scale_in
+from xalign.results.history_entry import scale_in, unknown_in
 from xalign.results.standing import bars_in, standing
+from xalign.results.unknown import is_unknown
 from xalign.statistics.intervals import known_interval
 
 Row = dict[str, Any]
@@ -26,10 +27,11 @@ def emergence(history: History, metric: str | None = None) -> list[Row]:
         - `metric`, `language`, `layer`;
         - `emerged_at`: the first step from which on the whole 95 % interval stays better than the lexical
           floor and than chance, as far as the metric has them; None where there is no such step, and for a
-          metric that has neither;
+          metric that has neither. Nor is there one for a language most of whose tokens are unknown;
         - `peak`, `peak_step`: the best value, and the first step that has it;
         - `last`: the last value;
-        - `regressed`: whether the whole last interval is worse than the whole interval at the peak;
+        - `regressed`: whether the whole last interval is worse than the whole interval at the peak; False
+          for a language most of whose tokens are unknown;
         - `best_layer`, for a score only: the best layer at the peak's step, the lowest of equal ones.
 
         Better is larger, or smaller for a metric where lower is better.
@@ -55,20 +57,23 @@ def emergence(history: History, metric: str | None = None) -> list[Row]:
     for name in history.metrics if metric is None else [metric]:
         found = [entry["metrics"][name] for entry in history.entries]
         scale = scale_in(history.entries[-1], name)
+        unknown = {code: unknown_in(history.entries[-1], code) for code in history.languages}
         rows += [
-            _row_of(name, scale, language, place, found, history.steps)
+            _row_of(name, scale, language, place, found, history.steps, unknown[language])
             for language in history.languages
             for place in range(len(found[-1]["layers"]))
         ]
     return rows
 
 
-def _row_of(metric: str, scale: Scale, language: str, place: int, found: list[Row], steps: list[int]) -> Row:
+def _row_of(
+    metric: str, scale: Scale, language: str, place: int, found: list[Row], steps: list[int], unknown: float
+) -> Row:
     series = [entry["languages"][language] for entry in found]
     layer = found[-1]["layers"][place]
     values = [numbers["value"][place] for numbers in series]
     peak = scale.best(values)
-    clear = [_is_clear(numbers, place, scale) for numbers in series]
+    clear = [_is_clear(numbers, place, scale, unknown) for numbers in series]
     last_unclear = max((number for number, is_clear in enumerate(clear) if not is_clear), default=-1)
     at_end, at_peak = ((series[at]["low"][place], series[at]["high"][place]) for at in (-1, peak))
     peak_at_worst, _ = scale.worse_to_better(*at_peak)
@@ -80,7 +85,8 @@ def _row_of(metric: str, scale: Scale, language: str, place: int, found: list[Ro
         "peak": values[peak],
         "peak_step": steps[peak],
         "last": values[-1],
-        "regressed": standing(at_end, [peak_at_worst], scale) == "worse"
+        "regressed": not is_unknown(unknown)
+        and standing(at_end, [peak_at_worst], scale) == "worse"
         and known_interval(*at_peak) != (None, None),
     }
     if layer == "mean":
@@ -88,7 +94,7 @@ def _row_of(metric: str, scale: Scale, language: str, place: int, found: list[Ro
     return row
 
 
-def _is_clear(numbers: Row, place: int, scale: Scale) -> bool:
+def _is_clear(numbers: Row, place: int, scale: Scale, unknown: float) -> bool:
     """Return whether a whole interval is better than every bar that there is, and there is at least one."""
     interval = numbers["low"][place], numbers["high"][place]
-    return standing(interval, bars_in(numbers), scale) == "better"
+    return standing(interval, bars_in(numbers), scale, unknown) == "better"

@@ -135,6 +135,7 @@ class EntryFields(Fields):
     settings: dict[str, Any]
     cost: EntryCostFields
     metrics: Annotated[dict[Name, EntryRowFields], Meta(min_length=1)]
+    unknown: dict[Language, Share] | None = None
 
 
 class Version(Struct):

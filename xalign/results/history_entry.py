@@ -63,8 +63,14 @@ def entry_of(report: "AlignmentReport") -> Row:
         "pivot": report.pairs.pivot,
         "settings": settings_of(report.provenance),
         "cost": {"seconds": report.cost.seconds, "cpu_seconds": report.cost.cpu_seconds},
+        "unknown": {code: report.stats[code].unknown_share for code in report.languages},
         "metrics": by_row,
     }
+
+
+def unknown_in(entry: Row, language: str) -> float:
+    """Return the share of a language's tokens that is unknown; 0 where an entry of before does not say it."""
+    return float((entry.get("unknown") or {}).get(language, 0.0))
 
 
 def rows_of(entry: Row) -> Iterator[Row]:

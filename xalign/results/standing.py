@@ -7,25 +7,30 @@ import numpy as np
 
 from xalign.metrics.scale import Scale
 from xalign.results.scores import interval_of_layer
+from xalign.results.unknown import is_unknown
 from xalign.statistics.intervals import KnownInterval, known_interval
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
 
-Standing = Literal["better", "open", "worse"]
+Standing = Literal["better", "open", "worse", "unknown"]
 
 
-def standing(interval: KnownInterval, bars: Sequence[float], scale: Scale) -> Standing | None:
+def standing(
+    interval: KnownInterval, bars: Sequence[float], scale: Scale, unknown: float = 0.0
+) -> Standing | None:
     """Return where an interval stands beside its bars. Tables, figures and `emergence` all ask here.
 
     Args:
         interval: The 95 % interval of a score. One without a width says nothing.
         bars: What a score must exceed to say anything: its lexical floor and chance, as far as it has them.
         scale: Says which values are better.
+        unknown: The share of the language's tokens that is unknown to the tokenizer.
 
     Returns:
         `"better"` where the whole interval is better than every bar, `"worse"` where the whole interval is
-        worse than some bar, else `"open"`; None where there is no bar.
+        worse than some bar, else `"open"`; None where there is no bar. Where most tokens are unknown, it is
+        `"unknown"`: no score of such a language says anything.
 
     Example:
         >>> share = Scale("NASCA", bounds=(0.0, 1.0))
@@ -34,6 +39,8 @@ def standing(interval: KnownInterval, bars: Sequence[float], scale: Scale) -> St
         >>> standing((0.2, 0.3), [0.1, 0.005], share)
         'better'
     """
+    if is_unknown(unknown):
+        return "unknown"
     if not bars:
         return None
     low, high = known_interval(*interval)
@@ -55,9 +62,18 @@ def bars_of(report: "AlignmentReport", metric: str, language: str) -> list[float
     return bars_in({"floor": report.floor(metric, language), "chance": report.chance(metric, language)})
 
 
+def standing_of(report: "AlignmentReport", metric: str, language: str) -> Standing | None:
+    """Return where a score of a report stands."""
+    bars, unknown = bars_of(report, metric, language), report.stats[language].unknown_share
+    return standing(report.interval(metric, language), bars, report.scale(metric), unknown)
+
+
 def standing_by_layer(report: "AlignmentReport", metric: str, language: str) -> list[Standing | None]:
     """Return where each layer of a metric stands, its directions taken together."""
     parts = [result for row, result in report.metrics.items() if metric in (row, result.metric)]
     layers = np.mean([part.values[language].double().numpy() for part in parts], axis=0)
     bars, scale = bars_of(report, metric, language), report.scale(metric)
-    return [standing(interval_of_layer(layer, scale, seed=report.seed), bars, scale) for layer in layers]
+    unknown = report.stats[language].unknown_share
+    return [
+        standing(interval_of_layer(layer, scale, seed=report.seed), bars, scale, unknown) for layer in layers
+    ]

@@ -1,7 +1,7 @@
 """`steer`: units or vectors written into a model while it runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from xalign.model.operators import (
     resolve_operator,
 )
 from xalign.model.operators.operator import OperandFn
-from xalign.model.positions import Positions
+from xalign.model.positions import Positions, check_positions
 from xalign.model.prompt_tracker import PromptLength
 from xalign.model.user_function import errors_of
 from xalign.model.write import Edit, Written, write
@@ -31,7 +31,6 @@ from xalign.units.unit_set import UnitSet
 
 
 @takes_layout
-@contextmanager
 def steer(
     model: nn.Module,
     what: UnitSet | LanguageVector,
@@ -41,7 +40,7 @@ def steer(
     positions: Positions = "all",
     prompt_length: PromptLength | None = None,
     trace: bool = False,
-) -> Iterator[Written]:
+) -> AbstractContextManager[Written]:
     """Change a set's units, or add a language's vectors, in every forward inside the `with`.
 
     The weights are not touched, and after the `with` the model is what it was, to the bit. Steering nests:
@@ -60,8 +59,8 @@ def steer(
             cache, and in place of what `generate` was given.
         trace: Record every token that is changed.
 
-    Yields:
-        What has been done so far.
+    Returns:
+        A context that gives what has been done so far.
 
     Raises:
         UnitsError: Units or vectors found in a model of another shape.
@@ -79,14 +78,24 @@ def steer(
     """
     if strength is not None:
         number("strength", strength)
+    check_positions(positions)
     if isinstance(what, UnitSet):
         edits = _edits_of_units(what, operator, strength)
     elif isinstance(what, LanguageVector):
         edits = _edits_of_vectors(what, operator, strength)
     else:
         raise ArgumentTypeError(f"what must be a UnitSet or a LanguageVector, not {type(what).__name__}")
-    check_compatible(what.provenance, map_model(model))
-    with write(model, edits, positions=positions, prompt_length=prompt_length, trace=trace) as written:
+    return _steered(
+        model, edits, what.provenance, positions=positions, prompt_length=prompt_length, trace=trace
+    )
+
+
+@contextmanager
+def _steered(
+    model: nn.Module, edits: Mapping[Site, Edit], provenance: Mapping[str, Any], **options: Any
+) -> Iterator[Written]:
+    check_compatible(provenance, map_model(model))
+    with write(model, edits, **options) as written:
         yield written
 
 

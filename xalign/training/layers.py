@@ -123,15 +123,14 @@ def choose_layer(
     scores: dict[int, float] = {}
     clear: set[int] = set()
     share = 1 / sum(map(len, held_out))
-    for row in (
-        row
-        for pairs in held_out
-        for row in measure(model, tokenizer, pairs, [metric], **options).to_rows()
-        if isinstance(row["layer"], int)
-    ):
+    reports = (measure(model, tokenizer, pairs, [metric], **options) for pairs in held_out)
+    for report, row in ((one, row) for one in reports for row in one.to_rows()):
+        if not isinstance(row["layer"], int):
+            continue
         scores[row["layer"]] = scores.get(row["layer"], 0.0) + share * row["value"]
         margins[row["layer"]] = margins.get(row["layer"], 0.0) + share * (row["value"] - row["floor"])
-        if standing((row["low"], row["high"]), bars_in(row), metric.scale) == "better":
+        unknown = report.stats[row["language"]].unknown_share
+        if standing((row["low"], row["high"]), bars_in(row), metric.scale, unknown) == "better":
             clear.add(row["layer"])
     with_headroom = [block for block in scores if scores[block] <= HEADROOM] or list(scores)
     best = max(with_headroom, key=lambda block: margins[block])

@@ -94,9 +94,12 @@ class _WithAlignment(_Base):
     alignment: AlignmentConfig
     objective: AlignmentObjective
 
-    def __init__(self, *args: Any, alignment: AlignmentConfig, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, alignment: AlignmentConfig | None = None, **kwargs: Any) -> None:
         if not isinstance(alignment, AlignmentConfig):
-            raise ArgumentTypeError(f"alignment must be an AlignmentConfig, not {type(alignment).__name__}")
+            given = "missing" if alignment is None else f"a {type(alignment).__name__}"
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: alignment is {given}; give alignment=AlignmentConfig(pairs=...)"
+            )
         if alignment.pairs is None:  # before the trainer prepares its data
             raise ArgumentError(
                 "alignment has no pairs; give AlignmentConfig(pairs=...), a path or ParallelPairs"

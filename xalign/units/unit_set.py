@@ -179,6 +179,8 @@ class UnitSet:
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the set, its provenance and a card into a folder, completely or not at all.
 
+        As with `save_pretrained` of transformers, a set or a vector that the folder holds is replaced.
+
         Raises:
             UnitsError: A folder that cannot be written, or provenance that JSON cannot hold.
         """

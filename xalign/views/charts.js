@@ -34,8 +34,13 @@ function curvesNote(metric) {
   return parts.join(" ");
 }
 
+function widthOfCurves() {
+  return Math.max(300, Math.min(1100, byId("curves").clientWidth || 1100));
+}
+
 function frameOf(xs, low, high) {
-  const [width, height, left, right, top, bottom] = [1100, 380, 58, 34, 12, 34];
+  const width = widthOfCurves();
+  const [height, left, right, top, bottom] = [width < 600 ? 260 : 380, 58, 34, 12, 34];
   const span = xs[xs.length - 1] - xs[0] || 1;
   return {
     width, height, left, right, low, high,
@@ -62,13 +67,13 @@ function drawAxes(svg, plot, metric, xs) {
     label({ x: plot.left - 6, y: plot.y(v) + 4, "text-anchor": "end" }, text);
   }
   if (isSingle) {
-    const every = Math.max(1, Math.ceil(xs.length / 12));
+    const every = Math.max(1, Math.ceil(xs.length / Math.floor(plot.width / 90)));
     xs.forEach((v, i) => {
       if (i % every === 0 || i === xs.length - 1) below(v, metric.layers[i]);
     });
     return;
   }
-  for (const v of ticks(xs[0], xs[xs.length - 1], 10)[0]) if (Number.isInteger(v)) below(v, v);
+  for (const v of ticks(xs[0], xs[xs.length - 1], Math.max(2, Math.floor(plot.width / 110)))[0]) if (Number.isInteger(v)) below(v, v);
 }
 
 function drawLanguage(svg, plot, metric, xs, code, stroke) {
@@ -105,7 +110,7 @@ function legendItem(code, background) {
   const item = element("li");
   const pressed = String(alone === code);
   const button = element("button", { type: "button", "aria-pressed": pressed, "data-code": code });
-  button.append(element("span", { class: "swatch", style: `background:${background}` }), code);
+  button.append(element("span", { class: "swatch", style: `background:${background}` }), data.labels[code]);
   button.addEventListener("click", () => {
     alone = alone === code ? null : code;
     dim();
@@ -129,7 +134,7 @@ function dim() {
 function drawMaps(metric, ends) {
   byId("maps-title").textContent = isSingle ? "Layers" : "Layers × steps";
   const [low, high] = ends.map((end) => end.toFixed(metric.decimals).replace(/(\.\d*)0$/, "$1"));
-  byId("scale-ends").textContent = `${low} to ${high}; the lowest layer is at the bottom`;
+  byId("scale-ends").textContent = `${low} to ${high}: the range on this page`;
   byId("read").textContent = isSingle ? "layer and value stand here." : "step, layer and value stand here.";
   const scale = byId("scale").getContext("2d");
   for (let i = 0; i < 220; i += 1) {
@@ -164,8 +169,19 @@ function mapOf(metric, code, [low, high]) {
   if (!isSingle) {
     for (const step of [data.steps[0], data.steps[steps - 1]]) ends.append(element("span", {}, `step ${step}`));
   }
-  figure.append(element("figcaption", {}, code), canvas, ends);
+  const { score, sign } = metric.languages[code];
+  const caption = `${data.labels[code]}: ${shown(metric, real(metric, score[score.length - 1]))} ${sign}`;
+  figure.append(element("figcaption", {}, caption), layersBeside(metric), canvas, ends);
   return figure;
+}
+
+// The numbers of the layers beside a map, from the highest at the top; of many, the ends.
+function layersBeside(metric) {
+  const { layers } = metric;
+  const named = layers.length <= 8 ? [...layers].reverse() : [layers[layers.length - 1], layers[0]];
+  const beside = element("div", { class: layers.length <= 8 ? "layers" : "layers ends-only", "aria-hidden": "true" });
+  beside.append(...named.map((layer) => element("span", {}, layer)));
+  return beside;
 }
 
 // Arrow keys and the mouse read single values of a map.

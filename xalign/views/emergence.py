@@ -9,6 +9,7 @@ from xalign.errors import ArgumentError, MissingExtraError
 from xalign.escape import figure_text
 from xalign.extras import install_command
 from xalign.results.report import AlignmentReport
+from xalign.results.unknown import with_unknown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,13 +25,13 @@ def emergence_figure(
     """Draw one metric along a run: a layer × step map, a curve per language, and the training loss.
 
     The curve of a language has the band of its 95 % intervals. Its lexical floor, where the metric has one,
-    is a dotted line of the same colour.
+    is a dotted line of the same colour, and chance a dashed grey one.
 
     Args:
         reports: At least two reports of one run, with their steps.
         losses: Step -> training loss, drawn in a panel of its own.
         metric: A row of the reports, such as one direction of retrieval.
-        references: Name -> a score to compare with, drawn as a dashed line.
+        references: Name -> a score to compare with, drawn as a line of dashes and dots.
 
     Returns:
         A matplotlib figure that belongs to no window.
@@ -60,7 +61,7 @@ def emergence_figure(
     _draw_languages(axes[1], reports, metric, references or {})
     if losses is not None:
         axes[2].plot(list(losses), list(losses.values()), color="black", linewidth=1)
-        axes[2].set(xlabel="step")
+        axes[2].set(xlabel="step", ylabel="loss")
         axes[2].set_title("training loss of the same run", loc="left", fontsize=9)
     return figure
 
@@ -71,12 +72,12 @@ def _draw_layers(figure: "Figure", axes: "Axes", reports: Sequence[AlignmentRepo
     by_layer = np.array([report.mean_by_layer(metric) for report in reports]).T
     low, high = scale.limits(float(by_layer.min()), float(by_layer.max()))
     image = axes.imshow(by_layer, cmap="viridis", vmin=low, vmax=high, aspect="auto", origin="lower")
-    shown = np.unique(np.linspace(0, len(reports) - 1, min(len(reports), 6)).astype(int))
+    shown = range(0, len(reports), -(-len(reports) // 6))
     axes.set_xticks(shown, [str(reports[column].step) for column in shown])
     axes.set_yticks(range(len(layers)), [figure_text(layer) for layer in layers])
     axes.set(xlabel="step", ylabel="layer")
     axes.set_title(f"{figure_text(scale.title)} by layer, mean of languages", loc="left", fontsize=9)
-    figure.colorbar(image, ax=axes, shrink=0.8)
+    figure.colorbar(image, ax=axes, shrink=0.8, label=figure_text(scale.unit))
 
 
 def _draw_languages(
@@ -88,14 +89,18 @@ def _draw_languages(
     for number, code in enumerate(first.languages):
         colour = f"C{number}"
         intervals = np.array([report.interval(metric, code) for report in reports])
-        axes.plot(steps, [report.score(metric, code) for report in reports], color=colour, label=code)
+        label = with_unknown(code, reports[-1].stats[code].unknown_share)
+        axes.plot(steps, [report.score(metric, code) for report in reports], color=colour, label=label)
         axes.fill_between(steps, intervals[:, 0], intervals[:, 1], color=colour, alpha=0.2, linewidth=0)
         floor = first.floor(metric, code)
         if floor is not None:
             axes.axhline(floor, color=colour, linestyle=":", linewidth=1)
+    chance = first.chance(metric, first.languages[0])
+    if chance is not None:
+        axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label=f"chance ({chance:.2g})")
     for label, score in references.items():
-        axes.axhline(score, color="black", linestyle="--", linewidth=1, label=figure_text(label))
-    axes.set(xlabel="step", ylabel=figure_text(scale.unit) if not scale.is_share else "")
+        axes.axhline(score, color="black", linestyle="-.", linewidth=1, label=figure_text(label))
+    axes.set(xlabel="step", ylabel=figure_text(scale.unit))
     if scale.is_share:
         axes.set_ylim(0, 1)
     axes.set_title(f"{figure_text(scale.title)} by language, mean of layers", loc="left", fontsize=9)

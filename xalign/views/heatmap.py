@@ -11,7 +11,8 @@ from xalign.escape import figure_text
 from xalign.extras import install_command
 from xalign.metrics.scale import Scale
 from xalign.results.report import AlignmentReport
-from xalign.results.standing import bars_of, standing, standing_by_layer
+from xalign.results.standing import standing_by_layer, standing_of
+from xalign.results.unknown import with_unknown
 from xalign.results.values import layer_name
 from xalign.views.digits import decimals_of
 
@@ -25,8 +26,9 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
 
     There is a column per layer, then one for the score (the mean over layers) and, for a metric that has a
     lexical floor, one for the floor. Values are bold where their whole 95 % interval is better than both the
-    language's floor and chance; the others are in italics, since they say nothing about meaning. Colours run
-    from 0 to 1 for a share, else over the values shown.
+    language's floor and chance; the others are in italics, since they say nothing about meaning. So are all
+    values of a language most of whose tokens are unknown, and its label gives that share. Colours run from 0
+    to 1 for a share, else over the values shown.
 
     Args:
         report: A report.
@@ -58,7 +60,10 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     _write_values(axes, grid, styles, scale, middle=low + 0.55 * (high - low))
     long = any(len(label) > 6 for label in labels.values())
     axes.set_xticks(list(labels), list(map(figure_text, labels.values())), rotation=90 if long else 0)
-    axes.set_yticks(range(rows), report.languages)
+    axes.set_yticks(
+        range(rows),
+        [with_unknown(code, report.stats[code].unknown_share, "\n") for code in report.languages],
+    )
     axes.set_xlabel("layer")
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -71,7 +76,7 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     )
     if styles:
         side = "above" if scale.higher_is_better else "below"
-        note = f"bold: whole 95 % interval {side} the language's floor and chance; italic: not"
+        note = f"bold: whole 95 % interval {side} {_bars(report, metric)}; italic: not"
         figure.supxlabel(note, fontsize=8)
     return figure
 
@@ -106,14 +111,22 @@ def _styles(
 ) -> dict[tuple[int, int], dict[str, Any]]:
     """Return how the value of each cell is set that has something to exceed: bold where it clearly does."""
     styles: dict[tuple[int, int], dict[str, Any]] = {}
-    scale = report.scale(metric)
     columns = [column for column, label in labels.items() if label != "floor"]
     for row, code in enumerate(report.languages):
-        score = standing(report.interval(metric, code), bars_of(report, metric, code), scale)
+        score = standing_of(report, metric, code)
         for column, stands in zip(columns, [*standing_by_layer(report, metric, code), score], strict=True):
             if stands is not None:
                 styles[row, column] = {"weight": "bold"} if stands == "better" else {"style": "italic"}
     return styles
+
+
+def _bars(report: AlignmentReport, metric: str) -> str:
+    """Name what the values of a metric must exceed: the floor, and chance with its value."""
+    all_levels = [report.chance(metric, code) for code in report.languages]
+    levels = [level for level in all_levels if level is not None]
+    shown = " to ".join(f"{level:.2g}" for level in sorted({min(levels), max(levels)})) if levels else ""
+    bars = ["the language's floor"] if report.floor(metric) is not None else []
+    return " and ".join([*bars, f"chance ({shown})"] if levels else bars)
 
 
 def _write_values(

@@ -109,26 +109,33 @@ function columnsOf(metric) {
     .filter((name) => languages.some((one) => one[name] !== null))
     .map((name) => [name, (one) => number(one[name])]);
   const interval = ["95 %", (one) => (last(one.low) === last(one.high) ? "" : `[${last(one.low)}, ${last(one.high)}]`)];
+  const sign = ["", (one) => one.sign];
   const best = ["best layer", (one) => one.emergence.best_layer];
   if (isSingle) {
-    return [["score", (one) => last(one.score)], interval, ...bars, best, ["pairs", (one) => one.n]];
+    return [["score", (one) => last(one.score)], interval, sign, ...bars, best, ["pairs", (one) => one.n]];
   }
   const peak = metric.higher_is_better ? "peak" : "lowest";
   return [
-    ["emerged at step", (one) => one.emergence.emerged_at ?? NOTHING],
+    ["last", (one) => number(one.emergence.last)],
+    interval,
+    sign,
+    ...bars,
+    ["emerged at step", (one) => emergedAt(one)],
     [peak, (one) => number(one.emergence.peak)],
     ["at step", (one) => one.emergence.peak_step],
     best,
-    ["last", (one) => number(one.emergence.last)],
-    interval,
-    ...bars,
-    [`since the ${peak}`, (one) => sinceThePeak(metric, one)],
+    [metric.higher_is_better ? "fallen since the peak" : "risen since the lowest", (one) => hasRegressed(one)],
   ];
 }
 
-function sinceThePeak(metric, one) {
-  if (!one.emergence.regressed) return NOTHING;
-  return element("span", { class: "warn" }, metric.higher_is_better ? "fell" : "rose");
+function emergedAt(one) {
+  const at = one.emergence.emerged_at;
+  if (at === null) return "not";
+  return at === data.steps[0] ? "first measurement" : at;
+}
+
+function hasRegressed(one) {
+  return one.emergence.regressed ? element("span", { class: "warn" }, "yes") : "no";
 }
 
 function drawTable(metric) {
@@ -138,7 +145,7 @@ function drawTable(metric) {
   for (const [heading] of columns) top.append(element("th", { scope: "col", class: "number" }, heading));
   const rows = Object.entries(metric.languages).map(([code, one]) => {
     const row = element("tr");
-    row.append(element("th", { scope: "row" }, code));
+    row.append(element("th", { scope: "row" }, data.labels[code]));
     for (const [, cell] of columns) {
       const made = element("td", { class: "number" });
       made.append(cell(one));
@@ -147,6 +154,8 @@ function drawTable(metric) {
     return row;
   });
   byId("table").replaceChildren(top, ...rows);
+  const isSigned = Object.values(metric.languages).some((one) => one.sign);
+  byId("table-note").textContent = isSigned ? metric.signs : "";
 }
 
 // ---------------------------------------------------------------------------------------------- worst pairs
@@ -156,13 +165,13 @@ function drawWorst(name) {
   byId("worst-section").hidden = !worst;
   byId("worst-title").textContent = isSingle ? "Worst pairs" : "Worst pairs at the last step";
   if (!worst) return;
-  const languages = Object.entries(worst).map(([code, pairs]) => {
+  const languages = Object.entries(worst).map(([code, { pairs, tied }]) => {
     const details = element("details");
-    details.append(element("summary", {}, `${code}: ${pairs.length} of ${metric.languages[code].n}`));
+    details.append(element("summary", {}, `${data.labels[code]}: ${whichPairs(metric, code, pairs, tied)}`));
     for (const [id, score, pivot, sentence] of pairs) {
       const quote = element("blockquote");
       quote.append(
-        element("div", { class: "soft" }, `${id}, ${shown(metric, score)}`),
+        element("div", { class: "soft" }, `pair ${id}, ${metric.name} ${shown(metric, score)}`),
         element("div", { lang: "" }, pivot),
         element("div", { lang: "", dir: "auto" }, sentence),
       );
@@ -171,6 +180,13 @@ function drawWorst(name) {
     return details;
   });
   byId("worst").replaceChildren(...languages);
+}
+
+// Where more pairs share the worst score than are shown, say so: those shown are no worse than the rest.
+function whichPairs(metric, code, pairs, tied) {
+  const { n } = metric.languages[code];
+  if (tied > pairs.length) return `${tied} of ${n} pairs score ${shown(metric, pairs[0][1])}; ${pairs.length} of them`;
+  return `the worst ${pairs.length} of ${n} pairs`;
 }
 
 // ---------------------------------------------------------------------------------------------- the page
@@ -200,3 +216,10 @@ for (const [name, text] of Object.entries(data.about)) {
 const asked = location.hash.slice(1);
 byId("metric").value = Object.hasOwn(data.metrics, asked) ? asked : Object.keys(data.metrics)[0];
 draw(byId("metric").value);
+// The curves are drawn as wide as the window allows, so that their labels stay readable.
+let width = widthOfCurves();
+addEventListener("resize", () => {
+  if (width === widthOfCurves()) return;
+  width = widthOfCurves();
+  drawCurves(data.metrics[byId("metric").value], range(data.metrics[byId("metric").value]));
+});

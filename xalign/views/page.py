@@ -7,17 +7,23 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from xalign.errors import ArgumentError, ReportError
+from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import count_range
 from xalign.results.emergence import emergence
 from xalign.results.history import NAME, History, find_history
-from xalign.results.history_entry import place_of, scale_in
+from xalign.results.history_entry import place_of, scale_in, unknown_in
 from xalign.results.report import AlignmentReport
 from xalign.results.run_folder import PRIVATE, PUBLIC
 from xalign.results.saved import REPORT
-from xalign.results.standing import bars_in
+from xalign.results.scores import interval_of_layer
+from xalign.results.standing import Standing, bars_in, standing
+from xalign.results.unknown import with_unknown
 from xalign.storage import writable_folder, write_whole
 from xalign.views.digits import decimals_of
+from xalign.views.signs import sign_of, signs_note
 
 WORST = 5  # worst pairs shown per language
 SCRIPTS = ("charts.js", "page.js")  # the second runs what the first defines
@@ -90,7 +96,44 @@ def _sources(source: AlignmentReport | History | str | Path) -> tuple[History, A
         source = AlignmentReport.load(source)
     history = History()
     history.append(replace(source, step=source.step or 0))
+    history.entries[0]["metrics"] = _with_whole_metrics(history.entries[0]["metrics"], source)
     return history, source
+
+
+def _with_whole_metrics(rows: dict[str, Any], report: AlignmentReport) -> dict[str, Any]:
+    """Put each metric of several rows, such as retrieval, before its rows, as tables and heatmaps show it.
+
+    This needs the values of every pair, which a history does not hold.
+    """
+    found = {}
+    for metric in report.measured:
+        parts = {row: numbers for row, numbers in rows.items() if numbers["metric"] == metric}
+        if metric not in parts:
+            part = next(iter(parts.values()))
+            found[metric] = part | {
+                "languages": {
+                    code: {"n": numbers["n"], **_whole(report, metric, code)}
+                    for code, numbers in part["languages"].items()
+                }
+            }
+        found |= parts
+    return found
+
+
+def _whole(report: AlignmentReport, metric: str, code: str) -> dict[str, Any]:
+    """Return the numbers of a metric in a language, its rows taken together, as an entry holds them."""
+    parts = [result.values[code] for result in report.metrics.values() if result.metric == metric]
+    layers = torch.stack([part.double() for part in parts]).mean(dim=0).numpy()
+    scale = report.scale(metric)
+    intervals = [interval_of_layer(layer, scale, seed=report.seed) for layer in layers]
+    lows, highs = zip(*intervals, report.interval(metric, code), strict=True)
+    return {
+        "chance": report.chance(metric, code),
+        "floor": report.floor(metric, code),
+        "value": [*layers.mean(axis=1).tolist(), report.score(metric, code)],
+        "low": list(lows),
+        "high": list(highs),
+    }
 
 
 def _last_report(history: History) -> AlignmentReport | None:
@@ -110,18 +153,21 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
         "title": f"Alignment of {_title(history)} with {first['pivot']}",
         "lead": f"{languages} × {count_range(counts)} pairs, {span}.",
         "steps": steps,
+        "labels": {code: with_unknown(code, unknown_in(last, code)) for code in history.languages},
         "metrics": {row: _of_row(history, row) for row in history.metrics},
-        "worst": {} if report is None else _worst(report),
+        "worst": {} if report is None else _worst(report, history.metrics),
         "about": _about(history, report),
     }
 
 
-def _worst(report: AlignmentReport) -> dict[str, Any]:
-    """Return row -> language -> the worst pairs, with their text."""
-    return {
-        row: {code: report.worst_pairs(row, code, WORST) for code in report.languages}
-        for row in report.metrics
-    }
+def _worst(report: AlignmentReport, rows: Iterable[str]) -> dict[str, Any]:
+    """Return row -> language -> the worst pairs with their text, and how many pairs share the worst score."""
+
+    def of(row: str, code: str) -> dict[str, Any]:
+        pairs, scores = report.worst_pairs(row, code, WORST), report.per_pair(row, code)
+        return {"pairs": pairs, "tied": int((scores == pairs[0][1]).sum())}
+
+    return {row: {code: of(row, code) for code in report.languages} for row in rows}
 
 
 def _about(history: History, report: AlignmentReport | None) -> dict[str, str]:
@@ -132,13 +178,18 @@ def _about(history: History, report: AlignmentReport | None) -> dict[str, str]:
         "model": last["model"] or None,
         "revision": last["revision"],
         "sentences": f"fingerprint {str(last['settings']['fingerprint'])[:16]}",
-        **{name: value for name, value in last["settings"].items() if name != "fingerprint"},
-        "measuring took": f"{seconds:.1f} s in all, {seconds / len(history.steps):.2f} s each",
+        **{
+            name.replace("_", " "): ("yes" if value else "no") if isinstance(value, bool) else value
+            for name, value in last["settings"].items()
+            if name != "fingerprint"
+        },
+        "measuring took": f"{seconds:.1f} s"
+        + (f" in all, {seconds / len(history.steps):.2f} s each" if len(history.steps) > 1 else ""),
         "history": history.path,
     }
     if report is not None:
         about["versions"] = ", ".join(f"{k} {v}" for k, v in report.provenance.get("versions", {}).items())
-    return {name: str(value) for name, value in about.items() if value is not None and value != []}
+    return {name: str(value) for name, value in about.items() if value not in (None, [], {})}
 
 
 def _title(history: History) -> str:
@@ -179,6 +230,7 @@ def _of_row(history: History, row: str) -> dict[str, Any]:
             "layer_high": whole(last["high"][:-1]),
             "values": [whole(numbers["value"][:-1]) for numbers in series],
             "emergence": emerged[code],
+            "sign": sign_of(_stands(history.entries[-1], code, last, scale), scale),
         }
     layers = [str(layer) for layer in found[-1]["layers"][:-1]]
     stacks = [place_of(layer)["stack"] for layer in layers]
@@ -188,10 +240,17 @@ def _of_row(history: History, row: str) -> dict[str, Any]:
         "decimals": decimals,
         "is_share": scale.is_share,
         "higher_is_better": scale.higher_is_better,
+        "signs": signs_note([scale]),
         "layers": layers,
         "stack_starts": [at for at, stack in enumerate(stacks) if at == 0 or stack != stacks[at - 1]],
         "languages": languages,
     }
+
+
+def _stands(entry: dict[str, Any], code: str, numbers: dict[str, Any], scale: Scale) -> Standing | None:
+    """Return where the score of an entry stands: the last of its numbers."""
+    interval = numbers["low"][-1], numbers["high"][-1]
+    return standing(interval, bars_in(numbers), scale, unknown_in(entry, code))
 
 
 def _numbers_in(found: list[dict[str, Any]]) -> Iterator[float]:

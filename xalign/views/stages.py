@@ -1,7 +1,7 @@
 """Before and after: several reports of the same sentences side by side, as a table and as a figure."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -11,6 +11,8 @@ from xalign.escape import cell, figure_text
 from xalign.extras import install_command
 from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
+from xalign.results.scores import interval_of_layer
+from xalign.results.unknown import with_unknown
 from xalign.results.values import layer_name
 from xalign.statistics.intervals import bootstrap_interval, known_interval
 from xalign.views.digits import decimals_of
@@ -39,14 +41,14 @@ def stages_table(stages: Stages) -> Table:
         >>> report = measure(model, tokenizer, pairs, ["nasca"])
         >>> table = stages_table({"before": report, "after": report})
         >>> [str(column.header) for column in table.columns][:5]
-        ['language', 'metric', 'before', 'after', 'gain [95 %]']
+        ['language', 'metric', 'before', 'after', 'after − before [95 %]']
     """
     _, last = _ends(stages)
-    decimals = {metric: _decimals(stages, metric) for metric in last.measured}
+    decimals, names = {metric: _decimals(stages, metric) for metric in last.measured}, list(stages)
     table = Table(box=SIMPLE_HEAD, padding=0)
     for header in ("language", "metric"):
         table.add_column(header, no_wrap=True)
-    for title in (*stages, "gain [95 %]", "floor"):
+    for title in (*stages, f"{names[-1]} − {names[0]} [95 %]", "floor"):
         table.add_column(cell(title), justify="right", no_wrap=True)
     for language in (*last.languages, None):
         for number, metric in enumerate(last.measured):
@@ -80,7 +82,9 @@ def _cells(stages: Stages, metric: str, language: str | None, decimals: int) -> 
 
 
 def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
-    """Draw a panel per language: the metric by layer, one curve per stage, and the lexical floor dotted.
+    """Draw a panel per language: the metric by layer, one curve per stage with the band of its intervals.
+
+    The lexical floor is dotted, and chance is dashed.
 
     Args:
         stages: Name -> report, in order, at least two, of the same sentences.
@@ -122,20 +126,32 @@ def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
 
 def _draw_panel(axes: "Axes", stages: Stages, metric: str, language: str) -> None:
     _, last = _ends(stages)
+    scale = last.scale(metric)
     for number, (name, report) in enumerate(stages.items()):
-        values = report.mean_by_layer(metric, language)
-        colour, line = ("grey", "--") if number == 0 else (f"C{number - 1}", "-")
-        axes.plot(values, marker="o", markersize=3, label=figure_text(name), color=colour, linestyle=line)
-    floor = last.floor(metric, language)
-    if floor is not None:
-        axes.axhline(floor, color="C3", linewidth=1, linestyle=":", label="floor")
+        layers = report.metrics[metric].values[language].double().numpy()
+        intervals = [interval_of_layer(layer, scale, seed=report.seed) for layer in layers]
+        # The first stage is drawn thin and on top, so that it is seen where another has the same values.
+        style: dict[str, Any] = {"color": f"C{number - 1}", "linewidth": 2, "markersize": 3}
+        if number == 0:
+            style = {"color": "black", "linewidth": 1, "markersize": 5, "markerfacecolor": "none"}
+            style["zorder"] = 3
+        axes.plot(layers.mean(axis=1), marker="o", label=figure_text(name), **style)
+        lows, highs = zip(*intervals, strict=True)
+        axes.fill_between(range(len(layers)), lows, highs, color=style["color"], alpha=0.15, linewidth=0)
+    for name, bar, line in (
+        ("floor", last.floor(metric, language), ":"),
+        ("chance", last.chance(metric, language), "--"),
+    ):
+        if bar is not None:
+            axes.axhline(bar, color="C3", linewidth=1, linestyle=line, label=name)
     sites = last.sites(metric)
     two_stacks = len({site.stack for site in sites}) > 1
     axes.set_xticks(
         range(len(sites)), [figure_text(layer_name(site)) for site in sites], rotation=90 if two_stacks else 0
     )
-    axes.set_title(language, fontsize=9)
-    if last.scale(metric).is_share:
+    axes.tick_params(labelsize=8)
+    axes.set_title(with_unknown(language, last.stats[language].unknown_share), fontsize=9)
+    if scale.is_share:
         axes.set_ylim(-0.02, 1.02)
 
 

@@ -9,17 +9,10 @@ from rich.table import Table
 
 from xalign.escape import cell
 from xalign.results.report import AlignmentReport
-from xalign.results.standing import Standing, bars_of, standing
+from xalign.results.standing import standing_of
 from xalign.statistics.intervals import KnownInterval, known_interval
 from xalign.views.digits import MOST, decimals_of
-
-# By standing, for metrics where higher and where lower is better.
-SIDES: dict[tuple[Standing, bool], str] = {
-    ("better", True): ">",
-    ("worse", True): "<",
-    ("better", False): "<",
-    ("worse", False): ">",
-}
+from xalign.views.signs import sign_of, signs_note
 
 
 def report_table(report: AlignmentReport) -> Table:
@@ -28,6 +21,7 @@ def report_table(report: AlignmentReport) -> Table:
     There is a line per language and metric: score, 95 % interval, a sign, the lexical floor, the best layer
     with its value, tokens per sentence, and the share of unknown tokens. The sign is `>` where the whole
     interval lies above both floor and chance, `<` where all of it lies below one of them, and `~` otherwise.
+    It is `?` where most tokens of the language are unknown to the tokenizer: then no score says anything.
     Lines that are not better than both are dim. A metric that has neither has no sign and is never dim.
 
     Example:
@@ -77,11 +71,11 @@ def _cells(report: AlignmentReport, metric: str, language: str, decimals: int) -
     interval = report.interval(metric, language)
     fewer = max(decimals - 1, 0)
     best = report.best_layer(metric, language)
-    stands = standing(interval, bars_of(report, metric, language), scale)
+    stands = standing_of(report, metric, language)
     cells = [
         f"{report.score(metric, language):.{decimals}f}",
         _shown(interval, fewer),
-        "" if stands is None else SIDES.get((stands, scale.higher_is_better), "~"),
+        sign_of(stands, scale),
         "" if floor is None else f"{floor:.{decimals}f}",
         f"{best} ({report.score(metric, language, 'max'):.{fewer}f})",
     ]
@@ -103,7 +97,9 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     """
     table = Table(
         title="After minus before, paired over sentences",
+        caption="Dim: the interval holds 0. No interval: all sentences changed equally, or not at all.",
         title_justify="left",
+        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=0,
     )
@@ -115,14 +111,15 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     for row in sorted(scores, key=lambda row: str(row["language"])):
         decimals = _decimals_of_rows(one for one in scores if one["metric"] == row["metric"])
         low, high = interval = known_interval(row["low"], row["high"])
+        fine = max(decimals, _decimals_of_difference(row))
         is_clear = low is not None and high is not None and not low <= 0 <= high and row["p"] < 0.05
         table.add_row(
             cell(row["language"]),
             cell(row["metric"]),
             f"{row['before']:.{decimals}f}",
             f"{row['after']:.{decimals}f}",
-            f"{row['difference']:+.{decimals}f}",
-            _shown(interval, decimals - 1),
+            f"{row['difference']:+.{fine}f}",
+            _shown(interval, fine - 1),
             f"{row['p']:.4f}",
             style="" if is_clear else "dim",
         )
@@ -142,6 +139,12 @@ def _decimals_of_rows(rows: Iterable[dict[str, Any]]) -> int:
     return 3 if largest == 0 or largest > 0.002 else min(-math.floor(math.log10(largest)) + 3, MOST)
 
 
+def _decimals_of_difference(row: dict[str, Any]) -> int:
+    """Return 3 decimals, or more where a difference and its whole interval are close to 0."""
+    largest = max(abs(row[name] or 0) for name in ("difference", "low", "high"))
+    return 3 if largest == 0 or largest >= 0.01 else min(-math.floor(math.log10(largest)) + 1, MOST)
+
+
 def _shown(interval: KnownInterval, decimals: int) -> str:
     low, high = known_interval(*interval)
     if low is None:
@@ -154,8 +157,9 @@ def _caption(report: AlignmentReport) -> str:
     if any(report.floor(metric) is not None for metric in report.measured):
         parts.append("floor: what shared tokens alone give, with no model.")
     parts.append(f"chance: {_chance(report)}.")
-    parts.append(f"worst: {_worst(report)}")
-    return " ".join(parts)
+    parts.append(f"worst: {_worst(report)}.")
+    parts.append(f"{signs_note(map(report.scale, report.measured))} Lines without > are dim.")
+    return "\n".join(parts)
 
 
 def _worst(report: AlignmentReport) -> str:
