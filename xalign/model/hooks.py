@@ -1,4 +1,4 @@
-"""`Hook`: a hook that knows whose it is, so that it can be found again and taken off."""
+"""`Hook`: a hook that knows whose it is, so that it can be found again and taken off. Only this file registers them."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -49,6 +49,27 @@ def in_thread_of(owner: Owner) -> bool:
         return True
     in_backward = torch._C._current_graph_task_id() != -1
     return in_backward and all(thread.ident != here for thread in threading.enumerate())
+
+
+def hook_input(module: nn.Module, hook: Hook, *, first: bool = False) -> None:
+    """Let a hook see, and replace, what a module is given.
+
+    Args:
+        module: The module.
+        hook: Called with the module, its positional and its named arguments.
+        first: Whether it comes before the hooks that the module has.
+    """
+    module.register_forward_pre_hook(hook, prepend=first, with_kwargs=True)
+
+
+def hook_output(module: nn.Module, hook: Hook) -> None:
+    """Let a hook see, and replace, what a module returns.
+
+    Args:
+        module: The module.
+        hook: Called with the module, its positional arguments, and its output.
+    """
+    module.register_forward_hook(hook)
 
 
 def hooks_of(modules: Iterable[nn.Module]) -> set[Hook]:

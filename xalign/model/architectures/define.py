@@ -1,0 +1,228 @@
+"""`define`: what a trace shows of a model, as claims that can be proved."""
+
+from torch import nn
+
+from xalign.model.architectures.axes import axes_of
+from xalign.model.architectures.blocks import holder_of, stacks_of
+from xalign.model.architectures.claims import BlockClaim, NetworkClaim, Spot, StackClaim, StreamClaim
+from xalign.model.architectures.graph import Call, Trace
+from xalign.model.architectures.heads import Head, check_tokens_stay
+from xalign.model.architectures.neurons import Network, NoNetwork, network_of
+from xalign.model.architectures.program import NotReplayable, Program, Weights
+from xalign.model.architectures.stream import (
+    OffStream,
+    Stream,
+    Tap,
+    contributors,
+    follow,
+    mixes_tokens,
+    taps_of,
+)
+
+
+def define(trace: Trace, lines: int, weights: Weights) -> list[StackClaim]:
+    """Find the stacks of a traced model, and in each block what fulfils the definitions.
+
+    Args:
+        trace: A forward of the model.
+        lines: Number of sentences in it.
+        weights: Path -> parameter or buffer, in float64.
+
+    Returns:
+        The stacks that hold feed-forward networks or experts; where none does, those whose blocks add to a
+        residual stream. In the order of the forward.
+    """
+    stacks = stacks_of(trace)
+    found: dict[str, tuple[BlockClaim, ...]] = {}
+    for path, calls in stacks.items():
+        counts: dict[str, int] = {}
+        blocks = []
+        for call in calls:
+            number = counts.get(call.path, 0)
+            counts[call.path] = number + 1
+            blocks.append(_Definer(trace, call, lines, weights).block(number))
+        found[path] = tuple(blocks)
+    kept = [path for path, blocks in found.items() if any(one.networks or one.experts for one in blocks)]
+    kept = kept or [path for path, blocks in found.items() if any(one.stream is not None for one in blocks)]
+    result = []
+    for path in kept:
+        others = [call for other in kept if other != path for call in stacks[other]]
+        holder = holder_of(trace, stacks[path], others)
+        final = _final(trace, stacks[path], holder, lines)
+        result.append(StackClaim(path, found[path], final, "" if holder is None else holder.path))
+    return result
+
+
+def _final(trace: Trace, blocks: list[Call], holder: Call | None, lines: int) -> Spot | None:
+    """Return where the final state is: what the model around the blocks returns, and which module gives it."""
+    last = blocks[-1]
+    node = last.output if holder is None else holder.output
+    if node is None or last.output is None:
+        return None
+    tokens = _tokens(trace, last, lines)
+    if trace.before_moves(node) == trace.before_moves(last.output):
+        return _spot(trace, last.output, last.path, lines, tokens)
+    for made in (node, trace.before_moves(node)):
+        calls = [call for call in trace.returning(made) if call.start >= last.end and call is not holder]
+        spot = _spot(trace, made, calls[0].path, lines, tokens) if calls else None
+        if spot is not None:
+            return spot
+    return None if holder is None else _spot(trace, node, holder.path, lines, tokens)
+
+
+def _tokens(trace: Trace, block: Call, lines: int) -> int:
+    """Return the number of tokens of each sentence, in a block."""
+    shape = trace.nodes[block.output].shape if block.output is not None else ()
+    if len(shape) < 3:  # noqa: PLR2004
+        return shape[0] // lines if shape else 0
+    return shape[1] if shape[0] == lines else shape[0]
+
+
+def _spot(trace: Trace, node: int, path: str, lines: int, tokens: int) -> Spot | None:
+    """Return the output of a module as a spot; None where it does not hold one row per token."""
+    shape = trace.nodes[node].shape
+    projection = trace.nodes[node].projection
+    dim = -1 if projection is None else projection.dim
+    axes = axes_of(shape, dim, lines, tokens)
+    return None if axes is None else Spot(path, "output", shape[dim], axes)
+
+
+class _Definer:
+    """What one block is made of."""
+
+    def __init__(self, trace: Trace, call: Call, lines: int, weights: Weights) -> None:
+        self._trace, self._call, self._lines, self._weights = trace, call, lines, weights
+        self._tokens = _tokens(trace, call, lines)
+        self._refused: dict[str, str] = {}
+
+    def block(self, number: int) -> BlockClaim:
+        trace, call = self._trace, self._call
+        start, end = call.input, call.output
+        if start is None or end is None:
+            raise LookupError("a block takes and gives states")
+        stream: Stream | None = None
+        try:
+            stream = follow(trace, start, end)
+        except OffStream as reason:
+            self._refused |= dict.fromkeys(("attn_out", "mlp_out"), str(reason))
+        networks = self._networks((end,) if stream is None else stream.addends)
+        claims = [claim for claim in (self._network(one) for one in networks) if claim is not None]
+        experts = [one for one in trace.calls if one.path and call.contains(one) and self._is_experts(one)]
+        added = None if stream is None else self._stream(stream, {one.down for one in networks})
+        hidden = _spot(trace, end, call.path, self._lines, self._tokens)
+        if hidden is None:
+            self._refused["hidden"] = "its output does not hold one row per token"
+        if claims:
+            self._refused.pop("inner", None)
+        elif experts:
+            self._refused["inner"] = "its feed-forward network is a mixture of experts"
+        else:
+            self._refused.setdefault("inner", "it has no feed-forward network")
+        if not any(claim.gate for claim in claims):
+            no_gate = next((claim.no_gate for claim in claims), self._refused.get("inner", ""))
+            self._refused["gate"] = no_gate
+        paths = tuple(dict.fromkeys(one.path for one in experts))
+        return BlockClaim(call.path, number, hidden, tuple(claims), added, paths, self._refused)
+
+    def _is_experts(self, call: Call) -> bool:
+        return call.output is not None and self._trace.nodes[call.output].operation == "experts"
+
+    def _networks(self, addends: tuple[int, ...]) -> list[Network]:
+        """Return the networks whose down projections give what is added to the stream."""
+        found: dict[int, Network] = {}
+        reasons: dict[str, str] = {}
+        for addend in addends:
+            projections, path = contributors(self._trace, self._call, addend)
+            for down in projections:
+                projection = self._trace.nodes[down].projection
+                if projection is None or down in found:
+                    continue
+                try:
+                    check_tokens_stay(self._trace, down, path, addend, self._weights)
+                    found[down] = network_of(self._trace, down, self._call, self._weights)
+                except (NoNetwork, NotReplayable) as reason:
+                    reasons[projection.path or self._trace.where(self._trace.nodes[down])] = str(reason)
+        if reasons and not found:
+            self._refused["inner"] = "; ".join(f"{path}: {reason}" for path, reason in reasons.items())
+        return [found[down] for down in sorted(found)]
+
+    def _network(self, network: Network) -> NetworkClaim | None:
+        """Return a network as a claim; None, with the reason in `refused`, where its places cannot be read."""
+        trace, projection = self._trace, self._trace.projection(network.down)
+        inner_shape = trace.nodes[network.inner].shape
+        axes = axes_of(inner_shape, projection.dim, self._lines, self._tokens)
+        down = self._once(network.down)
+        if down is None or axes is None:
+            self._refused["inner"] = (
+                f"{projection.path or trace.where(trace.nodes[network.down])} is not a module that runs once on "
+                "each token"
+            )
+            return None
+        spots = {head: self._head(head) for head in network.heads}
+        gate = network.gate
+        starts = [head.node if head is not gate or network.activated is None else network.activated
+                  for head in network.heads]  # fmt: skip
+        unread = [head for head, spot in spots.items() if spot is None]
+        if unread:
+            where = trace.where(trace.nodes[unread[0].source])
+            self._refused["inner"] = f"{where} is not a module that runs once on each token"
+            return None
+        ordered = sorted(zip(network.heads, starts, strict=True), key=lambda pair: pair[0] is not gate)
+        acts = gate is not None and network.activated is not None
+        return NetworkClaim(
+            inner=Spot(projection.path, "input", projection.width_in, axes),
+            down=down,
+            gate=None if gate is None else spots[gate],
+            others=tuple(spot for head, spot in spots.items() if head is not gate and spot is not None),
+            activation=Program(trace, [gate.node], network.activated) if acts else None,  # type: ignore[union-attr, arg-type]
+            combine=Program(trace, [start for _, start in ordered], network.inner),
+            activation_path=self._activation_path(network),
+            no_gate=network.no_gate,
+        )
+
+    def _once(self, source: int) -> Spot | None:
+        """Return the output of a projection that is a module, called once in this block, on each token."""
+        path = self._trace.projection(source).path
+        if not path or len(self._trace.calls_of(path, self._call)) != 1:
+            return None
+        return _spot(self._trace, source, path, self._lines, self._tokens)
+
+    def _head(self, head: Head) -> Spot | None:
+        spot = self._once(head.source)
+        if spot is None or head.columns is None:
+            return spot
+        width = len(range(spot.width)[head.columns])
+        return Spot(spot.path, spot.side, width, spot.axes, head.columns)
+
+    def _activation_path(self, network: Network) -> str:
+        """Return the module that is the activation function; empty where a function is."""
+        if network.gate is None or network.activated is None:
+            return ""
+        for call in self._trace.returning(network.activated):
+            if call.input == network.gate.node and not isinstance(call.module, nn.Dropout):
+                return call.path
+        return ""
+
+    def _stream(self, stream: Stream, downs: set[int]) -> StreamClaim | None:
+        trace = self._trace
+        added: dict[str, list[tuple[Tap, Spot]]] = {"attn_out": [], "mlp_out": []}
+        try:
+            for tap in [tap for one in stream.addends for tap in taps_of(trace, self._call, one)]:
+                made, _ = contributors(trace, self._call, tap.node)
+                has_network = any(one in downs or trace.nodes[one].operation == "experts" for one in made)
+                kind = "attn_out" if not has_network and mixes_tokens(trace, stream, tap.node) else "mlp_out"
+                spot = _spot(trace, tap.node, tap.call.path, self._lines, self._tokens)
+                if spot is None:
+                    raise OffStream(f"what {tap.call.path} adds does not hold one row per token")
+                added[kind].append((tap, spot))
+            taps = [*added["attn_out"], *added["mlp_out"]]
+            fold = Program(trace, [stream.start, *(tap.node for tap, _ in taps)], stream.end)
+        except (OffStream, NotReplayable) as reason:
+            self._refused |= dict.fromkeys(added, str(reason))
+            return None
+        for kind, spots in added.items():
+            if not spots:
+                self._refused[kind] = "it adds nothing of this kind to the stream"
+        factors = {tap.call.path: " · ".join(tap.factors) for tap, _ in taps if tap.factors}
+        attn_out, mlp_out = (tuple(spot for _, spot in added[kind]) for kind in ("attn_out", "mlp_out"))
+        return StreamClaim(attn_out, mlp_out, fold, factors)
