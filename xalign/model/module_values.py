@@ -15,7 +15,7 @@ def states_in(output: Any) -> Tensor:
     """Return the states in what a module returned: alone, first in a tuple, or named by a whole model."""
     if isinstance(output, ModelOutput):
         return output["last_hidden_state"]  # type: ignore[no-any-return]
-    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
+    return output[0] if isinstance(output, tuple | list) else output  # type: ignore[no-any-return]
 
 
 def output_of(output: Any) -> Tensor | None:

@@ -5,7 +5,7 @@ from torch import nn
 from xalign.model.architectures.graph import Call, Trace
 
 _LISTS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
-_STATES = (2, 3)  # dimensions of states: rows of tokens, or batches of them
+_FEWEST = 2  # dimensions of states: rows of tokens
 
 
 def stacks_of(trace: Trace) -> dict[str, list[Call]]:
@@ -28,7 +28,7 @@ def _is_block(trace: Trace, call: Call, lists: set[str]) -> bool:
     given, made = trace.nodes[call.input], trace.nodes[call.output]
     if not (given.is_states and made.is_states and given.shape == made.shape):
         return False
-    return call.input != call.output and len(made.shape) in _STATES and call.encloses(call.output)
+    return call.input != call.output and len(made.shape) >= _FEWEST and call.encloses(call.output)
 
 
 def _is_within_block(trace: Trace, call: Call, lists: set[str]) -> bool:

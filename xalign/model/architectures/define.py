@@ -1,5 +1,8 @@
 """`define`: what a trace shows of a model, as claims that can be proved."""
 
+from dataclasses import dataclass
+
+import torch
 from torch import nn
 
 from xalign.model.architectures.axes import axes_of
@@ -18,6 +21,8 @@ from xalign.model.architectures.stream import (
     mixes_tokens,
     taps_of,
 )
+
+_BATCHED = 3  # dimensions of states [batch, token, width]
 
 
 def define(trace: Trace, lines: int, weights: Weights) -> list[StackClaim]:
@@ -59,31 +64,48 @@ def _final(trace: Trace, blocks: list[Call], holder: Call | None, lines: int) ->
     node = last.output if holder is None else holder.output
     if node is None or last.output is None:
         return None
-    tokens = _tokens(trace, last, lines)
+    size = _size_of(trace, last, lines)
     if trace.before_moves(node) == trace.before_moves(last.output):
-        return _spot(trace, last.output, last.path, lines, tokens)
+        return _spot(trace, last.output, last.path, size)
     for made in (node, trace.before_moves(node)):
         calls = [call for call in trace.returning(made) if call.start >= last.end and call is not holder]
-        spot = _spot(trace, made, calls[0].path, lines, tokens) if calls else None
+        spot = _spot(trace, made, calls[0].path, size) if calls else None
         if spot is not None:
             return spot
-    return None if holder is None else _spot(trace, node, holder.path, lines, tokens)
+    return None if holder is None else _spot(trace, node, holder.path, size)
 
 
-def _tokens(trace: Trace, block: Call, lines: int) -> int:
-    """Return the number of tokens of each sentence, in a block."""
-    shape = trace.nodes[block.output].shape if block.output is not None else ()
-    if len(shape) < 3:  # noqa: PLR2004
-        return shape[0] // lines if shape else 0
-    return shape[1] if shape[0] == lines else shape[0]
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """How the states of a stack are laid out: sentences, tokens, and the dimension that holds the width."""
+
+    lines: int
+    tokens: int
+    dim: int = -1
 
 
-def _spot(trace: Trace, node: int, path: str, lines: int, tokens: int) -> Spot | None:
+def _size_of(trace: Trace, block: Call, lines: int) -> _Size:
+    """Tell sentences and tokens apart in the states of a block, by the sizes of what the model was given."""
+    shape = trace.nodes[block.output].shape if block.output is not None else torch.Size()
+    given = [trace.nodes[index].shape for call in trace.calls if call.parent is None for index in call.given]
+    tokens = {one[1] for one in given if len(one) > 1}
+    if len(shape) < _BATCHED:
+        return _Size(lines, shape[0] // lines if shape else 0)
+    if len(shape) > _BATCHED:  # several streams side by side
+        return _Size(lines, next((one for one in tokens if one in shape), shape[1]))
+    if shape[2] in tokens and shape[1] not in tokens and shape[0] not in tokens:
+        return _Size(shape[0], shape[2], dim=1)
+    if shape[0] != lines and shape[1] == lines:
+        return _Size(lines, shape[0])
+    return _Size(shape[0], shape[1])
+
+
+def _spot(trace: Trace, node: int, path: str, size: _Size) -> Spot | None:
     """Return the output of a module as a spot; None where it does not hold one row per token."""
     shape = trace.nodes[node].shape
     projection = trace.nodes[node].projection
-    dim = -1 if projection is None else projection.dim
-    axes = axes_of(shape, dim, lines, tokens)
+    dim = size.dim if projection is None else projection.dim
+    axes = axes_of(shape, dim, size.lines, size.tokens)
     return None if axes is None else Spot(path, "output", shape[dim], axes)
 
 
@@ -91,8 +113,8 @@ class _Definer:
     """What one block is made of."""
 
     def __init__(self, trace: Trace, call: Call, lines: int, weights: Weights) -> None:
-        self._trace, self._call, self._lines, self._weights = trace, call, lines, weights
-        self._tokens = _tokens(trace, call, lines)
+        self._trace, self._call, self._weights = trace, call, weights
+        self._size = _size_of(trace, call, lines)
         self._refused: dict[str, str] = {}
 
     def block(self, number: int) -> BlockClaim:
@@ -109,7 +131,7 @@ class _Definer:
         claims = [claim for claim in (self._network(one) for one in networks) if claim is not None]
         experts = [one for one in trace.calls if one.path and call.contains(one) and self._is_experts(one)]
         added = None if stream is None else self._stream(stream, {one.down for one in networks})
-        hidden = _spot(trace, end, call.path, self._lines, self._tokens)
+        hidden = _spot(trace, end, call.path, self._size)
         if hidden is None:
             self._refused["hidden"] = "its output does not hold one row per token"
         if claims:
@@ -150,7 +172,7 @@ class _Definer:
         """Return a network as a claim; None, with the reason in `refused`, where its places cannot be read."""
         trace, projection = self._trace, self._trace.projection(network.down)
         inner_shape = trace.nodes[network.inner].shape
-        axes = axes_of(inner_shape, projection.dim, self._lines, self._tokens)
+        axes = axes_of(inner_shape, projection.dim, self._size.lines, self._size.tokens)
         down = self._once(network.down)
         if down is None or axes is None:
             self._refused["inner"] = (
@@ -185,7 +207,7 @@ class _Definer:
         path = self._trace.projection(source).path
         if not path or len(self._trace.calls_of(path, self._call)) != 1:
             return None
-        return _spot(self._trace, source, path, self._lines, self._tokens)
+        return _spot(self._trace, source, path, self._size)
 
     def _head(self, head: Head) -> Spot | None:
         spot = self._once(head.source)
@@ -211,7 +233,7 @@ class _Definer:
                 made, _ = contributors(trace, self._call, tap.node)
                 has_network = any(one in downs or trace.nodes[one].operation == "experts" for one in made)
                 kind = "attn_out" if not has_network and mixes_tokens(trace, stream, tap.node) else "mlp_out"
-                spot = _spot(trace, tap.node, tap.call.path, self._lines, self._tokens)
+                spot = _spot(trace, tap.node, tap.call.path, self._size)
                 if spot is None:
                     raise OffStream(f"what {tap.call.path} adds does not hold one row per token")
                 added[kind].append((tap, spot))

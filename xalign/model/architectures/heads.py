@@ -94,7 +94,7 @@ def _columns(trace: Trace, source: int, node: int, weights: Weights) -> slice | 
     columns, tokens = (
         _rows(program(numbers, weights=weights, casts=False), dim) for numbers in (columns, tokens)
     )
-    if not bool((columns == columns[:1]).all()):
+    if not columns.numel() or not bool((columns == columns[:1]).all()):
         raise NotReplayable(f"the coordinates at {trace.where(head)} are no columns of a projection")
     if not torch.equal(tokens[:, 0], torch.arange(len(tokens))) or not bool((tokens == tokens[:, :1]).all()):
         raise NotReplayable(f"tokens are moved by {trace.where(head)}")

@@ -25,9 +25,9 @@ CASTS = frozenset({"to", "float", "half", "double", "bfloat16", "type", "type_as
 # Values of several tokens in one number. All other operations are judged by what they do to numbers.
 MIXERS = frozenset(
     {
-        *("scaled_dot_product_attention", "multi_head_attention_forward", "softmax", "cumsum", "cumprod"),
+        *("scaled_dot_product_attention", "multi_head_attention_forward", "cumsum", "cumprod"),
         *("conv1d", "conv2d", "roll", "fft", "rfft", "fft_fft", "fft_fftn", "fft_rfft", "logcumsumexp", "pad"),
-        *("sort", "argsort", "topk", "avg_pool1d", "max_pool1d", "interpolate"),
+        *("avg_pool1d", "max_pool1d", "interpolate"),
     }
 )
 # What norms that are written by hand are made of. A reduction counts if it is over the last dimension.

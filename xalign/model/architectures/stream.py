@@ -173,9 +173,12 @@ def _summed(trace: Trace, node: Node) -> list[int]:
 def mixes_tokens(trace: Trace, stream: Stream, tap: int) -> bool:
     """Return whether what a tap gives was computed from several tokens.
 
-    Searched is what lies between the stream and the tap. A product of two states mixes tokens, too.
+    Searched is what lies between the stream and the tap. A product of two states mixes tokens, too; and so does
+    what torch does not show, where the tap does not lead back to the stream.
     """
-    return any(is_mixer(trace, node) for node in _behind(trace, stream, tap))
+    found = list(_behind(trace, stream, tap))
+    leads_back = any(index in stream.states for node in found for index in node.inputs)
+    return not leads_back or any(is_mixer(trace, node) for node in found)
 
 
 def is_mixer(trace: Trace, node: Node) -> bool:

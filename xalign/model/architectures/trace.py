@@ -91,6 +91,15 @@ class _Tracer(TorchFunctionMode):
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Note that a module is called. A pre-hook."""
+        with torch._C.DisableTorchFunction():  # what this does itself is not a part of the forward
+            self._enter(module, args, kwargs)
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
+        """Note what a module returned. A hook."""
+        with torch._C.DisableTorchFunction():
+            self._leave(module, output)
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         projection = None
         if not self._within_whole:
             projection = projection_of(module, self._paths.get(module, ""))
@@ -105,8 +114,7 @@ class _Tracer(TorchFunctionMode):
         if self._within_whole or projection is not None or is_experts(module):
             self._within_whole += 1
 
-    def leave(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
-        """Note what a module returned. A hook."""
+    def _leave(self, module: nn.Module, output: Any) -> None:
         if self._within_whole:
             self._within_whole -= 1
             if self._within_whole:
@@ -116,10 +124,10 @@ class _Tracer(TorchFunctionMode):
         projection = projection_of(module, call.path)
         if projection is not None and states is not None:
             node = self._add("projection", [] if call.input is None else [call.input], states, call)
-            node.projection = projection
+            node.projection, node.depends = projection, True
             self._held[node.index] = states
         elif is_experts(module) and states is not None:
-            self._add("experts", list(call.given), states, call)
+            self._add("experts", list(call.given), states, call).depends = True
         elif states is not None and is_norm(self.trace, call, self._node(states)):
             self._add("norm", [call.input], states, call)  # type: ignore[list-item]
         call.output = None if states is None else self._node(states)
@@ -155,9 +163,16 @@ class _Tracer(TorchFunctionMode):
     def _note_projection(self, node: Node, output: Any) -> None:
         """Note a product of states with weights that a function computes, not a module."""
         states = self.trace.data_inputs(node)
+        if node.operation == "conv1d" and self._kernel_of(node) != 1:
+            return
         if len(states) == 1 and len(node.inputs) > 1 and isinstance(output, Tensor) and output.dim():
-            width_in = self.trace.nodes[states[0]].shape[-1:].numel()
-            node.projection = Projection("", width_in, output.shape[-1])
+            dim = 1 if node.operation == "conv1d" else -1
+            given = self.trace.nodes[states[0]].shape
+            node.projection = Projection("", given[dim] if given else 1, output.shape[dim], dim)
+
+    def _kernel_of(self, node: Node) -> int:
+        weights = [self.trace.nodes[index] for index in node.inputs if not self.trace.nodes[index].depends]
+        return max((one.shape[-1] for one in weights if len(one.shape) > 1), default=0)
 
     def _explain(self, states: Tensor, parent: Call | None) -> None:
         """Find what a kernel computed that no operation shows: the input of a projection that came from nowhere."""
