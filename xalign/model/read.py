@@ -125,6 +125,11 @@ def run(model: nn.Module, batch: Batch) -> Any:
         raise ModelError(
             f"{type(inner).__name__} takes no {missing[0]}; pass the transformers model inside it"
         )
+    if "decoder_input_ids" in accepted and getattr(inner.config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{type(inner).__name__} is a pair of encoder and decoder, and sentences are read by its encoder: pass "
+            "the encoder alone: model.get_encoder()"
+        )
     extra = {"use_cache": False, "logits_to_keep": 1}
     given = {name: value for name, value in extra.items() if name in accepted}
     return transformer_of(model)(**batch.to(device), **given)
@@ -212,11 +217,11 @@ def state_of(
     values: Float[Tensor, "batch token width"], reading: Reading, model_map: ModelMap
 ) -> Float[Tensor, "batch token width"]:
     """Compute the state that a reading takes of a site's values, per token."""
-    layer = reading.site.layer
-    if reading.site.kind == "gate" and isinstance(layer, int):
-        needs_activation = reading.state == "active" and not model_map.keeps_sign(layer)
-        if needs_activation or reading.state == "act":
-            values = model_map.activation(layer)(values)
+    site = reading.site
+    if site.kind == "gate" and isinstance(site.layer, int) and reading.state in ("active", "act"):
+        activation = model_map.activation(site.layer, site.stack, site.part)
+        if reading.state == "act" or not activation.keeps_sign:
+            values = activation.function(values)
     if reading.state == "abs":
         return values.abs()
     if reading.state == "active":

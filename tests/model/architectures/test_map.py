@@ -14,12 +14,16 @@ from xalign.model.architectures.table import LAYOUTS
 
 
 class Unknown(LlamaForCausalLM):
-    pass
+    """Takes its token ids under a name that nobody knows."""
+
+    def forward(self, tokens, **kwargs):
+        return super().forward(input_ids=tokens, **kwargs)
 
 
 def unknown_model():
-    """A Llama under another name that does not declare its blocks, its modules unchanged."""
+    """A Llama under another name that does not declare its blocks, and that xalign does not know how to run."""
     model = make_model("llama")
+    model.__class__ = Unknown
     for module in model.modules():
         if hasattr(module, "config"):
             module._can_record_outputs = None
@@ -99,9 +103,23 @@ def test_what_is_no_transformer():
         map_model(nn.Linear(2, 2))
     with pytest.raises(ArgumentTypeError, match="must be a torch module, not str"):
         map_model("gpt2")
-    config = T5Config(d_model=16, d_ff=32, num_layers=1, num_heads=2, vocab_size=50)
-    with pytest.raises(ModelError, match=r"several stacks of blocks \(encoder, decoder\)"):
-        map_model(T5ForConditionalGeneration(config))
+
+
+def test_an_encoder_and_a_decoder_are_two_stacks():
+    config = T5Config(d_model=16, d_ff=32, num_layers=1, num_decoder_layers=2, num_heads=2, vocab_size=50)
+    model_map = map_model(T5ForConditionalGeneration(config))
+    assert model_map.stacks == ("encoder", "decoder")
+    assert (model_map.n_layers, model_map.ffn_width) == (1, 32)
+    assert [str(site) for site in model_map.sites("inner")] == ["encoder.0.inner"]
+    assert [str(site) for site in model_map.sites("attn_out", "decoder")] == [
+        *("decoder.0.attn_out", "decoder.0.attn_out.1", "decoder.1.attn_out", "decoder.1.attn_out.1")
+    ]
+    assert model_map.place(Site("inner", 0)) == model_map.place(Site("inner", 0, "encoder"))
+    assert model_map.place(Site("inner", 1, "decoder")).path == "decoder.block.1.layer.2.DenseReluDense.wo"
+    with pytest.raises(ModelError, match="block 0 has 2 of these"):
+        model_map.place(Site("attn_out", 0, "decoder", part=2))
+    with pytest.raises(ModelError, match=r"site decoder.0.inner: bert has one stack; leave stack empty"):
+        map_model(make_model("bert")).place(Site("inner", 0, "decoder"))
 
 
 @pytest.mark.parametrize("family", ["llama", "bert"])

@@ -9,6 +9,8 @@ from xalign.errors import ArgumentError, ArgumentTypeError, XAlignError
     [
         "3.inner",
         "decoder.3.inner",
+        "3.inner.1",
+        "decoder.3.attn_out.2",
         "embed.hidden",
         "final.hidden",
         "0.gate",
@@ -40,6 +42,8 @@ def test_no_site(text):
         (("linear",), "takes name="),
         (("inner", 3, "middle"), "stack='middle'"),
         (("inner", 3, "", "a.b"), "is for linear sites"),
+        (("inner", 3, "", None, -1), "part=-1 must be a number from 0"),
+        (("hidden", 3, "", None, 1), "for sites within a block"),
     ],
 )
 def test_names_that_mean_no_place(arguments, message):

@@ -1,11 +1,14 @@
-"""How a module lays out the states of tokens, and how they are turned into [batch, token, width] and back."""
+"""How a module lays out the states of tokens, and how they are turned into [batch, token, width] and back.
+
+`any` is what is not known: rows where the states have two dimensions, else [batch, token, width].
+"""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Axes = Literal["batch token width", "token batch width", "batch width token", "rows"]
+Axes = Literal["batch token width", "token batch width", "batch width token", "rows", "any"]
 _BATCH_TOKEN_WIDTH = 3
 
 
@@ -40,13 +43,14 @@ def to_tokens(states: Tensor, axes: Axes, tokens: torch.Size) -> Tensor:
         return states.transpose(0, 1)
     if axes == "batch width token":
         return states.transpose(1, 2)
-    return states.reshape(*tokens, -1) if axes == "rows" else states
+    is_rows = axes == "rows" or (axes == "any" and states.dim() < _BATCH_TOKEN_WIDTH)
+    return states.reshape(*tokens, -1) if is_rows and tokens else states
 
 
-def from_tokens(states: Tensor, axes: Axes) -> Tensor:
-    """Return states [batch, token, width] as they are laid out."""
+def from_tokens(states: Tensor, axes: Axes, shape: torch.Size) -> Tensor:
+    """Return states [batch, token, width] as they are laid out, in the shape that they had."""
     if axes == "token batch width":
         return states.transpose(0, 1)
     if axes == "batch width token":
         return states.transpose(1, 2)
-    return states.reshape(-1, states.shape[-1]) if axes == "rows" else states
+    return states.reshape(shape)
