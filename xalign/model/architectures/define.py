@@ -35,7 +35,7 @@ def define(trace: Trace, lines: int, weights: Weights) -> list[StackClaim]:
 
     Returns:
         The stacks that hold feed-forward networks or experts; where none does, those whose blocks add to a
-        residual stream. In the order of the forward.
+        residual stream, or at least pass one on. In the order of the forward.
     """
     stacks = stacks_of(trace)
     found: dict[str, tuple[BlockClaim, ...]] = {}
@@ -49,6 +49,7 @@ def define(trace: Trace, lines: int, weights: Weights) -> list[StackClaim]:
         found[path] = tuple(blocks)
     kept = [path for path, blocks in found.items() if any(one.networks or one.experts for one in blocks)]
     kept = kept or [path for path, blocks in found.items() if any(one.stream is not None for one in blocks)]
+    kept = kept or [path for path, calls in stacks.items() if _is_chain(calls)]
     result = []
     for path in kept:
         others = [call for other in kept if other != path for call in stacks[other]]
@@ -56,6 +57,12 @@ def define(trace: Trace, lines: int, weights: Weights) -> list[StackClaim]:
         final = _final(trace, stacks[path], holder, lines)
         result.append(StackClaim(path, found[path], final, "" if holder is None else holder.path))
     return result
+
+
+def _is_chain(calls: list[Call]) -> bool:
+    """Return whether each block takes what the one before gave."""
+    pairs = list(zip(calls, calls[1:], strict=False))
+    return bool(pairs) and all(one.output == after.input for one, after in pairs)
 
 
 def _final(trace: Trace, blocks: list[Call], holder: Call | None, lines: int) -> Spot | None:

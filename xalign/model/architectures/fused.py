@@ -36,15 +36,14 @@ def explain(
         The activation, the gate, and the other projection, of those that come closest; None where none do.
     """
     wanted = inner.reshape(-1, inner.shape[-1]).float()
-    heads = {head: values.float() for index in projected for head, values in _heads(index, projected, inner)}
+    heads = [(head, values.float()) for index in projected for head, values in _heads(index, projected, inner)]
     best, least = None, _LARGEST_ERROR.get(inner.dtype, _OF_NARROW)
-    for gate, gate_values in heads.items():
+    for gate, gate_values in heads:
         for activation in ACTIVATIONS:
             acted = activation(gate_values)
-            for up in (None, *heads):
-                if up == gate:
-                    continue
-                error = _relative(acted if up is None else acted * heads[up], wanted)
+            others = [(up, acted * values) for up, values in heads if up is not gate]
+            for up, found in ((None, acted), *others):
+                error = _relative(found, wanted)
                 if error < least:
                     best, least = (activation, gate, up), error
     return best

@@ -236,8 +236,13 @@ def check_network(
         acted = gate if network.activation is None else network.activation(gate, weights=weights)
         others = [acted, *others]
     found = network.combine(*others, weights=weights, modules=taken.of_norm)
-    proof.check(NEURONS, found.reshape(inner.shape), inner)
-    product = projected(model.get_submodule(network.down.path), inner)
+    if found.numel() == inner.numel():
+        found = found.reshape(inner.shape)
+    proof.check(NEURONS, found, inner)
+    try:
+        product = projected(model.get_submodule(network.down.path), inner)
+    except RuntimeError as error:
+        raise Refuted(f"{DOWN}: {error!s:.120}") from error
     if product is not None:
         proof.check(DOWN, product, down)
 

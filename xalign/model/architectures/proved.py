@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from types import FunctionType, MethodType, NoneType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -82,15 +83,26 @@ _OF_KIND: OrderedDict[Hashable, tuple[ProvedStack, ...]] = OrderedDict()
 
 
 def _kind_of(model: nn.Module) -> Hashable:
-    """Return what decides how the numbers flow: modules, what replaces their forwards, and the config."""
+    """Return what decides how the numbers flow: modules with their settings and functions, and the config."""
     modules = tuple(
-        (path, type(module), type(module).forward, getattr(vars(module).get("forward"), "__code__", None))
-        for path, module in model.named_modules()
+        (path, type(module), type(module).forward, _settings(module)) for path, module in model.named_modules()
     )
     config = getattr(base_model_of(model), "config", None)
     settings = config.to_dict() if hasattr(config, "to_dict") else {}
     unimportant = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "_commit_hash")
     return modules, repr({name: value for name, value in settings.items() if name not in unimportant})
+
+
+def _settings(module: nn.Module) -> Hashable:
+    """Return the attributes of a module that its forward may branch on or call."""
+    return tuple(
+        (name, value if isinstance(value, _PLAIN) else getattr(value, "__func__", value))
+        for name, value in vars(module).items()
+        if name != "training" and isinstance(value, (*_PLAIN, FunctionType, MethodType))
+    )
+
+
+_PLAIN = (bool, int, float, str, NoneType)
 
 
 def _run(model: nn.Module) -> tuple[ProvedStack, ...]:
