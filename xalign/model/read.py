@@ -221,7 +221,7 @@ def state_of(
     if site.kind == "gate" and isinstance(site.layer, int) and reading.state in ("active", "act"):
         activation = model_map.activation(site.layer, site.stack, site.part)
         if reading.state == "act" or not activation.keeps_sign:
-            values = activation.function(values)
+            values = activation(values)
     if reading.state == "abs":
         return values.abs()
     if reading.state == "active":

@@ -40,7 +40,7 @@ def test_no_site(text):
         (("hidden", True), "layer=True"),
         (("linear", 3), "takes name="),
         (("linear",), "takes name="),
-        (("inner", 3, "middle"), "stack='middle'"),
+        (("inner", 3, "mid.dle"), "stack='mid.dle'"),
         (("inner", 3, "", "a.b"), "is for linear sites"),
         (("inner", 3, "", None, -1), "part=-1 must be a number from 0"),
         (("hidden", 3, "", None, 1), "for sites within a block"),

@@ -68,9 +68,10 @@ def _is_chain(calls: list[Call]) -> bool:
 def _final(trace: Trace, blocks: list[Call], holder: Call | None, lines: int) -> Spot | None:
     """Return where the final state is: what the model around the blocks returns, and which module gives it."""
     last = blocks[-1]
-    node = last.output if holder is None else holder.output
-    if node is None or last.output is None:
+    if last.output is None:
         return None
+    node = _normed(trace, last) if holder is None else holder.output
+    node = last.output if node is None else node
     size = _size_of(trace, last, lines)
     if trace.before_moves(node) == trace.before_moves(last.output):
         return _spot(trace, last.output, last.path, size)
@@ -80,6 +81,13 @@ def _final(trace: Trace, blocks: list[Call], holder: Call | None, lines: int) ->
         if spot is not None:
             return spot
     return None if holder is None else _spot(trace, node, holder.path, size)
+
+
+def _normed(trace: Trace, last: Call) -> int | None:
+    """Return what a norm makes of the output of the last block, where no model says what it returns."""
+    calls = (call for call in trace.calls if call.start >= last.end and call.input == last.output)
+    made = (call.output for call in calls if call.output is not None)
+    return next((node for node in made if trace.nodes[node].operation == "norm"), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`stack_of_proof`: the places of a model as they were proved."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from xalign.model.architectures.table import Layout
 
 
 def stack_of_proof(model: nn.Module, stack: ProvedStack, name: str) -> StackPlaces | None:
-    """Return the places of a stack in a model; None where the states of its blocks could not be proved.
+    """Return the places of a stack in a model; None where nothing of it could be proved.
 
     Args:
         model: The model, of the kind that the stack was proved of.
@@ -24,15 +25,19 @@ def stack_of_proof(model: nn.Module, stack: ProvedStack, name: str) -> StackPlac
     """
     calls = Counter(block.claim.path for block in stack.blocks)
     blocks = tuple(_block(model, block, calls[block.claim.path]) for block in stack.blocks)
-    first, last = stack.blocks[0].claim, stack.blocks[-1].claim
-    if first.hidden is None or last.hidden is None or any("hidden" in block.refused for block in stack.blocks):
+    if not any(places for block in blocks for places in block.places.values()):
         return None
-    embed = Place(
-        blocks[0].module, first.path, "input", first.hidden.width, axes=first.hidden.axes, calls=calls[first.path]
-    )
-    final = stack.claim.final
-    after = blocks[-1].places["hidden"][0] if final is None or final.path == last.path else _place(model, final)
-    return StackPlaces(name, blocks, embed, after, first.hidden.width)
+    has_hidden = all(block.places["hidden"] for block in blocks)
+    first, last = blocks[0], blocks[-1]
+    downs = [network.down.width for block in stack.blocks for network in block.claim.networks]
+    if has_hidden:
+        embed = replace(first.places["hidden"][0], side="input", call=0)
+        final = stack.claim.final
+        is_last = final is None or final.path == last.path
+        after = last.places["hidden"][0] if is_last or final is None else _place(model, final)
+    else:
+        embed = after = Place(first.module, first.path, "input", downs[0] if downs else 0)
+    return StackPlaces(name, blocks, embed, after, embed.width, has_hidden)
 
 
 def _place(model: nn.Module, spot: Spot, call: int = 0, calls: int = 1) -> Place:

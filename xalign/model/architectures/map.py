@@ -45,7 +45,10 @@ class ModelMap:
 
     @property
     def stacks(self) -> tuple[str, ...]:
-        """The names of the stacks: one empty name, or `encoder` and `decoder`. Sites without one mean the first."""
+        """The names of the stacks: one empty name, or several such as `encoder` and `decoder`.
+
+        Sites that name none mean the first: the encoder, or the stack with the most blocks.
+        """
         return tuple(self._stacks)
 
     @property
@@ -101,7 +104,8 @@ class ModelMap:
     def refused(self, kind: Kind, stack: str = "") -> str:
         """Return why a model has no sites of a kind; empty where it has some."""
         blocks = self._stack(stack).blocks
-        if kind == "linear" or any(block.places.get(kind) for block in blocks):
+        known = all if kind == "hidden" else any
+        if kind == "linear" or known(block.places.get(kind) for block in blocks):
             return ""
         return next((block.refused[kind] for block in blocks if kind in block.refused), "it has none")
 
@@ -142,6 +146,8 @@ class ModelMap:
         if site.kind == "linear":
             return self._linear(site)
         stack = self._stack(site.stack, site)
+        if isinstance(site.layer, str):
+            self._refuse_unknown(site.kind, site.stack, f"site {site}")
         if site.layer == "final":
             return stack.final
         if site.layer == "embed":
@@ -264,7 +270,6 @@ def _proved(model: nn.Module, seen: set[str]) -> ModelMap:
 
     Raises:
         NotRun: It could not be run, or no blocks were proved.
-        ModelError: It has several stacks, and is no pair of encoder and decoder.
     """
     proved = proved_stacks(model)
     names = _names_of(model, proved)
@@ -273,6 +278,8 @@ def _proved(model: nn.Module, seen: set[str]) -> ModelMap:
         for one, name in zip(proved, names, strict=True)
         if (stack := stack_of_proof(model, one, name)) is not None
     ]
+    if "encoder" not in names:  # the deepest stack is meant where none is named
+        found.sort(key=lambda stack: -len(stack.blocks))
     if not found:
         reasons = [reason for one in proved for block in one.blocks for reason in block.refused.values()]
         raise NotRun(reasons[0] if reasons else "no list of blocks adds to a residual stream")
@@ -284,14 +291,18 @@ def _proved(model: nn.Module, seen: set[str]) -> ModelMap:
 
 
 def _names_of(model: nn.Module, proved: tuple[ProvedStack, ...]) -> list[str]:
-    if len(proved) == 1:
-        return [""]
+    """Return the names of stacks: none of one alone; else what tells the paths of their lists apart."""
+    if len(proved) < 2:  # noqa: PLR2004
+        return [""] * len(proved)
     config = getattr(base_model_of(model), "config", None)
     if len(proved) == 2 and getattr(config, "is_encoder_decoder", False):  # noqa: PLR2004
         return ["encoder", "decoder"]
-    if proved:
-        raise _several(model, [one.claim.path for one in proved])
-    return []
+    paths = [one.claim.path.split(".") for one in proved]
+    for end in (0, -1):
+        while all(len(path) > 1 for path in paths) and len({path[end] for path in paths}) == 1:
+            for path in paths:
+                path.pop(end)
+    return ["_".join(path) for path in paths]
 
 
 def _several(model: nn.Module, places: list[str]) -> ModelError:

@@ -67,6 +67,10 @@ class Activation:
     module: nn.Module | None
     name: str
 
+    def __call__(self, values: Tensor) -> Tensor:
+        """Compute the function."""
+        return self.function(values)
+
     @cached_property
     def keeps_sign(self) -> bool:
         """Whether it is positive exactly where its input is, on a grid up to ±50."""
@@ -108,7 +112,8 @@ class StackPlaces:
         blocks: Its blocks, in the order in which they run.
         embed: The input of the first block.
         final: The final state.
-        width: Width of the residual stream.
+        width: Width of what the blocks add to the residual stream.
+        has_hidden: Whether the states of all blocks are known; else `embed` and `final` are no sites.
     """
 
     name: str
@@ -116,3 +121,4 @@ class StackPlaces:
     embed: Place
     final: Place
     width: int
+    has_hidden: bool = True

@@ -16,7 +16,8 @@ def printed(model_type: str, dtype: str, stacks: Sequence[StackPlaces]) -> Itera
             if len(ranges) > 1:
                 yield f"  block {first}" if first == last else f"  blocks {first} to {last}"
             yield from _block(stack, first)
-        yield f"  {Site('hidden', 'final', stack.name)} output of {stack.final.path or 'the model itself'}"
+        if stack.has_hidden:
+            yield f"  {Site('hidden', 'final', stack.name)} output of {stack.final.path or 'the model itself'}"
         activations = [one for block in stack.blocks for one in block.activations if one is not None]
         if activations:
             yield f"  activation   {', '.join(dict.fromkeys(one.name for one in activations))}"
@@ -39,7 +40,7 @@ def _shape(block: BlockPlaces) -> object:
         for place in found
     ]
     refused = [(kind, reason.replace(block.path, "")) for kind, reason in block.refused.items()]
-    return places, refused, block.notes
+    return places, refused
 
 
 def _block(stack: StackPlaces, number: int) -> Iterator[str]:

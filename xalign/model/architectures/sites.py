@@ -30,7 +30,8 @@ class Site:
             - `linear`: the output of the Linear at module path `name`.
         layer: Block, counted from 0; for `hidden` also `"embed"` (the input of block 0) or `"final"` (after
             the final norm); None for `linear`.
-        stack: `"encoder"` or `"decoder"` where a model has both, else empty.
+        stack: `"encoder"` or `"decoder"` where a model has both, another name where it has other stacks, else
+            empty. `ModelMap.stacks` lists them.
         name: Module path, for `linear` only.
         part: Which of several in one block, in the order of the forward, from 0. A block may hold several
             feed-forward networks, or attend twice.
@@ -50,8 +51,11 @@ class Site:
         """Check that the parts fit together."""
         if self.kind not in KINDS:
             raise ArgumentError(f"kind={self.kind!r} must be one of {', '.join(KINDS)}")
-        if self.stack not in ("", "encoder", "decoder"):
-            raise ArgumentError(f"stack={self.stack!r} must be 'encoder', 'decoder' or empty")
+        if not isinstance(self.stack, str) or (self.stack and not self.stack.isidentifier()):
+            raise ArgumentError(
+                f"stack={self.stack!r} must be a name like 'encoder' or 'decoder', or empty; "
+                "map_model(model).stacks lists those of a model"
+            )
         if isinstance(self.part, bool) or not isinstance(self.part, int) or self.part < 0:
             raise ArgumentError(f"part={self.part!r} must be a number from 0")
         if self.part and self.kind in ("hidden", "linear"):

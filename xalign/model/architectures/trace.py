@@ -100,18 +100,19 @@ class _Tracer(TorchFunctionMode):
             self._leave(module, output)
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        projection = None
+        is_whole = is_experts(module)
         if not self._within_whole:
-            projection = projection_of(module, self._paths.get(module, ""))
-            given = tuple(self._node(one) for one in _tensors_in((args, kwargs)))
+            path, first = self._paths.get(module, ""), input_of(args, kwargs)
             parent = self._open[-1] if self._open else None
-            call = Call(module, self._paths.get(module, ""), parent, len(self.trace.nodes), given=given)
-            first = input_of(args, kwargs)
+            if projection_of(module, path) is not None:
+                is_whole = True
+                if isinstance(first, Tensor):
+                    self._explain(first, parent)
+            given = tuple(self._node(one) for one in _tensors_in((args, kwargs)))
+            call = Call(module, path, parent, len(self.trace.nodes), given=given)
             call.input = self._node(first) if isinstance(first, Tensor) else None
-            if projection is not None and isinstance(first, Tensor):
-                self._explain(first, parent)
             self._open.append(call)
-        if self._within_whole or projection is not None or is_experts(module):
+        if self._within_whole or is_whole:
             self._within_whole += 1
 
     def _leave(self, module: nn.Module, output: Any) -> None:
@@ -185,7 +186,7 @@ class _Tracer(TorchFunctionMode):
             return
         activation, gate, up = found
         heads = [self._columns(head) for head in (gate, up) if head is not None]
-        acted = self._add("activation", [heads[0]], None)
+        acted = self._add(operation_of(getattr(activation, "func", activation)), [heads[0]], None)
         acted.function, acted.args = activation, (Ref(heads[0]),)
         acted.shape, acted.dtype, acted.is_states = states.shape, states.dtype, True
         if len(heads) == 1:
