@@ -5,13 +5,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils.generic import ModelOutput
 
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.architectures.axes import from_tokens, to_tokens
@@ -20,7 +18,7 @@ from xalign.model.architectures.map import ModelMap, Place, map_model
 from xalign.model.architectures.sites import Site
 from xalign.model.eager import EAGER
 from xalign.model.hooks import Hook, hook_input, hook_output, remove_hooks
-from xalign.model.module_values import input_of, states_in
+from xalign.model.module_values import input_of, states_in, with_states
 from xalign.model.turns import Turn
 from xalign.model.undo import undo
 from xalign.model.wrapped import entry_points, virtual_tokens
@@ -251,11 +249,7 @@ class _HookSession:
 
     def on_output(self, site: Site, place: Place, module: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG002
         new = self._fire(site, place, states_in(output))
-        if new is None:
-            return None
-        if isinstance(output, ModelOutput):
-            return replace(output, last_hidden_state=new)  # type: ignore[type-var]
-        return type(output)((new, *output[1:])) if isinstance(output, tuple | list) else new
+        return None if new is None else with_states(output, new)
 
     def _fire(self, site: Site, place: Place, raw: Tensor) -> Tensor | None:
         if not self._is_wanted(site, place):

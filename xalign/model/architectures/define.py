@@ -165,7 +165,21 @@ class _Definer:
         return call.output is not None and self._trace.nodes[call.output].operation == "experts"
 
     def _networks(self, addends: tuple[int, ...]) -> list[Network]:
-        """Return the networks whose down projections give what is added to the stream."""
+        """Return the networks whose down projections give what is added to the stream.
+
+        Where there are none, those that add to what another projection adds: a bottleneck may lead from a
+        narrower stream within the block to that around it.
+        """
+        found, reasons = self._networks_of(addends)
+        if not found:
+            made = [node for one in addends for node in contributors(self._trace, self._call, one)[0]]
+            found, _ = self._networks_of(tuple(node for one in made for node in self._trace.nodes[one].inputs[:1]))
+        if reasons and not found:
+            self._refused["inner"] = "; ".join(f"{path}: {reason}" for path, reason in reasons.items())
+        return found
+
+    def _networks_of(self, addends: tuple[int, ...]) -> tuple[list[Network], dict[str, str]]:
+        """Return the networks that add to some states, and why other projections that do so have none."""
         found: dict[int, Network] = {}
         reasons: dict[str, str] = {}
         for addend in addends:
@@ -179,9 +193,7 @@ class _Definer:
                     found[down] = network_of(self._trace, down, self._call, self._weights)
                 except (NoNetwork, NotReplayable) as reason:
                     reasons[projection.path or self._trace.where(self._trace.nodes[down])] = str(reason)
-        if reasons and not found:
-            self._refused["inner"] = "; ".join(f"{path}: {reason}" for path, reason in reasons.items())
-        return [found[down] for down in sorted(found)]
+        return [found[down] for down in sorted(found)], reasons
 
     def _network(self, network: Network) -> NetworkClaim | None:
         """Return a network as a claim; None, with the reason in `refused`, where its places cannot be read."""

@@ -41,7 +41,9 @@ def example_inputs(model: nn.Module, seed: int) -> Iterator[Inputs]:
     if "input_features" in takes:
         yield from (inputs | decoder for inputs in _features(base, takes, generator))
     if "input_values" in takes:
-        for shape in ((LINES, _SAMPLES), (LINES, 1, _SAMPLES)):
+        config = getattr(base, "config", None)
+        picture = _number(config, ("max_length",)) or _SAMPLES, _number(config, _BIN_NAMES) or _BINS
+        for shape in ((LINES, _SAMPLES), (LINES, 1, _SAMPLES), (LINES, *picture)):
             yield {"input_values": torch.randn(shape, generator=generator)} | decoder
 
 

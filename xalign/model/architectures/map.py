@@ -230,7 +230,10 @@ def map_model(model: nn.Module) -> ModelMap:
     model = transformer_of(model)
     named, seen = _named_by_table(model)
     if len(named) > 1:
-        raise _several(model, [path or "the model itself" for path, _, _ in named.values()])
+        try:  # one forward may run them all, as that of an encoder-decoder does
+            return _proved(model, seen)
+        except NotRun:
+            raise _several(model, [path or "the model itself" for path, _, _ in named.values()]) from None
     if named:
         holder, (path, name, layout) = next(iter(named.items()))
         return ModelMap(model, name, (stack_of_layout(holder, path, name, layout),), layout)

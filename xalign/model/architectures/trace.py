@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
-from transformers.utils.generic import ModelOutput
 
 from xalign.model.architectures.fused import explain
 from xalign.model.architectures.graph import Blank, Call, Node, Projection, Ref, Trace
@@ -17,7 +16,7 @@ from xalign.model.architectures.kinds_of_module import is_experts, projection_of
 from xalign.model.architectures.norms import is_norm
 from xalign.model.architectures.operations import PROJECTIONS, is_in_place, operation_of
 from xalign.model.hooks import Hook, hook_input, hook_output, remove_hooks
-from xalign.model.module_values import input_of, output_of
+from xalign.model.module_values import input_of, is_of_whole_model, output_of
 
 # Operations of which a tensor gives only its shape and its data type.
 _LIKE = frozenset({"zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"})
@@ -121,7 +120,7 @@ class _Tracer(TorchFunctionMode):
             if self._within_whole:
                 return
         call, states = self._open.pop(), output_of(output)
-        call.returns_states = isinstance(output, ModelOutput) and states is not None
+        call.returns_states = is_of_whole_model(output)
         projection = projection_of(module, call.path)
         if projection is not None and states is not None:
             node = self._add("projection", [] if call.input is None else [call.input], states, call)
