@@ -20,6 +20,8 @@ class Spot:
         width: Number of coordinates of each token.
         axes: How the states are laid out.
         columns: Which of the tensor's columns are meant; None for all.
+        call: Which call of the module within one call of its block, from 0.
+        calls: How often it is called there.
     """
 
     path: str
@@ -27,6 +29,8 @@ class Spot:
     width: int
     axes: Axes = "batch token width"
     columns: slice | None = None
+    call: int = 0
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)

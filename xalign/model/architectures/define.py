@@ -1,6 +1,6 @@
 """`define`: what a trace shows of a model, as claims that can be proved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from xalign.model.architectures.stream import (
     OffStream,
     Stream,
     Tap,
+    behind,
     contributors,
     follow,
     mixes_tokens,
@@ -252,18 +253,34 @@ class _Definer:
                 return call.path
         return ""
 
+    def _kind_of(self, stream: Stream, tap: Tap, downs: set[int]) -> str:
+        """Return what a tap adds: `mlp_out` where a network or experts give it, or where no tokens are mixed.
+
+        Raises:
+            OffStream: It adds attention and a network as one.
+        """
+        made, _ = contributors(self._trace, self._call, tap.node)
+        if any(one in downs or self._trace.nodes[one].operation == "experts" for one in made):
+            return "mlp_out"
+        found = list(behind(self._trace, stream, tap.node))
+        if any(node.index in downs for node in found):
+            raise OffStream(f"{tap.call.path} adds attention and the feed-forward network as one")
+        return "attn_out" if mixes_tokens(self._trace, found, stream) else "mlp_out"
+
+    def _spot_of(self, tap: Tap) -> Spot:
+        """Return the output of a tap, and which of the calls of its module in the block gives it."""
+        spot = _spot(self._trace, tap.node, tap.call.path, self._size)
+        if spot is None:
+            raise OffStream(f"what {tap.call.path} adds does not hold one row per token")
+        calls = sorted(self._trace.calls_of(tap.call.path, self._call), key=lambda call: call.start)
+        return replace(spot, call=calls.index(tap.call), calls=len(calls))
+
     def _stream(self, stream: Stream, downs: set[int]) -> StreamClaim | None:
         trace = self._trace
         added: dict[str, list[tuple[Tap, Spot]]] = {"attn_out": [], "mlp_out": []}
         try:
             for tap in [tap for one in stream.addends for tap in taps_of(trace, self._call, one)]:
-                made, _ = contributors(trace, self._call, tap.node)
-                has_network = any(one in downs or trace.nodes[one].operation == "experts" for one in made)
-                kind = "attn_out" if not has_network and mixes_tokens(trace, stream, tap.node) else "mlp_out"
-                spot = _spot(trace, tap.node, tap.call.path, self._size)
-                if spot is None:
-                    raise OffStream(f"what {tap.call.path} adds does not hold one row per token")
-                added[kind].append((tap, spot))
+                added[self._kind_of(stream, tap, downs)].append((tap, self._spot_of(tap)))
             taps = [*added["attn_out"], *added["mlp_out"]]
             fold = Program(trace, [stream.start, *(tap.node for tap, _ in taps)], stream.end)
         except (OffStream, NotReplayable) as reason:

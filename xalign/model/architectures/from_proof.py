@@ -42,7 +42,8 @@ def stack_of_proof(model: nn.Module, stack: ProvedStack, name: str) -> StackPlac
 
 def _place(model: nn.Module, spot: Spot, call: int = 0, calls: int = 1) -> Place:
     module = model.get_submodule(spot.path)
-    return Place(module, spot.path, spot.side, spot.width, spot.columns, spot.axes, call, calls)
+    number, times = call * spot.calls + spot.call, calls * spot.calls
+    return Place(module, spot.path, spot.side, spot.width, spot.columns, spot.axes, number, times)
 
 
 def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:

@@ -94,9 +94,9 @@ class _Taken:
     def at(self, spot: Spot) -> Tensor:
         """Return the tensor at a spot, all of its columns."""
         values = (self.given if spot.side == "input" else self.made)[spot.path]
-        if len(values) != 1:
+        if len(values) != spot.calls:
             raise Refuted(f"{spot.path} ran {len(values)} times in one call of its block")
-        return values[0]
+        return values[spot.call]
 
     def columns_at(self, spot: Spot) -> Tensor:
         """Return the columns at a spot that are its own."""

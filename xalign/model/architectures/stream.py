@@ -116,11 +116,7 @@ def taps_of(trace: Trace, block: Call, addend: int, factors: tuple[str, ...] = (
     Raises:
         OffStream: What is added is the output of no module.
     """
-    calls = [
-        call
-        for call in trace.returning(addend)
-        if block.contains(call) and len(trace.calls_of(call.path, block)) == 1
-    ]
+    calls = [call for call in trace.returning(addend) if block.contains(call)]
     if calls:
         return [Tap(calls[-1], addend, factors)]
     node = trace.nodes[addend]
@@ -170,13 +166,12 @@ def _summed(trace: Trace, node: Node) -> list[int]:
     return []
 
 
-def mixes_tokens(trace: Trace, stream: Stream, tap: int) -> bool:
-    """Return whether what a tap gives was computed from several tokens.
+def mixes_tokens(trace: Trace, found: list[Node], stream: Stream) -> bool:
+    """Return whether the operations between the stream and a tap compute with several tokens at once.
 
-    Searched is what lies between the stream and the tap. A product of two states mixes tokens, too; and so does
-    what torch does not show, where the tap does not lead back to the stream.
+    A product of two states does so, too; and what torch does not show is taken to do so, where the tap does not
+    lead back to the stream.
     """
-    found = list(_behind(trace, stream, tap))
     leads_back = any(index in stream.states for node in found for index in node.inputs)
     return not leads_back or any(is_mixer(trace, node) for node in found)
 
@@ -189,7 +184,8 @@ def is_mixer(trace: Trace, node: Node) -> bool:
     return node.operation in MIXERS or (is_product and len(trace.data_inputs(node)) > 1)
 
 
-def _behind(trace: Trace, stream: Stream, tap: int) -> Iterator[Node]:
+def behind(trace: Trace, stream: Stream, tap: int) -> Iterator[Node]:
+    """Yield the operations between the stream and a tap."""
     seen = set(stream.states)
     waiting = [tap]
     while waiting:
