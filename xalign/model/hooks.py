@@ -1,11 +1,14 @@
-"""`Hook`: a hook that knows whose it is, so that it can be found again and taken off. Only this file registers them."""
+"""`Hook`: a hook that knows whose it is, so that it can be found again and taken off.
+
+Only this file registers hooks.
+"""
 
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _KINDS = ("_forward_pre_hooks", "_forward_hooks")
 _MARKS = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
@@ -70,6 +73,12 @@ def hook_output(module: nn.Module, hook: Hook) -> None:
         hook: Called with the module, its positional arguments, and its output.
     """
     module.register_forward_hook(hook)
+
+
+def when_backward_reaches(values: Tensor, fn: Callable[[], None]) -> None:
+    """Call a function each time that a backward reaches a tensor, before it goes on below it."""
+    if values.requires_grad:
+        values.register_hook(lambda gradient: fn())  # type: ignore[no-untyped-call]  # noqa: ARG005
 
 
 def hooks_of(modules: Iterable[nn.Module]) -> set[Hook]:

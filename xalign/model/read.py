@@ -127,8 +127,8 @@ def run(model: nn.Module, batch: Batch) -> Any:
         )
     if "decoder_input_ids" in accepted and getattr(inner.config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{type(inner).__name__} is a pair of encoder and decoder, and sentences are read by its encoder: pass "
-            "the encoder alone: model.get_encoder()"
+            f"{type(inner).__name__} is a pair of encoder and decoder, and its encoder reads sentences: "
+            "pass the encoder alone: model.get_encoder()"
         )
     extra = {"use_cache": False, "logits_to_keep": 1}
     given = {name: value for name, value in extra.items() if name in accepted}

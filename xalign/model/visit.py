@@ -112,9 +112,9 @@ def _register_hooks(session: "_HookSession", model_map: ModelMap) -> None:
     for entry in session.entries:
         on_call = Hook(session, session.on_call, session.on_call_elsewhere)
         hook_input(entry, on_call, first=True)
-    for stack in {site.stack: site for site, place in places.items() if place.axes in ("rows", "any")}.values():
-        first = model_map.first_block(stack)
-        on_first = Hook(session, partial(session.on_first_block, stack.stack, first))
+    for stack in {site.stack for site, place in places.items() if place.axes in ("rows", "any")}:
+        first = model_map.embed_of(stack)
+        on_first = Hook(session, partial(session.on_first_block, stack, first))
         hook_input(session.hooked(first.module), on_first, first=True)
     for site, place in places.items():
         module = session.hooked(place.module)
@@ -286,8 +286,8 @@ class _HookSession:
             if self._fired[site] > place.calls:
                 times = "twice" if place.calls == 1 else f"more than {place.calls} times"
                 raise ModelError(
-                    f"site {site} fired {times} in one forward: {place.path} is called more often than that, so "
-                    "there is no one tensor to give"
+                    f"site {site} fired {times} in one forward: {place.path} is called more often than its "
+                    "site knows, so there is no one tensor to give"
                 )
             is_its_call = self._fired[site] == place.call + 1
             if is_its_call:
@@ -300,8 +300,8 @@ class _HookSession:
             )
         if site in self._replaced and place.calls > 1:
             raise ModelError(
-                f"site {site} is run again in a backward, and {place.path} is called {place.calls} times in a "
-                "forward: which of these is run again cannot be told; switch gradient checkpointing off"
+                f"site {site} is run again in a backward, and {place.path} is called {place.calls} times in "
+                "a forward: which of these is run again cannot be told; switch gradient checkpointing off"
             )
         return site in self._replaced  # recomputed in a backward
 
@@ -309,8 +309,9 @@ class _HookSession:
 def _with_columns(whole: Tensor, columns: slice, new: Tensor) -> Tensor:
     """Return states in which some columns are replaced by others."""
     if columns.step in (None, 1):
-        before, after = whole[..., : columns.start or 0], whole[..., columns.stop :] if columns.stop else None
-        return torch.cat([part for part in (before, new, after) if part is not None and part.shape[-1]], dim=-1)
+        stop = whole.shape[-1] if columns.stop is None else columns.stop
+        parts = whole[..., : columns.start or 0], new, whole[..., stop:]
+        return torch.cat([part for part in parts if part.shape[-1]], dim=-1)
     changed = whole.clone()
     changed[..., columns] = new
     return changed
@@ -333,9 +334,3 @@ def _columns(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """Return how many tokens a forward was given, before the model adds its own."""
     given = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args[:1]]
     return next((int(one.shape[1]) for one in given if isinstance(one, Tensor)), 0)
-
-
-def when_backward_reaches(values: Tensor, fn: Callable[[], None]) -> None:
-    """Call a function each time that a backward reaches a tensor, before it goes on below it."""
-    if values.requires_grad:
-        values.register_hook(lambda gradient: fn())  # type: ignore[no-untyped-call]  # noqa: ARG005

@@ -21,7 +21,7 @@ class Unknown(LlamaForCausalLM):
 
 
 def unknown_model():
-    """A Llama under another name that does not declare its blocks, and that xalign does not know how to run."""
+    """A Llama under another name that declares no blocks, and that xalign does not know how to run."""
     model = make_model("llama")
     model.__class__ = Unknown
     for module in model.modules():
@@ -98,6 +98,33 @@ def test_a_layout_that_does_not_fit(registered):
         register_layout("", LLAMA)
 
 
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("llama", {"gate": "mlp.up_proj"}, r"block 0, inner: act\(gate\) · up = inner is off by 1"),
+        (
+            "phi3",
+            {"fused": False, "gate": "mlp.down_proj", "down": "mlp.down_proj"},
+            "gives 32 values where the down",
+        ),
+        ("gemma2", {"mlp_out": "mlp"}, r"block 0, .*: input \+ attn_out \+ mlp_out = output is off by"),
+        ("olmo2", {"attn_out": "self_attn"}, r"finds it at output of .*post_attention_layernorm"),
+        (
+            "bert",
+            {"attn_out": "attention.self.query"},
+            r"is off by .* at what encoder.layer.0.attention.*LayerNorm is given",
+        ),
+        ("gpt_neox", {"mlp_out": "attention.dense"}, "mlp_out = output is off by"),
+    ],
+)
+def test_a_layout_that_an_equation_refutes(registered, family, changes, message):
+    registered(family, replace(LAYOUTS[family]))
+    assert map_model(make_model(family)).n_layers == LAYERS
+    registered(family, replace(LAYOUTS[family], **changes))
+    with pytest.raises(ModelError, match=message):
+        map_model(make_model(family))
+
+
 def test_what_is_no_transformer():
     with pytest.raises(ModelError, match=r"Linear \(no model_type\) is not an architecture"):
         map_model(nn.Linear(2, 2))
@@ -169,16 +196,14 @@ def test_a_layout_argument_that_does_not_fit_leaves_nothing():
     for changes, message in (
         ({"gate": "mlp.wi"}, "block 0 has no module 'mlp.wi'"),
         ({"blocks": "decoder.blocks"}, "no blocks at 'decoder.blocks'"),
+        ({"gate": "mlp.up_proj"}, r"act\(gate\) · up = inner is off by"),
     ):
         with pytest.raises(ModelError, match=message):
             map_model(model, layout=replace(LLAMA, **changes))
         assert map_model(model).place(Site("gate", 0)).path == "model.layers.0.mlp.gate_proj"
-    assert (
-        map_model(model, layout=replace(LLAMA, gate="mlp.up_proj"))
-        .place(Site("gate", 0))
-        .path.endswith("up_proj")
-    )
-    assert map_model(make_model("llama")).place(Site("gate", 0)).path.endswith("gate_proj")
+    renamed = replace(LLAMA, final=("layers.2",))
+    assert map_model(model, layout=renamed).place(Site("hidden", "final")).path == "model.layers.2"
+    assert map_model(make_model("llama")).place(Site("hidden", "final")).path == "model.norm"
 
 
 def test_two_stacks_are_ambiguous():

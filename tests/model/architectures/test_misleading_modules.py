@@ -1,4 +1,4 @@
-"""What looks like a feed-forward network and is none has no neurons; what is one has them, whatever it looks like."""
+"""What only looks like a feed-forward network has no neurons; what is one has them in any form."""
 
 import pytest
 import torch
@@ -164,8 +164,14 @@ NETWORKS = {
         lambda: computing(lambda m, x: m.second(F.relu(m.first(x.view(-1, WIDTH)))).view_as(x)),
         None,
     ),
-    "a gate that is squared": (lambda: computing(lambda m, x: m.second(F.relu(m.first(x)) ** 2 * m.third(x))), None),
-    "the activation on the second": (lambda: computing(lambda m, x: m.second(m.third(x) * F.silu(m.first(x)))), None),
+    "a gate that is squared": (
+        lambda: computing(lambda m, x: m.second(F.relu(m.first(x)) ** 2 * m.third(x))),
+        None,
+    ),
+    "the activation on the second": (
+        lambda: computing(lambda m, x: m.second(m.third(x) * F.silu(m.first(x)))),
+        None,
+    ),
     "a norm before the down projection": (
         lambda: computing(lambda m, x: m.second(m.norm(F.relu(m.first(x)))), norm=lambda: nn.LayerNorm(FFN)),
         None,
@@ -176,7 +182,9 @@ NETWORKS = {
         None,
     ),
     "output times a weight": (
-        lambda: model_of(fold=lambda block, x: x + 0.5 * block.norm1.weight * block.feed_forward(block.norm2(x))),
+        lambda: model_of(
+            fold=lambda block, x: x + 0.5 * block.norm1.weight * block.feed_forward(block.norm2(x))
+        ),
         None,
     ),
 }
@@ -193,7 +201,10 @@ def test_a_network_in_another_form_has_neurons(name):
     assert not model_map.refused("mlp_out")
     seen = {}
     sites = [Site("gate", 1), Site("inner", 1)]
-    with torch.no_grad(), visit(model, {site: lambda x, site=site: seen.__setitem__(site, x) for site in sites}):
+    with (
+        torch.no_grad(),
+        visit(model, {site: lambda x, site=site: seen.__setitem__(site, x) for site in sites}),
+    ):
         model(torch.arange(12).view(2, 6))
     assert all(seen[site].shape == (2, 6, FFN) for site in sites)
 
@@ -242,7 +253,9 @@ def test_three_layers_have_the_neurons_of_the_last():
 
 def test_an_activation_on_both_leaves_neurons_without_a_gate():
     """What the down projection takes is known; which of the two is the gate is not."""
-    model_map = map_model(computing(lambda m, x: m.second(torch.tanh(m.first(x)) * torch.sigmoid(m.third(x)))))
+    model_map = map_model(
+        computing(lambda m, x: m.second(torch.tanh(m.first(x)) * torch.sigmoid(m.third(x))))
+    )
     assert model_map.ffn_width == FFN
     assert "acts on layers.0.feed_forward.first and layers.0.feed_forward.third" in model_map.refused("gate")
 

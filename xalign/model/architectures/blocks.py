@@ -23,7 +23,12 @@ def stacks_of(trace: Trace) -> dict[str, list[Call]]:
 
 
 def _is_block(trace: Trace, call: Call, lists: set[str]) -> bool:
-    if call.path.rpartition(".")[0] not in lists or not call.path or call.input is None or call.output is None:
+    if (
+        call.path.rpartition(".")[0] not in lists
+        or not call.path
+        or call.input is None
+        or call.output is None
+    ):
         return False
     given, made = trace.nodes[call.input], trace.nodes[call.output]
     if not (given.is_states and made.is_states and given.shape == made.shape):
@@ -41,7 +46,7 @@ def _is_within_block(trace: Trace, call: Call, lists: set[str]) -> bool:
 
 
 def holder_of(trace: Trace, blocks: list[Call], others: list[Call]) -> Call | None:
-    """Return the outermost call that ran all blocks of a stack, returned states as a model does, and ran no other.
+    """Return the outermost call that ran one stack alone, and returned states as a model does.
 
     Args:
         trace: The trace.

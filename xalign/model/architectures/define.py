@@ -67,7 +67,7 @@ def _is_chain(calls: list[Call]) -> bool:
 
 
 def _final(trace: Trace, blocks: list[Call], holder: Call | None, lines: int) -> Spot | None:
-    """Return where the final state is: what the model around the blocks returns, and which module gives it."""
+    """Return where the final state is: what the model around the blocks returns, and its module."""
     last = blocks[-1]
     if last.output is None:
         return None
@@ -174,7 +174,9 @@ class _Definer:
         found, reasons = self._networks_of(addends)
         if not found:
             made = [node for one in addends for node in contributors(self._trace, self._call, one)[0]]
-            found, _ = self._networks_of(tuple(node for one in made for node in self._trace.nodes[one].inputs[:1]))
+            found, _ = self._networks_of(
+                tuple(node for one in made for node in self._trace.nodes[one].inputs[:1])
+            )
         if reasons and not found:
             self._refused["inner"] = "; ".join(f"{path}: {reason}" for path, reason in reasons.items())
         return found
@@ -197,15 +199,15 @@ class _Definer:
         return [found[down] for down in sorted(found)], reasons
 
     def _network(self, network: Network) -> NetworkClaim | None:
-        """Return a network as a claim; None, with the reason in `refused`, where its places cannot be read."""
+        """Return a network as a claim; None, with the reason noted, where its places cannot be read."""
         trace, projection = self._trace, self._trace.projection(network.down)
         inner_shape = trace.nodes[network.inner].shape
         axes = axes_of(inner_shape, projection.dim, self._size.lines, self._size.tokens)
         down = self._once(network.down)
         if down is None or axes is None:
             self._refused["inner"] = (
-                f"{projection.path or trace.where(trace.nodes[network.down])} is not a module that runs once on "
-                "each token"
+                f"{projection.path or trace.where(trace.nodes[network.down])} is not a module that runs "
+                "once on each token"
             )
             return None
         spots = {head: self._head(head) for head in network.heads}

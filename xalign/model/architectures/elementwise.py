@@ -1,5 +1,4 @@
-"""What a function does to numbers, found out with numbers: whether it works on each coordinate alone, and where
-it is linear.
+"""What a function does to numbers, found out with numbers.
 
 A function works on each coordinate alone if mixing the coordinates of two inputs at random mixes its two
 outputs in the same way. The names of the operations inside do not matter.
@@ -62,6 +61,4 @@ def is_straight_in(
 def _draw(
     names: Mapping[Key, object], rows: int, width: int, generator: torch.Generator
 ) -> dict[Key, Tensor]:
-    return {
-        name: torch.randn(rows, width, dtype=torch.float64, generator=generator) * 1.5 for name in names
-    }
+    return {name: torch.randn(rows, width, dtype=torch.float64, generator=generator) * 1.5 for name in names}

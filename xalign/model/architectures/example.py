@@ -26,7 +26,7 @@ _BIN_NAMES = (
 def example_inputs(model: nn.Module, seed: int) -> Iterator[Inputs]:
     """Yield inputs that the model may take, the likeliest first.
 
-    A model that reads text gets text alone, whatever else it takes. The ids are no special tokens of the config.
+    A model that reads text gets text alone, whatever else it takes. The ids are no special tokens.
 
     Args:
         model: The model, in any wrapper.
@@ -72,7 +72,9 @@ def _names(base: nn.Module) -> list[str]:
 
 def _text(base: Any, takes: list[str], generator: torch.Generator) -> Iterator[Inputs]:
     """Yield token ids: one per token, or several where sound is written as tokens of several codebooks."""
-    mask = {"attention_mask": torch.ones(LINES, TOKENS, dtype=torch.long)} if "attention_mask" in takes else {}
+    mask = (
+        {"attention_mask": torch.ones(LINES, TOKENS, dtype=torch.long)} if "attention_mask" in takes else {}
+    )
     ids = _ids(base, generator, LINES, TOKENS)
     yield {"input_ids": ids} | mask
     if "bbox" in takes:  # places of the tokens on a page
@@ -85,7 +87,7 @@ def _text(base: Any, takes: list[str], generator: torch.Generator) -> Iterator[I
 
 
 def _features(base: Any, takes: list[str], generator: torch.Generator) -> Iterator[Inputs]:
-    """Yield features of sound, with bins before frames and with frames before bins, with a mask and without."""
+    """Yield features of sound: bins before frames or frames before bins, with a mask and without."""
     config = getattr(base, "config", None)
     bins = _number(config, _BIN_NAMES) or _BINS
     longest = _number(config, ("max_source_positions",))

@@ -59,9 +59,7 @@ def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:
     places = {
         kind: tuple(_place(model, spot, claim.call, calls) for spot in found) for kind, found in spots.items()
     }
-    activations = tuple(
-        _activation(model, network) for network in claim.networks if network.gate is not None
-    )
+    activations = tuple(_activation(model, network) for network in claim.networks if network.gate is not None)
     notes = ", ".join(
         f"{equation} {'to the bit' if error == 0 else f'to {error:.0e}'}"
         for equation, error in proof.errors.items()

@@ -36,7 +36,9 @@ def explain(
         The activation, the gate, and the other projection, of those that come closest; None where none do.
     """
     wanted = inner.reshape(-1, inner.shape[-1]).float()
-    heads = [(head, values.float()) for index in projected for head, values in _heads(index, projected, inner)]
+    heads = [
+        (head, values.float()) for index in projected for head, values in _heads(index, projected, inner)
+    ]
     best, least = None, _LARGEST_ERROR.get(inner.dtype, _OF_NARROW)
     for gate, gate_values in heads:
         for activation in ACTIVATIONS:

@@ -1,4 +1,4 @@
-"""`Trace`: the operations and module calls of one forward, as a graph. `trace.py` makes it, others search it."""
+"""`Trace`: the operations and module calls of one forward, as a graph."""
 
 from collections import defaultdict
 from collections.abc import Callable

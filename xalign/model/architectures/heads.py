@@ -29,8 +29,8 @@ class Head:
 def heads_of(trace: Trace, sources: Iterable[int], path: set[int], weights: Weights) -> list[Head]:
     """Return the columns of some projections that the operations on a path compute with.
 
-    Operations that only move values are followed, and tried on numbers of columns and of tokens: so it is known
-    which columns come out, and that the tokens are still in their places.
+    Operations that only move values are followed, and tried on the numbers of columns and of tokens: they
+    show which columns come out, and that the tokens are still in their places.
 
     Args:
         trace: The trace.

@@ -9,7 +9,7 @@ from xalign.model.architectures.graph import Projection
 def projection_of(module: nn.Module, path: str) -> Projection | None:
     """Return what a module projects if it is a Linear: of torch, of GPT-2, or one that stands for such.
 
-    A Linear with an adapter, or with quantised weights, says its widths as a Linear does, and is taken as a whole.
+    A Linear with an adapter, or with quantised weights, says its widths as a Linear does, and is one.
     """
     if hasattr(module, "nf") and hasattr(module, "nx"):
         return Projection(path, int(module.nx), int(module.nf))  # type: ignore[arg-type]
@@ -45,5 +45,5 @@ def widths_of(module: nn.Module) -> tuple[int, int]:
 
 
 def is_experts(module: nn.Module) -> bool:
-    """Return whether a module holds experts behind the interface of transformers, which marks it like this."""
+    """Return whether a module holds experts behind the interface of transformers, which marks it."""
     return all(hasattr(module, name) for name in ("has_gate", "has_bias", "is_transposed"))

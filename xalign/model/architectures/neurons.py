@@ -122,9 +122,7 @@ def _sources(trace: Trace, product: int, block: Call) -> tuple[list[int], set[in
 class _Neurons:
     """The neurons as a function of the heads, on numbers in float64."""
 
-    def __init__(
-        self, trace: Trace, down: int, product: int, heads: list[Head], weights: Weights
-    ) -> None:
+    def __init__(self, trace: Trace, down: int, product: int, heads: list[Head], weights: Weights) -> None:
         self._heads, self._weights = heads, weights
         self._sources = sorted({head.source for head in heads})
         self._shapes = {index: trace.nodes[index].shape for index in self._sources}

@@ -7,10 +7,10 @@ _LONGEST = 40  # operations; a norm written by hand has about ten
 
 
 def is_norm(trace: Trace, call: Call, output: int) -> bool:
-    """Return whether a module call computed a norm: of states alone, of each token alone, without projections.
+    """Return whether a module call computed a norm: of each token alone, without projections.
 
-    A norm takes each token's states, a statistic of them, and weights. That is a norm of torch, or a reduction
-    over the last dimension with arithmetic around it.
+    A norm takes each token's states, a statistic of them, and weights. That is a norm of torch, or a
+    reduction over the last dimension with arithmetic around it.
 
     Args:
         trace: The trace up to the end of the call.

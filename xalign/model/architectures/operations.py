@@ -17,7 +17,17 @@ MOVES = frozenset(
         *("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "t"),
         *("T", "mT", "movedim", "moveaxis", "swapaxes", "swapdims", "view_as", "reshape_as", "contiguous"),
         *("clone", "detach", "data", "alias", "chunk", "split", "split_with_sizes", "tensor_split", "unbind"),
-        *("getitem", "narrow", "select", "index_select", "part", "expand", "expand_as", "dropout", "identity"),
+        *(
+            "getitem",
+            "narrow",
+            "select",
+            "index_select",
+            "part",
+            "expand",
+            "expand_as",
+            "dropout",
+            "identity",
+        ),
     }
 )
 # The same values in another data type or on another device.
@@ -26,13 +36,28 @@ CASTS = frozenset({"to", "float", "half", "double", "bfloat16", "type", "type_as
 MIXERS = frozenset(
     {
         *("scaled_dot_product_attention", "multi_head_attention_forward", "cumsum", "cumprod"),
-        *("conv1d", "conv2d", "roll", "fft", "rfft", "fft_fft", "fft_fftn", "fft_rfft", "logcumsumexp", "pad"),
+        *(
+            "conv1d",
+            "conv2d",
+            "roll",
+            "fft",
+            "rfft",
+            "fft_fft",
+            "fft_fftn",
+            "fft_rfft",
+            "logcumsumexp",
+            "pad",
+        ),
         *("avg_pool1d", "max_pool1d", "interpolate"),
     }
 )
 # What norms that are written by hand are made of. A reduction counts if it is over the last dimension.
-_ROW_REDUCTIONS = frozenset({"mean", "sum", "var", "std", "norm", "linalg_vector_norm", "vector_norm", "amax"})
-_NORM_ARITHMETIC = ADDITIONS | FACTORS | CASTS | {"pow", "square", "sqrt", "rsqrt", "rsub", "reciprocal", "clamp"}
+_ROW_REDUCTIONS = frozenset(
+    {"mean", "sum", "var", "std", "norm", "linalg_vector_norm", "vector_norm", "amax"}
+)
+_NORM_ARITHMETIC = (
+    ADDITIONS | FACTORS | CASTS | {"pow", "square", "sqrt", "rsqrt", "rsub", "reciprocal", "clamp"}
+)
 _ALIASES = {
     **{"iadd": "add", "radd": "add", "imul": "mul", "rmul": "mul", "isub": "sub", "multiply": "mul"},
     **{"truediv": "div", "itruediv": "div", "true_divide": "div", "divide": "div", "subtract": "sub"},
@@ -41,7 +66,7 @@ _ALIASES = {
 
 
 def operation_of(function: Callable[..., Any]) -> str:
-    """Return the name of an operation, one for all its spellings: `x + y`, `torch.add` and `x.add_(y)` are `add`."""
+    """Return the name of an operation: `x + y`, `torch.add` and `x.add_(y)` are all `add`."""
     name = str(getattr(function, "__name__", function))
     if name == "__get__":  # an attribute of a tensor, such as x.T
         return str(getattr(getattr(function, "__self__", None), "__name__", name))

@@ -20,7 +20,7 @@ class Place:
         path: Its path, seen from the model that was mapped.
         side: Whether the site is the module's input or its output.
         width: Size of the site's last dimension.
-        columns: Which columns of the module's tensor the site is; None for all. Gate and up may be one matrix.
+        columns: Which columns of the tensor are the site; None for all. Gate and up may be one matrix.
         axes: How the module lays out the states of the tokens.
         call: Which call of the module in a forward the site is, from 0.
         calls: How often the module is called in a forward. More than once where blocks share weights.
@@ -78,7 +78,10 @@ class Activation:
         try:
             with torch.no_grad():
                 return torch.equal(self.function(grid) > 0, grid > 0)
-        except (RuntimeError, ValueError):  # a function with weights of its own, on another device or per neuron
+        except (
+            RuntimeError,
+            ValueError,
+        ):  # a function with weights of its own, on another device or per neuron
             return False
 
 

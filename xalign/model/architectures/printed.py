@@ -1,4 +1,4 @@
-"""How a map is printed: equal blocks as one range, with their places, what was proved, and what is refused."""
+"""How a map is printed: equal blocks as one, with their places, what was proved, and what is refused."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +17,8 @@ def printed(model_type: str, dtype: str, stacks: Sequence[StackPlaces]) -> Itera
                 yield f"  block {first}" if first == last else f"  blocks {first} to {last}"
             yield from _block(stack, first)
         if stack.has_hidden:
-            yield f"  {Site('hidden', 'final', stack.name)} output of {stack.final.path or 'the model itself'}"
+            final = stack.final.path or "the model itself"
+            yield f"  {Site('hidden', 'final', stack.name)} output of {final}"
         activations = [one for block in stack.blocks for one in block.activations if one is not None]
         if activations:
             yield f"  activation   {', '.join(dict.fromkeys(one.name for one in activations))}"
@@ -33,7 +34,7 @@ def _ranges(blocks: Sequence[BlockPlaces]) -> Iterator[tuple[int, int]]:
 
 
 def _shape(block: BlockPlaces) -> object:
-    """Return what is the same in blocks that are printed as one: places and refusals, by paths in the block."""
+    """Return what blocks that are printed as one have in common: places and refusals."""
     places = [
         (kind, place.side, place.path.removeprefix(block.path), place.width, str(place.columns), place.axes)
         for kind, found in block.places.items()

@@ -168,4 +168,3 @@ def _run(step: _Step, found: dict[int, Any], weights: Weights, modules: Modules,
         args = (args[0].clone(), *args[1:])
     result = step.function(*args, **kwargs)
     return args[0] if result is None else result
-

@@ -9,6 +9,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,9 +55,8 @@ class BlockProof:
         """
         if found.shape != expected.shape:
             raise Refuted(f"{equation}: the shapes {tuple(found.shape)} and {tuple(expected.shape)} differ")
-        size = expected.double().norm()
-        error = float((found.double() - expected.double()).norm() / size) if size > 0 else float(found.double().norm())
-        if not error <= _LARGEST_ERROR * torch.finfo(expected.dtype).eps:
+        error = _error(found, expected)
+        if not error <= _allowed(expected):
             raise Refuted(f"{equation} is off by {error:.1e}")
         self.errors[equation] = max(error, self.errors.get(equation, 0.0))
 
@@ -103,17 +103,23 @@ class _Taken:
         values = self.at(spot)
         return values if spot.columns is None else values[..., spot.columns]
 
-    def of_norm(self, path: str, states: Tensor) -> Tensor:
+    def of_norm(self, equation: str, path: str, states: Tensor) -> Tensor:
         """Return what a norm gave, which must have been given these states."""
-        for given, made in zip(self.given[path], self.made[path], strict=True):
-            if given.shape == states.shape and _is_close(states, given):
-                return made
-        raise Refuted(f"what {path} was given is not what the stream is there")
+        errors = [_error(states, given) for given in self.given[path] if given.shape == states.shape]
+        if not errors or not min(errors) <= _allowed(states):
+            by = f" by {min(errors):.1e}" if errors else ""
+            raise Refuted(f"{equation} is off{by} at what {path} is given")
+        return self.made[path][errors.index(min(errors))]
 
 
-def _is_close(one: Tensor, other: Tensor) -> bool:
-    difference = (one.double() - other.double()).norm()
-    return bool(difference <= _LARGEST_ERROR * torch.finfo(other.dtype).eps * other.double().norm())
+def _error(found: Tensor, expected: Tensor) -> float:
+    """Return by how much two tensors of one shape differ, relative to the second."""
+    difference, size = (found.double() - expected.double()).norm(), expected.double().norm()
+    return float(difference / size if size > 0 else difference)
+
+
+def _allowed(states: Tensor) -> float:
+    return _LARGEST_ERROR * torch.finfo(states.dtype).eps
 
 
 class _Reader:
@@ -188,7 +194,9 @@ class _Reader:
         if stream is not None:
             try:
                 added = [taken.columns_at(spot) for spot in (*stream.attn_out, *stream.mlp_out)]
-                folded = stream.fold(taken.start, *added, weights=self._weights, modules=taken.of_norm)
+                folded = stream.fold(
+                    taken.start, *added, weights=self._weights, modules=partial(taken.of_norm, STREAM)
+                )
                 proof.check(STREAM, folded, states)
             except (Refuted, NotReplayable) as reason:
                 proof.refused |= dict.fromkeys(("attn_out", "mlp_out"), str(reason))
@@ -235,7 +243,7 @@ def check_network(
         gate = taken.columns_at(network.gate)
         acted = gate if network.activation is None else network.activation(gate, weights=weights)
         others = [acted, *others]
-    found = network.combine(*others, weights=weights, modules=taken.of_norm)
+    found = network.combine(*others, weights=weights, modules=partial(taken.of_norm, NEURONS))
     if found.numel() == inner.numel():
         found = found.reshape(inner.shape)
     proof.check(NEURONS, found, inner)

@@ -1,10 +1,10 @@
 """`proved_stacks`: the stacks of a model, found in one forward and proved in another, and kept."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from types import FunctionType, MethodType, NoneType
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,6 +19,8 @@ from xalign.model.architectures.trace import trace
 from xalign.model.eager import EAGER
 from xalign.model.wrapped import base_model_of
 
+Run = Callable[[], Any]
+Result = TypeVar("Result")
 _KEPT = 64  # maps of different kinds of models
 _SEEDS = 1, 2
 
@@ -40,9 +42,7 @@ class NotRun(Exception):  # noqa: N818
     """Why a model could not be run on an example."""
 
 
-def find_stacks(
-    model: nn.Module, first: Callable[[], Any], second: Callable[[], Any], lines: int = LINES
-) -> tuple[ProvedStack, ...]:
+def find_stacks(model: nn.Module, first: Run, second: Run, lines: int = LINES) -> tuple[ProvedStack, ...]:
     """Find the stacks of a model in a forward, and prove what was found in another.
 
     Args:
@@ -85,7 +85,8 @@ _OF_KIND: OrderedDict[Hashable, tuple[ProvedStack, ...]] = OrderedDict()
 def _kind_of(model: nn.Module) -> Hashable:
     """Return what decides how the numbers flow: modules with their settings and functions, and the config."""
     modules = tuple(
-        (path, type(module), type(module).forward, _settings(module)) for path, module in model.named_modules()
+        (path, type(module), type(module).forward, _settings(module))
+        for path, module in model.named_modules()
     )
     config = getattr(base_model_of(model), "config", None)
     settings = config.to_dict() if hasattr(config, "to_dict") else {}
@@ -105,7 +106,21 @@ def _settings(module: nn.Module) -> Hashable:
 _PLAIN = (bool, int, float, str, NoneType)
 
 
+def proofs_of(model: nn.Module, claims: Sequence[StackClaim]) -> list[list[BlockProof]]:
+    """Return what a proof says of other claims about a model that `proved_stacks` could run.
+
+    Raises:
+        NotRun: The model cannot be run.
+    """
+    return _with_example(model, lambda _, second: prove(model, second, claims))
+
+
 def _run(model: nn.Module) -> tuple[ProvedStack, ...]:
+    return _with_example(model, lambda first, second: find_stacks(model, first, second))
+
+
+def _with_example(model: nn.Module, work: Callable[[Run, Run], Result]) -> Result:
+    """Do something with two runs of a model, on the first example that it takes."""
     from xalign.model.observe import observing  # which reads models, and maps them
 
     session = object()
@@ -113,10 +128,10 @@ def _run(model: nn.Module) -> tuple[ProvedStack, ...]:
     with observing(model) as before:
         EAGER.begin(session)
         try:
-            for first, second in zip(*(example_inputs(model, seed) for seed in _SEEDS), strict=True):
-                runs = [_guarded(caller(model, inputs), before.rewind) for inputs in (first, second)]
+            for examples in zip(*(example_inputs(model, seed) for seed in _SEEDS), strict=True):
+                first, second = (_guarded(caller(model, inputs), before.rewind) for inputs in examples)
                 try:
-                    return find_stacks(model, *runs)
+                    return work(first, second)
                 except NotRun as error:
                     said = str(error)
         finally:
@@ -124,7 +139,7 @@ def _run(model: nn.Module) -> tuple[ProvedStack, ...]:
     raise NotRun(said)
 
 
-def _guarded(run: Callable[[], Any], rewind: Callable[[], None]) -> Callable[[], Any]:
+def _guarded(run: Run, rewind: Callable[[], None]) -> Run:
     """Let a run begin as the first one did, and tell its errors from those of this file."""
 
     def guarded() -> Any:

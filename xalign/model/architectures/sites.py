@@ -90,7 +90,7 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> "Site":
-        """Make a site of `3.inner`, `3.inner.1`, `decoder.3.inner`, `final.hidden` or `linear:path.to.module`."""
+        """Make a site of text like `3.inner`, `decoder.3.inner.1`, `final.hidden` or `linear:some.module`."""
         if not isinstance(text, str):
             raise ArgumentTypeError(f"site must be text like '3.inner', not {text!r:.60}")
         if text.startswith("linear:"):

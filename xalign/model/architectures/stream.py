@@ -169,8 +169,8 @@ def _summed(trace: Trace, node: Node) -> list[int]:
 def mixes_tokens(trace: Trace, found: list[Node], stream: Stream) -> bool:
     """Return whether the operations between the stream and a tap compute with several tokens at once.
 
-    A product of two states does so, too; and what torch does not show is taken to do so, where the tap does not
-    lead back to the stream.
+    A product of two states does so, too. What torch does not show is taken to do so, where the tap does
+    not lead back to the stream.
     """
     leads_back = any(index in stream.states for node in found for index in node.inputs)
     return not leads_back or any(is_mixer(trace, node) for node in found)

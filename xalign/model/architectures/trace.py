@@ -175,7 +175,7 @@ class _Tracer(TorchFunctionMode):
         return max((one.shape[-1] for one in weights if len(one.shape) > 1), default=0)
 
     def _explain(self, states: Tensor, parent: Call | None) -> None:
-        """Find what a kernel computed that no operation shows: the input of a projection that came from nowhere."""
+        """Find what a kernel computed that torch does not show: it gives a projection its input."""
         node = self.trace.nodes[self._node(states)]
         if node.operation != "given" or parent is None or node.index < parent.start:
             return
