@@ -1,6 +1,6 @@
 """`check_layout`: hold what a layout says against the equations that a map is proved by."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -49,8 +49,8 @@ def check_layout(model: nn.Module, model_type: str, layout: Layout, said: StackP
     if refuted is not None:
         raise ModelError(
             f"the layout of {model_type} is refuted at block {refuted.block}, {refuted.kind}: "
-            f"{refuted.reason}. A trace finds it at {refuted.found}; mend that part of the layout, or register "
-            "none: xalign maps most models without"
+            f"{refuted.reason}. A trace finds it at {refuted.found}; mend that part of the layout, or "
+            "register none: xalign maps most models without"
         )
     _PASSED.setdefault(model, []).append(layout)
 
@@ -73,14 +73,14 @@ def _refuted(model: nn.Module, said: StackPlaces) -> Iterator[_Refuted]:
 def _found(proof: BlockProof, kind: str) -> str:
     claim = proof.claim
     networks, stream = claim.networks, claim.stream
-    spots = {
+    spots: dict[str, Sequence[Spot | None]] = {
         "hidden": [claim.hidden],
         "inner": [one.inner for one in networks],
         "gate": [one.gate for one in networks],
         "attn_out": [] if stream is None else stream.attn_out,
         "mlp_out": [] if stream is None else stream.mlp_out,
-    }[kind]
-    return ", ".join(f"{spot.side} of {spot.path}" for spot in spots if spot is not None) or "no module"
+    }
+    return ", ".join(f"{spot.side} of {spot.path}" for spot in spots[kind] if spot is not None) or "no module"
 
 
 def _said(claim: BlockClaim, places: BlockPlaces) -> BlockClaim:
@@ -98,10 +98,10 @@ def _network(network: NetworkClaim, places: BlockPlaces) -> NetworkClaim:
 
 
 def _stream(stream: StreamClaim | None, places: BlockPlaces) -> StreamClaim | None:
-    added = {kind: tuple(map(_spot, places.places.get(kind, ()))) for kind in ("attn_out", "mlp_out")}
-    if stream is None or any(len(getattr(stream, kind)) != len(spots) for kind, spots in added.items()):
+    attn_out, mlp_out = (tuple(map(_spot, places.places.get(kind, ()))) for kind in ("attn_out", "mlp_out"))
+    if stream is None or (len(stream.attn_out), len(stream.mlp_out)) != (len(attn_out), len(mlp_out)):
         return stream
-    return replace(stream, **added)
+    return replace(stream, attn_out=attn_out, mlp_out=mlp_out)
 
 
 def _spot(place: Place) -> Spot:

@@ -71,7 +71,7 @@ class _Stack:
     def _block(self, number: int) -> BlockPlaces:
         block = self._blocks[number]
         path = _joined(self._prefix, f"{self._layout.blocks}.{number}")
-        places = {"hidden": (Place(block, path, "output", self._width),)}
+        places: dict[str, tuple[Place, ...]] = {"hidden": (Place(block, path, "output", self._width),)}
         if not self._knows_parts:
             reason = f"of {self._type} only the blocks are known, so only hidden states can be read"
             return BlockPlaces(block, path, places, refused=dict.fromkeys(_KINDS, reason))

@@ -58,9 +58,8 @@ def _heads(index: int, projected: Mapping[int, Tensor], inner: Tensor) -> Iterat
     if values.numel() // values.shape[-1] != inner.numel() // width:
         return
     rows = values.reshape(-1, values.shape[-1])
-    cuts = {width: (slice(None),)}
-    cuts[2 * width] = (slice(0, width), slice(width, None), slice(0, None, 2), slice(1, None, 2))
-    for columns in cuts.get(values.shape[-1], ()):
+    halves = [slice(0, width), slice(width, None), slice(0, None, 2), slice(1, None, 2)]
+    for columns in {width: [slice(None)], 2 * width: halves}.get(values.shape[-1], []):
         yield (index, columns), rows[:, columns]
 
 

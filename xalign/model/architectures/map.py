@@ -139,7 +139,7 @@ def _unknown(model: nn.Module, seen: set[str], reason: str) -> ModelError:
     return ModelError(
         f"{type(model).__name__} ({named}) is not an architecture xalign knows: {', '.join(LAYOUTS)}; its "
         f"blocks could not be found by a trace ({reason}), and transformers does not say which of its "
-        "modules they are. If it is a transformer, say where its modules are (blocks= alone for what reads hidden "
-        f"states): from xalign import Layout, register_layout; register_layout({key!r}, Layout(blocks=..., "
-        "gate=..., act=..., down=..., attn_out=..., mlp_out=...))"
+        "modules they are. If it is a transformer, say where its modules are (blocks= alone for what reads "
+        f"hidden states): from xalign import Layout, register_layout; register_layout({key!r}, "
+        "Layout(blocks=..., gate=..., act=..., down=..., attn_out=..., mlp_out=...))"
     )

@@ -85,8 +85,8 @@ class ModelMap:
         found = activations[part] if part < len(activations) else None
         if found is None:
             raise ModelError(
-                f"the activation function of block {layer} of {self.model_type} is not seen, so the activated "
-                "gate cannot be computed; read the gate's value, or inner"
+                f"the activation function of block {layer} of {self.model_type} is not seen, so the "
+                "activated gate cannot be computed; read the gate's value, or inner"
             )
         return found
 

@@ -1,7 +1,7 @@
 """Which module calls are norms: by what they compute."""
 
-from xalign.model.architectures.graph import Call, Trace
-from xalign.model.architectures.operations import NORMS, is_part_of_norm, reduces_rows
+from xalign.model.architectures.graph import Call, Node, Trace
+from xalign.model.architectures.operations import is_part_of_norm, reduces_rows
 
 _LONGEST = 40  # operations; a norm written by hand has about ten
 
@@ -22,10 +22,24 @@ def is_norm(trace: Trace, call: Call, output: int) -> bool:
         return False
     if made.shape != trace.nodes[call.input].shape or not made.is_states:
         return False
-    inside = [node for node in trace.nodes[call.start :] if node.depends]
-    outside = {index for node in inside for index in trace.data_inputs(node) if index < call.start}
+    inside, outside = _between(trace, call, output)
     return (
         outside == {call.input}
-        and any(reduces_rows(node.operation) or node.operation in NORMS for node in inside)
+        and any(reduces_rows(node.operation) for node in inside)
         and all(is_part_of_norm(node.operation, len(made.shape), node.args, node.kwargs) for node in inside)
     )
+
+
+def _between(trace: Trace, call: Call, output: int) -> tuple[list[Node], set[int]]:
+    """Return the operations of a call that its output depends on, and what they take from outside of it."""
+    inside: dict[int, Node] = {}
+    outside: set[int] = set()
+    waiting = [output]
+    while waiting:
+        index = waiting.pop()
+        if index < call.start:
+            outside.add(index)
+        elif index not in inside:
+            inside[index] = trace.nodes[index]
+            waiting += trace.data_inputs(trace.nodes[index])
+    return list(inside.values()), outside

@@ -50,8 +50,8 @@ def _block(stack: StackPlaces, number: int) -> Iterator[str]:
         for part, place in enumerate(block.places.get(kind, ())):
             yield f"  {Site(kind, number, stack.name, part=part)!s:<11} {place}"
     reasons: dict[str, list[str]] = {}
-    for kind, reason in block.refused.items():
-        reasons.setdefault(reason, []).append(kind)
+    for refused, reason in block.refused.items():
+        reasons.setdefault(reason, []).append(refused)
     for reason, kinds in reasons.items():
         yield f"  no {', '.join(kinds)}: {reason}"
     if block.notes:

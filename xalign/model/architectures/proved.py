@@ -88,7 +88,7 @@ def _kind_of(model: nn.Module) -> Hashable:
         (path, type(module), type(module).forward, _settings(module))
         for path, module in model.named_modules()
     )
-    config = getattr(base_model_of(model), "config", None)
+    config: Any = getattr(base_model_of(model), "config", None)
     settings = config.to_dict() if hasattr(config, "to_dict") else {}
     unimportant = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "_commit_hash")
     return modules, repr({name: value for name, value in settings.items() if name not in unimportant})

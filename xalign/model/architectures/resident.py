@@ -23,7 +23,7 @@ def weights_of(model: nn.Module, dtype: torch.dtype | None = None) -> Weights:
 
     def weight(path: str) -> Tensor:
         owner, _, name = path.rpartition(".")
-        tensor = getattr(model.get_submodule(owner), name)
+        tensor: Tensor = getattr(model.get_submodule(owner), name)
         if not is_resident(tensor):
             raise NotReplayable(f"the weight {path} is split, offloaded or quantised")
         tensor = tensor.detach()

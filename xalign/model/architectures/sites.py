@@ -97,13 +97,13 @@ class Site:
             return cls("linear", name=text.removeprefix("linear:"))
         words = text.split(".")
         part = int(words.pop()) if len(words) > 2 and words[-1].isdecimal() else 0  # noqa: PLR2004
-        *stack, layer, kind = words if len(words) in (2, 3) else ["", "", ""]
+        stack, layer, kind = ["", *words][-3:] if len(words) in (2, 3) else ["", "", ""]  # noqa: PLR2004
         if not layer:
             raise ArgumentError(
                 f"site {text!r} must look like '3.inner', 'final.hidden' or 'linear:module.path'"
             )
         number = int(layer) if layer.isdecimal() else layer
-        return cls(kind, number, *stack, part=part)  # type: ignore[arg-type]
+        return cls(kind, number, stack, part=part)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

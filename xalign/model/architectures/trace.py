@@ -138,7 +138,7 @@ class _Tracer(TorchFunctionMode):
 
     def _node(self, tensor: Tensor) -> int:
         """Return the node of a tensor; of one that no operation seen has made, a new one."""
-        known = self._made.get(tensor)
+        known = self._made.get(tensor)  # type: ignore[no-untyped-call]
         if known is not None:
             return int(known)
         path = self._weights.get(id(tensor))
