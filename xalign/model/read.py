@@ -195,12 +195,17 @@ def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: S
     fns = {site: reader(wanted) for site, wanted in by_site.items()}
     with (
         visit(model, fns),
-        visit(model, {Site("hidden", "final"): check}),
+        visit(model, {_last_site(model_map, readings): check}),
     ):
         run(model, batch)
     if not finite[0]:
         raise NotFiniteError(_first_not_finite(model, model_map, batch))
     return pooled
+
+
+def _last_site(model_map: ModelMap, readings: Sequence[Reading]) -> Site:
+    """Return where a forward shows whether it stayed finite: at its end, if that is a site."""
+    return readings[-1].site if model_map.refused("hidden") else Site("hidden", "final")
 
 
 def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> None:
@@ -263,6 +268,8 @@ def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "b
 
 
 def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch) -> str:
+    if model_map.refused("hidden"):
+        return "the states that were read hold NaN or infinity, so no score can be given"
     sites = model_map.sites("hidden")
     if is_sharded(model):  # one forward more in this process alone would wait for the others
         return f"the states at {sites[-1]} hold NaN or infinity, so no score can be given"

@@ -192,7 +192,7 @@ class _Definer:
                 if projection is None or down in found:
                     continue
                 try:
-                    check_tokens_stay(self._trace, down, path, addend, self._weights)
+                    check_tokens_stay(self._trace, down, path, addend, self._size.dim, self._weights)
                     found[down] = network_of(self._trace, down, self._call, self._weights)
                 except (NoNetwork, NotReplayable) as reason:
                     reasons[projection.path or self._trace.where(self._trace.nodes[down])] = str(reason)

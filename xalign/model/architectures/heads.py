@@ -26,7 +26,7 @@ class Head:
     columns: slice | None
 
 
-def heads_of(trace: Trace, sources: Iterable[int], path: set[int], weights: Weights) -> list[Head]:
+def heads_of(trace: Trace, sources: Iterable[int], path: set[int], dim: int, weights: Weights) -> list[Head]:
     """Return the columns of some projections that the operations on a path compute with.
 
     Operations that only move values are followed, and tried on the numbers of columns and of tokens: they
@@ -36,6 +36,7 @@ def heads_of(trace: Trace, sources: Iterable[int], path: set[int], weights: Weig
         trace: The trace.
         sources: The projections.
         path: The operations that are between them and the neurons.
+        dim: The dimension of the neurons that holds the width.
         weights: Path -> parameter or buffer.
 
     Raises:
@@ -44,14 +45,16 @@ def heads_of(trace: Trace, sources: Iterable[int], path: set[int], weights: Weig
     found: dict[tuple[int, str], Head] = {}
     for source in sources:
         for node in _ends(trace, source, path):
-            columns = _columns(trace, source, node, weights)
+            columns = _columns(trace, source, node, dim, weights)
             known = found.get((source, str(columns)))
             if known is None or node < known.node:
                 found[(source, str(columns))] = Head(source, node, columns)
     return list(found.values())
 
 
-def check_tokens_stay(trace: Trace, source: int, path: set[int], end: int, weights: Weights) -> None:
+def check_tokens_stay(
+    trace: Trace, source: int, path: set[int], end: int, dim: int, weights: Weights
+) -> None:
     """Check that the tokens of a projection are still in their places where its output is added up.
 
     Args:
@@ -59,13 +62,14 @@ def check_tokens_stay(trace: Trace, source: int, path: set[int], end: int, weigh
         source: The projection.
         path: The operations between it and the sum.
         end: The last of them.
+        dim: The dimension of the sum that holds the width.
         weights: Path -> parameter or buffer.
 
     Raises:
         NotReplayable: They are not.
     """
     for node in {*_ends(trace, source, path), *({end} & _moved(trace, source, path))}:
-        if _columns(trace, source, node, weights) is not None:
+        if _columns(trace, source, node, dim, weights) is not None:
             raise NotReplayable(f"only some columns of {trace.projection(source).path} are added")
 
 
@@ -86,10 +90,11 @@ def _ends(trace: Trace, source: int, path: set[int]) -> list[int]:
     return sorted(index for index in moved if index in users and trace.nodes[index].is_states)
 
 
-def _columns(trace: Trace, source: int, node: int, weights: Weights) -> slice | None:
+def _columns(trace: Trace, source: int, node: int, dim: int, weights: Weights) -> slice | None:
+    """Return which columns of a projection a node holds; its own width is in the dimension `dim`."""
     projected, head = trace.nodes[source], trace.nodes[node]
-    dim = projected.projection.dim if projected.projection is not None else -1
-    columns, tokens = _numbers(projected, dim)
+    given_dim = trace.projection(source).dim
+    columns, tokens = _numbers(projected, given_dim)
     program = Program(trace, [source], node)
     columns, tokens = (
         _rows(program(numbers, weights=weights, casts=False), dim) for numbers in (columns, tokens)
@@ -98,7 +103,7 @@ def _columns(trace: Trace, source: int, node: int, weights: Weights) -> slice | 
         raise NotReplayable(f"the coordinates at {trace.where(head)} are no columns of a projection")
     if not torch.equal(tokens[:, 0], torch.arange(len(tokens))) or not bool((tokens == tokens[:, :1]).all()):
         raise NotReplayable(f"tokens are moved by {trace.where(head)}")
-    return _as_slice(columns[0].tolist(), projected.shape[dim])
+    return _as_slice(columns[0].tolist(), projected.shape[given_dim])
 
 
 def _numbers(projected: Node, dim: int) -> tuple[Tensor, Tensor]:

@@ -70,7 +70,7 @@ def network_of(trace: Trace, down: int, block: Call, weights: Weights) -> Networ
     if not sources or product in sources:
         raise NoNetwork("no activation function stands before it")
     try:
-        heads = heads_of(trace, sources, path, weights)
+        heads = heads_of(trace, sources, path, _dim(trace, down), weights)
         neurons = _Neurons(trace, down, product, heads, weights)
         if not neurons.are_computed_one_by_one():
             raise NoNetwork(f"{_names(trace, path)} mixes tokens or neurons")
