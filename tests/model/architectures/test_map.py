@@ -125,6 +125,17 @@ def test_a_layout_that_an_equation_refutes(registered, family, changes, message)
         map_model(make_model(family))
 
 
+def test_a_layout_holds_in_each_data_type(registered):
+    """A map that was proved in bfloat16 was kept, and its equations did not hold to the precision of float32."""
+    for dtype in (torch.bfloat16, torch.float32, torch.float16):
+        registered("llama", replace(LAYOUTS["llama"]))
+        assert map_model(make_model("llama").to(dtype)).dtype == dtype
+    model = make_model("llama").to(torch.bfloat16)
+    assert map_model(model).n_layers == LAYERS
+    registered("llama", replace(LAYOUTS["llama"]))
+    assert map_model(model.float()).n_layers == LAYERS
+
+
 def test_what_is_no_transformer():
     with pytest.raises(ModelError, match=r"Linear \(no model_type\) is not an architecture"):
         map_model(nn.Linear(2, 2))

@@ -64,7 +64,10 @@ def proved_stacks(model: nn.Module) -> tuple[ProvedStack, ...]:
     Raises:
         NotRun: The model cannot be run on such lines, with what it said.
     """
-    modules = tuple((id(one), type(one), "forward" in vars(one)) for one in model.modules())
+    modules = (
+        _dtypes_of(model),
+        tuple((id(one), type(one), "forward" in vars(one)) for one in model.modules()),
+    )
     known = _OF_MODEL.get(model)
     if known is not None and known[0] == modules:
         return known[1]
@@ -91,7 +94,13 @@ def _kind_of(model: nn.Module) -> Hashable:
     config: Any = getattr(base_model_of(model), "config", None)
     settings = config.to_dict() if hasattr(config, "to_dict") else {}
     unimportant = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "_commit_hash")
-    return modules, repr({name: value for name, value in settings.items() if name not in unimportant})
+    described = repr({name: value for name, value in settings.items() if name not in unimportant})
+    return modules, _dtypes_of(model), described
+
+
+def _dtypes_of(model: nn.Module) -> frozenset[torch.dtype]:
+    """Return the data types of a model's weights: the equations are computed in those of the trace."""
+    return frozenset(parameter.dtype for parameter in model.parameters())
 
 
 def _settings(module: nn.Module) -> Hashable:
