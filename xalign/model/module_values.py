@@ -31,7 +31,9 @@ def with_states(output: Any, states: Tensor) -> Any:
     if isinstance(output, Mapping):
         name = _LAST if _LAST in output else next(iter(output))
         return type(output)(**{**output, name: states})
-    return type(output)((states, *output[1:])) if isinstance(output, tuple | list) else states
+    if isinstance(output, list):
+        return [states, *output[1:]]
+    return (states, *output[1:]) if isinstance(output, tuple) else states
 
 
 def is_of_whole_model(output: Any) -> bool:

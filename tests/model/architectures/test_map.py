@@ -126,7 +126,7 @@ def test_a_layout_that_an_equation_refutes(registered, family, changes, message)
 
 
 def test_a_layout_holds_in_each_data_type(registered):
-    """A map that was proved in bfloat16 was kept, and its equations did not hold to the precision of float32."""
+    """A map proved in bfloat16 was kept, and its equations did not hold to the precision of float32."""
     for dtype in (torch.bfloat16, torch.float32, torch.float16):
         registered("llama", replace(LAYOUTS["llama"]))
         assert map_model(make_model("llama").to(dtype)).dtype == dtype
