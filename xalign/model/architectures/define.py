@@ -1,29 +1,11 @@
 """`define`: what a trace shows of a model, as claims that can be proved."""
 
-from dataclasses import dataclass, replace
-
-import torch
-from torch import nn
-
-from xalign.model.architectures.axes import axes_of
 from xalign.model.architectures.blocks import holder_of, stacks_of
-from xalign.model.architectures.claims import BlockClaim, NetworkClaim, Spot, StackClaim, StreamClaim
+from xalign.model.architectures.claims import BlockClaim, Spot, StackClaim
+from xalign.model.architectures.define_block import BlockDefinition
 from xalign.model.architectures.graph import Call, Trace
-from xalign.model.architectures.heads import Head, check_tokens_stay
-from xalign.model.architectures.neurons import Network, NoNetwork, network_of
-from xalign.model.architectures.program import NotReplayable, Program, Weights
-from xalign.model.architectures.stream import (
-    OffStream,
-    Stream,
-    Tap,
-    behind,
-    contributors,
-    follow,
-    mixes_tokens,
-    taps_of,
-)
-
-_BATCHED = 3  # dimensions of states [batch, token, width]
+from xalign.model.architectures.program import Weights
+from xalign.model.architectures.state_size import size_of, spot_of
 
 
 def define(trace: Trace, lines: int, weights: Weights) -> list[StackClaim]:
@@ -46,7 +28,7 @@ def define(trace: Trace, lines: int, weights: Weights) -> list[StackClaim]:
         for call in calls:
             number = counts.get(call.path, 0)
             counts[call.path] = number + 1
-            blocks.append(_Definer(trace, call, lines, weights).block(number))
+            blocks.append(BlockDefinition(trace, call, lines, weights).block(number))
         found[path] = tuple(blocks)
     kept = [path for path, blocks in found.items() if any(one.networks or one.experts for one in blocks)]
     kept = kept or [path for path, blocks in found.items() if any(one.stream is not None for one in blocks)]
@@ -73,15 +55,15 @@ def _final(trace: Trace, blocks: list[Call], holder: Call | None, lines: int) ->
         return None
     node = _normed(trace, last) if holder is None else holder.output
     node = last.output if node is None else node
-    size = _size_of(trace, last, lines)
+    size = size_of(trace, last, lines)
     if trace.before_moves(node) == trace.before_moves(last.output):
-        return _spot(trace, last.output, last.path, size)
+        return spot_of(trace, last.output, last.path, size)
     for made in (node, trace.before_moves(node)):
         calls = [call for call in trace.returning(made) if call.start >= last.end and call is not holder]
-        spot = _spot(trace, made, calls[0].path, size) if calls else None
+        spot = spot_of(trace, made, calls[0].path, size) if calls else None
         if spot is not None:
             return spot
-    return None if holder is None else _spot(trace, node, holder.path, size)
+    return None if holder is None else spot_of(trace, node, holder.path, size)
 
 
 def _normed(trace: Trace, last: Call) -> int | None:
@@ -89,208 +71,3 @@ def _normed(trace: Trace, last: Call) -> int | None:
     calls = (call for call in trace.calls if call.start >= last.end and call.input == last.output)
     made = (call.output for call in calls if call.output is not None)
     return next((node for node in made if trace.nodes[node].operation == "norm"), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Size:
-    """How the states of a stack are laid out: sentences, tokens, and the dimension that holds the width."""
-
-    lines: int
-    tokens: int
-    dim: int = -1
-
-
-def _size_of(trace: Trace, block: Call, lines: int) -> _Size:
-    """Tell sentences and tokens apart in the states of a block, by the sizes of what the model was given."""
-    shape = trace.nodes[block.output].shape if block.output is not None else torch.Size()
-    given = [trace.nodes[index].shape for call in trace.calls if call.parent is None for index in call.given]
-    tokens = {one[1] for one in given if len(one) > 1}
-    if len(shape) < _BATCHED:
-        return _Size(lines, shape[0] // lines if shape else 0)
-    if len(shape) > _BATCHED:  # several streams side by side
-        return _Size(lines, next((one for one in tokens if one in shape), shape[1]))
-    if shape[2] in tokens and shape[1] not in tokens and shape[0] not in tokens:
-        return _Size(shape[0], shape[2], dim=1)
-    if shape[0] != lines and shape[1] == lines:
-        return _Size(lines, shape[0])
-    return _Size(shape[0], shape[1])
-
-
-def _spot(trace: Trace, node: int, path: str, size: _Size) -> Spot | None:
-    """Return the output of a module as a spot; None where it does not hold one row per token."""
-    shape = trace.nodes[node].shape
-    projection = trace.nodes[node].projection
-    dim = size.dim if projection is None else projection.dim
-    axes = axes_of(shape, dim, size.lines, size.tokens)
-    return None if axes is None else Spot(path, "output", shape[dim], axes)
-
-
-class _Definer:
-    """What one block is made of."""
-
-    def __init__(self, trace: Trace, call: Call, lines: int, weights: Weights) -> None:
-        self._trace, self._call, self._weights = trace, call, weights
-        self._size = _size_of(trace, call, lines)
-        self._refused: dict[str, str] = {}
-
-    def block(self, number: int) -> BlockClaim:
-        trace, call = self._trace, self._call
-        start, end = call.input, call.output
-        if start is None or end is None:
-            raise LookupError("a block takes and gives states")
-        stream: Stream | None = None
-        try:
-            stream = follow(trace, start, end)
-        except OffStream as reason:
-            self._refused |= dict.fromkeys(("attn_out", "mlp_out"), str(reason))
-        networks = self._networks((end,) if stream is None else stream.addends)
-        claims = [claim for claim in (self._network(one) for one in networks) if claim is not None]
-        experts = [one for one in trace.calls if one.path and call.contains(one) and self._is_experts(one)]
-        added = None if stream is None else self._stream(stream, {one.down for one in networks})
-        hidden = _spot(trace, end, call.path, self._size)
-        if hidden is None:
-            self._refused["hidden"] = "its output does not hold one row per token"
-        if claims:
-            self._refused.pop("inner", None)
-        elif experts:
-            self._refused["inner"] = "its feed-forward network is a mixture of experts"
-        else:
-            self._refused.setdefault("inner", "it has no feed-forward network")
-        if not any(claim.gate for claim in claims):
-            no_gate = next((claim.no_gate for claim in claims), self._refused.get("inner", ""))
-            self._refused["gate"] = no_gate
-        paths = tuple(dict.fromkeys(one.path for one in experts))
-        return BlockClaim(call.path, number, hidden, tuple(claims), added, paths, self._refused)
-
-    def _is_experts(self, call: Call) -> bool:
-        return call.output is not None and self._trace.nodes[call.output].operation == "experts"
-
-    def _networks(self, addends: tuple[int, ...]) -> list[Network]:
-        """Return the networks whose down projections give what is added to the stream.
-
-        Where there are none, those that add to what another projection adds: a bottleneck may lead from a
-        narrower stream within the block to that around it.
-        """
-        found, reasons = self._networks_of(addends)
-        if not found:
-            made = [node for one in addends for node in contributors(self._trace, self._call, one)[0]]
-            found, _ = self._networks_of(
-                tuple(node for one in made for node in self._trace.nodes[one].inputs[:1])
-            )
-        if reasons and not found:
-            self._refused["inner"] = "; ".join(f"{path}: {reason}" for path, reason in reasons.items())
-        return found
-
-    def _networks_of(self, addends: tuple[int, ...]) -> tuple[list[Network], dict[str, str]]:
-        """Return the networks that add to some states, and why other projections that do so have none."""
-        found: dict[int, Network] = {}
-        reasons: dict[str, str] = {}
-        for addend in addends:
-            projections, path = contributors(self._trace, self._call, addend)
-            for down in projections:
-                projection = self._trace.nodes[down].projection
-                if projection is None or down in found:
-                    continue
-                try:
-                    check_tokens_stay(self._trace, down, path, addend, self._size.dim, self._weights)
-                    found[down] = network_of(self._trace, down, self._call, self._weights)
-                except (NoNetwork, NotReplayable) as reason:
-                    reasons[projection.path or self._trace.where(self._trace.nodes[down])] = str(reason)
-        return [found[down] for down in sorted(found)], reasons
-
-    def _network(self, network: Network) -> NetworkClaim | None:
-        """Return a network as a claim; None, with the reason noted, where its places cannot be read."""
-        trace, projection = self._trace, self._trace.projection(network.down)
-        inner_shape = trace.nodes[network.inner].shape
-        axes = axes_of(inner_shape, projection.dim, self._size.lines, self._size.tokens)
-        down = self._once(network.down)
-        if down is None or axes is None:
-            self._refused["inner"] = (
-                f"{projection.path or trace.where(trace.nodes[network.down])} is not a module that runs "
-                "once on each token"
-            )
-            return None
-        spots = {head: self._head(head) for head in network.heads}
-        gate = network.gate
-        starts = [head.node if head is not gate or network.activated is None else network.activated
-                  for head in network.heads]  # fmt: skip
-        unread = [head for head, spot in spots.items() if spot is None]
-        if unread:
-            where = trace.where(trace.nodes[unread[0].source])
-            self._refused["inner"] = f"{where} is not a module that runs once on each token"
-            return None
-        ordered = sorted(zip(network.heads, starts, strict=True), key=lambda pair: pair[0] is not gate)
-        acts = gate is not None and network.activated is not None
-        return NetworkClaim(
-            inner=Spot(projection.path, "input", projection.width_in, axes),
-            down=down,
-            gate=None if gate is None else spots[gate],
-            others=tuple(spot for head, spot in spots.items() if head is not gate and spot is not None),
-            activation=Program(trace, [gate.node], network.activated) if acts else None,  # type: ignore[union-attr, arg-type]
-            combine=Program(trace, [start for _, start in ordered], network.inner),
-            activation_path=self._activation_path(network),
-            no_gate=network.no_gate,
-        )
-
-    def _once(self, source: int) -> Spot | None:
-        """Return the output of a projection that is a module, called once in this block, on each token."""
-        path = self._trace.projection(source).path
-        if not path or len(self._trace.calls_of(path, self._call)) != 1:
-            return None
-        return _spot(self._trace, source, path, self._size)
-
-    def _head(self, head: Head) -> Spot | None:
-        spot = self._once(head.source)
-        if spot is None or head.columns is None:
-            return spot
-        width = len(range(spot.width)[head.columns])
-        return Spot(spot.path, spot.side, width, spot.axes, head.columns)
-
-    def _activation_path(self, network: Network) -> str:
-        """Return the module that is the activation function; empty where a function is."""
-        if network.gate is None or network.activated is None:
-            return ""
-        for call in self._trace.returning(network.activated):
-            if call.input == network.gate.node and not isinstance(call.module, nn.Dropout):
-                return call.path
-        return ""
-
-    def _kind_of(self, stream: Stream, tap: Tap, downs: set[int]) -> str:
-        """Return what a tap adds: `mlp_out` where a network or experts give it, or where no tokens are mixed.
-
-        Raises:
-            OffStream: It adds attention and a network as one.
-        """
-        made, _ = contributors(self._trace, self._call, tap.node)
-        if any(one in downs or self._trace.nodes[one].operation == "experts" for one in made):
-            return "mlp_out"
-        found = list(behind(self._trace, stream, tap.node))
-        if any(node.index in downs for node in found):
-            raise OffStream(f"{tap.call.path} adds attention and the feed-forward network as one")
-        return "attn_out" if mixes_tokens(self._trace, found, stream) else "mlp_out"
-
-    def _spot_of(self, tap: Tap) -> Spot:
-        """Return the output of a tap, and which of the calls of its module in the block gives it."""
-        spot = _spot(self._trace, tap.node, tap.call.path, self._size)
-        if spot is None:
-            raise OffStream(f"what {tap.call.path} adds does not hold one row per token")
-        calls = sorted(self._trace.calls_of(tap.call.path, self._call), key=lambda call: call.start)
-        return replace(spot, call=calls.index(tap.call), calls=len(calls))
-
-    def _stream(self, stream: Stream, downs: set[int]) -> StreamClaim | None:
-        trace = self._trace
-        added: dict[str, list[tuple[Tap, Spot]]] = {"attn_out": [], "mlp_out": []}
-        try:
-            for tap in [tap for one in stream.addends for tap in taps_of(trace, self._call, one)]:
-                added[self._kind_of(stream, tap, downs)].append((tap, self._spot_of(tap)))
-            taps = [*added["attn_out"], *added["mlp_out"]]
-            fold = Program(trace, [stream.start, *(tap.node for tap, _ in taps)], stream.end)
-        except (OffStream, NotReplayable) as reason:
-            self._refused |= dict.fromkeys(added, str(reason))
-            return None
-        for kind, spots in added.items():
-            if not spots:
-                self._refused[kind] = "it adds nothing of this kind to the stream"
-        factors = {tap.call.path: " · ".join(tap.factors) for tap, _ in taps if tap.factors}
-        attn_out, mlp_out = (tuple(spot for _, spot in added[kind]) for kind in ("attn_out", "mlp_out"))
-        return StreamClaim(attn_out, mlp_out, fold, factors)
