@@ -54,7 +54,7 @@ class BlockDefinition:
         except OffStream as reason:
             self._refused |= dict.fromkeys(("attn_out", "mlp_out"), str(reason))
         networks = self._networks((end,) if stream is None else stream.addends)
-        claims = [claim for claim in (self._network(one) for one in networks) if claim is not None]
+        claims = [claim for claim in map(self._claim_of, networks) if claim is not None]
         experts = [one for one in trace.calls if one.path and call.contains(one) and self._is_experts(one)]
         added = None if stream is None else self._stream(stream, {one.down for one in networks})
         hidden = spot_of(trace, end, call.path, self._size)
@@ -73,7 +73,8 @@ class BlockDefinition:
         return BlockClaim(call.path, number, hidden, tuple(claims), added, paths, self._refused)
 
     def _is_experts(self, call: Call) -> bool:
-        return call.output is not None and self._trace.nodes[call.output].operation == "experts"
+        made = None if call.output is None else self._trace.nodes[call.output]
+        return made is not None and made.operation == "experts" and made.call is call
 
     def _networks(self, addends: tuple[int, ...]) -> list[Network]:
         """Return the networks whose down projections give what is added to the stream.
@@ -108,6 +109,13 @@ class BlockDefinition:
                     reasons[projection.path or self._trace.where(self._trace.nodes[down])] = str(reason)
         return [found[down] for down in sorted(found)], reasons
 
+    def _claim_of(self, network: Network) -> NetworkClaim | None:
+        try:
+            return self._network(network)
+        except NotReplayable as reason:
+            self._refused["inner"] = str(reason)
+            return None
+
     def _network(self, network: Network) -> NetworkClaim | None:
         """Return a network as a claim; None, with the reason noted, where its places cannot be read."""
         trace, projection = self._trace, self._trace.projection(network.down)
@@ -120,24 +128,26 @@ class BlockDefinition:
                 "once on each token"
             )
             return None
-        spots = {head: self._head(head) for head in network.heads}
-        gate = network.gate
-        starts = [head.node if head is not gate or network.activated is None else network.activated
-                  for head in network.heads]  # fmt: skip
+        gate, activated = network.gate, network.activated
+        heads = sorted(network.heads, key=lambda head: head is not gate)
+        spots = {head: self._head(head) for head in heads}
         unread = [head for head, spot in spots.items() if spot is None]
         if unread:
             where = trace.where(trace.nodes[unread[0].source])
             self._refused["inner"] = f"{where} is not a module that runs once on each token"
             return None
-        ordered = sorted(zip(network.heads, starts, strict=True), key=lambda pair: pair[0] is not gate)
-        acts = gate is not None and network.activated is not None
+        activation = None
+        starts = [head.node for head in heads]
+        if gate is not None and activated is not None:
+            activation = Program(trace, [gate.node], activated)
+            starts[0] = activated
         return NetworkClaim(
             inner=Spot(projection.path, "input", projection.width_in, axes),
             down=down,
             gate=None if gate is None else spots[gate],
             others=tuple(spot for head, spot in spots.items() if head is not gate and spot is not None),
-            activation=Program(trace, [gate.node], network.activated) if acts else None,  # type: ignore[union-attr, arg-type]
-            combine=Program(trace, [start for _, start in ordered], network.inner),
+            activation=activation,
+            combine=Program(trace, starts, network.inner),
             activation_path=self._activation_path(network),
             no_gate=network.no_gate,
         )
