@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from xalign.measurement.options import ReadOptions
 from xalign.metrics.metric import Source
 from xalign.model.architectures.map import ModelMap
-from xalign.model.architectures.sites import Reading, Site
+from xalign.model.architectures.sites import Reading
 
 
 def _neuron_states(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
@@ -23,12 +23,11 @@ def _hidden(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
 
     These are the embedding, all blocks but the last, and `final`, which stands for the last.
     """
-    left_out = {Site("hidden", model_map.n_layers - 1)}
-    if not options.include_embedding:
-        left_out.add(Site("hidden", "embed"))
-    return [
-        Reading(site, "value", options.pool) for site in model_map.sites("hidden") if site not in left_out
-    ]
+    embed, *blocks, final = model_map.sites("hidden")
+    sites = [*blocks[:-1], final]
+    if options.include_embedding:
+        sites.insert(0, embed)
+    return [Reading(site, "value", options.pool) for site in sites]
 
 
 _SOURCES: Mapping[Source, Callable[[ModelMap, ReadOptions], list[Reading]]] = {

@@ -12,12 +12,13 @@ from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.sites import Site
 from xalign.model.edit import Changed, Edit, Written
 from xalign.model.finite_check import FiniteCheck
+from xalign.model.hooks import when_backward_reaches
 from xalign.model.operators import Operator
 from xalign.model.positions import Positions, chosen
 from xalign.model.prompt_tracker import PromptTracker
 from xalign.model.tokens import Unknown
 from xalign.model.user_function import errors_of
-from xalign.model.visit import VisitFn, when_backward_reaches
+from xalign.model.visit import VisitFn
 
 Mask = Bool[Tensor, "batch token"]
 

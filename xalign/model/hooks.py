@@ -1,11 +1,14 @@
-"""`Hook`: a hook that knows whose it is, so that it can be found again and taken off."""
+"""`Hook`: a hook that knows whose it is, so that it can be found again and taken off.
+
+Only this file registers hooks.
+"""
 
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _KINDS = ("_forward_pre_hooks", "_forward_hooks")
 _MARKS = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
@@ -49,6 +52,33 @@ def in_thread_of(owner: Owner) -> bool:
         return True
     in_backward = torch._C._current_graph_task_id() != -1
     return in_backward and all(thread.ident != here for thread in threading.enumerate())
+
+
+def hook_input(module: nn.Module, hook: Hook, *, first: bool = False) -> None:
+    """Let a hook see, and replace, what a module is given.
+
+    Args:
+        module: The module.
+        hook: Called with the module, its positional and its named arguments.
+        first: Whether it comes before the hooks that the module has.
+    """
+    module.register_forward_pre_hook(hook, prepend=first, with_kwargs=True)
+
+
+def hook_output(module: nn.Module, hook: Hook) -> None:
+    """Let a hook see, and replace, what a module returns.
+
+    Args:
+        module: The module.
+        hook: Called with the module, its positional arguments, and its output.
+    """
+    module.register_forward_hook(hook)
+
+
+def when_backward_reaches(values: Tensor, fn: Callable[[], None]) -> None:
+    """Call a function each time that a backward reaches a tensor, before it goes on below it."""
+    if values.requires_grad:
+        values.register_hook(lambda gradient: fn())  # type: ignore[no-untyped-call]  # noqa: ARG005
 
 
 def hooks_of(modules: Iterable[nn.Module]) -> set[Hook]:

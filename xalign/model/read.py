@@ -125,6 +125,11 @@ def run(model: nn.Module, batch: Batch) -> Any:
         raise ModelError(
             f"{type(inner).__name__} takes no {missing[0]}; pass the transformers model inside it"
         )
+    if "decoder_input_ids" in accepted and getattr(inner.config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{type(inner).__name__} is a pair of encoder and decoder, and its encoder reads sentences: "
+            "pass the encoder alone: model.get_encoder()"
+        )
     extra = {"use_cache": False, "logits_to_keep": 1}
     given = {name: value for name, value in extra.items() if name in accepted}
     return transformer_of(model)(**batch.to(device), **given)
@@ -190,12 +195,17 @@ def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: S
     fns = {site: reader(wanted) for site, wanted in by_site.items()}
     with (
         visit(model, fns),
-        visit(model, {Site("hidden", "final"): check}),
+        visit(model, {_last_site(model_map, readings): check}),
     ):
         run(model, batch)
     if not finite[0]:
         raise NotFiniteError(_first_not_finite(model, model_map, batch))
     return pooled
+
+
+def _last_site(model_map: ModelMap, readings: Sequence[Reading]) -> Site:
+    """Return where a forward shows whether it stayed finite: at its end, if that is a site."""
+    return readings[-1].site if model_map.refused("hidden") else Site("hidden", "final")
 
 
 def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> None:
@@ -212,11 +222,11 @@ def state_of(
     values: Float[Tensor, "batch token width"], reading: Reading, model_map: ModelMap
 ) -> Float[Tensor, "batch token width"]:
     """Compute the state that a reading takes of a site's values, per token."""
-    layer = reading.site.layer
-    if reading.site.kind == "gate" and isinstance(layer, int):
-        needs_activation = reading.state == "active" and not model_map.keeps_sign(layer)
-        if needs_activation or reading.state == "act":
-            values = model_map.activation(layer)(values)
+    site = reading.site
+    if site.kind == "gate" and isinstance(site.layer, int) and reading.state in ("active", "act"):
+        activation = model_map.activation(site.layer, site.stack, site.part)
+        if reading.state == "act" or not activation.keeps_sign:
+            values = activation(values)
     if reading.state == "abs":
         return values.abs()
     if reading.state == "active":
@@ -258,6 +268,8 @@ def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "b
 
 
 def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch) -> str:
+    if model_map.refused("hidden"):
+        return "the states that were read hold NaN or infinity, so no score can be given"
     sites = model_map.sites("hidden")
     if is_sharded(model):  # one forward more in this process alone would wait for the others
         return f"the states at {sites[-1]} hold NaN or infinity, so no score can be given"

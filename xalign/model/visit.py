@@ -1,24 +1,24 @@
-"""`visit`: read and replace values inside a running model. Only this file registers hooks."""
+"""`visit`: read and replace values inside a running model."""
 
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.utils.generic import ModelOutput
 
 from xalign.errors import ArgumentTypeError, ModelError
+from xalign.model.architectures.axes import from_tokens, to_tokens
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, Place, map_model
 from xalign.model.architectures.sites import Site
 from xalign.model.eager import EAGER
-from xalign.model.hooks import Hook, remove_hooks
+from xalign.model.hooks import Hook, hook_input, hook_output, remove_hooks
+from xalign.model.module_values import input_of, states_in, with_states
 from xalign.model.turns import Turn
 from xalign.model.undo import undo
 from xalign.model.wrapped import entry_points, virtual_tokens
@@ -111,29 +111,29 @@ def _register_hooks(session: "_HookSession", model_map: ModelMap) -> None:
         EAGER.begin(session)
     for entry in session.entries:
         on_call = Hook(session, session.on_call, session.on_call_elsewhere)
-        entry.register_forward_pre_hook(on_call, prepend=True, with_kwargs=True)
-    if model_map.layout.flattened or any(site.kind == "linear" for site in places):
-        first = session.hooked(model_map.blocks[0])
-        first.register_forward_pre_hook(Hook(session, session.on_first_block), with_kwargs=True, prepend=True)
+        hook_input(entry, on_call, first=True)
+    for stack in {site.stack for site, place in places.items() if place.axes in ("rows", "any")}:
+        first = model_map.embed_of(stack)
+        on_first = Hook(session, partial(session.on_first_block, stack, first))
+        hook_input(session.hooked(first.module), on_first, first=True)
     for site, place in places.items():
         module = session.hooked(place.module)
         if place.side == "input":
-            on_input = Hook(session, partial(session.on_input, site, place))
-            module.register_forward_pre_hook(on_input, with_kwargs=True)
+            hook_input(module, Hook(session, partial(session.on_input, site, place)))
         else:
-            module.register_forward_hook(Hook(session, partial(session.on_output, site, place)))
+            hook_output(module, Hook(session, partial(session.on_output, site, place)))
     for entry in session.entries:  # last: an entry may be a site's module too
-        entry.register_forward_hook(Hook(session, session.on_return))
+        hook_output(entry, Hook(session, session.on_return))
         entry.register_forward_hook(Hook(session, session.on_end), always_call=True)
 
 
 def hold_others(model: nn.Module, turn: Turn) -> None:
     """Let forwards of other threads wait until a turn is over; `remove_hooks` ends it."""
     for entry in entry_points(model):
-        entry.register_forward_pre_hook(Hook(turn, _pass, turn.wait), prepend=True)
+        hook_input(entry, Hook(turn, _pass, turn.wait), first=True)
 
 
-def _pass(module: nn.Module, args: Any) -> None:
+def _pass(module: nn.Module, *given: Any) -> None:
     """Let the thread that observes go on."""
 
 
@@ -172,8 +172,9 @@ class _HookSession:
         self._virtual, self._given = virtual_tokens(model), 0
         self._forwards = self._elsewhere = 0
         self._fired: Counter[Site] = Counter()
+        self._seen: set[Site] = set()
         self._replaced: set[Site] = set()
-        self._tokens = torch.Size()
+        self._tokens: dict[str, torch.Size] = {}
         self._entry: nn.Module | None = None
 
     def hooked(self, module: nn.Module) -> nn.Module:
@@ -203,12 +204,13 @@ class _HookSession:
         _ACTIVE.sessions.append(self)
         self._forwards += 1
         self._fired.clear()
+        self._seen.clear()
 
     def on_return(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
         if self._entry is not module:
             return
         self.end_forward()
-        silent = [str(site) for site in self.fns if not self._fired[site]]
+        silent = [str(site) for site in self.fns if site not in self._seen]
         if silent:
             raise ModelError(
                 f"site(s) {', '.join(silent)} did not fire in this forward of {type(module).__name__}: "
@@ -235,9 +237,9 @@ class _HookSession:
                 "(generate_batch starts one of its own; use generate)"
             )
 
-    def on_first_block(self, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+    def on_first_block(self, stack: str, place: Place, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
         # Modules that see flattened tokens do not know this shape.
-        self._tokens = _first_tensor(args, kwargs).shape[:2]
+        self._tokens[stack] = to_tokens(input_of(args, kwargs), place.axes, torch.Size()).shape[:2]
 
     def on_input(
         self,
@@ -247,7 +249,7 @@ class _HookSession:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        new = self._fire(site, place, _first_tensor(args, kwargs))
+        new = self._fire(site, place, input_of(args, kwargs))
         if new is None:
             return None
         if args:
@@ -255,39 +257,23 @@ class _HookSession:
         return args, kwargs | {next(iter(kwargs)): new}
 
     def on_output(self, site: Site, place: Place, module: nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG002
-        new = self._fire(site, place, _states_in(output))
-        if new is None:
-            return None
-        if isinstance(output, ModelOutput):
-            return replace(output, last_hidden_state=new)  # type: ignore[type-var]
-        return (new, *output[1:]) if isinstance(output, tuple) else new
+        new = self._fire(site, place, states_in(output))
+        return None if new is None else with_states(output, new)
 
     def _fire(self, site: Site, place: Place, raw: Tensor) -> Tensor | None:
-        in_forward = self in _ACTIVE.sessions
-        if in_forward:
-            self._fired[site] += 1
-            if self._fired[site] > 1:
-                raise ModelError(
-                    f"site {site} fired twice in one forward: {place.path} is called more than once, so "
-                    "there is no one tensor to give"
-                )
-        elif torch._C._current_graph_task_id() == -1:
-            raise ModelError(
-                f"site {site} fired outside a forward of the visited model: visit the object you call (the "
-                "PeftModel, not its base model; the whole model, not a part of it)"
-            )
-        elif site not in self._replaced:  # recomputed in a backward
+        if not self._is_wanted(site, place):
             return None
-        given = raw.reshape(*self._tokens, -1) if raw.dim() == 2 and self._tokens else raw
+        given = to_tokens(raw, place.axes, self._tokens.get(site.stack, torch.Size()))
         if given.dim() != 3:
             raise ModelError(f"site {site} has shape {tuple(raw.shape)}, which is not [batch, token, width]")
-        front = rest = None
+        front, columns = None, place.columns
         if self._virtual and given.shape[1] == self._given + self._virtual:
             front, given = given[:, : self._virtual], given[:, self._virtual :]
-        if place.half:
-            given, rest = given[..., : place.width], given[..., place.width :]
+        whole = given
+        if columns is not None:
+            given = given[..., columns]
         new = self.fns[site](given)
-        if self._early_exit and in_forward and self._fired.keys() == self.fns.keys():
+        if self._early_exit and self in _ACTIVE.sessions and self._seen == self.fns.keys():
             raise _EarlyExit(self)
         if new is None:
             return None
@@ -296,11 +282,48 @@ class _HookSession:
             _check(site, given, new)
         elif given is raw:
             return None
-        if rest is not None:
-            new = torch.cat([new, rest], dim=-1)
+        if columns is not None:
+            new = _with_columns(whole, columns, new)
         if front is not None:
             new = torch.cat([front, new], dim=1)
-        return new.reshape(raw.shape)
+        return from_tokens(new, place.axes, raw.shape)
+
+    def _is_wanted(self, site: Site, place: Place) -> bool:
+        """Count a firing, and return whether it is the one that the site is."""
+        if self in _ACTIVE.sessions:
+            self._fired[site] += 1
+            if self._fired[site] > place.calls:
+                times = "twice" if place.calls == 1 else f"more than {place.calls} times"
+                raise ModelError(
+                    f"site {site} fired {times} in one forward: {place.path} is called more often than its "
+                    "site knows, so there is no one tensor to give"
+                )
+            is_its_call = self._fired[site] == place.call + 1
+            if is_its_call:
+                self._seen.add(site)
+            return is_its_call
+        if torch._C._current_graph_task_id() == -1:
+            raise ModelError(
+                f"site {site} fired outside a forward of the visited model: visit the object you call (the "
+                "PeftModel, not its base model; the whole model, not a part of it)"
+            )
+        if site in self._replaced and place.calls > 1:
+            raise ModelError(
+                f"site {site} is run again in a backward, and {place.path} is called {place.calls} times in "
+                "a forward: which of these is run again cannot be told; switch gradient checkpointing off"
+            )
+        return site in self._replaced  # recomputed in a backward
+
+
+def _with_columns(whole: Tensor, columns: slice, new: Tensor) -> Tensor:
+    """Return states in which some columns are replaced by others."""
+    if columns.step in (None, 1):
+        stop = whole.shape[-1] if columns.stop is None else columns.stop
+        parts = whole[..., : columns.start or 0], new, whole[..., stop:]
+        return torch.cat([part for part in parts if part.shape[-1]], dim=-1)
+    changed = whole.clone()
+    changed[..., columns] = new
+    return changed
 
 
 def _check(site: Site, given: Tensor, new: Tensor) -> None:
@@ -316,24 +339,7 @@ def _check(site: Site, given: Tensor, new: Tensor) -> None:
             )
 
 
-def _states_in(output: Any) -> Tensor:
-    """Return the states in what a module returned: alone, first in a tuple, or named by a whole model."""
-    if isinstance(output, ModelOutput):
-        return output["last_hidden_state"]  # type: ignore[no-any-return]
-    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
-
-
 def _columns(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """Return how many tokens a forward was given, before the model adds its own."""
     given = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args[:1]]
     return next((int(one.shape[1]) for one in given if isinstance(one, Tensor)), 0)
-
-
-def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    return args[0] if args else next(iter(kwargs.values()))  # type: ignore[no-any-return]
-
-
-def when_backward_reaches(values: Tensor, fn: Callable[[], None]) -> None:
-    """Call a function each time that a backward reaches a tensor, before it goes on below it."""
-    if values.requires_grad:
-        values.register_hook(lambda gradient: fn())  # type: ignore[no-untyped-call]  # noqa: ARG005

@@ -9,6 +9,8 @@ from xalign.errors import ArgumentError, ArgumentTypeError, XAlignError
     [
         "3.inner",
         "decoder.3.inner",
+        "3.inner.1",
+        "decoder.3.attn_out.2",
         "embed.hidden",
         "final.hidden",
         "0.gate",
@@ -38,8 +40,10 @@ def test_no_site(text):
         (("hidden", True), "layer=True"),
         (("linear", 3), "takes name="),
         (("linear",), "takes name="),
-        (("inner", 3, "middle"), "stack='middle'"),
+        (("inner", 3, "mid.dle"), "stack='mid.dle'"),
         (("inner", 3, "", "a.b"), "is for linear sites"),
+        (("inner", 3, "", None, -1), "part=-1 must be a number from 0"),
+        (("hidden", 3, "", None, 1), "for sites within a block"),
     ],
 )
 def test_names_that_mean_no_place(arguments, message):

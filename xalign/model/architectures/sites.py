@@ -30,25 +30,36 @@ class Site:
             - `linear`: the output of the Linear at module path `name`.
         layer: Block, counted from 0; for `hidden` also `"embed"` (the input of block 0) or `"final"` (after
             the final norm); None for `linear`.
-        stack: `"encoder"` or `"decoder"` where a model has both, else empty.
+        stack: `"encoder"` or `"decoder"` where a model has both, another name where it has other stacks, else
+            empty. `ModelMap.stacks` lists them.
         name: Module path, for `linear` only.
+        part: Which of several in one block, in the order of the forward, from 0. A block may hold several
+            feed-forward networks, or attend twice.
 
     Example:
         >>> str(Site("inner", 3)), Site.parse("final.hidden")
-        ('3.inner', Site(kind='hidden', layer='final', stack='', name=None))
+        ('3.inner', Site(kind='hidden', layer='final', stack='', name=None, part=0))
     """
 
     kind: Kind
     layer: Layer | None = None
     stack: str = ""
     name: str | None = None
+    part: int = 0
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         if self.kind not in KINDS:
             raise ArgumentError(f"kind={self.kind!r} must be one of {', '.join(KINDS)}")
-        if self.stack not in ("", "encoder", "decoder"):
-            raise ArgumentError(f"stack={self.stack!r} must be 'encoder', 'decoder' or empty")
+        if not isinstance(self.stack, str) or (self.stack and not self.stack.isidentifier()):
+            raise ArgumentError(
+                f"stack={self.stack!r} must be a name like 'encoder' or 'decoder', or empty; "
+                "map_model(model).stacks lists those of a model"
+            )
+        if isinstance(self.part, bool) or not isinstance(self.part, int) or self.part < 0:
+            raise ArgumentError(f"part={self.part!r} must be a number from 0")
+        if self.part and self.kind in ("hidden", "linear"):
+            raise ArgumentError(f"part={self.part} is for sites within a block, not for {self.kind}")
         if self.kind == "linear":
             if not self.name or self.layer is not None:
                 raise ArgumentError("a linear site takes name='path.of.the.module' and no layer")
@@ -74,21 +85,25 @@ class Site:
         """Return the text form, which `parse` reads."""
         if self.kind == "linear":
             return f"linear:{self.name}"
-        return ".".join(part for part in (self.stack, str(self.layer), self.kind) if part)
+        number = str(self.part) if self.part else ""
+        return ".".join(one for one in (self.stack, str(self.layer), self.kind, number) if one)
 
     @classmethod
     def parse(cls, text: str) -> "Site":
-        """Make a site of `3.inner`, `decoder.3.inner`, `final.hidden` or `linear:path.to.module`."""
+        """Make a site of text like `3.inner`, `decoder.3.inner.1`, `final.hidden` or `linear:some.module`."""
         if not isinstance(text, str):
             raise ArgumentTypeError(f"site must be text like '3.inner', not {text!r:.60}")
         if text.startswith("linear:"):
             return cls("linear", name=text.removeprefix("linear:"))
-        *stack, layer, kind = text.split(".") if text.count(".") in (1, 2) else ["", "", ""]
+        words = text.split(".")
+        part = int(words.pop()) if len(words) > 2 and words[-1].isdecimal() else 0  # noqa: PLR2004
+        stack, layer, kind = ["", *words][-3:] if len(words) in (2, 3) else ["", "", ""]  # noqa: PLR2004
         if not layer:
             raise ArgumentError(
                 f"site {text!r} must look like '3.inner', 'final.hidden' or 'linear:module.path'"
             )
-        return cls(kind, int(layer) if layer.isdecimal() else layer, *stack)  # type: ignore[arg-type]
+        number = int(layer) if layer.isdecimal() else layer
+        return cls(kind, number, stack, part=part)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,11 +126,21 @@ LAYOUTS: dict[str, Layout] = {
     ),
 }
 
+# The rows that are proved by tests, and not anew for each model.
+_TESTED = {id(layout) for layout in LAYOUTS.values()}
+
+
+def is_tested(layout: Layout) -> bool:
+    """Return whether a layout is one of xalign's own."""
+    return id(layout) in _TESTED
+
 
 def register_layout(model_type: str, layout: Layout) -> None:
     """Make an architecture known, or override a known one, for this process.
 
     Every function that takes a model then finds its sites. `measure` also needs the model to have a config.
+    Most models need no layout: see `map_model`. When a model is mapped, what its layout says is held against
+    the equations that prove a map, and a layout that they refute is an error.
 
     Args:
         model_type: The `model_type` of the model's config. For a model without a config, the name of the

@@ -1,0 +1,111 @@
+"""`stack_of_proof`: the places of a model as they were proved."""
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor, nn
+
+from xalign.model.architectures.claims import NetworkClaim, Spot
+from xalign.model.architectures.places import Activation, BlockPlaces, Place, StackPlaces
+from xalign.model.architectures.program import Program
+from xalign.model.architectures.proof import BlockProof
+from xalign.model.architectures.proved import ProvedStack
+from xalign.model.architectures.resident import weights_of
+from xalign.model.architectures.table import Layout
+
+
+def stack_of_proof(model: nn.Module, stack: ProvedStack, name: str) -> StackPlaces | None:
+    """Return the places of a stack in a model; None where nothing of it could be proved.
+
+    Args:
+        model: The model, of the kind that the stack was proved of.
+        stack: The stack.
+        name: What sites call it.
+    """
+    calls = Counter(block.claim.path for block in stack.blocks)
+    blocks = tuple(_block(model, block, calls[block.claim.path]) for block in stack.blocks)
+    if not any(places for block in blocks for places in block.places.values()):
+        return None
+    has_hidden = all(block.places["hidden"] for block in blocks)
+    first, last = blocks[0], blocks[-1]
+    downs = [network.down.width for block in stack.blocks for network in block.claim.networks]
+    if has_hidden:
+        embed = replace(first.places["hidden"][0], side="input", call=0)
+        final = stack.claim.final
+        is_last = final is None or final.path == last.path
+        after = last.places["hidden"][0] if is_last or final is None else _place(model, final)
+    else:
+        embed = after = Place(first.module, first.path, "input", downs[0] if downs else 0)
+    return StackPlaces(name, blocks, embed, after, embed.width, has_hidden)
+
+
+def _place(model: nn.Module, spot: Spot, call: int = 0, calls: int = 1) -> Place:
+    module = model.get_submodule(spot.path)
+    number, times = call * spot.calls + spot.call, calls * spot.calls
+    return Place(module, spot.path, spot.side, spot.width, spot.columns, spot.axes, number, times)
+
+
+def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:
+    claim = proof.claim
+    stream = claim.stream
+    spots: dict[str, list[Spot]] = {
+        "hidden": [] if claim.hidden is None or "hidden" in proof.refused else [claim.hidden],
+        "gate": [network.gate for network in claim.networks if network.gate is not None],
+        "inner": [network.inner for network in claim.networks],
+        "attn_out": [] if stream is None else list(stream.attn_out),
+        "mlp_out": [] if stream is None else list(stream.mlp_out),
+    }
+    places = {
+        kind: tuple(_place(model, spot, claim.call, calls) for spot in found) for kind, found in spots.items()
+    }
+    activations = tuple(_activation(model, network) for network in claim.networks if network.gate is not None)
+    notes = ", ".join(
+        f"{equation} {'to the bit' if error == 0 else f'to {error:.0e}'}"
+        for equation, error in proof.errors.items()
+    )
+    return BlockPlaces(model.get_submodule(claim.path), claim.path, places, activations, proof.refused, notes)
+
+
+def _activation(model: nn.Module, network: NetworkClaim) -> Activation | None:
+    if network.activation is None:
+        return None
+    if network.activation_path:
+        module = model.get_submodule(network.activation_path)
+        return Activation(module, module, type(module).__name__)
+    name = " · ".join(dict.fromkeys(network.activation.operations))
+    return Activation(partial(_run, network.activation, model), None, name)
+
+
+def _run(program: Program, model: nn.Module, values: Tensor) -> Tensor:
+    return program(values, weights=weights_of(model), casts=False).reshape(values.shape).to(values.dtype)
+
+
+def layout_of(stack: StackPlaces, prefix: str, list_path: str) -> Layout:
+    """Return the layout that says where the first block with a feed-forward network has its places.
+
+    Args:
+        stack: The stack.
+        prefix: The path of the module that the layout's paths start at.
+        list_path: The path of the list of blocks.
+    """
+    block = next((one for one in stack.blocks if one.places["gate"]), stack.blocks[0])
+
+    def inside(kind: str) -> str:
+        found = block.places[kind]
+        return found[0].path.removeprefix(f"{block.path}.") if found else ""
+
+    gate = block.places["gate"]
+    acts = [one.module for one in block.activations if one is not None and one.module is not None]
+    act = next((path for path, one in block.module.named_modules() if acts and one is acts[0]), "")
+    return Layout(
+        blocks=list_path.removeprefix(f"{prefix}.") if prefix else list_path,
+        gate=inside("gate"),
+        act=act,
+        down=inside("inner"),
+        attn_out=inside("attn_out"),
+        mlp_out=inside("mlp_out"),
+        final=(stack.final.path.removeprefix(f"{prefix}.") if prefix else stack.final.path,),
+        fused=bool(gate and gate[0].columns is not None),
+        flattened=any(place.axes == "rows" for place in block.places["inner"]),
+    )

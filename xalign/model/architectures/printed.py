@@ -1,0 +1,58 @@
+"""How a map is printed: equal blocks as one, with their places, what was proved, and what is refused."""
+
+from collections.abc import Iterator, Sequence
+
+from xalign.model.architectures.places import BlockPlaces, StackPlaces
+from xalign.model.architectures.sites import KINDS, Site
+
+
+def printed(model_type: str, dtype: str, stacks: Sequence[StackPlaces]) -> Iterator[str]:
+    """Yield the lines that describe the stacks of a model."""
+    for stack in stacks:
+        name = f"{model_type} {stack.name}".strip()
+        yield f"{name}: {len(stack.blocks)} blocks, width {stack.width}, {dtype}"
+        ranges = list(_ranges(stack.blocks))
+        for first, last in ranges:
+            if len(ranges) > 1:
+                yield f"  block {first}" if first == last else f"  blocks {first} to {last}"
+            yield from _block(stack, first)
+        if stack.has_hidden:
+            final = stack.final.path or "the model itself"
+            yield f"  {Site('hidden', 'final', stack.name)} output of {final}"
+        activations = [one for block in stack.blocks for one in block.activations if one is not None]
+        if activations:
+            yield f"  activation   {', '.join(dict.fromkeys(one.name for one in activations))}"
+
+
+def _ranges(blocks: Sequence[BlockPlaces]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last number of blocks in a row that have the same places."""
+    first = 0
+    for number, block in enumerate(blocks):
+        if number + 1 == len(blocks) or _shape(blocks[number + 1]) != _shape(block):
+            yield first, number
+            first = number + 1
+
+
+def _shape(block: BlockPlaces) -> object:
+    """Return what blocks that are printed as one have in common: places and refusals."""
+    places = [
+        (kind, place.side, place.path.removeprefix(block.path), place.width, str(place.columns), place.axes)
+        for kind, found in block.places.items()
+        for place in found
+    ]
+    refused = [(kind, reason.replace(block.path, "")) for kind, reason in block.refused.items()]
+    return places, refused
+
+
+def _block(stack: StackPlaces, number: int) -> Iterator[str]:
+    block = stack.blocks[number]
+    for kind in KINDS[:-1]:
+        for part, place in enumerate(block.places.get(kind, ())):
+            yield f"  {Site(kind, number, stack.name, part=part)!s:<11} {place}"
+    reasons: dict[str, list[str]] = {}
+    for refused, reason in block.refused.items():
+        reasons.setdefault(reason, []).append(refused)
+    for reason, kinds in reasons.items():
+        yield f"  no {', '.join(kinds)}: {reason}"
+    if block.notes:
+        yield f"  proved: {block.notes}"

@@ -1,0 +1,161 @@
+"""`proved_stacks`: the stacks of a model, found in one forward and proved in another, and kept."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from types import FunctionType, MethodType, NoneType
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from xalign.model.architectures.claims import StackClaim
+from xalign.model.architectures.define import define
+from xalign.model.architectures.example import LINES, caller, example_inputs
+from xalign.model.architectures.proof import BlockProof, prove
+from xalign.model.architectures.resident import weights_of
+from xalign.model.architectures.trace import trace
+from xalign.model.eager import EAGER
+from xalign.model.wrapped import base_model_of
+
+Run = Callable[[], Any]
+Result = TypeVar("Result")
+_KEPT = 64  # maps of different kinds of models
+_SEEDS = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedStack:
+    """One stack of a model.
+
+    Attributes:
+        claim: Where it is.
+        blocks: What was proved of its blocks.
+    """
+
+    claim: StackClaim
+    blocks: tuple[BlockProof, ...]
+
+
+class NotRun(Exception):  # noqa: N818
+    """Why a model could not be run on an example."""
+
+
+def find_stacks(model: nn.Module, first: Run, second: Run, lines: int = LINES) -> tuple[ProvedStack, ...]:
+    """Find the stacks of a model in a forward, and prove what was found in another.
+
+    Args:
+        model: The model.
+        first: Runs it.
+        second: Runs it on other inputs of the same shapes.
+        lines: Number of sentences in the inputs.
+    """
+    claims = define(trace(model, first), lines, weights_of(model, torch.float64))
+    proofs = prove(model, second, claims)
+    return tuple(ProvedStack(claim, tuple(proof)) for claim, proof in zip(claims, proofs, strict=True))
+
+
+def proved_stacks(model: nn.Module) -> tuple[ProvedStack, ...]:
+    """Return the stacks of a model. They are found once for all models of the same modules and config.
+
+    The model is run twice on two short lines, under the guarantees of `observing`: nothing in it changes.
+
+    Raises:
+        NotRun: The model cannot be run on such lines, with what it said.
+    """
+    modules = (
+        _dtypes_of(model),
+        tuple((id(one), type(one), "forward" in vars(one)) for one in model.modules()),
+    )
+    known = _OF_MODEL.get(model)
+    if known is not None and known[0] == modules:
+        return known[1]
+    key = _kind_of(model)
+    stacks = _OF_KIND.get(key)
+    if stacks is None:
+        stacks = _OF_KIND[key] = _run(model)
+        while len(_OF_KIND) > _KEPT:
+            _OF_KIND.popitem(last=False)
+    _OF_MODEL[model] = modules, stacks
+    return stacks
+
+
+_OF_MODEL: "WeakKeyDictionary[nn.Module, tuple[Hashable, tuple[ProvedStack, ...]]]" = WeakKeyDictionary()
+_OF_KIND: OrderedDict[Hashable, tuple[ProvedStack, ...]] = OrderedDict()
+
+
+def _kind_of(model: nn.Module) -> Hashable:
+    """Return what decides how the numbers flow: modules with their settings and functions, and the config."""
+    modules = tuple(
+        (path, type(module), type(module).forward, _settings(module))
+        for path, module in model.named_modules()
+    )
+    config: Any = getattr(base_model_of(model), "config", None)
+    settings = config.to_dict() if hasattr(config, "to_dict") else {}
+    unimportant = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "_commit_hash")
+    described = repr({name: value for name, value in settings.items() if name not in unimportant})
+    return modules, _dtypes_of(model), described
+
+
+def _dtypes_of(model: nn.Module) -> frozenset[torch.dtype]:
+    """Return the data types of a model's weights: the equations are computed in those of the trace."""
+    return frozenset(parameter.dtype for parameter in model.parameters())
+
+
+def _settings(module: nn.Module) -> Hashable:
+    """Return the attributes of a module that its forward may branch on or call."""
+    return tuple(
+        (name, value if isinstance(value, _PLAIN) else getattr(value, "__func__", value))
+        for name, value in vars(module).items()
+        if name != "training" and isinstance(value, (*_PLAIN, FunctionType, MethodType))
+    )
+
+
+_PLAIN = (bool, int, float, str, NoneType)
+
+
+def proofs_of(model: nn.Module, claims: Sequence[StackClaim]) -> list[list[BlockProof]]:
+    """Return what a proof says of other claims about a model that `proved_stacks` could run.
+
+    Raises:
+        NotRun: The model cannot be run.
+    """
+    return _with_example(model, lambda _, second: prove(model, second, claims))
+
+
+def _run(model: nn.Module) -> tuple[ProvedStack, ...]:
+    return _with_example(model, lambda first, second: find_stacks(model, first, second))
+
+
+def _with_example(model: nn.Module, work: Callable[[Run, Run], Result]) -> Result:
+    """Do something with two runs of a model, on the first example that it takes."""
+    from xalign.model.observe import observing  # which reads models, and maps them
+
+    session = object()
+    said = "its forward takes neither input_ids nor input_features nor input_values"
+    with observing(model) as before:
+        EAGER.begin(session)
+        try:
+            for examples in zip(*(example_inputs(model, seed) for seed in _SEEDS), strict=True):
+                first, second = (_guarded(caller(model, inputs), before.rewind) for inputs in examples)
+                try:
+                    return work(first, second)
+                except NotRun as error:
+                    said = str(error)
+        finally:
+            EAGER.end(session)
+    raise NotRun(said)
+
+
+def _guarded(run: Run, rewind: Callable[[], None]) -> Run:
+    """Let a run begin as the first one did, and tell its errors from those of this file."""
+
+    def guarded() -> Any:
+        rewind()
+        try:
+            return run()
+        except Exception as error:  # of the model: whatever it raises, it does not run
+            raise NotRun(f"{type(error).__name__}: {error!s:.200}") from error
+
+    return guarded
