@@ -135,6 +135,8 @@ class _Watched:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method, and tell those who watch in this thread what it was given."""
         with ExitStack() as stack:
+            # The decorator of `generate` leaves gradients off where Ctrl-C comes between two of its lines.
+            stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())
             for watcher in self.watchers:
                 if watcher.thread == threading.get_ident():
                     stack.enter_context(watcher.during(self._described(args, kwargs)))

@@ -108,5 +108,6 @@ def remove_hooks(modules: Iterable[nn.Module], unwanted: Callable[[Hook], bool])
             continue
         hooks = [item for kind in _KINDS for item in list(held[kind].items())]
         for key in [key for key, hook in hooks if isinstance(hook, Hook) and unwanted(hook)]:
-            for kind in _KINDS + _MARKS:
+            # The hook last: it is found again where Ctrl-C comes between two of these.
+            for kind in _MARKS + _KINDS:
                 held[kind].pop(key, None)
