@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xalign.cli.options import path
+from xalign.cli.options import path, seed_up_to
 from xalign.errors import ArgumentError, MissingExtraError
 from xalign.extras import install_command
 from xalign.renamed import renamed
@@ -32,8 +32,7 @@ def demo(
     seed: Annotated[
         int,
         typer.Option(
-            min=0,
-            max=2**31,
+            callback=seed_up_to(2**31),
             help="The same seed gives the same curve on the same type of machine with the same versions.",
         ),
     ] = 0,
