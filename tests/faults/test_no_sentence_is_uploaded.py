@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from tests.monitor.training import make_trainer
 from xalign import AlignmentCallback, AlignmentReport, ParallelPairs, measure
 from xalign.errors import ArgumentTypeError, ReportError
-from xalign.files import temporary_prefix
+from xalign.files import temporary_name
 from xalign.monitor.track import track
 from xalign.results.history import History
 from xalign.results.run_folder import PRIVATE, PUBLIC, make_private, run_folder
@@ -183,7 +183,7 @@ def saved(folder, track_it=False):
 
 def half_written(folder):
     saved(folder)
-    Path(folder, "report.json").rename(Path(folder, temporary_prefix() + "abcdefgh"))
+    Path(folder, "report.json").rename(Path(folder, temporary_name()))
 
 
 @pytest.mark.parametrize(
