@@ -291,6 +291,7 @@ HARMS = {
 )
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.filterwarnings("ignore:.*training goes on", "ignore:You are adding a")
+@pytest.mark.filterwarnings("ignore:reports that are not in")  # said at the end, and in `callback.missing`
 def test_sentences_that_cannot_be_moved_are_not_sent(harm, by_hand, shown, nested, hub, monkeypatch):
     """While a run trained, a move that failed was warned about, and the upload sent the sentences."""
     if nested:
