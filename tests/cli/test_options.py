@@ -58,6 +58,12 @@ def test_defaults_are_those_of_the_options(verb):
         assert parameters(verb)[name].default == DEFAULTS[name], (verb, name)
 
 
+@pytest.mark.parametrize("verb", sorted({*VERBS} - {"page"}))  # which prints no table
+def test_every_command_with_a_table_takes_json(verb):
+    """The demo did not."""
+    assert "json" in parameters(verb)
+
+
 def test_defaults_are_those_of_the_functions():
     from xalign.cli.loading import Dtype, load_model
     from xalign.measurement import measure
