@@ -1,6 +1,7 @@
 """The command line's defaults and help repeat what stands elsewhere; here they are compared."""
 
 import inspect
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -8,8 +9,10 @@ from importlib import import_module
 from typing import get_args
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.cli.typed import xalign
+from xalign.cli.app import app
 from xalign.cli.demo import PARTS, demo
 from xalign.cli.options import DtypeName
 from xalign.finding import METHODS
@@ -55,6 +58,12 @@ def test_defaults_are_those_of_the_options(verb):
         assert parameters(verb)[name].default == DEFAULTS[name], (verb, name)
 
 
+@pytest.mark.parametrize("verb", sorted({*VERBS} - {"page"}))  # which prints no table
+def test_every_command_with_a_table_takes_json(verb):
+    """The demo did not."""
+    assert "json" in parameters(verb)
+
+
 def test_defaults_are_those_of_the_functions():
     from xalign.cli.loading import Dtype, load_model
     from xalign.measurement import measure
@@ -75,6 +84,22 @@ def test_defaults_are_those_of_the_functions():
             assert given[name].default == there[name].default, (verb, name)
     assert get_args(Dtype) == tuple(DtypeName)
     assert ", ".join(PARTS[:-1]) in get_args(inspect.get_annotations(demo)["what"])[1].help
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_fits_a_terminal_of_80_columns(verb):
+    """Lines of docstrings broke twice, long names were cut, and seeds showed a range of 19 digits."""
+    shown = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "80", "NO_COLOR": "1"}).stdout
+    prose, options = shown.split("─ Options ─")
+    lines = [line.strip() for line in prose.split("╭")[0].splitlines()]
+    assert max(map(len, lines)) <= 78
+    for line, following in zip(lines, lines[1:], strict=False):
+        if line and following:
+            assert len(f"{line} {following.split()[0]}") > 78, (line, following)
+    assert not re.search(r"…\s*(│|<)", options)
+    assert "range" not in options
+    for name in parameters(verb).keys() - {one for one in parameters(verb) if f"{{{one}}}" in prose}:
+        assert name == "what" or f"--{name.replace('_', '-')}" in options, name
 
 
 def test_help_needs_no_torch():

@@ -1,6 +1,7 @@
 """The demo, on few steps: what it writes, what it says, and how it ends."""
 
 import functools
+import json
 import re
 
 import pytest
@@ -114,11 +115,57 @@ def test_the_twin_is_measured_aligned_steered_and_measured_again(few_steps, tmp_
     assert not (tmp_path / "shown" / "emergence.png").exists()
 
 
+def test_json_alone_on_stdout(few_steps, tmp_path, monkeypatch):
+    """The numbers that tables and sentences say; these, and what a trainer prints, stand on stderr."""
+    monkeypatch.setattr("xalign.demo.improvement.QUICK_STEPS", 6)
+    done = run("--json", "--quick", "--out", "shown")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert list(found) == ["seed", "quick", "emergence", "improvement"]
+    said = " ".join(done.stderr.split())
+    emerged, improved = found["emergence"], found["improvement"]
+    assert not emerged["interrupted"]
+    for half, names in (
+        (emerged, ["emergence.png", "history.jsonl", "report.html"]),
+        (improved, ["improvement.png"]),
+    ):
+        assert half["files"] == [f"shown/{name}" for name in names]
+        assert all((tmp_path / file).is_file() for file in half["files"])
+
+    first, last = (emerged[end]["nasca"] for end in ("first", "last"))
+    assert f"({first['mean']['score']:.3f} before, {last['mean']['score']:.3f} after)" in said
+    worst = last[emerged["worst"]]
+    assert f"lowest: {emerged['worst']} {worst['score']:.3f}), where chance is {worst['chance']:.3f}" in said
+    assert f"shared tokens alone give {last['mean']['floor']:.3f}" in said
+    for code in ("spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"):
+        low, high = last[code]["interval"]
+        assert re.search(rf"{code} {last[code]['score']:.3f} \[{low:.2f}, {high:.2f}\]", said)
+    transfer = {name: f"{share:.0%}" for name, share in emerged["transfer"].items()}
+    assert f"recognises {transfer['aligned']} of them in the others, the twin {transfer['unaligned']}" in said
+    assert f"of 20, training loss {emerged['training_loss']:.2f}" in said
+    losses = emerged["models"]["unaligned"]["translation_loss"]
+    assert f"{sum(losses.values()) / len(losses):.2f} against" in said
+
+    stages, change = improved["stages"], improved["change"]["nasca"]
+    assert list(stages) == ["before", "steered", "aligned", "both"]
+    for name in ("aligned", "both"):
+        scores = [f"{stages[name][metric]['mean']['score']:.3f}" for metric in ("nasca", "retrieval")]
+        assert " and ".join(scores) in said
+    assert f"{change['mean']['difference']:+.3f} NASCA" in said
+    for row in improved["training"]:
+        assert f"step {row['step']}: task loss {row['task_loss']:.2f}, {row['align_accuracy']:.0%}" in said
+    speech = improved["speech"]
+    if speech["strength"] is not None:
+        assert f"{speech['before']:.0%} of its sentences are in {speech['language']}" in said
+        assert f"makes it {speech['after']:.0%}; as many random neurons give {speech['random']:.0%}" in said
+
+
 @pytest.mark.parametrize("width", [30, 80])
 def test_the_live_table_in_any_terminal(few_steps, width, monkeypatch):
     """Without colour, and narrow: it still shows every language."""
     monkeypatch.setattr(
-        "xalign.cli.demo.Console", lambda: Console(force_terminal=True, width=width, no_color=True)
+        "xalign.cli.output.Console",
+        lambda stderr: Console(stderr=stderr, force_terminal=True, width=width, no_color=True),
     )
     done = run("emergence", "--quick")
     assert done.exit_code == 0, done.output

@@ -139,7 +139,7 @@ def test_a_wrong_value_is_refused_in_one_message(
 ):
     """Foreign errors came through, with code 1, such as a name that is too long or a byte that is no text."""
     monkeypatch.chdir(made)
-    monkeypatch.setattr("xalign.demo.emergence.emerge", lambda *_, **__: True)
+    monkeypatch.setattr("xalign.demo.emergence.emerge", lambda *_, **__: {"interrupted": False})
     before = sorted(made.rglob("*"))
     done = xalign(*typed(verb, name, value, made, model_folder, tmp_path / "out"))
     assert done.exit_code in (0, 2), done.stderr
@@ -154,7 +154,7 @@ def test_a_wrong_value_is_refused_in_one_message(
 def test_an_empty_path_is_no_path(verb, name, made, model_folder, tmp_path, monkeypatch):
     """`--out ''` wrote into the working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("xalign.demo.emergence.emerge", lambda *_, **__: True)
+    monkeypatch.setattr("xalign.demo.emergence.emerge", lambda *_, **__: {"interrupted": False})
     done = xalign(*typed(verb, name, "", made, model_folder, tmp_path / "out"))
     assert done.exit_code == 2
     assert "it is empty; name a folder or a file" in " ".join(done.stderr.split()).replace("│ ", "")

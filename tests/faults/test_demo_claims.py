@@ -109,10 +109,13 @@ def test_it_says_first_what_comes_and_how_long_it_takes(monkeypatch, arguments, 
     """A silent minute came first."""
     told = []
     monkeypatch.setattr(
-        "xalign.demo.emergence.emerge", lambda console, *_, **__: told.append("emerge") or True
+        "xalign.demo.emergence.emerge",
+        lambda console, *_, **__: told.append("emerge") or {"interrupted": False},
     )
     monkeypatch.setattr("xalign.demo.improvement.improve", lambda console, *_, **__: told.append("improve"))
-    monkeypatch.setattr("xalign.results.saved.check_folder", lambda *_, **__: told.append("imports"))
+    monkeypatch.setattr(
+        "xalign.results.saved.check_folder", lambda folder, **_: told.append("imports") or folder
+    )
     module = importlib.import_module("xalign.cli.demo")
     introduce = module._introduce
     monkeypatch.setattr(

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xalign.cli.options import path
+from xalign.cli.options import Json, path, seed_up_to
+from xalign.cli.output import Output
 from xalign.errors import ArgumentError, MissingExtraError
 from xalign.extras import install_command
 from xalign.renamed import renamed
@@ -32,27 +33,28 @@ def demo(
     seed: Annotated[
         int,
         typer.Option(
-            min=0,
-            max=2**31,
+            callback=seed_up_to(2**31),
             help="The same seed gives the same curve on the same type of machine with the same versions.",
         ),
     ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps: alignment only begins.")] = False,
+    json: Json = False,
 ) -> None:
     """Train a small language model from nothing and watch alignment emerge; then align and steer another.
 
     The model learns English, Spanish, German, Russian and Chinese from sentences and their translations, on
     one core, in about 10 CPU-minutes (--quick: less than 2). Then its twin, which had other documents and
     does not align, is measured, aligned, steered and measured again, in about 3 (--quick: 1). This needs no
-    network and no account. Ctrl-C ends it and keeps what there is.
+    network and no account. Ctrl-C ends it and keeps what there is. With --json, prints one object with the
+    numbers of each half under its name.
     """
     if what not in PARTS:
         raise ArgumentError(f"demo={what!r} is not there; there is: {', '.join(PARTS)}")
     missing = [package for package in ("accelerate", "matplotlib") if find_spec(package) is None]
     if missing:
         raise MissingExtraError(f"the demo needs {' and '.join(missing)}: {install_command('demo')}")
-    console = Console()
-    _introduce(console, what, quick=quick)  # before the imports, which take seconds
+    output = Output(json)
+    _introduce(output.console, what, quick=quick)  # before the imports, which take seconds
     from xalign.results.saved import check_folder
     from xalign.views.picture import check_replaceable
 
@@ -64,16 +66,29 @@ def demo(
     # Where it is installed, it says that it has no fast kernels for 4 bits, which the demo does not use.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    from xalign.demo import emergence, improvement
 
     torch.set_num_threads(1)
+    found: dict[str, Any] = {"seed": seed, "quick": quick}
+    try:
+        with output.no_other_stdout():
+            _show(output.console, found, what, out)
+    finally:  # an interruption of the second half keeps the numbers of the first
+        if found.keys() & PARTS:
+            output.show_json(found)
+
+
+def _show(console: Console, found: dict[str, Any], what: str, out: Path) -> None:
+    """Run the halves that are wanted, and note what each found."""
+    from xalign.demo import emergence, improvement
+
+    how = {"seed": found["seed"], "quick": found["quick"]}
     if what != "improvement":
-        finished = emergence.emerge(console, out, seed=seed, quick=quick)
-        if not finished:
+        found["emergence"] = emergence.emerge(console, out, **how)
+        if found["emergence"]["interrupted"]:
             return
     if what != "emergence":
         started = time.process_time()
-        improvement.improve(console, out, seed=seed, quick=quick)
+        found["improvement"] = improvement.improve(console, out, **how)
         console.print(f"{(time.process_time() - started) / 60:.1f} CPU-minutes")
 
 

@@ -1,5 +1,10 @@
-"""Help that names strategies, filled in when it is shown: the names are beside code that needs torch."""
+"""Help that fits the terminal and names strategies.
 
+The names are filled in when the help is shown, because they are beside code that needs torch.
+"""
+
+import inspect
+import re
 from typing import Any
 
 from typer.core import TyperCommand
@@ -9,7 +14,11 @@ class HelpfulCommand(TyperCommand):
     """A command whose help may hold `{metrics}`, `{methods}` or `{operators}`."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Fill the names in, and write the help."""
+        """Fill the names in, join the lines of each paragraph, and write the help.
+
+        typer keeps the line breaks of a docstring, and a narrow terminal then breaks each line once more.
+        """
+        self.help = re.sub(r"(?<!\n)\n *(?!\n)", " ", inspect.cleandoc(self.help or ""))
         for parameter in self.params:
             text = getattr(parameter, "help", None)
             if text and any(f"{{{name}}}" in text for name in ("metrics", "methods", "operators")):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xalign.cli.options import (
+    METRICS,
     Device,
     Dtype,
     DtypeName,
@@ -38,7 +39,7 @@ def measure(
     languages: Languages = None,
     pivot: Pivot = "eng_Latn",
     n: FirstPairs = None,
-    metrics: MetricList = "nasca,navca,mexa,retrieval",
+    metrics: MetricList = METRICS,
     out: ReportFolder = None,
     overwrite: Overwrite = False,
     template: Template = None,

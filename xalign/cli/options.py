@@ -5,6 +5,7 @@ before the command line is even read. A test compares them.
 """
 
 import os
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -28,11 +29,31 @@ def path(value: str | Path) -> Path:
     return Path(value)
 
 
+def seed_up_to(most: int) -> Callable[[int], int]:
+    """Return a check that a seed is between 0 and `most`.
+
+    typer's own check would print the largest number in the help, where it tells nobody anything.
+    """
+
+    def check(value: int) -> int:
+        if not 0 <= value <= most:
+            raise typer.BadParameter(f"{value} is not between 0 and {most}")
+        return value
+
+    return check
+
+
 DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
 
 Model = Annotated[str, typer.Argument(help="Hub id or folder of a model.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
-Dtype = Annotated[DtypeName, typer.Option(help="Type of the weights; auto keeps the checkpoint's.")]
+Dtype = Annotated[
+    DtypeName,
+    # As a type, the four names would take the width that the help needs.
+    typer.Option(
+        metavar="<str>", help=f"Type of the weights: {', '.join(DtypeName)}. auto keeps the checkpoint's."
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes a GPU where there is one.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
@@ -50,7 +71,12 @@ Languages = Annotated[
 ]
 Pivot = Annotated[str, typer.Option(help="Language the others are compared with.")]
 FirstPairs = Annotated[int | None, typer.Option(help="Take the first N pairs; all by default.")]
-MetricList = Annotated[str, typer.Option(help="From {metrics}; separated by commas.")]
+METRICS = "nasca,navca,mexa,retrieval"
+MetricList = Annotated[
+    str,
+    # The help breaks a line only at a space.
+    typer.Option(help="From {metrics}; separated by commas.", show_default=METRICS.replace(",", ", ")),
+]
 MetricsOfHistory = Annotated[
     str | None,
     typer.Option(help="As for measure; by default those of the history, or nasca."),

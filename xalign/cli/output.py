@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import Any
 
 import typer
@@ -13,22 +15,33 @@ class Output:
 
     Args:
         as_json: Print numbers as JSON on stdout, and everything else on stderr.
+
+    Attributes:
+        console: Where everything that is not JSON is printed.
     """
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._console = Console(stderr=as_json)
+        self.console = Console(stderr=as_json)
 
     def say(self, text: str) -> None:
         """Print a line that is no number: what was written, or what the numbers mean."""
-        self._console.print(_printable(text), markup=False, highlight=False, soft_wrap=True)
+        self.console.print(_printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def show(self, table: RenderableType, content: Any) -> None:
         """Print a table; its content as JSON where that was asked for."""
+        if not self._as_json:
+            self.console.print(table)
+        self.show_json(content)
+
+    def show_json(self, content: Any) -> None:
+        """Print numbers as JSON where that was asked for; the console has shown them to a reader."""
         if self._as_json:
             typer.echo(_printable(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False, indent=1)))
-        else:
-            self._console.print(table)
+
+    def no_other_stdout(self) -> AbstractContextManager[Any]:
+        """Keep stdout for JSON: what others print there, such as a trainer's callbacks, goes to stderr."""
+        return redirect_stdout(sys.stderr) if self._as_json else nullcontext()
 
 
 def _printable(text: str) -> str:

@@ -7,7 +7,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from xalign.cli.options import Device, Dtype, DtypeName, Json, Pairs, Revision, TrustRemoteCode
+from xalign.cli.options import (
+    Device,
+    Dtype,
+    DtypeName,
+    Json,
+    Pairs,
+    Revision,
+    TrustRemoteCode,
+    seed_up_to,
+)
 from xalign.cli.output import Output
 
 if TYPE_CHECKING:
@@ -42,7 +51,9 @@ def steer(
     temperature: Annotated[
         float, typer.Option(help="Temperature of sampling; 0 takes the likeliest token.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same continuations.")] = 0,
+    seed: Annotated[
+        int, typer.Option(callback=seed_up_to(2**63 - 1), help="The same seed gives the same continuations.")
+    ] = 0,
     revision: Revision = None,
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",

@@ -12,6 +12,7 @@ def change(before: AlignmentReport, after: AlignmentReport, metric: str) -> str:
         metric: A metric of both, for which higher is better.
 
     Example:
+        >>> report = measure(model, tokenizer, pairs, ["nasca"])
         >>> change(report, report, "nasca").split(" (")[0]
         'did not rise beyond its 95 % interval'
     """

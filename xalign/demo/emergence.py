@@ -16,6 +16,7 @@ from xalign.babel.models import babel_facts, load_babel
 from xalign.babel.pretrain import Pretraining, make_trainer
 from xalign.babel.write import write_pairs
 from xalign.demo.change import change
+from xalign.demo.figures import run_figures
 from xalign.demo.live import LiveTable
 from xalign.errors import ReportError
 from xalign.monitor.callback import AlignmentCallback
@@ -27,6 +28,7 @@ from xalign.views.picture import save_picture
 
 STEPS, QUICK_STEPS = 2500, 300
 ANY_SHARE = 0.999  # of the time may be measuring: nobody can set `every` here, so no advice to
+LOSSES = ("sentence_loss", "translation_loss")
 NEAR = 0.1  # losses that differ by less than this share are called nearly the same
 Figures = Mapping[str, Any]
 """What `examine` returns of a model, and what the shipped models' facts hold."""
@@ -41,7 +43,7 @@ class _Trained:
     interrupted: bool
 
 
-def emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
+def emerge(console: Console, out: Path, *, seed: int, quick: bool) -> dict[str, Any]:
     """Train a model from nothing while it is measured; draw the curve, and say what it shows.
 
     Args:
@@ -51,7 +53,7 @@ def emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
         quick: Train for fewer steps.
 
     Returns:
-        Whether the run was finished, and not interrupted.
+        The numbers that were shown, and whether the run was interrupted.
 
     Raises:
         KeyboardInterrupt: Interrupted before there were two measurements to compare.
@@ -73,6 +75,7 @@ def emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
     )
     console.print(f"{(time.process_time() - started) / 60:.1f} CPU-minutes\n")
     transfers = {name: babel_facts(name)["figures"]["transfer"] for name in ("aligned", "unaligned")}
+    figures = _figures(run, ours, theirs, transfers)
     for sentence in what_one_sees(run.reports, ours, theirs, transfers):
         console.print(f"- {sentence}", highlight=False)
     if quick:
@@ -81,7 +84,8 @@ def emerge(console: Console, out: Path, *, seed: int, quick: bool) -> bool:
             "twin has learnt longer.",
             highlight=False,
         )
-    return not run.interrupted
+    files = [str(out / name) for name in ("emergence.png", NAME, "report.html")]
+    return figures | {"interrupted": run.interrupted, "steps": steps, "files": files}
 
 
 def _train(console: Console, out: Path, steps: int, seed: int) -> _Trained:
@@ -112,6 +116,25 @@ def _draw(run: _Trained, out: Path, twin: Figures) -> None:
     references = {"unaligned twin, at its end": _mean(twin["nasca"])}
     save_picture(emergence_figure(run.reports, losses, references=references), out / "emergence.png")
     History.load(out).to_html(out / "report.html")
+
+
+def _figures(
+    run: _Trained, ours: Figures, theirs: Figures, transfers: Mapping[str, Sequence[Figures]]
+) -> dict[str, Any]:
+    """Return the numbers that the table and the sentences say; the arguments are those of `what_one_sees`."""
+    names = ("nasca", "nasca_plain", *LOSSES)
+    models = {"this": ours, "unaligned": theirs, "aligned": babel_facts("aligned")["figures"]}
+    languages = run.reports[-1].languages
+    losses = [row["loss"] for row in run.trainer.state.log_history if "loss" in row]
+    return {
+        "training_loss": losses[-1] if losses else None,
+        **run_figures(run.reports, "nasca"),
+        "models": {model: {name: dict(found[name]) for name in names} for model, found in models.items()},
+        "transfer": {
+            "chance": transfers["aligned"][0]["chance"],
+            **{model: _zero_shot(results, languages) for model, results in transfers.items()},
+        },
+    }
 
 
 def what_one_sees(
@@ -149,8 +172,7 @@ def _on_losses(ours: Figures, theirs: Figures) -> str:
         # The run was cut short.
         trained_as_long = babel_facts("aligned")["figures"]
         whose = "that of the shipped aligned model, trained as long"
-    names = ("sentence_loss", "translation_loss")
-    pairs = [(_mean(theirs[name]), _mean(trained_as_long[name])) for name in names]
+    pairs = [(_mean(theirs[name]), _mean(trained_as_long[name])) for name in LOSSES]
     is_near = all(abs(its - other) < NEAR * other for its, other in pairs)
     (alone, other_alone), (translated, other_translated) = pairs
     return (

@@ -1,6 +1,7 @@
 """The second half of `xalign demo`: measure a model, align it, steer it, measure again."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from xalign.babel.pretrain import Pretraining, make_trainer
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.write import write_pairs
 from xalign.demo.change import change
+from xalign.demo.figures import stages_figures
 from xalign.finding.find import find_units
 from xalign.finding.mean_difference import mean_difference
 from xalign.judging.calibrate import calibrate
@@ -34,7 +36,7 @@ LANGUAGE = "deu_Latn"
 Stages = dict[str, AlignmentReport]
 
 
-def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
+def improve(console: Console, out: Path, *, seed: int, quick: bool) -> dict[str, Any]:
     """Align the unaligned model that ships with xalign; show a table, a picture, and what they say.
 
     Args:
@@ -42,6 +44,9 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
         out: Folder for `improvement.png`.
         seed: The same seed gives the same numbers.
         quick: Fewer steps and samples.
+
+    Returns:
+        The numbers that were shown.
     """
     steps = QUICK_STEPS if quick else STEPS
     twin = _Twin(*load_babel("unaligned"), seed=seed, quick=quick)
@@ -50,7 +55,8 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
         f"{steps} steps while it goes on learning from its own documents, steer it, measure again.\n"
     )
     stages = {"before": twin.look(), "steered": twin.look_steered()}
-    for row in twin.align(steps):
+    training = twin.align(steps)
+    for row in training:
         console.print(
             f"step {row['step']}: task loss {row['task_loss']:.2f}, {row['align_accuracy']:.0%} of sentences "
             "find their translation in the batch",
@@ -60,8 +66,18 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> None:
     console.print(stages_table(stages))
     save_picture(stages_figure(stages), out / "improvement.png")
     console.print(f"wrote {out / 'improvement.png'}\n", markup=False)
-    for sentence in [*_what_one_sees(stages, steps), _spoken(twin)]:
+    speech = _speech(twin)
+    for sentence in [*_what_one_sees(stages, steps), _on_speech(speech)]:
         console.print(f"- {sentence}", highlight=False)
+    return {
+        "steps": steps,
+        "training": [
+            {name: row[name] for name in ("step", "task_loss", "align_accuracy")} for row in training
+        ],
+        **stages_figures(stages),
+        "speech": speech,
+        "files": [str(out / "improvement.png")],
+    }
 
 
 @dataclass
@@ -133,8 +149,14 @@ def _what_one_sees(stages: Stages, steps: int) -> list[str]:
     ]
 
 
-def _spoken(twin: _Twin) -> str:
-    """Say how often the aligned model speaks a language unprompted: steered at the first token, and not."""
+def _speech(twin: _Twin) -> dict[str, Any]:
+    """Find how often the aligned model speaks a language unprompted: steered at the first token, and not.
+
+    Returns:
+        The `strength` that was chosen, or None where none would do. With a strength, also the share of
+        sentences in the language `before` steering, `after` it, and with as many `random` neurons; and
+        `loss_difference`, the loss of the unsteered model on this text minus that on natural text.
+    """
     quick = twin.quick
     units = find_units(twin.model, twin.tokenizer, twin.texts(), share=0.04)[LANGUAGE]
     natural = write_pairs(60, seed=1, split="held_out").texts
@@ -149,7 +171,7 @@ def _spoken(twin: _Twin) -> str:
         **options,
     )
     if calibration.chosen[LANGUAGE] is None:
-        return f"No strength tried makes it speak {LANGUAGE} and stay within .4 nats of natural text."
+        return {"language": LANGUAGE, "strength": None}
     seeds = 2 if quick else 5
     result = evaluate(
         *(twin.model, twin.tokenizer, units, natural),
@@ -159,12 +181,25 @@ def _spoken(twin: _Twin) -> str:
         **options,
     )
     share, lost = (result.effect(LANGUAGE, name) for name in ("output_share", "output_loss"))
-    harder = "harder" if lost["difference"] > 0 else "easier"
-    strength = calibration(LANGUAGE)["strength"]
+    return {
+        "language": LANGUAGE,
+        "strength": calibration(LANGUAGE)["strength"],
+        "before": share["before"],
+        "after": share["after"],
+        "random": share["before"] + share["random"],
+        "loss_difference": lost["difference"],
+    }
+
+
+def _on_speech(speech: Mapping[str, Any]) -> str:
+    """Say what `_speech` found."""
+    if speech["strength"] is None:
+        return f"No strength tried makes it speak {LANGUAGE} and stay within .4 nats of natural text."
+    harder = "harder" if speech["loss_difference"] > 0 else "easier"
     return (
-        f"Without a prompt, {share['before']:.0%} of its sentences are in {LANGUAGE}. Setting 4 % of its "
-        f"neurons to {strength:g} times their {LANGUAGE} values at the first token makes it "
-        f"{share['after']:.0%}; as many random neurons give {share['before'] + share['random']:.0%}. The "
-        f"unsteered model finds this text {abs(lost['difference']):.2f} nats per token {harder} than "
+        f"Without a prompt, {speech['before']:.0%} of its sentences are in {LANGUAGE}. Setting 4 % of its "
+        f"neurons to {speech['strength']:g} times their {LANGUAGE} values at the first token makes it "
+        f"{speech['after']:.0%}; as many random neurons give {speech['random']:.0%}. The "
+        f"unsteered model finds this text {abs(speech['loss_difference']):.2f} nats per token {harder} than "
         "natural text."
     )

@@ -14,7 +14,7 @@ from xalign.results.report import AlignmentReport
 from xalign.results.scores import interval_of_layer
 from xalign.results.unknown import with_unknown
 from xalign.results.values import layer_name
-from xalign.statistics.intervals import bootstrap_interval, known_interval
+from xalign.statistics.intervals import KnownInterval, bootstrap_interval, known_interval
 from xalign.views.digits import decimals_of
 
 if TYPE_CHECKING:
@@ -66,19 +66,30 @@ def _decimals(stages: Stages, metric: str) -> int:
 
 def _cells(stages: Stages, metric: str, language: str | None, decimals: int) -> list[str]:
     """Return the scores of the stages, the change and the floor, as text."""
-    first, last = _ends(stages)
+    _, last = _ends(stages)
     scores = [report.score(metric, language) for report in stages.values()]
-    change = f"{scores[-1] - scores[0]:+.{decimals}f}"
-    if language is not None:
-        differences = last.per_pair(metric, language) - first.per_pair(metric, language)
-        low, high = known_interval(*bootstrap_interval(differences, seed=last.seed))
-        change += "" if low is None else f" [{low:+.{decimals}f}, {high:+.{decimals}f}]"
+    difference, (low, high) = change_of_stages(stages, metric, language)
+    change = f"{difference:+.{decimals}f}"
+    change += "" if low is None else f" [{low:+.{decimals}f}, {high:+.{decimals}f}]"
     floor = last.floor(metric, language)
     return [
         *(f"{score:.{decimals}f}" for score in scores),
         change,
         "" if floor is None else f"{floor:.{decimals}f}",
     ]
+
+
+def change_of_stages(stages: Stages, metric: str, language: str | None) -> tuple[float, KnownInterval]:
+    """Return the change from the first stage to the last, and its 95 % interval, paired over sentences.
+
+    The interval is (None, None) for the mean of all languages (None), and where it is not known.
+    """
+    first, last = _ends(stages)
+    difference = last.score(metric, language) - first.score(metric, language)
+    if language is None:
+        return difference, (None, None)
+    differences = last.per_pair(metric, language) - first.per_pair(metric, language)
+    return difference, known_interval(*bootstrap_interval(differences, seed=last.seed))
 
 
 def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
