@@ -150,6 +150,44 @@ def test_what_a_circle_is():
     assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})) == {"a", "b", "c"}
 
 
+# Warnings.
+
+
+def warnings_in(tree: ast.AST) -> list[int]:
+    """The lines of a module that warn with the functions of Python."""
+    names = {"warn", "warn_explicit"}
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) == "warnings")
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "warnings"
+            and names & {alias.name for alias in node.names}
+        )
+    ]
+
+
+@each_file
+def test_only_warn_warns(path):
+    """`xalign.warn.warn` finds the user's line; a `stacklevel` guesses it."""
+    assert bool(warnings_in(tree_of(path))) == (name_of(path) == "warn.py")
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        ("import warnings\nwarnings.warn('x')", [2]),
+        ("from warnings import warn", [1]),
+        ("from warnings import warn_explicit as tell", [1]),
+        ("import warnings\nwarnings.catch_warnings()", []),
+        ("from xalign.warn import warn\nwarn('x')", []),
+    ],
+)
+def test_what_warns(code, lines):
+    assert warnings_in(ast.parse(code)) == lines
+
+
 # Strategies: a name is looked up in one dict. What other code must know of a strategy, it asks the object.
 
 DICTS = {

@@ -1,23 +1,20 @@
 """Import paths and names of 0.1.0: each still works, with one `DeprecationWarning` that names the new one."""
 
-import contextlib
 import functools
 import importlib
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 from xalign.errors import ArgumentError
+from xalign.warn import warn
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_PACKAGE = str(Path(__file__).parent)
 # Old module -> new module. A name that changed with it stands in NAMES.
 MODULES = {
     "xalign.arguments": "xalign.checks",
@@ -131,18 +128,8 @@ def renamed(module: str, name: str) -> Any:
 
 
 def warn_deprecated(old: str, new: str) -> None:
-    """Warn, at the line outside xalign that used an old name, that a new one replaces it.
-
-    Python shows such warnings only for the user's own code, so the line matters.
-    """
-    level, frame = 1, sys._getframe(0)
-    while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(
-        f"{old} is deprecated and will be removed in the next version: use {new}",
-        DeprecationWarning,
-        stacklevel=level,
-    )
+    """Warn, at the line outside xalign that used an old name, that a new one replaces it."""
+    warn(f"{old} is deprecated and will be removed in the next version: use {new}", DeprecationWarning)
 
 
 def with_new_names(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -173,12 +160,6 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
         return with_old_names
 
     return decorate
-
-
-def _is_ours(file: str) -> bool:
-    # The import system stands between a user's import and the old name of a module; so does contextlib.
-    between = file.startswith("<frozen importlib") or file in (importlib.__file__, contextlib.__file__)
-    return between or file.startswith(_PACKAGE)
 
 
 class _RenamedModule(ModuleType):

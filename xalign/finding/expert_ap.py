@@ -1,6 +1,5 @@
 """Expert units: those that, each alone, best tell one language's sentences from all others'."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from xalign.metrics.average_precision import average_precision
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import Site
 from xalign.units.unit_set import Unit, UnitSet
+from xalign.warn import warn
 
 Ends = Literal["high", "low", "both"]
 Value = Literal["median", "mean", "p90"]
@@ -128,12 +128,10 @@ class _Detectors:
                 site, index = self._places[at]
                 rows.append(Unit(label, site, index, score[at].item(), values[at].item()))
         if n_constant:
-            warnings.warn(
+            warn(
                 f"{n_constant} of the {len(rows)} units chosen have the same activation for every sentence, "
                 "so they distinguish no label (their average precision is the share of positives); choose "
-                "fewer",
-                UserWarning,
-                stacklevel=3,
+                "fewer"
             )
         return tuple(rows)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +12,7 @@ from xalign.model.architectures.map import map_model
 from xalign.model.wrapped import config_of
 from xalign.units.compatibility import shape_of
 from xalign.units.weights import digest_of_weights
+from xalign.warn import warn
 
 
 def origin_of(
@@ -42,9 +42,7 @@ def warn_about_shared_texts(texts: Mapping[str, Sequence[str]]) -> None:
             labels.setdefault(text, set()).add(label)
     shared = sum(len(found) > 1 for found in labels.values())
     if shared:
-        warnings.warn(
+        warn(
             f"{shared} text(s) have several labels, so they are positives and negatives at once; leave them "
-            "out",
-            UserWarning,
-            stacklevel=3,
+            "out"
         )

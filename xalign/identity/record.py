@@ -1,7 +1,6 @@
 """`record_of`: a function as reports and histories hold it, and which two of these records agree."""
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from uuid import uuid4
 from xalign.identity.code import UnidentifiedError
 from xalign.identity.digest import Digest
 from xalign.identity.named import Named
+from xalign.warn import warn
 
 _UNIDENTIFIED = "unidentified:"
 _TOKEN = re.compile(rf"^{_UNIDENTIFIED}[0-9a-f]{{32}}")
@@ -85,11 +85,9 @@ def agree(one: object, other: object) -> bool:
         return True
     if any(shared in one for shared in _SHARED_NAMES):
         return False
-    warnings.warn(
+    warn(
         f"the function {one} is told by its name only, as version 0.1.0 wrote it; make sure that it was the "
-        "same",
-        UserWarning,
-        stacklevel=4,
+        "same"
     )
     return True
 

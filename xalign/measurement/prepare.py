@@ -1,7 +1,6 @@
 """The sentences of a measurement, made ready: tokenized and batched once, with their lexical floors."""
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from xalign.model.encode import Encoded
 from xalign.model.inputs import Inputs, TextOptions
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import LanguageStats
+from xalign.warn import warn
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,9 @@ class PreparedPairs:
         """Warn of pivot sentences that differ as text and not as tokens: their states tie, and ties lose."""
         equal = max(len(side.encoded) - len(set(side.encoded.ids)) for side, _ in self.sides.values())
         if equal:
-            warnings.warn(
+            warn(
                 f"{equal} pivot sentence(s) in {self.pairs.pivot} are the same tokens as an earlier one: the "
-                "tokenizer or truncate=True makes them equal, and their rows score 0",
-                UserWarning,
-                stacklevel=4,
+                "tokenizer or truncate=True makes them equal, and their rows score 0"
             )
 
 

@@ -1,7 +1,6 @@
 """`measure`: parallel text in, one pass through a model, an `AlignmentReport` out."""
 
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -38,6 +37,7 @@ from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
 from xalign.results.values import OWN_FUNCTIONS, Cost, MetricResult
+from xalign.warn import warn
 
 DEFAULT_METRICS = ("nasca", "navca", "mexa", "retrieval")
 Metrics = Sequence[str | Metric | Compute]
@@ -279,11 +279,9 @@ class Measurement:
                     )
         if without_direction:
             more = " …" if len(without_direction) > 3 else ""
-            warnings.warn(
+            warn(
                 f"some sentence has only zeros in {', '.join(without_direction[:3])}{more}; "
-                "it has no direction, and what is compared with it loses",
-                UserWarning,
-                stacklevel=4,
+                "it has no direction, and what is compared with it loses"
             )
 
     def _result(self, row: str, metric: Metric, values: dict[str, Tensor]) -> MetricResult:

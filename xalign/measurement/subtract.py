@@ -1,6 +1,5 @@
 """What is subtracted from each language's states where they are read, before they are compared."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
@@ -13,6 +12,7 @@ from xalign.model.read import States
 from xalign.pairs.languages import match_language
 from xalign.units.compatibility import check_compatible
 from xalign.units.language_vector import LanguageVector
+from xalign.warn import warn
 
 Offsets = dict[str, dict[Reading, Tensor]]
 
@@ -53,11 +53,9 @@ def checked_offsets(
             )
     missing = sorted({str(one) for own in offsets.values() for one in wanted - own.keys()})
     if missing:
-        warnings.warn(
+        warn(
             f"subtract has no vector of {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''} for some "
-            "languages: what is read there is compared as it is",
-            UserWarning,
-            stacklevel=4,
+            "languages: what is read there is compared as it is"
         )
     return offsets
 

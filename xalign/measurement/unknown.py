@@ -1,18 +1,17 @@
 """The warning of languages that a tokenizer does not know."""
 
-import warnings
 from collections.abc import Mapping
 
 from xalign.results.unknown import is_unknown
+from xalign.warn import warn
 
 
-def warn_of_unknown_languages(shares: Mapping[str, float], what: str = "scores", stacklevel: int = 2) -> None:
+def warn_of_unknown_languages(shares: Mapping[str, float], what: str = "scores") -> None:
     """Warn of languages most of whose tokens are unknown to the tokenizer.
 
     Args:
         shares: Language -> the share of its tokens that is unknown.
         what: What says nothing of these languages.
-        stacklevel: As for `warnings.warn`, counted from the caller.
 
     Example:
         >>> warn_of_unknown_languages({"deu_Latn": 0.02})
@@ -20,9 +19,6 @@ def warn_of_unknown_languages(shares: Mapping[str, float], what: str = "scores",
     unknown = {code: share for code, share in shares.items() if is_unknown(share)}
     if unknown:
         listed = ", ".join(f"{code} {share:.0%}" for code, share in unknown.items())
-        warnings.warn(
-            f"most tokens of some languages are unknown to this tokenizer: {listed}; their {what} say "
-            "nothing",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+        warn(
+            f"most tokens of some languages are unknown to this tokenizer: {listed}; their {what} say nothing"
         )

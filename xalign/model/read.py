@@ -1,6 +1,5 @@
 """`read_states`: read pooled states of sentences, without gradient and without changing the model."""
 
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
@@ -21,6 +20,7 @@ from xalign.model.placement import device_of
 from xalign.model.torch_state import without_autocast
 from xalign.model.visit import VisitFn, visit
 from xalign.model.wrapped import base_model_of, transformer_of
+from xalign.warn import warn
 
 States = dict[Reading, Float[Tensor, "pair width"]]
 Pooled = dict[Reading, Float[Tensor, "_ _"]]  # widths differ between sites, and sizes between batches
@@ -155,11 +155,9 @@ def _read_fitting(
     # Outside the except block, where the error would keep the tensors of the forward.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    warnings.warn(
+    warn(
         f"out of memory with {lines} sentences of {tokens} tokens in one forward: run in halves; "
-        f"token_budget={lines * tokens // 2} would fit at once",
-        UserWarning,
-        stacklevel=3,
+        f"token_budget={lines * tokens // 2} would fit at once"
     )
     return [found for half in batch.halves() for found in _read_fitting(model, model_map, half, readings)]
 

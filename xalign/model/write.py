@@ -1,6 +1,5 @@
 """`write`: change the values at some sites while the model runs, and leave no trace."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from xalign.model.prompt_tracker import PromptLength, PromptTracker, check_promp
 from xalign.model.recorders import record_edited
 from xalign.model.visit import visit
 from xalign.renamed import renamed
+from xalign.warn import warn
 
 __all__ = ["Changed", "Edit", "Written", "write"]
 
@@ -95,11 +95,7 @@ def _check_done(written: Written, positions: Positions, *, elsewhere: bool) -> N
             "tokens, and a mask must hold True at real tokens"
         )
     if written.forwards and elsewhere:
-        warnings.warn(
-            "generate was also called in another thread, where this write does not act; open one there",
-            UserWarning,
-            stacklevel=4,
-        )
+        warn("generate was also called in another thread, where this write does not act; open one there")
 
 
 def _check_edits(edits: object, model_map: ModelMap) -> None:

@@ -1,7 +1,6 @@
 """`HistoryWriter`: a run's history and its reports on disk."""
 
 import os
-import warnings
 from pathlib import Path
 
 from filelock import BaseFileLock, Timeout
@@ -11,6 +10,7 @@ from xalign.files import free_path
 from xalign.results.history import NAME, History, folder_name
 from xalign.results.locks import acquire_for_process, locked
 from xalign.results.report import AlignmentReport
+from xalign.warn import warn
 
 # A killed run's data loaders may live on for some seconds, and hold its lock with older versions of filelock.
 _WAIT = 10.0
@@ -80,11 +80,7 @@ class HistoryWriter:
         with locked(self.save_dir / NAME):
             aside = _moved(self.save_dir)
         if aside is not None:
-            warnings.warn(
-                f"{self.save_dir} held the measurements of an earlier run; they are in {aside} now",
-                UserWarning,
-                stacklevel=3,
-            )
+            warn(f"{self.save_dir} held the measurements of an earlier run; they are in {aside} now")
         self.history = History(self.save_dir / NAME)
 
 

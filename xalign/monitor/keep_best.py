@@ -1,6 +1,5 @@
 """`KeepBest`: the best checkpoint by alignment, for runs in which the trainer selects none."""
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from xalign.errors import ArgumentError
 from xalign.model.distributed import Ranks
 from xalign.monitor.keeps_running import KeepsRunning
 from xalign.monitor.own_checkpoints import OwnCheckpoints
+from xalign.warn import warn
 
 _TOKEN = "xalign_keep_best"  # where a checkpoint's state says which announcement it was saved under
 
@@ -128,11 +128,7 @@ class KeepBest:
             self._own.read()
             aside = self._own.set_aside() if step == 0 else None
             if aside is not None:
-                warnings.warn(
-                    f"the best checkpoint that an earlier run kept is in {aside} now",
-                    UserWarning,
-                    stacklevel=2,
-                )
+                warn(f"the best checkpoint that an earlier run kept is in {aside} now")
 
     def _is_there(self, state: TrainerState) -> bool:
         is_there = False

@@ -2,12 +2,12 @@
 
 import contextlib
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from xalign.errors import ReportError
 from xalign.model.distributed import Ranks, is_alone
+from xalign.warn import warn
 
 
 class KeepsRunning:
@@ -86,6 +86,6 @@ class KeepsRunning:
 def say(message: str) -> None:
     """Warn, or print where the user has warnings raised as errors: these must not end a run."""
     try:
-        warnings.warn(message, UserWarning, stacklevel=5)
+        warn(message)
     except UserWarning:
         print(message.encode(errors="backslashreplace").decode(), file=sys.stderr)  # noqa: T201

@@ -100,7 +100,7 @@ class AlignmentMonitor:
         self.name = checked_name(name)
         self.measurement = Measurement(model, tokenizer, pairs, metrics, distributed=True, **options)
         scalar_keys(self.measurement.metrics, list(self.measurement.pairs))  # refuses keys that collide
-        warn_of_unknown_languages(self.measurement.unknown_shares, "curves", stacklevel=2)
+        warn_of_unknown_languages(self.measurement.unknown_shares, "curves")
         with self._ranks.raise_everywhere():
             folder = check_folder(save_dir) if save_dir is not None and self.is_first_process else None
             self._writer = HistoryWriter(folder, save_reports=save_reports)

@@ -1,6 +1,5 @@
 """`RegressionWatch`: warn once about each language that scores significantly worse than before."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,6 +12,7 @@ from xalign.results.history import History
 from xalign.results.history_entry import Row, settings_of
 from xalign.results.report import AlignmentReport
 from xalign.statistics.regressions import Regression, find_regressions
+from xalign.warn import warn
 
 MOST_NAMED = 5  # further regressions in one warning
 OnRegression = Literal["warn", "ignore"] | Callable[[str, str, Regression], object]
@@ -89,7 +89,7 @@ class RegressionWatch:
             for one in new:
                 self._on_regression(one.metric, one.language, one.regression)
         elif new:
-            warnings.warn(_in_words(new, report.step), UserWarning, stacklevel=3)
+            warn(_in_words(new, report.step))
 
     def _add(self, report: AlignmentReport) -> None:
         """Keep every sentence's score, negated where less is better: regressions are then always falls."""

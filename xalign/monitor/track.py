@@ -3,7 +3,6 @@
 import gc
 import re
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar, Unpack
@@ -21,6 +20,7 @@ from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import NAME, History, folder_name
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
+from xalign.warn import warn
 
 Checkpoint = TypeVar("Checkpoint")
 OnReport = Callable[[AlignmentReport], object]
@@ -130,7 +130,7 @@ class _TrackedRun(Generic[Checkpoint]):
             raise
         except (XAlignError, OSError) as error:
             self._failed.add(step)
-            warnings.warn(f"step {step} is left out: {error}", UserWarning, stacklevel=4)
+            warn(f"step {step} is left out: {error}")
             return None
 
 

@@ -1,7 +1,6 @@
 """Read parallel text from a folder of line-aligned files, named as in FLORES, NTREX, MEXA or Tatoeba."""
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from xalign.errors import ArgumentError, PairsError
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.languages import normalize_language
 from xalign.pairs.lines import read_lines
+from xalign.warn import warn
 
 _NTREX = re.compile(r"newstest2019-(?:src|ref(?:-\d+)?)\.(?P<code>[A-Za-z_-]+)\.txt")
 _BITEXT = re.compile(r"(?P<corpus>\w+\.)?(?P<a>\w+)-(?P<b>\w+)\.(?P<side>\w+?)(?:\.txt)?")
@@ -39,7 +39,7 @@ def read_folder(folder: Path, pivot: str) -> dict[str, Bitext]:
                 "to another folder"
             )
         sides[frozenset((a, b))] = {a: path_a, b: path_b}
-    if sides and len(_language_files(folder, warn=False)) > 1:
+    if sides and len(_language_files(folder, tells=False)) > 1:
         raise PairsError(
             f"{folder} holds both files per language and bitexts; move one kind into a folder of its own"
         )
@@ -121,8 +121,11 @@ def _bitext_files(folder: Path) -> Iterator[tuple[str, Path, str, Path]]:
         yield a, found[a], b, found[b]
 
 
-def _language_files(folder: Path, *, warn: bool = True) -> dict[str, Path]:
-    """Return language -> its file. `por.txt` is preferred to `por-BR.txt`; two other files are refused."""
+def _language_files(folder: Path, *, tells: bool = True) -> dict[str, Path]:
+    """Return language -> its file. `por.txt` is preferred to `por-BR.txt`; two other files are refused.
+
+    It tells of files that are not read, unless it is only asked which there are.
+    """
     found: dict[str, list[tuple[int, Path]]] = {}
     ignored = []
     for path in sorted(folder.iterdir()):
@@ -135,12 +138,10 @@ def _language_files(folder: Path, *, warn: bool = True) -> dict[str, Path]:
         else:
             regions = len(_REGION.findall(match["code"])) + ("ref-" in path.name)
             found.setdefault(code, []).append((regions, path))
-    if warn and found and ignored:
-        warnings.warn(
+    if tells and found and ignored:
+        warn(
             f"{folder}: no language in the name of "
-            f"{', '.join(ignored[:5])}{' …' if len(ignored) > 5 else ''}; these files are not read",
-            UserWarning,
-            stacklevel=6,  # the line that calls load_pairs
+            f"{', '.join(ignored[:5])}{' …' if len(ignored) > 5 else ''}; these files are not read"
         )
     chosen = {}
     for code, claims in found.items():

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
@@ -11,6 +10,7 @@ from xalign.pairs.languages import match_language, match_languages, normalize_la
 from xalign.pairs.overlap import shared_sentences
 from xalign.pairs.saved import SavedPairs, load_bitexts, save_bitexts
 from xalign.pairs.split import choose_groups
+from xalign.warn import warn
 
 
 class ParallelPairs(Mapping[str, Bitext]):
@@ -285,11 +285,9 @@ class ParallelPairs(Mapping[str, Bitext]):
     def _warn_about_duplicates(self) -> None:
         if self.duplicates:
             counts = ", ".join(f"{language} {count}" for language, count in self.duplicates.items())
-            warnings.warn(
+            warn(
                 f"the pairs hold repeated sentences ({counts}); a tie counts as a miss, so these rows score "
-                "0. pairs.without_duplicates() removes them",
-                UserWarning,
-                stacklevel=3,
+                "0. pairs.without_duplicates() removes them"
             )
 
     # Saving with a report.

@@ -1,12 +1,12 @@
 """Paired differences between two reports of the same sentences."""
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentTypeError, ReportError
 from xalign.identity import advice, agree
 from xalign.results.values import OWN_FUNCTIONS, layer_in_stack
 from xalign.statistics.intervals import bootstrap_interval, known_interval, paired_p_value
+from xalign.warn import warn
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -77,7 +77,7 @@ def compare_reports(before: "AlignmentReport", after: "AlignmentReport") -> list
     alone = sorted(set(before.metrics) ^ set(after.metrics))
     rows = [row for metric in shared for row in _differences(before, after, metric)]
     if alone:
-        warnings.warn(f"only one report has {', '.join(alone)}; not compared", UserWarning, stacklevel=3)
+        warn(f"only one report has {', '.join(alone)}; not compared")
     return rows
 
 

@@ -1,7 +1,6 @@
 """`History`: what was measured along a run, in one file that can be appended to and resumed."""
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from xalign.results.history_file import Stored, append_lines, line_of, load, rea
 from xalign.results.locks import locked
 from xalign.results.run_folder import run_folder
 from xalign.storage import write_whole
+from xalign.warn import warn
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -66,11 +66,7 @@ class History:
             self._stored = load(self.path)
             self.entries = list(self._stored.entries)
             if self._stored.is_torn:
-                warnings.warn(
-                    f"{self.path}: its last line is broken, as an interruption leaves it, and is dropped",
-                    UserWarning,
-                    stacklevel=3,
-                )
+                warn(f"{self.path}: its last line is broken, as an interruption leaves it, and is dropped")
 
     @classmethod
     def load(cls, path: str | Path) -> "History":

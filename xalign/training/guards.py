@@ -1,6 +1,5 @@
 """What cannot be trained with, or would silently learn nothing: found out before the first step."""
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from xalign.errors import ArgumentError, ModelError, PairsError
 from xalign.losses.loss import Loss
 from xalign.model.wrapped import unwrapped
 from xalign.pairs.parallel import ParallelPairs
+from xalign.warn import warn
 
 
 def refuse_overlap(training: ParallelPairs, measured: ParallelPairs) -> None:
@@ -86,10 +86,8 @@ def warn_of_untrained_loss(loss: Loss) -> None:
     """Warn of a loss with parameters of its own: a trainer's optimizer has only those of the model."""
     fn = loss.fn
     if isinstance(fn, nn.Module) and any(parameter.requires_grad for parameter in fn.parameters()):
-        warnings.warn(
+        warn(
             f"loss {loss.name!r} has parameters of its own, which the trainer's optimizer does not train. "
             "Make it a submodule of the model, or use AlignmentObjective in a loop whose optimizer has them. "
-            "To keep them as they are, call requires_grad_(False)",
-            UserWarning,
-            stacklevel=4,
+            "To keep them as they are, call requires_grad_(False)"
         )

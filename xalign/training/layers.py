@@ -1,7 +1,6 @@
 """Which layers an alignment loss acts on: named by the user, or chosen by measuring."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 
@@ -15,6 +14,7 @@ from xalign.metrics.metric import Metric, resolve_metrics
 from xalign.model.architectures.sites import Kind
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.standing import bars_in, standing
+from xalign.warn import warn
 
 LayerChoice = int | float | str | Sequence[int | float] | Mapping[int | float, float]
 AUTO = "auto"
@@ -135,12 +135,10 @@ def choose_layer(
     with_headroom = [block for block in scores if scores[block] <= HEADROOM] or list(scores)
     best = max(with_headroom, key=lambda block: margins[block])
     if best not in clear or margins[best] <= 0:
-        warnings.warn(
+        warn(
             f"no block is above its lexical floor and chance on the held-out pairs (the best, {best}, by "
             f"{margins[best]:+.3f}, is not with its whole interval in any language), so layer='auto' has no "
-            "evidence to choose by; name a layer",
-            UserWarning,
-            stacklevel=5,
+            "evidence to choose by; name a layer"
         )
     languages = ", ".join(dict.fromkeys(code for pairs in held_out for code in pairs))
     return best, (

@@ -1,6 +1,5 @@
 """The forward of the pairs: from token ids to states with their gradient, no further than is needed."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +27,7 @@ from xalign.model.wrapped import (
     sentence_transformer_in,
     unwrapped,
 )
+from xalign.warn import warn
 
 States = list[Float[Tensor, "line *token width"]]
 
@@ -139,14 +139,12 @@ class PairForward:
         if self._has_said or not (whole or is_compiled(model)):
             return
         self._has_said = True
-        warnings.warn(
+        warn(
             "the forward of the pairs runs whole, head included: blocks of a sharded model, DDP in "
             "mode='alternate', and aLoRA adapters must finish what they begin. It costs more, and gives the "
             "same gradient"
             if whole
-            else "the forward of the pairs runs uncompiled, and ends after the last block needed",
-            UserWarning,
-            stacklevel=5,
+            else "the forward of the pairs runs uncompiled, and ends after the last block needed"
         )
 
 

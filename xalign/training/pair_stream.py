@@ -1,7 +1,6 @@
 """Which pairs a micro-batch trains on: drawn from the step and the rank, with nothing to save or restore."""
 
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from xalign.errors import ArgumentError, PairsError
 from xalign.model.batches import Line
 from xalign.model.inputs import Inputs, TextOptions
 from xalign.pairs.parallel import ParallelPairs
+from xalign.warn import warn
 
 FEWEST_PER_LANGUAGE = 8
 
@@ -163,9 +163,7 @@ def _warn_about_copies(pairs: ParallelPairs) -> None:
     }
     if any(copies.values()):
         counts = ", ".join(f"{language} {count}" for language, count in copies.items() if count)
-        warnings.warn(
+        warn(
             f"some sentences are the same on both sides ({counts}): they are aligned already and teach "
-            "nothing; drop them",
-            UserWarning,
-            stacklevel=6,
+            "nothing; drop them"
         )

@@ -1,12 +1,12 @@
 """`check_compatible`: whether units or vectors found in one model fit another."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from xalign.errors import UnitsError
 from xalign.model.architectures.map import ModelMap
 from xalign.units.weights import digest_of_weights
+from xalign.warn import warn
 
 
 def shape_of(model_map: ModelMap) -> dict[str, Any]:
@@ -43,10 +43,8 @@ def check_compatible(provenance: Mapping[str, Any], model_map: ModelMap) -> None
     weights = provenance.get("weights")
     here = None if weights is None else digest_of_weights(model_map)
     if here is not None and here != weights:
-        warnings.warn(
+        warn(
             f"these units or vectors were found in {provenance.get('model') or 'a model'}, which has other "
             f"weights than this model, {model_map.name}: coordinates may mean something else here. Find them "
-            "again, unless this is another checkpoint of that model",
-            UserWarning,
-            stacklevel=5,
+            "again, unless this is another checkpoint of that model"
         )
