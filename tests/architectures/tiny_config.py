@@ -71,8 +71,8 @@ _FIELDS: list[tuple[int, str]] = [
     (64, "max_target_positions max_2d_position_embeddings"),
     (32, "image_size max_source_positions"),
     (16, "patch_size num_mel_bins projection_dim"),
-    # Words.
-    (VOCABULARY, "vocab_size n_vocab unpadded_vocab_size"),
+    # Words. Other vocabularies are as small where they were larger.
+    (VOCABULARY, "vocab_size n_vocab"),
 ]
 SIZES = {name: value for value, names in _FIELDS for name in names.split()}
 # Kept None where the class says so: the model then does without.
@@ -119,12 +119,11 @@ def _tokens(fields: dict[str, dataclasses.Field]) -> dict[str, Any]:
     for name, field in fields.items():
         if name in TOKENS and (field.default is not None or name in ALWAYS_SET):
             values[name] = TOKENS[name]
-        elif (
-            name.endswith(("_token_id", "_token_index"))
-            and isinstance(field.default, int)
-            and field.default >= VOCABULARY
-        ):
-            values[name] = PLACEHOLDER
+        elif isinstance(field.default, int) and field.default >= VOCABULARY:
+            if name.endswith(("_token_id", "_token_index")):
+                values[name] = PLACEHOLDER
+            elif name.endswith("vocab_size"):
+                values[name] = VOCABULARY
     return values
 
 
