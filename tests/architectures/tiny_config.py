@@ -1,7 +1,6 @@
 """`tiny_config`: a small config of any class of transformers, from the names of its fields."""
 
 import dataclasses
-import inspect
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -98,10 +97,9 @@ def tiny_config(cls: type[PreTrainedConfig], **changes: Any) -> PreTrainedConfig
     values = _sizes(fields) | _tokens(fields)
     if "kv_lora_rank" in fields and "num_key_value_heads" in fields:
         values["num_key_value_heads"] = HEADS  # multi-head latent attention
-    values |= _sub_configs(cls, set(fields), set(given) | set(changes))
     values |= given | changes
-    allowed = set(fields) | set(inspect.signature(cls.__init__).parameters)
-    return cls(**{name: value for name, value in values.items() if name in allowed and value is not LEAVE_OUT})
+    values |= _sub_configs(cls, set(fields), values)
+    return cls(**{name: value for name, value in values.items() if value is not LEAVE_OUT})
 
 
 def _sizes(fields: dict[str, dataclasses.Field]) -> dict[str, Any]:
@@ -127,14 +125,14 @@ def _tokens(fields: dict[str, dataclasses.Field]) -> dict[str, Any]:
     return values
 
 
-def _sub_configs(cls: type[PreTrainedConfig], fields: set[str], given: set[str]) -> dict[str, Any]:
-    names = (set(cls.sub_configs or {}) | fields) - given
+def _sub_configs(cls: type[PreTrainedConfig], fields: set[str], values: dict[str, Any]) -> dict[str, Any]:
+    """The sub-configs, small too; what `CONFIGS` has for one of this class alone is a dict there."""
     try:
         default = vars(cls())
-    except Exception:  # a class that cannot be made of nothing has an entry in CONFIGS
+    except Exception:  # a class that cannot be made of nothing has its sub-configs in CONFIGS
         return {}
     return {
-        name: tiny_config(type(default[name]))
-        for name in sorted(names)
+        name: tiny_config(type(default[name]), **values.get(name, {}))
+        for name in sorted(set(cls.sub_configs or {}) | fields)
         if isinstance(default.get(name), PreTrainedConfig)
     }

@@ -17,6 +17,7 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from tests.architectures.tiny_config import tiny_config
+from tests.architectures.zoo_configs import OF_CLASS
 from tests.architectures.zoo_families import HEADLESS, family_of
 from tests.architectures.zoo_inputs import make_inputs, other_values
 
@@ -56,7 +57,8 @@ class Specimen:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # models warn of sizes that no real one has
             torch.manual_seed(seed)
-            model = cls(_config_of(cls, tiny_config(CONFIG_MAPPING[self.model_type])))
+            config = tiny_config(CONFIG_MAPPING[self.model_type], **OF_CLASS.get(self.class_name, {}))
+            model = cls(_config_of(cls, config))
         model = model.to(dtype).eval()
         _enliven(model, torch.Generator().manual_seed(seed))
         inputs = make_inputs(self.model_type, model, torch.Generator().manual_seed(seed))

@@ -55,7 +55,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2, "intermediate_size": 24},
     "nemotron_h": {"layers_block_type": ["mamba", "moe", "attention", "mlp"], "num_hidden_layers": LEAVE_OUT},
-    "step3p7_text": {"layer_types": ["full_attention", "sliding_attention"] * 2, "sliding_window": 16},
+    "step3p5": {"layer_types": ["full_attention", "sliding_attention"] * 2, "sliding_window": 16},
     "mllama_text_model": {"cross_attention_layers": [1], "rope_parameters": _ROPE},
     "reformer": {
         "attn_layers": ["local", "local", "local"],
@@ -112,8 +112,29 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "esmc": {"num_key_value_heads": 4, "head_dim": 8},
     "zaya": {"num_experts_per_tok": 1},
     "llama4_text": {"num_experts_per_tok": 1, "interleave_moe_layer_step": 2, "attention_chunk_size": 64},
-    "ernie4_5_vl_moe_text": {"moe_intermediate_size": [24, 24], **_mrope(3, 3, 2)},
-    "glm5_next_text": {"num_key_value_heads": 4, "qk_rope_head_dim": 0},
+    "ernie4_5_vl_moe_text": {"moe_intermediate_size": [24, 24], **_mrope(1, 1, 2)},
+    "glm5_next_text": {
+        "num_key_value_heads": 4,
+        "qk_rope_head_dim": 0,
+        "linear_num_heads": 4,
+        "linear_head_dim": 8,
+    },
+    "dots3_note_text": {
+        "layer_types": ["indexed_attention", "sliding_attention"] * 2,
+        "swa_num_attention_heads": 4,
+        "swa_num_key_value_heads": 4,
+        "swa_q_lora_rank": 16,
+        "swa_kv_lora_rank": 16,
+        "swa_head_dim": 24,
+        "swa_qk_nope_head_dim": 16,
+        "swa_v_head_dim": 16,
+        "swa_qk_rope_head_dim": 8,
+    },
+    "dots3_note_audio_encoder": {"adapter_input_size": 32, "adapter_out_dim": 32},
+    "dots3_note_vision_encoder": {"adapter_in_dim": 32, "adapter_out_dim": 32},
+    "deepseek_ocr2_text": {"mlp_layer_types": ["dense", "sparse"] * 2},
+    "diffusion_gemma_text": {"layer_types": _ALTERNATE, "top_k_experts": 2},
+    "fun_asr_nano": {"adaptor_config": {"intermediate_size": 8}},
     "qwen4_exp_text": {
         "layer_types": ["linear_attention", "full_attention"] * 2,
         "hc_lowrank": 8,
@@ -168,6 +189,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "tag_pad_id": 60,
         "subs_pad_id": 60,
     },
+    "blt": {"encoder_hash_byte_group_vocab": 64},
     "rembert": {"input_embedding_size": 16, "output_embedding_size": 24},
     # Speech.
     "seamless_m4t": _SEAMLESS,
@@ -184,12 +206,33 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "num_channels": 3,
     },
     "dia": {"delay_pattern": [0, 1, 1]},
+    # What an outer config hands on to this one.
+    "t5gemma2_text": {"dropout_rate": 0.0},
+    "qwen2_5_omni_thinker": {"vision_start_token_id": 4, "audio_start_token_id": 4},
+    "qwen3_omni_moe_thinker": {"vision_start_token_id": 4, "audio_start_token_id": 4},
     "granite_speech5_encoder": {"num_key_value_heads": 4},
-    "fun_asr_nano_adaptor": {"intermediate_size": 8},
     # Images, which no input brings.
-    "molmo2_vit": {"image_size": LEAVE_OUT, "patch_size": 14},
-    "nemotron_h_omni": {"video_temporal_patch_size": LEAVE_OUT},
+    "molmo2_vision": {"image_size": [32, 32]},
+    "molmo2_adapter": {"vision_feature_layer": [2, 1]},
+    "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},
     "chameleon": {"vocabulary_map": {"<image>": 4, "IMGIMGA": 5}},
     "emu3": {"vocabulary_map": {"<image>": 4}},
     "granite4_vision": {"deepstack_layer_map": [[0, 0]], "downsample_rate": "1/2"},
+    # Towers for images and sounds that do not run, but would be most of the model.
+    "emu3_vqgan": {"base_channels": 32, "channel_multiplier": [1, 1], "num_res_blocks": 1},
+    "chameleon_vqgan": {"base_channels": 32, "channel_multiplier": [1, 1], "num_res_blocks": 1},
+    "janus_vqgan": {"base_channels": 32, "channel_multiplier": [1, 1], "num_res_blocks": 1},
+    "florence_vision": {
+        "embed_dim": [32, 32, 32, 32],
+        "depths": [1, 1, 1, 1],
+        "num_heads": [4, 4, 4, 4],
+        "num_groups": [4, 4, 4, 4],
+        "projection_dim": 32,
+    },
+    "vibevoice_acoustic_tokenizer_encoder": {"num_filters": 4, "depths": [1] * 7},
+    "vibevoice_acoustic_tokenizer_decoder": {"num_filters": 4, "depths": [1] * 7},
+    "muse_spark_audio": {"hidden_sizes": [32, 32, 32, 32], "depths": [1, 1, 1, 1]},
 }
+
+# Class -> what it needs where another class of the same model type must not have it.
+OF_CLASS: dict[str, dict[str, Any]] = {"ReformerModelWithLMHead": {"is_decoder": True}}

@@ -139,8 +139,7 @@ INPUTS: dict[str, Maker] = {
     **dict.fromkeys("moonshine moonshine_streaming speecht5 speech-encoder-decoder".split(), samples),
     # A mask over frames is needed.
     **dict.fromkeys(
-        "audioflamingo3_encoder fun_asr_nano_encoder glmasr_encoder voxtral_encoder "
-        "qwen2_audio_encoder".split(),
+        "audioflamingo3_encoder glmasr_encoder voxtral_encoder qwen2_audio_encoder".split(),
         _MASKED,
     ),
     # The number of features is fixed, and so is the shortest sound.
@@ -148,6 +147,7 @@ INPUTS: dict[str, Maker] = {
     "granite_speech5_encoder": partial(mels, shape=(64, 64), mask="attention_mask"),
     "gemma4_audio": partial(mels, shape=(64, 128), mask="attention_mask"),
     "qwen3_asr_encoder": partial(mels, shape=(MELS, 200), mask="input_features_mask", mask_length=200),
+    "fun_asr_nano_encoder": partial(mels, shape=(FRAMES, 7 * MELS), mask="input_features_mask"),
     "pe_audio_encoder": partial(samples, channels=(1,)),
     "audio-spectrogram-transformer": _spectrogram,
     # Several tokens at a position.
