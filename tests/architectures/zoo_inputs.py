@@ -128,18 +128,32 @@ _MASKED: Maker = partial(mels, mask="input_features_mask")
 INPUTS: dict[str, Maker] = {
     # The features lie the other way round, and a mask over frames is needed.
     **dict.fromkeys(
-        "parakeet_ctc parakeet_encoder parakeet_tdt parakeet_rnnt lasr_ctc lasr_encoder nemotron_asr_streaming "
-        "nemotron_asr_streaming_encoder nemotron3_5_asr wav2vec2-bert canary cohere_asr speech_to_text "
-        "SeamlessM4TForSpeechToText SeamlessM4Tv2ForSpeechToText".split(),
+        [
+            "parakeet_ctc",
+            "parakeet_encoder",
+            "parakeet_tdt",
+            "parakeet_rnnt",
+            "lasr_ctc",
+            "lasr_encoder",
+            "nemotron_asr_streaming",
+            "nemotron_asr_streaming_encoder",
+            "nemotron3_5_asr",
+            "wav2vec2-bert",
+            "canary",
+            "cohere_asr",
+            "speech_to_text",
+            "SeamlessM4TForSpeechToText",
+            "SeamlessM4Tv2ForSpeechToText",
+        ],
         _FRAMES_FIRST,
     ),
     # The signature names token ids too, which are the decoder's or come with the sound.
     "whisper": mels,
     "WhisperForCausalLM": text,
-    **dict.fromkeys("moonshine moonshine_streaming speecht5 speech-encoder-decoder".split(), samples),
+    **dict.fromkeys(["moonshine", "moonshine_streaming", "speecht5", "speech-encoder-decoder"], samples),
     # A mask over frames is needed.
     **dict.fromkeys(
-        "audioflamingo3_encoder glmasr_encoder voxtral_encoder qwen2_audio_encoder".split(),
+        ["audioflamingo3_encoder", "glmasr_encoder", "voxtral_encoder", "qwen2_audio_encoder"],
         _MASKED,
     ),
     # The number of features is fixed, and so is the shortest sound.
