@@ -9,9 +9,9 @@ from tests.architectures.zoo_families import FAMILIES
 
 HEAD = """# Models
 
-What `map_model` finds in the classes of transformers {version} that read text or speech. Each class was built
-tiny, with random weights, run with text alone (speech models with sounds), and mapped. A tick means that every
-site of the kind was found. Classes that do not run so small, or without an image, are listed at the end.
+What `map_model` finds in the classes of transformers {version} that read text or speech. Each class was
+built tiny, with random weights, run with text alone (speech models with sounds), and mapped. A tick means that
+the kind has sites. Classes that do not run so small, or not without an image, are listed at the end.
 
 This page is made by `python -m tests.architectures.sweep --write`; a test compares the two.
 

@@ -8,6 +8,8 @@ import torch
 from torch import Generator, Tensor
 from transformers import PreTrainedModel
 
+from tests.architectures.tiny_config import PLACEHOLDER, VOCABULARY
+
 Inputs = dict[str, Tensor]
 Maker = Callable[[PreTrainedModel, Generator], Inputs]
 LINES, TOKENS, DECODER_TOKENS = 2, 7, 5
@@ -31,8 +33,13 @@ def _other(name: str, value: Tensor, generator: Generator) -> Tensor:
     if "mask" in name or name in ("bbox", "token_type_ids"):
         return value
     if value.is_floating_point():
-        return torch.randn(value.shape, generator=generator).to(value.dtype)
-    return torch.randint(int(value.min()), int(value.max()) + 1, value.shape, generator=generator)
+        new = torch.randn(value.shape, generator=generator).to(value.dtype)
+        if name == "flattened_patches":  # begin with the row and the column that they come from
+            new[..., :2] = value[..., :2]
+        return new
+    lowest = min(LOWEST_ID, int(value.max()))
+    new = torch.randint(lowest, int(value.max()) + 1, value.shape, generator=generator)
+    return torch.where(value < lowest, value, new)  # what stands for an image stays
 
 
 def _by_signature(model: PreTrainedModel) -> Maker:
@@ -51,7 +58,7 @@ def _ids(model: PreTrainedModel, generator: Generator, *shape: int) -> Tensor:
         rows = getattr(model.get_input_embeddings(), "num_embeddings", 0)
     except NotImplementedError:
         rows = 0
-    highest = min(rows, 160) if rows > LOWEST_ID else 160
+    highest = min(rows, VOCABULARY) if rows > LOWEST_ID else VOCABULARY
     return torch.randint(LOWEST_ID, highest, shape, generator=generator)
 
 
@@ -121,6 +128,43 @@ def _image(model: PreTrainedModel, generator: Generator, with_text: bool = True)
     return pixels | (text(model, generator) if with_text else _with_decoder(model, generator, {}))
 
 
+def _image_in_text(model: PreTrainedModel, generator: Generator, questions: bool = False) -> Inputs:
+    """One small image per line, and as many tokens that stand for it as the model makes of it."""
+    inputs = _image(model, generator)
+    inputs["input_ids"][:, : model.config.num_query_tokens] = PLACEHOLDER
+    return inputs | ({"qformer_input_ids": _ids(model, generator, LINES, 3)} if questions else {})
+
+
+def _video_in_text(model: PreTrainedModel, generator: Generator) -> Inputs:
+    inputs = _image_in_text(model, generator, questions=True)
+    return inputs | {"pixel_values": inputs["pixel_values"][:, None]}  # a video of one image
+
+
+def _image_states(model: PreTrainedModel, generator: Generator) -> Inputs:
+    states = torch.randn(LINES, 1, 5, model.config.vision_config.embed_dim, generator=generator)
+    seen = torch.ones(LINES, TOKENS, 1, dtype=torch.long)
+    return text(model, generator) | {"image_encoder_embeddings": states, "image_attention_mask": seen}
+
+
+def _image_at_start(model: PreTrainedModel, generator: Generator) -> Inputs:
+    n = model.config.latent_query_num
+    states = torch.randn(LINES, n, model.config.text_config.embed_dim, generator=generator)
+    at = (torch.arange(TOKENS) < n).long().repeat(LINES, 1)
+    return text(model, generator) | {"image_embeds": states, "image_embeds_position_mask": at}
+
+
+def _patches(model: PreTrainedModel, generator: Generator) -> Inputs:
+    width = model.config.vision_config.patch_embed_hidden_size
+    places = torch.tensor([[row, column] for row in (1, 2) for column in (1, 2, 3)]).float()
+    pixels = torch.randn(LINES, len(places), width, generator=generator)
+    inputs = {"flattened_patches": torch.cat([places.repeat(LINES, 1, 1), pixels], dim=-1)}
+    return _with_decoder(model, generator, inputs)
+
+
+def _sound_and_text(model: PreTrainedModel, generator: Generator) -> Inputs:
+    return text(model, generator) | mels(model, generator, shape=(MELS, TOKENS * 8))
+
+
 _FRAMES_FIRST: Maker = partial(mels, shape=(FRAMES, MELS), mask="attention_mask")
 _MASKED: Maker = partial(mels, mask="input_features_mask")
 
@@ -173,4 +217,13 @@ INPUTS: dict[str, Maker] = {
     "BlipForConditionalGeneration": _image,
     "vision-encoder-decoder": partial(_image, with_text=False),
     "udop": _boxes,
+    "blip-2": _image_in_text,
+    "instructblip": partial(_image_in_text, questions=True),
+    "instructblipvideo": _video_in_text,
+    "idefics": _image_states,
+    "kosmos-2": _image_at_start,
+    "pix2struct": _patches,
+    "pp_formulanet": partial(_image, with_text=False),
+    # The sound is added to the text, token for token.
+    "voxtral_realtime": _sound_and_text,
 }
