@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import transformers
 
 from tests.architectures.sweep import KINDS, Row
+from tests.architectures.zoo_configs import NOT_BUILT
 from tests.architectures.zoo_families import FAMILIES
 
 HEAD = """# Models
 
-What `map_model` finds in the classes of transformers {version} that read text or speech. Each class was
-built tiny, with random weights, run with text alone (speech models with sounds), and mapped. A tick means that
-the kind has sites. Classes that do not run so small, or not without an image, are listed at the end.
+What `map_model` finds in the classes of transformers {version} that read text or speech. Each class was built
+tiny, with random weights, and mapped. It was given text alone: sounds only where it reads sounds, and an
+image only where it does not run without one. A tick means that the kind has sites.
 
 This page is made by `python -m tests.architectures.sweep --write`; a test compares the two.
 
@@ -54,11 +55,9 @@ def _section(family: str, rows: Sequence[Row]) -> str:
 
 
 def _not_run(rows: Sequence[Row]) -> str:
-    lines = [f"| {row.model_type} | {row.class_name} | {_cell(row.failed)} |" for row in rows]
-    return (
-        "## Not tried\n\nThese classes do not run tiny, or not without an image, or need another package.\n\n"
-        "| model type | class | why |\n|---|---|---|\n" + "\n".join(lines) + "\n"
-    )
+    why = {(row.model_type, row.class_name): NOT_BUILT.get(row.model_type, row.failed) for row in rows}
+    lines = [f"| {model_type} | {name} | {_cell(text)} |" for (model_type, name), text in why.items()]
+    return "## Not tried\n\n| model type | class | why |\n|---|---|---|\n" + "\n".join(lines) + "\n"
 
 
 def _cell(text: str) -> str:

@@ -8,6 +8,7 @@ import torch
 from tests.architectures.sweep import sweep
 from tests.architectures.tiny_config import VOCABULARY
 from tests.architectures.zoo import MAPPINGS, run, zoo
+from tests.architectures.zoo_configs import NOT_BUILT
 from tests.architectures.zoo_families import FAMILIES, HEADLESS, HYBRIDS, MIXTURES
 
 # One of each family that builds quickly; the long test builds all of them.
@@ -71,5 +72,6 @@ def test_every_weight_of_a_specimen_matters():
 def test_all_specimens_run():
     rows = sweep(build_only=True)
     assert len(rows) == len(zoo())
-    failed = [str(row) for row in rows if row.failed]
-    assert len(rows) - len(failed) >= FEWEST, failed
+    failed = [row for row in rows if row.failed]
+    assert {row.model_type for row in failed} <= NOT_BUILT.keys(), failed
+    assert len(rows) - len(failed) >= FEWEST

@@ -138,6 +138,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "deepseek_ocr2_text": {"mlp_layer_types": ["dense", "sparse"] * 2},
     "diffusion_gemma_text": {"layer_types": _ALTERNATE, "top_k_experts": 2},
+    # A tower of windows: stages that halve the sides of a spectrogram and double the width.
+    "clap_audio_model": {
+        "patch_size": 4,
+        "spec_size": 64,
+        "depths": [1, 1],
+        "num_attention_heads": [4, 4],
+        "patch_embeds_hidden_size": 16,
+        "num_hidden_layers": 2,
+    },
     "fun_asr_nano": {"adaptor_config": {"intermediate_size": 8}},
     "qwen4_exp_text": {
         "layer_types": ["linear_attention", "full_attention"] * 2,
@@ -257,3 +266,18 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 # Class -> what it needs where another class of the same model type must not have it.
 OF_CLASS: dict[str, dict[str, Any]] = {"ReformerModelWithLMHead": {"is_decoder": True}}
+
+_TIMM = "Its image tower needs the package timm."
+_DRAFT = "A draft head, which reads the keys and values of another model."
+_PARTS = "It has no forward of its own; its thinker is a class of its own."
+# Model type -> why its specimen cannot be built or run.
+NOT_BUILT = {
+    "gemma3n": _TIMM,
+    "fast_vlm": _TIMM,
+    "perception_lm": _TIMM,
+    "gemma4_assistant": _DRAFT,
+    "gemma4_unified_assistant": _DRAFT,
+    "pi0": "It reads the state of a robot.",
+    "qwen2_5_omni": _PARTS,
+    "qwen3_omni_moe": _PARTS,
+}

@@ -161,6 +161,11 @@ def _patches(model: PreTrainedModel, generator: Generator) -> Inputs:
     return _with_decoder(model, generator, inputs)
 
 
+def _squares_and_text(model: PreTrainedModel, generator: Generator) -> Inputs:
+    sounds = torch.randn(LINES, 1, 4 * FRAMES, MELS, generator=generator)
+    return text(model, generator) | {"input_features": sounds}
+
+
 def _sound_and_text(model: PreTrainedModel, generator: Generator) -> Inputs:
     return text(model, generator) | mels(model, generator, shape=(MELS, TOKENS * 8))
 
@@ -226,4 +231,6 @@ INPUTS: dict[str, Maker] = {
     "pp_formulanet": partial(_image, with_text=False),
     # The sound is added to the text, token for token.
     "voxtral_realtime": _sound_and_text,
+    # A text tower and a sound tower.
+    "clap": _squares_and_text,
 }
