@@ -1,4 +1,4 @@
-"""What 29 architectures compute in their feed-forward networks, written from the weights alone.
+"""What 33 architectures compute in their feed-forward networks, written from the weights alone.
 
 Nothing of xalign is used here. A plain forward hook of torch takes the input of each feed-forward network and
 the output of each block; gate and neurons follow from that input by the formula of the architecture, which

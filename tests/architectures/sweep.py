@@ -5,7 +5,7 @@
     python -m tests.architectures.sweep --write             docs/models.md too
     python -m tests.architectures.sweep --save rows.json    the rows too, with widths and times
 
-It runs in a process of its own and takes about four CPU-minutes. Each specimen is built and mapped in a child
+It runs in a process of its own and takes about 1.5 CPU-minutes. Each specimen is built and mapped in a child
 of that process, so that none can end the others; one that takes longer than ALARM seconds is ended.
 """
 

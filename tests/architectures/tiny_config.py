@@ -87,7 +87,7 @@ TOKENS = {
     "unk_token_id": 3,
 }
 ALWAYS_SET = ("pad_token_id", "decoder_start_token_id")
-PLACEHOLDER = 4  # stands for an image or a sound; no input holds it
+PLACEHOLDER = 4  # stands for an image or a sound
 
 
 def tiny_config(cls: type[PreTrainedConfig], **changes: Any) -> PreTrainedConfig:
@@ -129,7 +129,7 @@ def _sub_configs(cls: type[PreTrainedConfig], fields: set[str], values: dict[str
     """The sub-configs, small too; what `CONFIGS` has for one of this class alone is a dict there."""
     try:
         default = vars(cls())
-    except Exception:  # a class that cannot be made of nothing has its sub-configs in CONFIGS
+    except Exception:  # what a class refuses to be by default, its own call refuses too
         return {}
     return {
         name: tiny_config(type(default[name]), **values.get(name, {}))

@@ -269,7 +269,7 @@ OF_CLASS: dict[str, dict[str, Any]] = {"ReformerModelWithLMHead": {"is_decoder":
 
 _TIMM = "Its image tower needs the package timm."
 _DRAFT = "A draft head, which reads the keys and values of another model."
-_PARTS = "It has no forward of its own; its thinker is a class of its own."
+_PARTS = "It has no forward; its thinker, a class of its own, is in the list."
 # Model type -> why its specimen cannot be built or run.
 NOT_BUILT = {
     "gemma3n": _TIMM,
