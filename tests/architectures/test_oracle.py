@@ -10,21 +10,6 @@ from tests.architectures.zoo import run, zoo
 from xalign import Site, visit
 
 TOLERANCE = 1e-5  # of the largest value of a tensor
-# Mapped without a proof. The others are read once maps are proved.
-MAPPED = {
-    *("llama", "gpt2", "gpt_neox", "bloom", "phi3", "gemma2", "gemma3_text", "olmo2", "opt"),
-    *("bert", "roberta", "modernbert", "llava"),
-}
-READ = [
-    pytest.param(
-        one,
-        id=str(one),
-        marks=()
-        if one.name.split(":")[0] in MAPPED
-        else pytest.mark.xfail(strict=False, reason="mapped by proof once that lands"),
-    )
-    for one in ARCHITECTURES
-]
 INPUTS = [
     pytest.param(1, False, id="one line"),
     pytest.param(1, True, id="one line, padded"),
@@ -92,7 +77,7 @@ def test_the_oracle_gives_what_the_down_projection_takes(one, lines, padded):
 
 
 @pytest.mark.parametrize("lines, padded", INPUTS)
-@pytest.mark.parametrize("one", READ)
+@pytest.mark.parametrize("one", ARCHITECTURES, ids=str)
 def test_xalign_reads_what_the_oracle_computes(one, lines, padded):
     model, inputs, shown = make_inputs(one, lines, padded)
     wanted = expected(one, model, inputs)

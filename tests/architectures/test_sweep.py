@@ -84,7 +84,6 @@ def test_the_page_shows_what_the_whole_sweep_finds():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="mapped by proof once that lands")
 def test_enough_classes_are_mapped():
     rows, _ = whole()
     assert count(rows, KINDS) >= ALL
