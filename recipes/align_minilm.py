@@ -159,10 +159,12 @@ print(f"\n{n} held-out pairs, chance {1 / (2 * n - 1):.3f}; {cpu_minutes:.1f} CP
 print("| | NASCA | gain [95 %] | best block | floor | MEXA | retrieval in both directions |")
 print("|---|---|---|---|---|---|---|")
 for code, row in table.items():
+    # Where all sentences changed alike, nothing is known of the interval.
+    interval = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
     print(
         f"| {code}{'' if row['trained'] else ' (not trained)'} "
         f"| {row['nasca_before']:.2f} → {row['nasca_after']:.2f} "
-        f"| {row['gain']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}] | {max(row['blocks_after']):.2f} "
+        f"| {row['gain']:+.2f}{interval} | {max(row['blocks_after']):.2f} "
         f"| {row['floor']:.2f} | {row['mexa_before']:.2f} → {row['mexa_after']:.2f} "
         f"| {row['retrieval_before']:.2f} → {row['retrieval_after']:.2f} |"
     )

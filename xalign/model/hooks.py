@@ -65,14 +65,15 @@ def hook_input(module: nn.Module, hook: Hook, *, first: bool = False) -> None:
     module.register_forward_pre_hook(hook, prepend=first, with_kwargs=True)
 
 
-def hook_output(module: nn.Module, hook: Hook) -> None:
+def hook_output(module: nn.Module, hook: Hook, *, always: bool = False) -> None:
     """Let a hook see, and replace, what a module returns.
 
     Args:
         module: The module.
         hook: Called with the module, its positional arguments, and its output.
+        always: Whether it is also called when the module ends with an exception, then without an output.
     """
-    module.register_forward_hook(hook)
+    module.register_forward_hook(hook, always_call=always)
 
 
 def when_backward_reaches(values: Tensor, fn: Callable[[], None]) -> None:

@@ -124,7 +124,7 @@ def _register_hooks(session: "_HookSession", model_map: ModelMap) -> None:
             hook_output(module, Hook(session, partial(session.on_output, site, place)))
     for entry in session.entries:  # last: an entry may be a site's module too
         hook_output(entry, Hook(session, session.on_return))
-        entry.register_forward_hook(Hook(session, session.on_end), always_call=True)
+        hook_output(entry, Hook(session, session.on_end), always=True)
 
 
 def hold_others(model: nn.Module, turn: Turn) -> None:

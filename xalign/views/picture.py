@@ -40,6 +40,7 @@ def save_picture(figure: "Figure", path: Path) -> Path:
         ReportError: The file cannot be written.
 
     Example:
+        >>> from xalign.views.heatmap import heatmap
         >>> save_picture(heatmap(report, "nasca"), Path("nasca.png")).name
         'nasca.png'
     """

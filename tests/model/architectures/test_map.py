@@ -107,14 +107,18 @@ def test_a_layout_that_does_not_fit(registered):
             {"fused": False, "gate": "mlp.down_proj", "down": "mlp.down_proj"},
             "gives 32 values where the down",
         ),
-        ("gemma2", {"mlp_out": "mlp"}, r"block 0, .*: input \+ attn_out \+ mlp_out = output is off by"),
+        (
+            "gemma2",
+            {"mlp_out": "mlp"},
+            "block 0, .*: input, with attn_out .* added as traced = output is off by",
+        ),
         ("olmo2", {"attn_out": "self_attn"}, r"finds it at output of .*post_attention_layernorm"),
         (
             "bert",
             {"attn_out": "attention.self.query"},
             r"is off by .* at what encoder.layer.0.attention.*LayerNorm is given",
         ),
-        ("gpt_neox", {"mlp_out": "attention.dense"}, "mlp_out = output is off by"),
+        ("gpt_neox", {"mlp_out": "attention.dense"}, "mlp_out added as traced = output is off by"),
     ],
 )
 def test_a_layout_that_an_equation_refutes(registered, family, changes, message):

@@ -176,11 +176,6 @@ NETWORKS = {
         lambda: computing(lambda m, x: m.second(m.norm(F.relu(m.first(x)))), norm=lambda: nn.LayerNorm(FFN)),
         None,
     ),
-    # Each token's neurons are of what the token before it holds, and act on the token: they are its own.
-    "tokens shifted before the projection": (
-        lambda: computing(lambda m, x: m.second(F.gelu(m.first(x.roll(1, dims=1))))),
-        None,
-    ),
     "output times a weight": (
         lambda: model_of(
             fold=lambda block, x: x + 0.5 * block.norm1.weight * block.feed_forward(block.norm2(x))
@@ -207,6 +202,44 @@ def test_a_network_in_another_form_has_neurons(name):
     ):
         model(torch.arange(12).view(2, 6))
     assert all(seen[site].shape == (2, 6, FFN) for site in sites)
+
+
+def test_tokens_that_are_shifted_before_the_projection():
+    """The neurons act on the token itself. What is added is of two tokens, and so is neither kind."""
+    model_map = map_model(computing(lambda m, x: m.second(F.gelu(m.first(x.roll(1, dims=1))))))
+    assert model_map.place(Site("inner", 1)).path == "layers.1.feed_forward.second"
+    assert "from a feed-forward network and from several tokens" in model_map.refused("mlp_out")
+
+
+ATTENTIONS = {
+    "a mean": lambda m, x: m.o(m.v(x).mean(1, keepdim=True).expand_as(x)),
+    "a shift": lambda m, x: m.o(torch.cat([torch.zeros_like(x[:, :1]), m.v(x)[:, :-1]], 1)),
+    "tokens in reverse": lambda m, x: m.o(m.v(x).flip(1)),
+    "a softmax over tokens": lambda m, x: m.o(m.v(x) * x.softmax(1)),
+    "weights over tokens": lambda m, x: m.o(torch.einsum("ts,bsd->btd", m.w[: x.shape[1], : x.shape[1]], x)),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_what_mixes_tokens_is_never_taken_for_a_network(name):
+    """An operation that is not known to mix tokens made its sub-layer `mlp_out`."""
+
+    class Mixing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.v, self.o = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+            self.w = nn.Parameter(torch.randn(16, 16))
+
+        def forward(self, x):
+            return ATTENTIONS[name](self, x)
+
+    model_map = map_model(model_of(attention=Mixing))
+    assert model_map.sites("inner")
+    reason = model_map.refused("mlp_out")
+    assert "is not known to be computed from several tokens" in reason or (
+        model_map.place(Site("attn_out", 0)).path == "layers.0.attention"
+        and model_map.place(Site("mlp_out", 0)).path == "layers.0.feed_forward"
+    )
 
 
 @pytest.mark.parametrize("columns", [slice(0, FFN), slice(FFN, None), slice(0, None, 2), slice(1, None, 2)])

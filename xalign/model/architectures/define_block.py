@@ -18,6 +18,7 @@ from xalign.model.architectures.stream import (
     behind,
     contributors,
     follow,
+    is_mixer,
     mixes_tokens,
     taps_of,
 )
@@ -176,18 +177,27 @@ class BlockDefinition:
         return ""
 
     def _kind_of(self, stream: Stream, tap: Tap, downs: set[int]) -> str:
-        """Return what a tap adds: `mlp_out` where a network or experts give it, or where no tokens are mixed.
+        """Return what a tap adds: `mlp_out` if a network or experts give it, `attn_out` if tokens are mixed.
 
         Raises:
-            OffStream: It adds attention and a network as one.
+            OffStream: It adds attention and a network as one, or what is neither for certain.
         """
         made, _ = contributors(self._trace, self._call, tap.node)
-        if any(one in downs or self._trace.nodes[one].operation == "experts" for one in made):
-            return "mlp_out"
         found = list(behind(self._trace, stream, tap.node))
-        if any(node.index in downs for node in found):
-            raise OffStream(f"{tap.call.path} adds attention and the feed-forward network as one")
-        return "attn_out" if mixes_tokens(self._trace, found, stream) else "mlp_out"
+        has_network = any(one in downs for one in made)
+        is_hidden = not has_network and any(node.index in downs for node in found)
+        if is_hidden or (has_network and any(is_mixer(self._trace, node) for node in found)):
+            raise OffStream(
+                f"what {tap.call.path} adds comes from a feed-forward network and from several tokens"
+            )
+        if has_network or any(self._trace.nodes[one].operation == "experts" for one in made):
+            return "mlp_out"
+        if mixes_tokens(self._trace, found, stream):
+            return "attn_out"
+        raise OffStream(
+            f"what {tap.call.path} adds is no feed-forward network that is proved, and is not known to be "
+            "computed from several tokens"
+        )
 
     def _spot_of(self, tap: Tap) -> Spot:
         """Return the output of a tap, and which of the calls of its module in the block gives it."""

@@ -1,5 +1,7 @@
 """`map_model`: find each site in a given model."""
 
+import re
+
 from torch import nn
 
 from xalign.errors import ModelError
@@ -23,8 +25,8 @@ def map_model(model: nn.Module) -> ModelMap:
 
     The model may be wrapped (PEFT, DDP, compiled); paths start at the object passed, or at the transformers
     model inside a SentenceTransformer. Nothing is changed. A model that no layout names is run twice on two
-    short lines, once for all models of its class and config: its sites are found in one run and proved in the
-    other.
+    short lines: its sites are found in one run and proved in the other. Its map is kept until something in
+    the model changes.
 
     Args:
         model: A transformers model.
@@ -97,8 +99,8 @@ def _proved(model: nn.Module, seen: set[str]) -> ModelMap:
         for one, name in zip(proved, names, strict=True)
         if (stack := stack_of_proof(model, one, name)) is not None
     ]
-    if "encoder" not in names:  # the deepest stack is meant where none is named
-        found.sort(key=lambda stack: -len(stack.blocks))
+    # The encoder is meant where no stack is named; where there is none, the deepest stack.
+    found.sort(key=lambda stack: (stack.name != "encoder", -len(stack.blocks)))
     if not found:
         reasons = [reason for one in proved for block in one.blocks for reason in block.refused.values()]
         raise NotRun(reasons[0] if reasons else "no list of blocks adds to a residual stream")
@@ -123,7 +125,13 @@ def _names_of(model: nn.Module, proved: tuple[ProvedStack, ...]) -> list[str]:
         while all(len(path) > 1 for path in paths) and len({path[end] for path in paths}) == 1:
             for path in paths:
                 path.pop(end)
-    return ["_".join(path) for path in paths]
+    return [_identifier("_".join(path)) for path in paths]
+
+
+def _identifier(text: str) -> str:
+    """Make a name of a path, as `Site` takes it."""
+    plain = re.sub(r"\W", "_", text)
+    return plain if plain.isidentifier() else f"stack_{plain}"
 
 
 def _several(model: nn.Module, places: list[str]) -> ModelError:

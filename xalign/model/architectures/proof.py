@@ -23,7 +23,7 @@ from xalign.model.module_values import input_of, output_of
 
 NEURONS = "act(gate) · up = inner"
 DOWN = "down(inner) = its output"
-STREAM = "input + attn_out + mlp_out = output"
+STREAM = "input, with attn_out and mlp_out added as traced = output"
 CHAIN = "output of a block = input of the next"
 # Relative, in units of the precision of the data type: 1e-6 in float32.
 _LARGEST_ERROR = 8

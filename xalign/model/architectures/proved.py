@@ -1,9 +1,7 @@
 """`proved_stacks`: the stacks of a model, found in one forward and proved in another, and kept."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from types import FunctionType, MethodType, NoneType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,13 +13,12 @@ from xalign.model.architectures.define import define
 from xalign.model.architectures.example import LINES, caller, example_inputs
 from xalign.model.architectures.proof import BlockProof, prove
 from xalign.model.architectures.resident import weights_of
+from xalign.model.architectures.same_flow import flow_of
 from xalign.model.architectures.trace import trace
 from xalign.model.eager import EAGER
-from xalign.model.wrapped import base_model_of
 
 Run = Callable[[], Any]
 Result = TypeVar("Result")
-_KEPT = 64  # maps of different kinds of models
 _SEEDS = 1, 2
 
 
@@ -57,62 +54,22 @@ def find_stacks(model: nn.Module, first: Run, second: Run, lines: int = LINES) -
 
 
 def proved_stacks(model: nn.Module) -> tuple[ProvedStack, ...]:
-    """Return the stacks of a model. They are found once for all models of the same modules and config.
+    """Return the stacks of a model. They are found once, and anew when something in it was changed.
 
     The model is run twice on two short lines, under the guarantees of `observing`: nothing in it changes.
 
     Raises:
         NotRun: The model cannot be run on such lines, with what it said.
     """
-    modules = (
-        _dtypes_of(model),
-        tuple((id(one), type(one), "forward" in vars(one)) for one in model.modules()),
-    )
-    known = _OF_MODEL.get(model)
-    if known is not None and known[0] == modules:
+    known, flow = _KEPT.get(model), flow_of(model)
+    if known is not None and known[0] == flow:
         return known[1]
-    key = _kind_of(model)
-    stacks = _OF_KIND.get(key)
-    if stacks is None:
-        stacks = _OF_KIND[key] = _run(model)
-        while len(_OF_KIND) > _KEPT:
-            _OF_KIND.popitem(last=False)
-    _OF_MODEL[model] = modules, stacks
+    stacks = _run(model)
+    _KEPT[model] = flow, stacks
     return stacks
 
 
-_OF_MODEL: "WeakKeyDictionary[nn.Module, tuple[Hashable, tuple[ProvedStack, ...]]]" = WeakKeyDictionary()
-_OF_KIND: OrderedDict[Hashable, tuple[ProvedStack, ...]] = OrderedDict()
-
-
-def _kind_of(model: nn.Module) -> Hashable:
-    """Return what decides how the numbers flow: modules with their settings and functions, and the config."""
-    modules = tuple(
-        (path, type(module), type(module).forward, _settings(module))
-        for path, module in model.named_modules()
-    )
-    config: Any = getattr(base_model_of(model), "config", None)
-    settings = config.to_dict() if hasattr(config, "to_dict") else {}
-    unimportant = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "_commit_hash")
-    described = repr({name: value for name, value in settings.items() if name not in unimportant})
-    return modules, _dtypes_of(model), described
-
-
-def _dtypes_of(model: nn.Module) -> frozenset[torch.dtype]:
-    """Return the data types of a model's weights: the equations are computed in those of the trace."""
-    return frozenset(parameter.dtype for parameter in model.parameters())
-
-
-def _settings(module: nn.Module) -> Hashable:
-    """Return the attributes of a module that its forward may branch on or call."""
-    return tuple(
-        (name, value if isinstance(value, _PLAIN) else getattr(value, "__func__", value))
-        for name, value in vars(module).items()
-        if name != "training" and isinstance(value, (*_PLAIN, FunctionType, MethodType))
-    )
-
-
-_PLAIN = (bool, int, float, str, NoneType)
+_KEPT: "WeakKeyDictionary[nn.Module, tuple[Hashable, tuple[ProvedStack, ...]]]" = WeakKeyDictionary()
 
 
 def proofs_of(model: nn.Module, claims: Sequence[StackClaim]) -> list[list[BlockProof]]:
