@@ -1,5 +1,6 @@
 """An observation puts back everything that a forward may change."""
 
+import contextlib
 from collections import OrderedDict, deque
 
 import pytest
@@ -8,8 +9,12 @@ import torch.distributed as dist
 from peft import IA3Config, LNTuningConfig, LoraConfig, get_peft_model
 from torch import nn
 from torch.ao.quantization import PerChannelMinMaxObserver
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
-from transformers import BitsAndBytesConfig, LlamaForCausalLM
+from torch.nn.utils.parametrizations import weight_norm
+from transformers import BigBirdConfig, BigBirdModel, BitsAndBytesConfig, LlamaForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from tests.faults.interrupts import changes, picture_of
@@ -17,6 +22,7 @@ from tests.monitor.training import equal_to_the_bit, make_trainer, result_of
 from tests.tiny import make_model, make_tokenizer
 from xalign import AlignmentCallback, AlignmentMonitor, ParallelPairs, load_pairs, measure
 from xalign.model.contents import LARGEST_TENSOR
+from xalign.model.observe import observing
 from xalign.model.snapshot import Snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -429,3 +435,138 @@ def test_expanded_buffers_are_put_back(shape, dtype):
     mlp.__class__ = Changes
     measure(model, make_tokenizer(), SHORT)
     assert all(changed) and torch.equal(mlp.expanded, before) and 0 in mlp.expanded.stride()
+
+
+@pytest.fixture
+def big_bird():
+    """A BigBird which exchanges its sparse attention for full attention in forwards of up to 28 tokens."""
+    config = BigBirdConfig(
+        vocab_size=500,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        block_size=4,
+        num_random_blocks=1,
+        max_position_embeddings=512,
+    )
+    return BigBirdModel(config).train()
+
+
+LONG = torch.arange(4, 132)[None]
+
+
+def test_big_bird_runs_long_texts_after_short_ones_were_measured(big_bird):
+    """Its attribute was put back and its attention was not: every long forward raised a TypeError."""
+    before = picture_of(big_bird)
+    measure(big_bird, make_tokenizer(), SHORT, ["margin"])
+    assert not changes(before, picture_of(big_bird))
+    big_bird(input_ids=LONG)
+    big_bird(input_ids=LONG[:, :7])
+    assert big_bird.attention_type == "original_full"  # not vacuous
+
+
+def test_short_batches_do_not_change_the_attention_of_long_ones(big_bird):
+    """After a short batch, all later batches of the same measurement ran with full attention."""
+    with observing(big_bird) as before:
+        for length in (128, 7, 128):
+            big_bird(input_ids=LONG[:, :length])
+            sparse = big_bird.attention_type == "block_sparse"
+            assert sparse == (length == 128)
+            before.rewind()
+
+
+PART_CHANGES = {
+    "submodule made": lambda m: setattr(m, "made", nn.Linear(2, 2)),
+    "submodule replaced": lambda m: setattr(m, "act_fn", nn.GELU()),
+    "submodule deleted": lambda m: delattr(m, "gate_proj"),
+    "submodule set to None": lambda m: setattr(m, "gate_proj", None),
+    "order": lambda m: m._modules.update(gate_proj=m._modules.pop("gate_proj")),
+    "weight made": lambda m: setattr(m, "made", nn.Parameter(torch.ones(1))),
+    "weight replaced": lambda m: setattr(m.up_proj, "weight", nn.Parameter(torch.ones(1))),
+    "weight deleted": lambda m: delattr(m.up_proj, "weight"),
+    "weight made a plain tensor": lambda m: weight_made_plain(m.up_proj),
+}
+
+
+def weight_made_plain(module):
+    weight = module.weight.detach()
+    del module.weight
+    module.weight = weight
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("change", PART_CHANGES.values(), ids=PART_CHANGES)
+def test_submodules_and_weights_are_put_back(change, fails):
+    """Those that a forward replaced, added or deleted were not, so that `state_dict` had other keys."""
+
+    def look(module, output):
+        change(module)
+        if fails:
+            raise OSError
+
+    model, _ = hooked(look)
+    before, keys = picture_of(model), list(model.state_dict())
+    with contextlib.suppress(OSError), observing(model):
+        model(input_ids=IDS)
+    assert not changes(before, picture_of(model))
+    assert list(model.state_dict()) == keys
+    with contextlib.suppress(OSError):
+        model(input_ids=IDS)
+    assert changes(before, picture_of(model))  # not vacuous
+
+
+def test_submodules_made_in_a_forward_stay_until_the_end_of_a_measurement():
+    """Made again for each batch, they would have other random weights."""
+    made = []
+
+    def look(module, output):
+        if not hasattr(module, "made"):
+            module.made = nn.Linear(2, 2)
+            made.append(module.made)
+
+    model, mlp = hooked(look)
+    with observing(model) as before:
+        for _ in range(3):
+            model(input_ids=IDS)
+            before.rewind()
+    assert len(made) == 1
+    assert not hasattr(mlp, "made")
+
+
+def test_parametrized_weights_stay():
+    """Their modules hold the weights of the module that they belong to."""
+    model = make_model("llama").train()
+    weight_norm(model.model.layers[0].mlp.up_proj)
+    before = picture_of(model)
+    measure(model, make_tokenizer(), PAIRS, ["margin"])
+    assert not changes(before, picture_of(model))
+    model(input_ids=IDS).logits.sum().backward()
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_weights_of_fsdp2_are_left_to_it(one_process):
+    """It exchanges weights in a forward: the gathered ones that were there before may be freed by then."""
+    model = make_model("llama").train()
+    for layer in model.model.layers:
+        fully_shard(layer, mesh=one_process)
+    fully_shard(model, mesh=one_process)
+    model(input_ids=IDS)  # the weights of the root stay gathered
+    gathered, sharded = model.lm_head.weight, model.model.layers[0].mlp.up_proj.weight
+    with observing(model):
+        model(input_ids=IDS)
+        model.reshard()
+        model.lm_head.made = nn.Parameter(torch.ones(1))
+        model.model.made = nn.Linear(2, 2)
+    assert model.lm_head.weight is not gathered
+    assert model.model.layers[0].mlp.up_proj.weight is sharded
+    assert all(isinstance(weight, DTensor) for weight in model.parameters())
+    assert (list(model.lm_head._parameters), "made" in model.model._modules) == (["weight", "bias"], False)
+    model(input_ids=IDS).logits.sum().backward()
+    assert all(weight.grad is not None for weight in model.parameters())

@@ -237,7 +237,7 @@ def test_a_wrapper_of_a_wrapper_and_of_no_trainer():
         with pytest.raises(ArgumentTypeError, match="trainer_class must be a transformers Trainer class"):
             with_alignment(wrong)
     assert with_alignment(Trainer) is with_alignment(Trainer)
-    with pytest.raises(ArgumentTypeError, match=r"alignment is a dict; give alignment=AlignmentConfig\(pairs=")):
+    with pytest.raises(ArgumentTypeError, match="alignment is a dict; give alignment=AlignmentConfig"):
         with_alignment(Trainer)(alignment={"layer": 1})
     with pytest.raises(ArgumentError, match="alignment has no pairs"):
         with_alignment(Trainer)(alignment=AlignmentConfig())

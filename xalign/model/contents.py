@@ -49,7 +49,7 @@ def contents_of(values: Iterable[Any]) -> list[Contents]:
                 if not isinstance(value, nn.Parameter) and _has_values(value):
                     found.append(_OfTensor(value) if type(value) is Tensor else _OfSubclass(value))
             else:
-                found.append(_OfContainer(value))
+                found.append(OfContainer(value))
                 inside += list(value.values() if isinstance(value, dict) else value)
         level = inside
     return found
@@ -58,13 +58,20 @@ def contents_of(values: Iterable[Any]) -> list[Contents]:
 _NOTED: Any = (*_PLAIN, tuple, Tensor, torch.Generator)
 
 
-class _OfContainer:
+class OfContainer:
+    """What is inside of a container, the objects themselves, as they are now.
+
+    Args:
+        container: A dict, list, set or deque.
+    """
+
     def __init__(self, container: Any) -> None:
         self._container = container
         plain = next(plain for kind, plain in _PLAIN.items() if isinstance(container, kind))
         self._content = plain(container)
 
     def put_back(self) -> None:
+        """Make it again what it was; as often as you like."""
         if not _same(self._container, self._content):
             self._container.clear()
             add = "extend" if isinstance(self._container, list | deque) else "update"

@@ -161,6 +161,17 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
+def sharded_modules(model: nn.Module) -> set[nn.Module]:
+    """Return the modules whose weights FSDP2 exchanges, in a forward, for gathered ones."""
+    from torch.distributed.fsdp import FSDPModule
+
+    found: set[nn.Module] = set()
+    for module in model.modules():
+        if isinstance(module, FSDPModule) and module not in found:
+            found.update(module.modules())
+    return found
+
+
 def reshard(model: nn.Module) -> None:
     """Free the gathered weights that FSDP2 keeps after a forward for a backward.
 

@@ -20,16 +20,16 @@ from xalign.model.visit import hold_others
 def observing(model: nn.Module) -> Iterator[Snapshot]:
     """Set evaluation mode without gradient, and afterwards put back everything that a forward may change.
 
-    That is training modes, buffers and attributes of the modules, their configs, adapters that are merged,
-    which weights are trained, gradient mode, autocast, the stance of torch's compiler, and the random number
-    generators. It is put back after any exception, also if a `KeyboardInterrupt` comes between two lines of
-    this very function.
+    That is training modes, buffers and attributes of the modules, which submodules and weights each of them
+    holds, their configs, adapters that are merged, which weights are trained, gradient mode, autocast, the
+    stance of torch's compiler, and the random number generators. It is put back after any exception, also if
+    a `KeyboardInterrupt` comes between two lines of this very function.
 
     Attributes are put back with what is inside of dicts, lists, sets and deques, up to four within each
     other, and with the values of tensors up to 16 MiB and of `torch.Generator`s. Not put back are the state
     of objects of other classes, attributes of classes, global settings such as
-    `torch.use_deterministic_algorithms`, the values of weights, weights that a forward replaces, submodules
-    and hooks of the model's own that it adds, and larger tensors that it changes in place.
+    `torch.use_deterministic_algorithms`, the values of weights, hooks of the model's own that a forward adds,
+    and larger tensors that it changes in place. Weights that FSDP2 exchanges are left to it.
 
     Only one thread observes a model at a time. Forwards of other threads wait until it is done.
 

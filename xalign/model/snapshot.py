@@ -1,25 +1,27 @@
-"""`Snapshot`: what a model's modules keep beside their weights, noted and put back."""
+"""`Snapshot`: what a model's modules hold, all but the values of weights, noted and put back."""
 
 from typing import Any
 
 from torch import nn
 
 from xalign.model.contents import contents_of
+from xalign.model.distributed import sharded_modules
 from xalign.model.hooks import hooks_of, remove_hooks
+from xalign.model.parts import Parts
 from xalign.model.undo import Steps, undo
 
-# What torch keeps on every module. Weights and submodules change hands within a forward where they are
-# sharded or offloaded; hooks may be a user's, registered meanwhile.
+# What torch keeps on every module. `Parts` notes the weights and submodules; hooks may be a user's,
+# registered meanwhile.
 _OF_TORCH = set(vars(nn.Module())) - {"_non_persistent_buffers_set"}
 
 
 class Snapshot:
-    """Training modes, buffers, attributes and hooks of xalign on every module, as they are now.
+    """Training modes, parts, buffers, attributes and hooks of xalign on every module, as they are now.
 
-    Models with dynamic RoPE replace buffers and attributes in a long forward, `generate` keeps caches on the
-    model, and merged adapters are listed on their layers. What a module did not have is deleted, what it had
-    is put back, and the values of tensors are copied back where they changed. Of weights, only whether they
-    are trained is noted.
+    Models with dynamic RoPE replace buffers and attributes in a long forward, BigBird replaces submodules in
+    a short one, `generate` keeps caches on the model, and merged adapters are listed on their layers. What a
+    module did not have is deleted, what it had is put back, and the values of tensors are copied back where
+    they changed. Of weights, only which they are and whether they are trained is noted.
 
     Args:
         model: The model.
@@ -32,8 +34,13 @@ class Snapshot:
         self._trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         of_modules = [Attributes(module) for module in self._modules]
         self._objects = [*of_modules, *(Attributes(config) for config in _configs(self._modules))]
-        pairs = zip(self._modules, of_modules, strict=True)
-        self._with_buffers = [attributes for module, attributes in pairs if module._buffers]
+        sharded = sharded_modules(model)
+        self._parts = [Parts(module, module in sharded) for module in self._modules]
+        # A forward may unmerge them, for good: their weights are then others too.
+        merged = {one for module in self._modules if _is_merged(module) for one in module.modules()}
+        noted = list(zip(self._modules, of_modules, self._parts, strict=True))
+        self._with_buffers = [attributes for module, attributes, _ in noted if module._buffers]
+        self._rewound = [(parts, attributes) for module, attributes, parts in noted if module not in merged]
 
     @property
     def training(self) -> list[tuple[nn.Module, bool]]:
@@ -41,12 +48,20 @@ class Snapshot:
         return list(zip(self._modules, self._training, strict=True))
 
     def rewind(self) -> None:
-        """Put back what a forward left on modules with buffers, so that the next one begins as it did."""
+        """Put back what a forward left on modules with buffers, so that the next one begins as it did.
+
+        If it replaced or deleted parts, attributes of any module may say so, and all are put back. Parts that
+        it only added stay until the end: made again, they would have other random weights.
+        """
         undo([attributes.put_back for attributes in self._with_buffers])
+        if any(parts.lost for parts, _ in self._rewound):
+            undo([parts.put_back for parts, _ in self._rewound])
+            undo([attributes.put_back for _, attributes in self._rewound])
 
     def put_back(self) -> None:
         """Make the modules again what they were. What cannot be put back keeps nothing else from it."""
         steps: Steps = [self._put_back_hooks, self._put_back_modes]
+        steps += [parts.put_back for parts in self._parts]
         undo([*steps, *(attributes.put_back for attributes in self._objects)])
 
     def _put_back_hooks(self) -> None:
@@ -84,6 +99,10 @@ class Attributes:
         for name, value in self._values.items():
             if now.get(name, self) is not value:
                 now[name] = value
+
+
+def _is_merged(module: nn.Module) -> bool:
+    return bool(getattr(module, "merged_adapters", None))
 
 
 def _configs(modules: list[nn.Module]) -> list[Any]:

@@ -267,6 +267,11 @@ class _HookSession:
         if given.dim() != 3:
             raise ModelError(f"site {site} has shape {tuple(raw.shape)}, which is not [batch, token, width]")
         front, columns = None, place.columns
+        if columns is None and given.shape[-1] != place.width:
+            raise ModelError(
+                f"site {site} has {given.shape[-1]} values per token, not {place.width}: {place.path} was not "
+                "given all tokens, as happens to a part of a mixture of experts"
+            )
         if self._virtual and given.shape[1] == self._given + self._virtual:
             front, given = given[:, : self._virtual], given[:, self._virtual :]
         whole = given

@@ -69,15 +69,6 @@ def new_modules(model, swap):
         layer.feed_forward = Set(swap)
 
 
-def by_hook(model, swap):
-    def halves(module, args, output):
-        return torch.cat(output.chunk(2, -1)[::-1], -1) if swap else None
-
-    for layer in model.layers:
-        layer.feed_forward.order = lambda: False
-        layer.feed_forward.first.register_forward_hook(halves)
-
-
 @pytest.mark.parametrize("change", [set_to, swap_of_instance, new_modules])
 def test_a_model_that_is_changed_is_mapped_anew(change):
     """The map that was made before the change was given: the wrong half was the gate."""
