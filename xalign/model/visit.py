@@ -269,8 +269,8 @@ class _HookSession:
         front, columns = None, place.columns
         if columns is None and given.shape[-1] != place.width:
             raise ModelError(
-                f"site {site} has {given.shape[-1]} values per token, not {place.width}: {place.path} was not "
-                "given all tokens, as happens to a part of a mixture of experts"
+                f"site {site} has {given.shape[-1]} values per token, not {place.width}: {place.path} was "
+                "not given all tokens, as happens to a part of a mixture of experts"
             )
         if self._virtual and given.shape[1] == self._given + self._virtual:
             front, given = given[:, : self._virtual], given[:, self._virtual :]
