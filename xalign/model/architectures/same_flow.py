@@ -80,7 +80,7 @@ class _Describer:
         if isinstance(value, float):
             return repr(value)  # NaN equals itself here
         if isinstance(value, Tensor) or depth == _DEEPEST:
-            return type(value)
+            return (type(value),)
         if isinstance(value, MethodType):
             return _Same(value.__func__), _Same(value.__self__)
         if isinstance(value, Mapping):
