@@ -161,7 +161,8 @@ def test_the_minilm_recipe_runs(where, tmp_path, request):
     assert 0.9 < found["english"]["drift"] < 1
     for row in found["languages"].values():
         assert row["gain"] == pytest.approx(row["nasca_after"] - row["nasca_before"])
-        assert row["low"] <= row["gain"] <= row["high"]
+        if row["low"] is not None:  # else all sentences changed alike
+            assert row["low"] <= row["gain"] <= row["high"]
 
 
 def test_steering_has_a_file_for_every_model():
