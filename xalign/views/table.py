@@ -97,7 +97,8 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     """
     table = Table(
         title="After minus before, paired over sentences",
-        caption="Dim: the interval holds 0. No interval: all sentences changed equally, or not at all.",
+        caption="Dim: the interval holds 0. So are lines whose p is .05 or more. No interval: all sentences "
+        "changed equally, or not at all.",
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,

@@ -64,7 +64,7 @@ class StreamClaim:
 
     Attributes:
         attn_out: What is added that was computed from several tokens.
-        mlp_out: What is added that was computed from each token alone.
+        mlp_out: What is added that a feed-forward network or experts give.
         fold: From the input of the block, `attn_out` and `mlp_out`, to its output.
         factors: Path of a module -> what its output is multiplied by before it is added, where that is not 1.
     """

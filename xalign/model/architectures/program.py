@@ -21,7 +21,7 @@ class NotReplayable(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """An operation without the module that ran it: a program outlives its model."""
+    """An operation without the module that ran it: a program keeps no model alive."""
 
     index: int
     operation: str
