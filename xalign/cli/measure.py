@@ -65,11 +65,14 @@ def measure(
     """
     from xalign.cli.loading import check_text, load_model, load_text
     from xalign.measurement import measure as run
+    from xalign.metrics import METRICS as KNOWN
+    from xalign.metrics.metric import resolve_metrics
     from xalign.results.saved import check_folder
     from xalign.views.save import check_heatmaps
 
     shown = sys.stderr.isatty() if progress is None else progress
     check_text("template", template)
+    resolve_metrics(listed(metrics), KNOWN)  # pictures are named after them
     text = load_text(pairs, languages, pivot, n)
     if out is not None:
         check_heatmaps(check_folder(out, overwrite=overwrite), listed(metrics), overwrite=overwrite)
