@@ -7,7 +7,7 @@ from xalign.errors import ModelError
 from xalign.model.architectures.kinds_of_module import is_linear, widths_of
 from xalign.model.architectures.places import Activation, BlockPlaces, Place, StackPlaces
 from xalign.model.architectures.printed import printed
-from xalign.model.architectures.sites import Kind, Site
+from xalign.model.architectures.sites import EXPERT_KINDS, Kind, Site
 from xalign.model.architectures.table import Layout, submodule_or_none
 from xalign.model.wrapped import config_of
 
@@ -75,13 +75,20 @@ class ModelMap:
         """The module whose output is the final state, and its path."""
         return self._main.final.module, self._main.final.path
 
-    def activation(self, layer: int, stack: str = "", part: int = 0) -> Activation:
+    def activation(self, layer: int, stack: str = "", part: int = 0, kind: Kind = "gate") -> Activation:
         """Return the activation function of a block.
+
+        Args:
+            layer: The block.
+            stack: Its stack.
+            part: Which of its networks, or of its mixtures of experts.
+            kind: `gate`, or `expert_gate` for that of a mixture of experts.
 
         Raises:
             ModelError: It has none, or it is not seen.
         """
-        activations = self._block(layer, stack).activations
+        block = self._block(layer, stack)
+        activations = block.expert_activations if kind == "expert_gate" else block.activations
         found = activations[part] if part < len(activations) else None
         if found is None:
             raise ModelError(
@@ -100,7 +107,8 @@ class ModelMap:
         known = all if kind == "hidden" else any
         if kind == "linear" or known(block.places.get(kind) for block in blocks):
             return ""
-        return next((block.refused[kind] for block in blocks if kind in block.refused), "it has none")
+        missing = "it has no mixture of experts" if kind in EXPERT_KINDS else "it has none"
+        return next((block.refused[kind] for block in blocks if kind in block.refused), missing)
 
     def sites(self, kind: Kind, stack: str = "") -> list[Site]:
         """List all sites of a kind from the lowest on: `hidden` has `embed` first and `final` last.
@@ -124,7 +132,7 @@ class ModelMap:
         blocks = [
             Site(kind, layer, found.name, part=part)
             for layer, block in enumerate(found.blocks)
-            for part in range(len(block.places[kind]))
+            for part in range(len(block.places.get(kind, ())))
         ]
         if kind == "hidden":
             return [Site(kind, "embed", found.name), *blocks, Site(kind, "final", found.name)]
@@ -149,7 +157,7 @@ class ModelMap:
             raise ModelError(f"site {site}: {self.model_type} has blocks 0 to {len(stack.blocks) - 1}")
         self._refuse_unknown(site.kind, site.stack, f"site {site}")
         block = stack.blocks[site.layer]
-        places = block.places[site.kind]
+        places = block.places.get(site.kind, ())
         if site.part < len(places):
             return places[site.part]
         reason = block.refused.get(site.kind, "it has none")
