@@ -8,6 +8,8 @@ from torch import nn
 from xalign.model.architectures.graph import Call
 from xalign.model.architectures.kinds_of_module import is_experts
 
+NO_MIXTURE = "it has no mixture of experts"
+
 
 @dataclass(frozen=True, slots=True)
 class ExpertsClaim:
@@ -51,4 +53,4 @@ def why_no_experts(block: nn.Module) -> str:
                 f"{path} ({type(module).__name__}) is not behind the experts interface of transformers "
                 "(use_experts_implementation), so which neurons run for which token is not known"
             )
-    return "it has no mixture of experts"
+    return NO_MIXTURE

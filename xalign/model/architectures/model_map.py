@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from xalign.errors import ModelError
+from xalign.model.architectures.expert_claims import NO_MIXTURE
 from xalign.model.architectures.kinds_of_module import is_linear, widths_of
 from xalign.model.architectures.places import Activation, BlockPlaces, Place, StackPlaces
 from xalign.model.architectures.printed import printed
@@ -101,13 +102,22 @@ class ModelMap:
         """Return whether a block's activation function is positive exactly where its input is."""
         return self.activation(layer, stack, part).keeps_sign
 
+    def mixtures(self, stack: str = "") -> dict[int, str]:
+        """Return the blocks that are mixtures of experts, each with why these cannot be read, else empty."""
+        blocks = enumerate(self._stack(stack).blocks)
+        reasons = {
+            layer: "" if block.places.get("router") else block.refused.get("router", NO_MIXTURE)
+            for layer, block in blocks
+        }
+        return {layer: reason for layer, reason in reasons.items() if reason != NO_MIXTURE}
+
     def refused(self, kind: Kind, stack: str = "") -> str:
         """Return why a model has no sites of a kind; empty where it has some."""
         blocks = self._stack(stack).blocks
         known = all if kind == "hidden" else any
         if kind == "linear" or known(block.places.get(kind) for block in blocks):
             return ""
-        missing = "it has no mixture of experts" if kind in EXPERT_KINDS else "it has none"
+        missing = NO_MIXTURE if kind in EXPERT_KINDS else "it has none"
         return next((block.refused[kind] for block in blocks if kind in block.refused), missing)
 
     def sites(self, kind: Kind, stack: str = "") -> list[Site]:
@@ -184,6 +194,11 @@ class ModelMap:
 
     def _refuse_unknown(self, kind: Kind, stack: str, what: str) -> None:
         reason = self.refused(kind, stack)
+        if reason and kind in EXPERT_KINDS:
+            raise ModelError(
+                f"{what}: {reason}. print(map_model(model)) shows what {self.model_type} has; the metric "
+                "'routing' is for mixtures of experts alone"
+            )
         if reason:
             raise ModelError(
                 f"{what}: {reason}. Take what reads hidden states: metrics=['mexa', 'retrieval'], "
