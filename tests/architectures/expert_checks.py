@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import xalign
 from tests.architectures.expert_oracle import column, computed
 from tests.architectures.zoo import run
 from xalign import Site, visit
@@ -111,3 +112,43 @@ def check_exception(model: nn.Module, inputs: dict[str, Tensor], site: Site) -> 
     except Boom:
         return before == shadows(model) and torch.equal(expected, outcome(model, inputs))
     return False
+
+
+def every_implementation(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Any]:
+    """What is found of the experts of a model in each implementation, as a row of the sweep holds it."""
+    model_map = xalign.map_model(model)
+    stacks = [stack for stack in model_map.stacks if not model_map.refused("router", stack)]
+    if not stacks:
+        reasons = [reason for stack in model_map.stacks for reason in model_map.mixtures(stack).values()]
+        return {"experts": reasons[0] if reasons else None}
+    before = model.get_experts_implementation()
+    inside = {path: one for path, one in model.named_modules() if hasattr(one, "has_gate")}
+    settings = {path: one.config._experts_implementation for path, one in inside.items()}
+    checks: dict[str, Any] = {}
+    for name in IMPLEMENTATIONS:
+        model.set_experts_implementation(name)
+        for one in inside.values():  # of models in which the setting does not reach them
+            one.config._experts_implementation = name
+        checks[name] = _one_implementation(model, inputs, stacks[0])
+    model.set_experts_implementation(before)
+    for path, one in inside.items():
+        one.config._experts_implementation = settings[path]
+    return {"experts": "", "checks": checks}
+
+
+def _one_implementation(model: nn.Module, inputs: dict[str, Tensor], stack: str) -> dict[str, Any]:
+    try:
+        model_map = xalign.map_model(model)
+        first = model_map.sites("router", stack)[0]
+        module = model_map.place(first).module
+        sites = [Site(kind, first.layer, first.stack, part=first.part) for kind in KINDS]
+        looks = {site: lambda routed: None for kind in KINDS for site in model_map.sites(kind, stack)}
+        expected = outcome(model, inputs)
+        with torch.no_grad(), visit(model, looks):
+            equal = torch.equal(expected, outcome(model, inputs))
+        read = check_reading(model, inputs, module, sites)
+        written = check_writing(model, inputs, module, sites[1])
+        restored = check_exception(model, inputs, sites[1])
+        return read | written | {"all_equal": equal, "after_exception": restored}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error!s:.200}"}
