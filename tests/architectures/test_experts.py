@@ -73,4 +73,8 @@ def test_the_section_shows_a_class_once():
             Row("c", "C", "dense decoder"),
         ]
     )
-    assert "1 of 2 classes" in found and "| A | ✓ |  |" in found and "| B | – | B \\| is not behind it |" in found
+    assert (
+        "1 of 2 classes" in found
+        and "| A | ✓ |  |" in found
+        and "| B | – | B \\| is not behind it |" in found
+    )

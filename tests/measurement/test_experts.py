@@ -8,8 +8,8 @@ from xalign import load_pairs, map_model, measure
 from xalign.errors import ArgumentError, ModelError
 from xalign.measurement.options import ReadOptions
 from xalign.measurement.readings import readings_of
-from xalign.model.read import read_states
 from xalign.metrics.routing import routing_overlap, unrelated_overlap
+from xalign.model.read import read_states
 
 PAIRS = load_pairs("bundled", n=12)
 

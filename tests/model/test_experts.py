@@ -27,12 +27,12 @@ from tests.architectures.expert_checks import (
 from tests.architectures.zoo import zoo
 from xalign import Site, map_model, visit
 from xalign.errors import ModelError
+from xalign.model.architectures.sites import POOLS, Reading
 from xalign.model.batches import Batch
 from xalign.model.capture import capture
 from xalign.model.pool_experts import pool_experts
 from xalign.model.read import pool, read_states, token_weights
 from xalign.model.routed import Routed
-from xalign.model.architectures.sites import POOLS, Reading
 
 FAMILIES = ("qwen3_moe", "mixtral", "gpt_oss", "deepseek_v3", "olmoe")
 TOLERANCE = 1e-5
