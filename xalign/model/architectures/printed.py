@@ -19,7 +19,12 @@ def printed(model_type: str, dtype: str, stacks: Sequence[StackPlaces]) -> Itera
         if stack.has_hidden:
             final = stack.final.path or "the model itself"
             yield f"  {Site('hidden', 'final', stack.name)} output of {final}"
-        activations = [one for block in stack.blocks for one in block.activations if one is not None]
+        activations = [
+            one
+            for block in stack.blocks
+            for one in (*block.activations, *block.expert_activations)
+            if one is not None
+        ]
         if activations:
             yield f"  activation   {', '.join(dict.fromkeys(one.name for one in activations))}"
 
