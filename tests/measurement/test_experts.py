@@ -9,9 +9,10 @@ from xalign.errors import ArgumentError, ModelError
 from xalign.measurement.options import ReadOptions
 from xalign.measurement.readings import readings_of
 from xalign.metrics.routing import routing_overlap, unrelated_overlap
+from xalign.model.inputs import Inputs
 from xalign.model.read import read_states
 
-PAIRS = load_pairs("bundled", n=12)
+PAIRS = load_pairs("bundled", languages=["deu_Latn", "fra_Latn"], n=8)
 
 
 def sites(model, source="neuron_states", **options):
@@ -72,8 +73,6 @@ def test_routing_overlap_is_one_minus_half_the_distance_of_the_shares():
     assert not routing_overlap(torch.eye(3), torch.eye(3).roll(1, 0)).any()
     with pytest.raises(ArgumentError, match="no other sentence"):
         unrelated_overlap(pivot[:1], other[:1])
-    with pytest.raises(ArgumentError, match="shapes"):
-        routing_overlap(pivot, other[:, :3])
 
 
 def test_a_report_shows_routing_beside_what_other_sentences_share(tmp_path):
@@ -81,12 +80,10 @@ def test_a_report_shows_routing_beside_what_other_sentences_share(tmp_path):
     report = measure(model, make_tokenizer(), PAIRS, ["routing"])
     assert [str(site) for site in report.sites("routing")] == ["1.router", "2.router"]
     readings = readings_of(map_model(model), "routing")
-    from xalign.model.inputs import Inputs
 
     def states(code, side):
         inputs = Inputs(model, make_tokenizer())
-        lines = inputs.encode(side, language=code)
-        return read_states(model, inputs.batches(lines), readings)
+        return read_states(model, inputs.batches(inputs.encode(side, code).lines), readings)
 
     for code, bitext in PAIRS.items():
         assert 0 < report.chance("routing", code) < 1 and report.floor("routing", code) is None
