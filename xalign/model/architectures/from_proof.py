@@ -64,7 +64,16 @@ def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:
         f"{equation} {'to the bit' if error == 0 else f'to {error:.0e}'}"
         for equation, error in proof.errors.items()
     )
-    return BlockPlaces(model.get_submodule(claim.path), claim.path, places, activations, proof.refused, notes)
+    return BlockPlaces(
+        model.get_submodule(claim.path),
+        claim.path,
+        places,
+        activations,
+        proof.refused,
+        notes,
+        {} if stream is None else stream.factors,
+        () if stream is None else tuple(spot.path for spot in stream.others),
+    )
 
 
 def _activation(model: nn.Module, network: NetworkClaim) -> Activation | None:

@@ -96,6 +96,9 @@ class BlockPlaces:
         activations: The activation function of each feed-forward network; None where it is not seen.
         refused: Kind -> why there is no place of this kind.
         notes: What was proved, as a line for people.
+        factors: Path of a module -> what its output is multiplied by before it is added to the stream.
+        others: The modules that add to the stream what is computed from each token alone, and is of no
+            feed-forward network.
     """
 
     module: nn.Module
@@ -104,6 +107,8 @@ class BlockPlaces:
     activations: tuple[Activation | None, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
     notes: str = ""
+    factors: dict[str, str] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
