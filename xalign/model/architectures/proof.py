@@ -192,6 +192,8 @@ class _Reader:
         claim, taken, self._taken = self._claims.get(key), self._taken, None
         if claim is None or taken is None or states is None:
             return
+        if not bool(torch.isfinite(states).all()):
+            raise ValueError(f"what {path} gives is not finite")
         self._ends[key] = states.clone()
         self._proofs[key] = self._test(claim, taken, states)
         before = [one for one, after in self._next.items() if after == key]
