@@ -66,14 +66,24 @@ class StreamClaim:
     Attributes:
         attn_out: What is added that was computed from several tokens.
         mlp_out: What is added that a feed-forward network or experts give.
-        fold: From the input of the block, `attn_out` and `mlp_out`, to its output.
+        fold: From the input of the block, `attn_out`, `mlp_out` and `others`, to its output.
         factors: Path of a module -> what its output is multiplied by before it is added, where that is not 1.
+        others: What is added that was computed from each token alone, and by no feed-forward network.
+        unseen: The modules of `attn_out` that torch does not show the inside of. They must be seen to compute
+            with several tokens.
     """
 
     attn_out: tuple[Spot, ...]
     mlp_out: tuple[Spot, ...]
     fold: Program
     factors: dict[str, str] = field(default_factory=dict)
+    others: tuple[Spot, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def added(self) -> tuple[Spot, ...]:
+        """All that is added, in the order in which `fold` takes it."""
+        return (*self.attn_out, *self.mlp_out, *self.others)
 
 
 @dataclass(frozen=True, slots=True)

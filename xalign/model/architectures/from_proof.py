@@ -76,6 +76,8 @@ def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:
         activations,
         proof.refused,
         notes,
+        {} if stream is None else stream.factors,
+        () if stream is None else tuple(spot.path for spot in stream.others),
         tuple(_activation_of_experts(model, found) for found in proof.experts),
     )
 

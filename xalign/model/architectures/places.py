@@ -119,6 +119,9 @@ class BlockPlaces:
         expert_activations: The same of each mixture of experts.
         refused: Kind -> why there is no place of this kind.
         notes: What was proved, as a line for people.
+        factors: Path of a module -> what its output is multiplied by before it is added to the stream.
+        others: The modules that add to the stream what is computed from each token alone, and is of no
+            feed-forward network.
     """
 
     module: nn.Module
@@ -127,6 +130,8 @@ class BlockPlaces:
     activations: tuple[Activation | None, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
     notes: str = ""
+    factors: dict[str, str] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
     expert_activations: tuple[Activation | None, ...] = ()
 
 

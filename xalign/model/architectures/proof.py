@@ -24,6 +24,7 @@ from xalign.model.architectures.expert_proof import (
     check_experts,
     record_experts,
 )
+from xalign.model.architectures.mixing import mixes
 from xalign.model.architectures.program import NotReplayable, Weights
 from xalign.model.architectures.resident import projected, weights_of
 from xalign.model.architectures.sites import EXPERT_KINDS
@@ -105,6 +106,7 @@ class _Taken:
     given: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     made: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     experts: dict[str, list[Recorded]] = field(default_factory=lambda: defaultdict(list))
+    mixing: set[str] = field(default_factory=set)
 
     def at(self, spot: Spot) -> Tensor:
         """Return the tensor at a spot, all of its columns."""
@@ -158,6 +160,10 @@ class _Reader:
         blocks = {path for path, _ in self._claims}
         for path in sorted({one for claim in self._claims.values() for one in _paths(claim)} - blocks):
             self._hook(path, self._note_input, self._note_output)
+        for path in sorted(
+            {one for claim in self._claims.values() if claim.stream for one in claim.stream.unseen}
+        ):
+            hook_input(self._model.get_submodule(path), Hook(self, partial(self._ask, path)))
         for path in sorted(blocks):
             self._hook(path, self._begin, self._end)
         for path in sorted({one.path for claim in self._claims.values() for one in claim.experts}):
@@ -166,6 +172,17 @@ class _Reader:
     def _note_experts(self, path: str, found: Recorded) -> None:
         if self._taken is not None:
             self._taken.experts[path].append(found)
+
+    def _ask(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Let a module run on other states of every second token, and note whether the others feel it."""
+        taken, self._taken = self._taken, None
+        if taken is None:
+            return
+        try:
+            if mixes(module.forward, args, kwargs, taken.start):
+                taken.mixing.add(path)
+        finally:
+            self._taken = taken
 
     def _hook(self, path: str, before: Callable[..., None], after: Callable[..., None]) -> None:
         module = self._model.get_submodule(path)
@@ -196,6 +213,8 @@ class _Reader:
         claim, taken, self._taken = self._claims.get(key), self._taken, None
         if claim is None or taken is None or states is None:
             return
+        if not bool(torch.isfinite(states).all()):
+            raise ValueError(f"what {path} gives is not finite")
         self._ends[key] = states.clone()
         self._proofs[key] = self._test(claim, taken, states)
         before = [one for one, after in self._next.items() if after == key]
@@ -214,11 +233,16 @@ class _Reader:
         stream = claim.stream
         if stream is not None:
             try:
-                added = [taken.columns_at(spot) for spot in (*stream.attn_out, *stream.mlp_out)]
+                added = [taken.columns_at(spot) for spot in stream.added]
                 folded = stream.fold(
                     taken.start, *added, weights=self._weights, modules=partial(taken.of_norm, STREAM)
                 )
                 proof.check(STREAM, folded, states)
+                if stream.unseen and not taken.mixing.intersection(stream.unseen):
+                    raise Refuted(
+                        f"torch does not show what {' and '.join(stream.unseen)} computes, and it is not "
+                        "seen to compute with several tokens"
+                    )
             except (Refuted, NotReplayable) as reason:
                 proof.refused |= dict.fromkeys(("attn_out", "mlp_out"), str(reason))
                 stream = None
@@ -297,5 +321,5 @@ def _paths(claim: BlockClaim) -> Iterator[str]:
         if network.gate is not None:
             yield network.gate.path
     if claim.stream is not None:
-        yield from (spot.path for spot in (*claim.stream.attn_out, *claim.stream.mlp_out))
+        yield from (spot.path for spot in claim.stream.added)
         yield from claim.stream.fold.norms
