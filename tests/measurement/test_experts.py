@@ -12,7 +12,7 @@ from xalign.metrics.routing import routing_overlap, unrelated_overlap
 from xalign.model.inputs import Inputs
 from xalign.model.read import read_states
 
-PAIRS = load_pairs("bundled", languages=["deu_Latn", "fra_Latn"], n=8)
+PAIRS = load_pairs("bundled", languages=["deu_Latn", "rus_Cyrl"], n=8)
 
 
 def sites(model, source="neuron_states", **options):
