@@ -30,7 +30,7 @@ def pool_experts(
     place = line.unsqueeze(-1) * n_experts + experts
     rows = states[line, token].float()
     if how in ("weighted", "mean"):
-        rows = rows * weights[line, token, None, None]
+        rows.mul_(weights[line, token, None, None])  # a copy, which indexing made
     rows, place = rows.flatten(0, 1), place.flatten()
     if bool((experts == n_experts).any()):
         kept = experts.flatten() < n_experts
