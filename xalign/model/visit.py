@@ -39,9 +39,8 @@ def visit(
 
     Each function gets a tensor of shape [batch, token, width], whatever the module's own shape is (flattened
     tokens, fused halves). It returns None to look, or a tensor of the same shape, dtype and device to put in
-    its place. At a site of experts (`expert_gate`, `expert_inner`, `router`) it gets a `Routed`, and returns
-    None or other `values`. Returning the very tensor it was given keeps that tensor on the model's own path,
-    so that gradients of later computations reach it.
+    its place. Returning the very tensor it was given keeps that tensor on the model's own path, so that
+    gradients of later computations reach it.
 
     Hooks exist only inside the `with` and are removed however it ends. Visits nest: the inner one sees the
     values that the outer one put in place. They act in the thread that opened the `with`; what other threads
@@ -51,7 +50,7 @@ def visit(
 
     Args:
         model: The model that is called inside the `with`, with its wrapper (PEFT, DDP) where it has one.
-        fns: Site -> function.
+        fns: Site -> function. At a site of experts it gets a `Routed`, and returns None or other `values`.
         early_exit: Leave the forward, and with it the `with`, as soon as every site has fired: the blocks
             above and the head are not run, and statements below the call in the `with` are not reached. Not
             for sharded models, whose blocks must finish what they began.
