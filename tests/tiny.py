@@ -48,10 +48,20 @@ FAMILIES: dict[str, tuple[str, dict]] = {
     "modernbert": ("ModernBertModel", {"cls_token_id": 1, "sep_token_id": 2}),
 }
 
+# Mixtures of experts. The first block of the second is dense, and the others have a shared network too.
+_EXPERTS = {"moe_intermediate_size": 24, "num_experts": 8, "num_experts_per_tok": 2}
+MIXTURES: dict[str, tuple[str, dict]] = {
+    "qwen3_moe": ("Qwen3MoeForCausalLM", GROUPED | _EXPERTS),
+    "qwen2_moe": (
+        "Qwen2MoeForCausalLM",
+        _EXPERTS | {"num_key_value_heads": 2, "shared_expert_intermediate_size": 40, "mlp_only_layers": [0]},
+    ),
+}
+
 
 def make_model(family: str, seed: int = 0, **changes) -> transformers.PreTrainedModel:
     """A tiny model of a family in evaluation mode. Every parameter is drawn, norms and biases too."""
-    class_name, different = FAMILIES[family]
+    class_name, different = (FAMILIES | MIXTURES)[family]
     sizes = {
         key: value for key, value in SIZES.items() if not (family == "bloom" and key == "intermediate_size")
     }

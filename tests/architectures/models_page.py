@@ -30,6 +30,7 @@ def page(rows: Sequence[Row]) -> str:
     version = transformers.__version__.rsplit(".", 1)[0]
     parts = [HEAD.format(version=version, sums="\n".join([*sums, _sum("**all**", ran)]))]
     parts += [_section(family, [row for row in ran if row.family == family]) for family in FAMILIES]
+    parts.append(experts_section(rows))
     parts.append(_not_run([row for row in rows if row.failed]))
     return "\n".join(parts)
 
@@ -51,6 +52,22 @@ def _section(family: str, rows: Sequence[Row]) -> str:
     return (
         f"<details>\n<summary>{family[0].upper()}{family[1:]}: {full} of {len(rows)} in all five kinds"
         f"</summary>\n\n{COLUMNS}|---|---|{':-:|' * len(KINDS)}---|\n{lines}\n\n</details>\n"
+    )
+
+
+def experts_section(rows: Sequence[Row]) -> str:
+    """Which mixtures of experts have sites of experts, each class once."""
+    found = {row.class_name: row for row in reversed(rows) if not row.failed and row.experts is not None}
+    lines = [
+        f"| {name} | {'–' if row.experts else '✓'} | {_cell(row.experts or '')} |"
+        for name, row in sorted(found.items())
+    ]
+    read = sum(row.experts == "" for row in found.values())
+    return (
+        "## Mixtures of experts\n\nThe sites `expert_gate`, `expert_inner` and `router`: "
+        f"{read} of {len(found)} classes have them.\n\n"
+        "<details>\n<summary>Class by class</summary>\n\n| class | experts | what is refused, and why |\n"
+        "|---|:-:|---|\n" + "\n".join(lines) + "\n\n</details>\n"
     )
 
 

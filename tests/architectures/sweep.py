@@ -26,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "models.md"
 KINDS = ("hidden", "gate", "inner", "attn_out", "mlp_out")
+EXPERTS = "expert_inner"
 ALARM = 120
 
 
@@ -36,10 +37,12 @@ class Row:
     Attributes:
         proved: The kinds that have sites.
         reason: Why the first kind that is missing was refused.
+        checks: Implementation -> what was found of the experts.
         widths: Kind -> the widths of its sites.
         failed: Why the specimen could not be built or run; then nothing else is known of it.
         forward_ms: Milliseconds of one forward.
         map_ms: Milliseconds of `map_model`, the first time that it sees the model.
+        experts: Why its experts cannot be read; empty where they can, None where it is no mixture.
     """
 
     model_type: str
@@ -47,10 +50,12 @@ class Row:
     family: str
     proved: list[str] = field(default_factory=list)
     reason: str = ""
+    checks: dict[str, Any] = field(default_factory=dict)
     widths: dict[str, list[int]] = field(default_factory=dict)
     failed: str = ""
     forward_ms: float = 0.0
     map_ms: float = 0.0
+    experts: str | None = None
 
     def __str__(self) -> str:
         found = self.failed or ", ".join(self.proved) or "nothing"
@@ -58,16 +63,17 @@ class Row:
         return f"{self.model_type}:{self.class_name}: {found}{times} {self.reason}".rstrip()
 
 
-def sweep(names: Iterable[str] = (), build_only: bool = False) -> list[Row]:
+def sweep(names: Iterable[str] = (), build_only: bool = False, experts: bool = False) -> list[Row]:
     """Sweep the specimens of these model types in a process of its own, or all of them.
 
     Args:
         names: Model types or `model_type:class`; all where there are none.
         build_only: Only build each specimen and run it, twice and with different inputs.
+        experts: Read and write the experts of mixtures instead, each class once.
     """
     command = [sys.executable, "-m", "tests.architectures.sweep", "--json", *names]
     done = subprocess.run(
-        [*command, *(["--build-only"] if build_only else [])],
+        [*command, *(["--build-only"] if build_only else []), *(["--experts"] if experts else [])],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -106,6 +112,7 @@ def map_one(specimen: Any) -> dict[str, Any]:
         return found | {"reason": str(error)}
     finally:
         found["map_ms"] = (time.process_time() - middle) * 1e3
+    found["experts"] = _why_no_experts(model_map)
     for kind in KINDS:
         try:
             widths = sorted({model_map.place(site).width for site in model_map.sites(kind)})
@@ -115,6 +122,20 @@ def map_one(specimen: Any) -> dict[str, Any]:
             found["proved"].append(kind)
             found["widths"][kind] = widths
     return found
+
+
+def _why_no_experts(model_map: Any) -> str | None:
+    """Return why experts cannot be read; empty where they can in some stack, None where there are none."""
+    reasons = [reason for stack in model_map.stacks for reason in model_map.mixtures(stack).values()]
+    return None if not reasons else "" if "" in reasons else reasons[0]
+
+
+def read_experts(specimen: Any) -> dict[str, Any]:
+    """Read and write the experts of a specimen in each implementation, and compare with their weights."""
+    from tests.architectures.expert_checks import every_implementation
+
+    model, inputs = specimen.build()
+    return every_implementation(model, inputs)
 
 
 def in_child(specimen: Any, work: Callable[[Any], dict[str, Any]]) -> Row:
@@ -143,19 +164,37 @@ def _report(writable: int, specimen: Any, work: Callable[[Any], dict[str, Any]])
     os._exit(0)
 
 
-def _rows(names: list[str], work: Callable[[Any], dict[str, Any]]) -> Iterable[Row]:
+def _rows(names: list[str], work: Callable[[Any], dict[str, Any]], mixtures: bool = False) -> Iterable[Row]:
     import torch
     import transformers
 
     from tests.architectures.zoo import zoo
 
     torch.set_num_threads(1)
+    seen: set[str] = set()
     for specimen in zoo():
+        if mixtures and (specimen.class_name in seen or not _may_hold_experts(specimen)):
+            continue
+        seen.add(specimen.class_name)
         if not names or specimen.model_type in names or str(specimen) in names:
             getattr(transformers, specimen.class_name, None)  # imported once, not in each child
             gc.collect()
             gc.freeze()
             yield in_child(specimen, work)
+
+
+def _may_hold_experts(specimen: Any) -> bool:
+    """Whether the code of a class, or of the model types that its config holds, speaks of experts."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    from tests.architectures.tiny_config import tiny_config
+    from tests.architectures.zoo_configs import OF_CLASS
+
+    try:
+        config = tiny_config(CONFIG_MAPPING[specimen.model_type], **OF_CLASS.get(specimen.class_name, {}))
+    except Exception:
+        return False
+    return "expert" in str(config)
 
 
 def _silence() -> None:
@@ -171,13 +210,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--build-only", action="store_true")
+    parser.add_argument("--experts", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--save", type=Path)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     _silence()
     rows = []
-    for row in _rows(given.names, run_one if given.build_only else map_one):
+    work = run_one if given.build_only else read_experts if given.experts else map_one
+    for row in _rows(given.names, work, given.experts):
         rows.append(row)
         print(json.dumps(asdict(row)) if given.json else row, flush=True)
     if given.save:

@@ -98,6 +98,7 @@ READ = {
     "pool": "mean",
     "state_site": "gate",
     "value_site": "inner",
+    "experts": "routed",
     "include_embedding": True,
     "token_budget": 512,
     "subtract": None,

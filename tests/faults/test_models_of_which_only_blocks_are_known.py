@@ -116,8 +116,7 @@ def test_what_reads_neurons_says_what_works_instead(family):
     """The advice was to register a layout with a gate, which a mixture of experts does not have."""
     model, tokenizer = make(family), make_tokenizer()
     message = r"mixture of experts.*metrics=\['mexa', 'retrieval'\], loss='contrastive', sites='hidden'"
-    with pytest.raises(ModelError, match=message):
-        measure(model, tokenizer, PAIRS)
+    assert measure(model, tokenizer, PAIRS).score() >= 0  # of the neurons of its experts
     with pytest.raises(ModelError, match=message):
         AlignmentObjective(model, tokenizer, training_pairs(), batch_size=8)
     with pytest.raises(ModelError, match=message):

@@ -63,6 +63,19 @@ def test_its_rows_and_its_scale(as_for_users):
     assert states.scale.bounds is None and not states.scale.is_share
 
 
+def test_a_null_is_taken_alone_and_computed_beside_the_row():
+    def spread(pivot, other):
+        return (pivot - other).norm(dim=1)
+
+    own = Metric("own", "Own", "hidden", spread, over="states", bounds=None, has_floor=False, null=spread)
+    assert own.computed == {"own": spread, "own:null": spread} and own.rows == {"own": spread}
+    given = {"over": "states", "bounds": None, "has_floor": False, "null": spread}
+    with pytest.raises(ArgumentError, match="takes null= alone"):
+        Metric("own", "Own", "hidden", spread, chance=lambda n: 1 / n, **given)
+    with pytest.raises(ArgumentError, match="takes null= alone"):
+        Metric("own", "Own", "hidden", parts={"own": spread}, **given)
+
+
 def test_those_known_by_name():
     assert {name: metric.scale.title for name, metric in METRICS.items()} == {
         "nasca": "NASCA",
@@ -70,8 +83,10 @@ def test_those_known_by_name():
         "mexa": "MEXA",
         "retrieval": "Retrieval",
         "margin": "Margin",
+        "routing": "Routing overlap",
     }
-    assert [metric.scale.is_share for metric in METRICS.values()] == [True, True, True, True, False]
+    shares = [metric.scale.is_share for metric in METRICS.values()]
+    assert shares == [True, True, True, True, False, True]
     assert METRICS["margin"].chance is None and METRICS["retrieval"].chance(4) == 0.25
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from xalign.model.architectures.axes import Axes
+from xalign.model.architectures.expert_claims import ExpertsClaim
 from xalign.model.architectures.program import Program
 
 
@@ -65,14 +66,24 @@ class StreamClaim:
     Attributes:
         attn_out: What is added that was computed from several tokens.
         mlp_out: What is added that a feed-forward network or experts give.
-        fold: From the input of the block, `attn_out` and `mlp_out`, to its output.
+        fold: From the input of the block, `attn_out`, `mlp_out` and `others`, to its output.
         factors: Path of a module -> what its output is multiplied by before it is added, where that is not 1.
+        others: What is added that was computed from each token alone, and by no feed-forward network.
+        unseen: The modules of `attn_out` that torch does not show the inside of. They must be seen to compute
+            with several tokens.
     """
 
     attn_out: tuple[Spot, ...]
     mlp_out: tuple[Spot, ...]
     fold: Program
     factors: dict[str, str] = field(default_factory=dict)
+    others: tuple[Spot, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def added(self) -> tuple[Spot, ...]:
+        """All that is added, in the order in which `fold` takes it."""
+        return (*self.attn_out, *self.mlp_out, *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class BlockClaim:
         hidden: Its output; None where it does not hold one row per token.
         networks: Its feed-forward networks, in the order of the forward.
         stream: Its residual stream, where it could be followed.
-        experts: The paths of modules that hold the experts of a mixture.
+        experts: The calls of modules that hold the experts of a mixture.
         refused: Kind -> why it has no such site.
     """
 
@@ -94,7 +105,7 @@ class BlockClaim:
     hidden: Spot | None
     networks: tuple[NetworkClaim, ...] = ()
     stream: StreamClaim | None = None
-    experts: tuple[str, ...] = ()
+    experts: tuple[ExpertsClaim, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
 
 

@@ -6,10 +6,14 @@ from torch import nn
 
 from xalign.model.architectures.axes import axes_of
 from xalign.model.architectures.claims import BlockClaim, NetworkClaim, Spot, StreamClaim
-from xalign.model.architectures.graph import Call, Trace
+from xalign.model.architectures.expert_claims import experts_in, why_no_experts
+from xalign.model.architectures.graph import Call, Node, Trace
 from xalign.model.architectures.heads import Head, check_tokens_stay
 from xalign.model.architectures.neurons import Network, NoNetwork, network_of
+from xalign.model.architectures.operations import ADDITIONS, CASTS, FACTORS
+from xalign.model.architectures.per_token import acts_per_token
 from xalign.model.architectures.program import NotReplayable, Program, Weights
+from xalign.model.architectures.sites import EXPERT_KINDS
 from xalign.model.architectures.state_size import size_of, spot_of
 from xalign.model.architectures.stream import (
     OffStream,
@@ -21,7 +25,11 @@ from xalign.model.architectures.stream import (
     is_mixer,
     mixes_tokens,
     taps_of,
+    unseen_modules,
 )
+
+# Of each value alone, or of each token: projections and norms are single operations here.
+_OF_ONE = ADDITIONS | FACTORS | CASTS | {"norm", "dropout", "gelu", "silu", "relu", "tanh", "sigmoid", "pow"}
 
 
 class BlockDefinition:
@@ -38,6 +46,7 @@ class BlockDefinition:
         self._trace, self._call, self._weights = trace, call, weights
         self._size = size_of(trace, call, lines)
         self._refused: dict[str, str] = {}
+        self._unseen: list[str] = []
 
     def block(self, number: int) -> BlockClaim:
         """Return what is claimed of the block.
@@ -70,8 +79,9 @@ class BlockDefinition:
         if not any(claim.gate for claim in claims):
             no_gate = next((claim.no_gate for claim in claims), self._refused.get("inner", ""))
             self._refused["gate"] = no_gate
-        paths = tuple(dict.fromkeys(one.path for one in experts))
-        return BlockClaim(call.path, number, hidden, tuple(claims), added, paths, self._refused)
+        if not experts:
+            self._refused |= dict.fromkeys(EXPERT_KINDS, why_no_experts(call.module))
+        return BlockClaim(call.path, number, hidden, tuple(claims), added, experts_in(experts), self._refused)
 
     def _is_experts(self, call: Call) -> bool:
         made = None if call.output is None else self._trace.nodes[call.output]
@@ -179,6 +189,8 @@ class BlockDefinition:
     def _kind_of(self, stream: Stream, tap: Tap, downs: set[int]) -> str:
         """Return what a tap adds: `mlp_out` if a network or experts give it, `attn_out` if tokens are mixed.
 
+        What is neither, and computed from each token alone, is one of the `others`.
+
         Raises:
             OffStream: It adds attention and a network as one, or what is neither for certain.
         """
@@ -186,18 +198,41 @@ class BlockDefinition:
         found = list(behind(self._trace, stream, tap.node))
         has_network = any(one in downs for one in made)
         is_hidden = not has_network and any(node.index in downs for node in found)
-        if is_hidden or (has_network and any(is_mixer(self._trace, node) for node in found)):
+        if is_hidden or (has_network and self._is_of_several(stream, tap, found)):
             raise OffStream(
                 f"what {tap.call.path} adds comes from a feed-forward network and from several tokens"
             )
         if has_network or any(self._trace.nodes[one].operation == "experts" for one in made):
             return "mlp_out"
-        if mixes_tokens(self._trace, found, stream):
+        if mixes_tokens(self._trace, found):
             return "attn_out"
-        raise OffStream(
-            f"what {tap.call.path} adds is no feed-forward network that is proved, and is not known to be "
-            "computed from several tokens"
-        )
+        unseen = unseen_modules(self._trace, self._call, found)
+        if unseen:  # the proof asks them
+            self._unseen += unseen
+            return "attn_out"
+        try:
+            is_alone = acts_per_token(
+                self._trace, self._call, stream.states, tap.node, self._weights, self._size
+            )
+        except NotReplayable as reason:
+            raise OffStream(
+                f"what {tap.call.path} adds is no feed-forward network that is proved, and is not known to "
+                f"be computed from several tokens ({reason})"
+            ) from None
+        return "others" if is_alone else "attn_out"
+
+    def _is_of_several(self, stream: Stream, tap: Tap, found: list[Node]) -> bool:
+        """Return whether what a network adds is seen to be computed from several tokens."""
+        if any(is_mixer(self._trace, node) for node in found):
+            return True
+        if all(node.operation in _OF_ONE or node.projection is not None for node in found if node.depends):
+            return False
+        try:
+            return not acts_per_token(
+                self._trace, self._call, stream.states, tap.node, self._weights, self._size
+            )
+        except NotReplayable:  # the network itself was shown to act on each token alone
+            return False
 
     def _spot_of(self, tap: Tap) -> Spot:
         """Return the output of a tap, and which of the calls of its module in the block gives it."""
@@ -209,18 +244,18 @@ class BlockDefinition:
 
     def _stream(self, stream: Stream, downs: set[int]) -> StreamClaim | None:
         trace = self._trace
-        added: dict[str, list[tuple[Tap, Spot]]] = {"attn_out": [], "mlp_out": []}
+        added: dict[str, list[tuple[Tap, Spot]]] = {"attn_out": [], "mlp_out": [], "others": []}
         try:
             for tap in [tap for one in stream.addends for tap in taps_of(trace, self._call, one)]:
                 added[self._kind_of(stream, tap, downs)].append((tap, self._spot_of(tap)))
-            taps = [*added["attn_out"], *added["mlp_out"]]
+            taps = [tap for taps in added.values() for tap in taps]
             fold = Program(trace, [stream.start, *(tap.node for tap, _ in taps)], stream.end)
         except (OffStream, NotReplayable) as reason:
-            self._refused |= dict.fromkeys(added, str(reason))
+            self._refused |= dict.fromkeys(("attn_out", "mlp_out"), str(reason))
             return None
-        for kind, spots in added.items():
-            if not spots:
+        for kind in ("attn_out", "mlp_out"):
+            if not added[kind]:
                 self._refused[kind] = "it adds nothing of this kind to the stream"
         factors = {tap.call.path: " · ".join(tap.factors) for tap, _ in taps if tap.factors}
-        attn_out, mlp_out = (tuple(spot for _, spot in added[kind]) for kind in ("attn_out", "mlp_out"))
-        return StreamClaim(attn_out, mlp_out, fold, factors)
+        attn_out, mlp_out, others = (tuple(spot for _, spot in spots) for spots in added.values())
+        return StreamClaim(attn_out, mlp_out, fold, factors, others, tuple(self._unseen))

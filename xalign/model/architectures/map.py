@@ -1,6 +1,7 @@
 """`map_model`: find each site in a given model."""
 
 import re
+from dataclasses import replace
 
 from torch import nn
 
@@ -13,10 +14,14 @@ from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.model_map import ModelMap
 from xalign.model.architectures.places import Place
 from xalign.model.architectures.proved import NotRun, ProvedStack, proved_stacks
-from xalign.model.architectures.table import GIVEN, LAYOUTS, Layout, has_blocks, is_tested
+from xalign.model.architectures.same_flow import is_of_libraries
+from xalign.model.architectures.table import GIVEN, LAYOUTS, Layout, has_blocks, is_override
+from xalign.model.distributed import is_sharded
 from xalign.model.wrapped import base_model_of, config_of, transformer_of
 
 __all__ = ["ModelMap", "Place", "map_model"]
+
+_Named = tuple[str, str, Layout]  # the path of what holds the blocks, its model type, and a layout
 
 
 @takes_layout
@@ -24,9 +29,9 @@ def map_model(model: nn.Module) -> ModelMap:
     """Find where each site is in a model.
 
     The model may be wrapped (PEFT, DDP, compiled); paths start at the object passed, or at the transformers
-    model inside a SentenceTransformer. Nothing is changed. A model that no layout names is run twice on two
-    short lines: its sites are found in one run and proved in the other. Its map is kept until something in
-    the model changes.
+    model inside a SentenceTransformer. Nothing is changed. The model is run twice on two short lines: its
+    sites are found in one run and proved in the other. Hooks of your own on it are not called. Its map is kept
+    until something in the model changes.
 
     Args:
         model: A transformers model.
@@ -44,37 +49,44 @@ def map_model(model: nn.Module) -> ModelMap:
     """
     model = transformer_of(model)
     named, seen = _named_by_table(model)
-    if len(named) > 1:
-        try:  # one forward may run them all, as that of an encoder-decoder does
-            return _proved(model, seen)
-        except NotRun:
-            raise _several(model, [path or "the model itself" for path, _, _ in named.values()]) from None
-    if named:
+    if len(named) == 1:
         holder, (path, name, layout) = next(iter(named.items()))
-        stack = stack_of_layout(holder, path, name, layout)
-        if not is_tested(layout):
+        if is_override(name, layout):
+            stack = stack_of_layout(holder, path, name, layout)
             check_layout(model, name, layout, stack)
-        return ModelMap(model, name, (stack,), layout)
-    reason = "its layout in LAYOUTS does not fit"
-    if not seen & LAYOUTS.keys():  # a layout that does not fit is not passed over
-        try:
-            return _proved(model, seen)
-        except NotRun as error:
-            reason = str(error)
-        declared = {
-            holder: (path, str(holder.config.model_type), blocks)  # type: ignore[union-attr]
-            for holder, (path, blocks) in declared_blocks(model).items()
-        }
-        if len(declared) > 1:
-            raise _several(model, [path or "the model itself" for path, _, _ in declared.values()])
-        for holder, (path, name, layout) in declared.items():
-            return ModelMap(model, name, (stack_of_layout(holder, path, name, layout),), layout)
+            return ModelMap(model, name, (stack,), layout)
+    registered = {name for name in seen & LAYOUTS.keys() if is_override(name, LAYOUTS[name])}
+    if registered and not named:  # a layout that does not fit is not passed over
+        raise _unknown(model, seen, "its layout in LAYOUTS does not fit")
+    if len(named) == 1 and is_sharded(model) and is_of_libraries(model):
+        # A forward would wait for the other processes, which need not map the model at the same time.
+        return _unproved(model, seen, named, "its weights are sharded")
+    try:
+        return _proved(model, seen, named)
+    except NotRun as error:
+        return _unproved(model, seen, named, str(error))
+    except ModelError as error:  # weights without values; another thread that runs the model
+        if len(named) == 1 and is_of_libraries(model):
+            return _unproved(model, seen, named, str(error))
+        raise
+
+
+def _unproved(model: nn.Module, seen: set[str], named: dict[nn.Module, _Named], reason: str) -> ModelMap:
+    """Return the map of a model that cannot be run: by a row of xalign's own, or its blocks alone."""
+    known = named or {
+        holder: (path, str(holder.config.model_type), blocks)  # type: ignore[union-attr]
+        for holder, (path, blocks) in declared_blocks(model).items()
+    }
+    if len(known) > 1:
+        raise _several(model, [path or "the model itself" for path, _, _ in known.values()])
+    for holder, (path, name, layout) in known.items():
+        return ModelMap(model, name, (stack_of_layout(holder, path, name, layout),), layout)
     raise _unknown(model, seen, reason)
 
 
-def _named_by_table(model: nn.Module) -> tuple[dict[nn.Module, tuple[str, str, Layout]], set[str]]:
+def _named_by_table(model: nn.Module) -> tuple[dict[nn.Module, _Named], set[str]]:
     """Return the modules that hold blocks where a layout says, and all model types that were seen."""
-    found: dict[nn.Module, tuple[str, str, Layout]] = {}
+    found: dict[nn.Module, _Named] = {}
     seen: set[str] = set()
     for path, module in model.named_modules():
         model_type = getattr(getattr(module, "config", None), "model_type", None)
@@ -86,7 +98,7 @@ def _named_by_table(model: nn.Module) -> tuple[dict[nn.Module, tuple[str, str, L
     return found, seen
 
 
-def _proved(model: nn.Module, seen: set[str]) -> ModelMap:
+def _proved(model: nn.Module, seen: set[str], named: dict[nn.Module, _Named]) -> ModelMap:
     """Return the map of a model as it is proved.
 
     Raises:
@@ -110,6 +122,11 @@ def _proved(model: nn.Module, seen: set[str]) -> ModelMap:
         getattr(config_of(model.get_submodule(holder)), "model_type", None) or sorted(seen or {""})[0]
     )
     layout = layout_of(found[0], holder, main.claim.path)
+    row = named.get(model.get_submodule(holder))
+    if row is not None:
+        model_type = row[1]
+        if replace(layout, final=()) == replace(row[2], final=()):
+            layout = row[2]
     return ModelMap(model, str(model_type or type(model).__name__), tuple(found), layout)
 
 

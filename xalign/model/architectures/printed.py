@@ -19,7 +19,12 @@ def printed(model_type: str, dtype: str, stacks: Sequence[StackPlaces]) -> Itera
         if stack.has_hidden:
             final = stack.final.path or "the model itself"
             yield f"  {Site('hidden', 'final', stack.name)} output of {final}"
-        activations = [one for block in stack.blocks for one in block.activations if one is not None]
+        activations = [
+            one
+            for block in stack.blocks
+            for one in (*block.activations, *block.expert_activations)
+            if one is not None
+        ]
         if activations:
             yield f"  activation   {', '.join(dict.fromkeys(one.name for one in activations))}"
 
@@ -41,14 +46,19 @@ def _shape(block: BlockPlaces) -> object:
         for place in found
     ]
     refused = [(kind, reason.replace(block.path, "")) for kind, reason in block.refused.items()]
-    return places, refused
+    others = [path.removeprefix(block.path) for path in block.others]
+    return places, refused, others, list(block.factors.values())
 
 
 def _block(stack: StackPlaces, number: int) -> Iterator[str]:
     block = stack.blocks[number]
     for kind in KINDS[:-1]:
         for part, place in enumerate(block.places.get(kind, ())):
-            yield f"  {Site(kind, number, stack.name, part=part)!s:<11} {place}"
+            factor = block.factors.get(place.path) if kind in ("attn_out", "mlp_out") else None
+            times = "" if factor is None else f", added times {factor}"
+            yield f"  {Site(kind, number, stack.name, part=part)!s:<11} {place}{times}"
+    for path in block.others:
+        yield f"  {path} adds what is computed from each token alone, and is of no network: it is no site"
     reasons: dict[str, list[str]] = {}
     for refused, reason in block.refused.items():
         reasons.setdefault(reason, []).append(refused)

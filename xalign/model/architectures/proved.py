@@ -1,6 +1,7 @@
 """`proved_stacks`: the stacks of a model, found in one forward and proved in another, and kept."""
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -8,12 +9,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from xalign.model.architectures.aside import has_own_hooks, hooks_aside
 from xalign.model.architectures.claims import StackClaim
 from xalign.model.architectures.define import define
 from xalign.model.architectures.example import LINES, caller, example_inputs
 from xalign.model.architectures.proof import BlockProof, prove
 from xalign.model.architectures.resident import weights_of
-from xalign.model.architectures.same_flow import flow_of
+from xalign.model.architectures.same_flow import common_flow_of, flow_of
 from xalign.model.architectures.trace import trace
 from xalign.model.eager import EAGER
 
@@ -64,12 +66,20 @@ def proved_stacks(model: nn.Module) -> tuple[ProvedStack, ...]:
     known, flow = _KEPT.get(model), flow_of(model)
     if known is not None and known[0] == flow:
         return known[1]
-    stacks = _run(model)
+    common = common_flow_of(model)
+    stacks = _COMMON.get(common) if common is not None else None
+    if stacks is None:
+        stacks = _run(model)
+        if common is not None:
+            _COMMON.pop(next(iter(_COMMON)) if len(_COMMON) >= _MOST_KEPT else None, None)
+            _COMMON[common] = stacks
     _KEPT[model] = flow, stacks
     return stacks
 
 
 _KEPT: "WeakKeyDictionary[nn.Module, tuple[Hashable, tuple[ProvedStack, ...]]]" = WeakKeyDictionary()
+_COMMON: dict[Hashable, tuple[ProvedStack, ...]] = {}
+_MOST_KEPT = 64
 
 
 def proofs_of(model: nn.Module, claims: Sequence[StackClaim]) -> list[list[BlockProof]]:
@@ -86,12 +96,25 @@ def _run(model: nn.Module) -> tuple[ProvedStack, ...]:
 
 
 def _with_example(model: nn.Module, work: Callable[[Run, Run], Result]) -> Result:
-    """Do something with two runs of a model, on the first example that it takes."""
+    """Do something with two runs of a model, on the first example that it takes.
+
+    The hooks that its user has put on it are not called, unless it does not run without them.
+    """
+    if has_own_hooks(model):
+        with suppress(NotRun):
+            return _on_example(model, work, without_own_hooks=True)
+    return _on_example(model, work)
+
+
+def _on_example(
+    model: nn.Module, work: Callable[[Run, Run], Result], without_own_hooks: bool = False
+) -> Result:
     from xalign.model.observe import observing  # which reads models, and maps them
 
     session = object()
     said = "its forward takes neither input_ids nor input_features nor input_values"
-    with observing(model) as before:
+    aside = hooks_aside(model) if without_own_hooks else nullcontext()
+    with observing(model) as before, aside:
         EAGER.begin(session)
         try:
             for examples in zip(*(example_inputs(model, seed) for seed in _SEEDS), strict=True):

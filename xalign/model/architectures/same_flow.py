@@ -4,13 +4,16 @@ import weakref
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
-from types import MethodType, NoneType, SimpleNamespace
+from types import MethodType, ModuleType, NoneType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from xalign.model.architectures.aside import is_of_user
+from xalign.model.architectures.resident import is_resident
 from xalign.model.hooks import Hook
+from xalign.model.shadow import Shadow
 
 _PLAIN = (bool, int, str, bytes, NoneType, Enum, torch.dtype, torch.device)
 _DEEPEST = 4
@@ -64,13 +67,15 @@ class _Describer:
 
     def module(self, module: nn.Module) -> Hashable:
         own = tuple(
-            (name, self._value(value, 0)) for name, value in vars(module).items() if name not in _OF_TORCH
+            (name, self._value(value, 0))
+            for name, value in vars(module).items()
+            if name not in _OF_TORCH and not isinstance(value, Shadow)
         )
         hooks = tuple(
             self._value(hook, 0)
             for name in _HOOKS
             for hook in vars(module)[name].values()
-            if not isinstance(hook, Hook)
+            if not isinstance(hook, Hook) and not is_of_user(hook)
         )
         return own, hooks
 
@@ -96,6 +101,88 @@ class _Describer:
 
     def _all(self, values: Iterable[Any], depth: int) -> Hashable:
         return tuple(self._value(one, depth + 1) for one in values)
+
+
+class _OwnOnly(Exception):  # noqa: N818
+    """Something in a model that may be of this model alone."""
+
+
+def common_flow_of(model: nn.Module) -> Hashable | None:
+    """Return what two models have in common whose forwards take the same path; None where it cannot be told.
+
+    It can be told of models whose modules are all of transformers or torch, with settings of plain values.
+    """
+    describe = _CommonDescriber()
+    try:
+        modules = tuple(
+            (path, _library_class(module), type(module).forward, describe.module(module))
+            for path, module in model.named_modules()
+        )
+    except _OwnOnly:
+        return None
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    if not all(is_resident(tensor) for _, tensor in tensors):
+        return None
+    return modules, tuple((path, one.shape, one.dtype, one.device) for path, one in tensors)
+
+
+_LIBRARIES = frozenset({"torch", "transformers"})
+
+
+def _is_of_library(value: Any) -> bool:
+    return str(getattr(value, "__module__", "")).partition(".")[0] in _LIBRARIES
+
+
+def is_of_libraries(model: nn.Module) -> bool:
+    """Return whether the forwards of all modules are those of transformers and torch."""
+    try:
+        return all(
+            bool(_library_class(module)) and "forward" not in vars(module) for module in model.modules()
+        )
+    except _OwnOnly:
+        return False
+
+
+def _library_class(module: nn.Module) -> type[nn.Module]:
+    kind = type(module)
+    if not _is_of_library(kind) or not _is_of_library(kind.forward) or "<locals>" in kind.__qualname__:
+        raise _OwnOnly
+    return kind
+
+
+class _CommonDescriber(_Describer):
+    """Describes settings by their values alone."""
+
+    def module(self, module: nn.Module) -> Hashable:
+        own, hooks = super().module(module)  # type: ignore[misc]
+        if hooks:
+            raise _OwnOnly
+        return own
+
+    def _value(self, value: Any, depth: int) -> Hashable:
+        if isinstance(value, _PLAIN):
+            return type(value), value
+        if isinstance(value, float):
+            return repr(value)
+        if depth > 2 * _DEEPEST:
+            raise _OwnOnly
+        if isinstance(value, Tensor):
+            return type(value), value.shape, value.dtype
+        if isinstance(value, Mapping):
+            return type(value), self._all(value.items(), depth)
+        if isinstance(value, tuple | list):
+            return type(value), self._all(value, depth)
+        if isinstance(value, set | frozenset):
+            return type(value), tuple(sorted(map(repr, value)))
+        if _is_of_library(type(value)) and hasattr(value, "to_dict"):
+            return type(value), self._all(vars(value).items(), depth)
+        if _is_of_library(value) and "<locals>" not in getattr(value, "__qualname__", "<locals>"):
+            owner = getattr(value, "__self__", None)  # of a function that is built in, its module
+            return value if owner is None or isinstance(owner, ModuleType) else self._refuse()
+        return self._refuse()
+
+    def _refuse(self) -> Hashable:
+        raise _OwnOnly
 
 
 def _is_of_dataclass(value: object) -> bool:

@@ -124,14 +124,16 @@ def taps_of(trace: Trace, block: Call, addend: int, factors: tuple[str, ...] = (
     if not inputs or not block.encloses(addend):
         raise OffStream(f"what {trace.where(node)} gives is added, which is the output of no module")
     if node.operation in FACTORS:
-        factors = (*factors, _factor(trace, node))
+        factors = (*factors, *filter(None, [_factor(trace, node)]))
     return [tap for index in inputs for tap in taps_of(trace, block, index, factors)]
 
 
 def _factor(trace: Trace, node: Node) -> str:
-    """Name what an operation multiplies or divides by."""
+    """Name what an operation multiplies or divides by; empty if by 1."""
     for one in node.args:
         if isinstance(one, int | float):
+            if one == 1:
+                return ""
             return f"{one:g}" if node.operation == "mul" else f"1/{one:g}"
     weights = [trace.nodes[index] for index in node.inputs if trace.nodes[index].operation == "weight"]
     return str(weights[0].args[0]).rpartition(".")[2] if weights else "a factor of each token"
@@ -166,14 +168,23 @@ def _summed(trace: Trace, node: Node) -> list[int]:
     return []
 
 
-def mixes_tokens(trace: Trace, found: list[Node], stream: Stream) -> bool:
-    """Return whether the operations between the stream and a tap compute with several tokens at once.
+def mixes_tokens(trace: Trace, found: list[Node]) -> bool:
+    """Return whether the operations behind a tap are known to compute with several tokens at once."""
+    return any(is_mixer(trace, node) for node in found)
 
-    A product of two states does so, too. What torch does not show is taken to do so, where the tap does
-    not lead back to the stream.
+
+def unseen_modules(trace: Trace, block: Call, found: list[Node]) -> list[str]:
+    """Return the innermost modules of a block that make something behind a tap which torch does not show.
+
+    That is what a kernel computes as a function of its own.
     """
-    leads_back = any(index in stream.states for node in found for index in node.inputs)
-    return not leads_back or any(is_mixer(trace, node) for node in found)
+    paths = []
+    for node in found:
+        if node.operation == "given" and block.encloses(node.index):
+            returned = [call for call in trace.returning(node.index) if block.contains(call)]
+            around = [call for call in trace.calls if block.contains(call) and call.encloses(node.index)]
+            paths += [call.path for call in (*returned, *around)[:1]]
+    return list(dict.fromkeys(paths))
 
 
 def is_mixer(trace: Trace, node: Node) -> bool:
