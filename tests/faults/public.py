@@ -99,6 +99,7 @@ READ = {
     "state_site": "gate",
     "value_site": "inner",
     "include_embedding": True,
+    "stack": "",
     "token_budget": 512,
     "subtract": None,
     "steered": None,

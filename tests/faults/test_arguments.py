@@ -25,6 +25,7 @@ TAKEN = {
     "generation": {"None", "{}", "{None}"},
     **dict.fromkeys(("site_bytes", "block_bytes"), {"huge"}),
     "revision": {"None", "text", "empty text"},
+    "stack": {"empty text"},
     "penalty": {"None", "0", "1.5", "huge"},
     "labels": {"None"},
     "samples": {"0"},
