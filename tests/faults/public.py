@@ -95,6 +95,7 @@ READ = {
     "pool_special_tokens": True,
     "truncate": False,
     "max_length": None,
+    "source_codes": None,
     "pool": "mean",
     "state_site": "gate",
     "value_site": "inner",

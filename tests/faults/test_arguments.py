@@ -21,7 +21,7 @@ TAKEN = {
     **dict.fromkeys(("step", "seed", "first_seed"), {"None", "0", "huge"}),
     **dict.fromkeys(("distributed", "template_pooled", "pool_special_tokens", "truncate"), {"True"}),
     **dict.fromkeys(("include_embedding", "progress", "from_others", "save_reports"), {"True"}),
-    **dict.fromkeys(("subtract", "how"), {"None", "{}"}),
+    **dict.fromkeys(("subtract", "source_codes", "how"), {"None", "{}"}),
     "generation": {"None", "{}", "{None}"},
     **dict.fromkeys(("site_bytes", "block_bytes"), {"huge"}),
     "revision": {"None", "text", "empty text"},

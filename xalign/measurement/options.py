@@ -113,6 +113,7 @@ class MeasureOptions(TypedDict, total=False):
     pool_special_tokens: bool
     truncate: bool
     max_length: int | None
+    source_codes: Mapping[str, str] | None
     pool: Pool
     state_site: NeuronSite
     value_site: NeuronSite

@@ -170,6 +170,8 @@ class Measurement:
             options=(text, self._read_options),
             revision=self._run_options.revision,
         )
+        if self._prepared.marks:
+            self._provenance["language_marks"] = self._prepared.marks
         self._renewed_records = partial(renewed_records, self._provenance, model, tokenizer, self.metrics)
 
     @property

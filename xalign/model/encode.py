@@ -59,6 +59,7 @@ def encode(
     truncate: bool = False,
     vocabulary: int | None = None,
     ids: Sequence[str] | None = None,
+    mark: int | None = None,
 ) -> Encoded:
     """Tokenize sentences one by one, without padding, whatever the tokenizer's own settings are.
 
@@ -75,6 +76,8 @@ def encode(
         truncate: Cut longer sentences to `context` instead of refusing them.
         vocabulary: Number of tokens that the model embeds.
         ids: Names of the sentences for error messages; row numbers where None.
+        mark: The id of the token that marks a sentence with its language. It is never pooled: it is the same
+            in all sentences of a language, and of no sentence's content.
 
     Raises:
         ArgumentError: A template without `{text}` or that changes the sentence, a sentence longer than the
@@ -90,7 +93,10 @@ def encode(
     if own_only or (template is None and not pool_special_tokens):
         pooled = own
     else:
-        pooled = [(True,) * len(line) for line in tokens]
+        pooled = [
+            tuple(is_own or token != mark for token, is_own in zip(*line, strict=True))
+            for line in zip(tokens, own, strict=True)
+        ]
     where = f" in {language}" if language else ""
     if context is not None:
         if not truncate:
