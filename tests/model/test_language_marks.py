@@ -46,7 +46,9 @@ def test_each_language_is_marked_with_the_tokenizers_own_code(name):
     assert state_of(tokenizer) == before
 
 
-@pytest.mark.parametrize("options", [{"template": "Say: {text}", "template_pooled": True}, {"template": None}])
+@pytest.mark.parametrize(
+    "options", [{"template": "Say: {text}", "template_pooled": True}, {"template": None}]
+)
 def test_a_mark_is_never_pooled(options):
     tokenizer = make_nllb()
     inputs = Inputs(make_model("llama", vocab_size=2000), tokenizer)
@@ -61,7 +63,9 @@ def test_a_language_that_the_tokenizer_does_not_have_is_refused(name, language):
     tokenizer = MARKING[name]()
     before = state_of(tokenizer)
     inputs = Inputs(make_model("llama", vocab_size=2000), tokenizer)
-    with pytest.raises(ArgumentError, match=rf"has no code for '{language}': leave this language out, or say"):
+    with pytest.raises(
+        ArgumentError, match=rf"has no code for '{language}': leave this language out, or say"
+    ):
         inputs.encode(["Nein."], language)
     codes = {language: MARKS[name][0]}
     told = inputs.encode(["Nein."], language, TextOptions(source_codes=codes))
@@ -83,7 +87,9 @@ def test_what_source_codes_may_be():
         mark_of(tokenizer, "deu_Latn", {"de": "xx"})
     assert mark_of(tokenizer, "deu_Latn", {"de": "eng_Latn"}).code == "eng_Latn"
     assert mark_of(tokenizer, "deu_Latn", {"fra_Latn": "eng_Latn"}).code == "deu_Latn"
-    with pytest.raises(ArgumentError, match="does not mark sentences with their language; leave source_codes"):
+    with pytest.raises(
+        ArgumentError, match="does not mark sentences with their language; leave source_codes"
+    ):
         mark_of(make_tokenizer(), "deu_Latn", {"deu_Latn": "de"})
     for wrong in ("de", {"deu_Latn": 3}, ["de"]):
         with pytest.raises(ArgumentTypeError, match="source_codes=.* must map languages to the tokenizer's"):
@@ -129,7 +135,13 @@ def test_a_report_says_how_sentences_were_marked():
     torch.manual_seed(0)
     config = M2M100Config(
         vocab_size=len(tokenizer),
-        **{"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 80, "decoder_ffn_dim": 80},
+        **{
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 2,
+            "encoder_ffn_dim": 80,
+            "decoder_ffn_dim": 80,
+        },
         **{"encoder_attention_heads": 4, "decoder_attention_heads": 4, "pad_token_id": 1},
     )
     model = M2M100ForConditionalGeneration(config).eval()

@@ -197,7 +197,12 @@ def test_states_that_are_not_finite_are_found_in_their_stack():
 @pytest.mark.parametrize(
     ("model", "options", "error", "message"),
     [
-        (lambda: make_model("llama"), {"stack": "decoder"}, ModelError, "stack='decoder': llama has one stack"),
+        (
+            lambda: make_model("llama"),
+            {"stack": "decoder"},
+            ModelError,
+            "stack='decoder': llama has one stack",
+        ),
         (
             lambda: kept_pair("t5").get_encoder(),
             {"stack": "decoder"},
@@ -234,7 +239,9 @@ def test_what_cannot_be_read_is_refused(model, options, error, message):
 def test_a_decoder_whose_encoder_reads_no_text_is_refused():
     model = kept_pair("t5")
     _, (batch, *_) = batches_of(model)
-    sound = type(batch)({"input_features": torch.zeros(*batch.shape, 4)}, batch.pooled, batch.rows, batch.real)
+    sound = type(batch)(
+        {"input_features": torch.zeros(*batch.shape, 4)}, batch.pooled, batch.rows, batch.real
+    )
     with pytest.raises(ModelError, match="reads text, and its encoder is given input_features"):
         decoder_batch(model, sound)
 

@@ -91,9 +91,7 @@ def activations(
     site_bytes = whole_number("site_bytes", site_bytes, least=1)
     inputs, options = (
         Inputs(model, tokenizer),
-        TextOptions(
-            pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes
-        ),
+        TextOptions(pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes),
     )
     encoded = [inputs.encode(sentences, label, options) for label, sentences in texts.items()]
     lines = [line for one in encoded for line in one.lines]

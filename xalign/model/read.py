@@ -15,6 +15,8 @@ from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, is_sharded, reshard
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
+from xalign.model.pool_experts import pool_experts
+from xalign.model.routed import Routed
 from xalign.model.run import decoder_batch, is_of_decoder, leaves_early, run
 from xalign.model.torch_state import without_autocast
 from xalign.model.visit import VisitFn, visit
@@ -166,21 +168,25 @@ def _read_side(
     finite: list[bool] = []
 
     def reader(site: Site) -> VisitFn:
-        def look(values: Float[Tensor, "batch token width"]) -> None:
-            check_tokens(values, batch)
+        def look(values: Float[Tensor, "batch token width"] | Routed) -> None:
+            found = values.values if isinstance(values, Routed) else values
+            check_tokens(values.experts if isinstance(values, Routed) else values, batch)
             for reading in by_site[site]:
                 # Under autocast the forward computes in half precision, and pooling would too.
-                pooled[reading] = without_autocast(values.device.type, pool_one, values, reading)
+                pooled[reading] = without_autocast(found.device.type, pool_one, values, reading)
             if site == last:
-                finite.append(_is_finite(values, real))
+                finite.append(_is_finite(found, real))
 
         return look
 
     def pool_one(
-        values: Float[Tensor, "batch token width"], reading: Reading
+        values: Float[Tensor, "batch token width"] | Routed, reading: Reading
     ) -> Float[Tensor, "batch width"]:
-        state = state_of(values, reading, model_map)
-        return pool(state, weights[reading.pool].to(values.device), reading.pool)
+        found = values.values if isinstance(values, Routed) else values
+        state, of_tokens = state_of(found, reading, model_map), weights[reading.pool].to(found.device)
+        if isinstance(values, Routed):
+            return pool_experts(state, values, of_tokens, reading.pool)
+        return pool(state, of_tokens, reading.pool)
 
     fns = {site: reader(site) for site in dict.fromkeys((*by_site, last))}
     with visit(model, fns, early_exit=leaves_early(model, decodes=decodes)):
@@ -196,7 +202,7 @@ def _stack_of(model_map: ModelMap, readings: Sequence[Reading], decodes: bool) -
     return next(named, model_map.stacks[-1] if decodes else "")
 
 
-def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> None:
+def check_tokens(values: Float[Tensor, "batch token *_"], batch: Batch) -> None:
     """Raise an error where a model returns states of more or fewer tokens than it was given."""
     if values.shape[:2] != batch.pooled.shape:
         raise ModelError(
@@ -207,12 +213,15 @@ def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> No
 
 
 def state_of(
-    values: Float[Tensor, "batch token width"], reading: Reading, model_map: ModelMap
-) -> Float[Tensor, "batch token width"]:
-    """Compute the state that a reading takes of a site's values, per token."""
+    values: Float[Tensor, "batch token *_"], reading: Reading, model_map: ModelMap
+) -> Float[Tensor, "batch token *_"]:
+    """Compute the state that a reading takes of a site's values, per token; of experts, per slot."""
     site = reading.site
-    if site.kind == "gate" and isinstance(site.layer, int) and reading.state in ("active", "act"):
-        activation = model_map.activation(site.layer, site.stack, site.part)
+    if site.kind == "router" and reading.state == "active":
+        return torch.ones_like(values, dtype=torch.float32)  # chosen, with whatever weight
+    is_gate = site.kind in ("gate", "expert_gate")
+    if is_gate and isinstance(site.layer, int) and reading.state in ("active", "act"):
+        activation = model_map.activation(site.layer, site.stack, site.part, site.kind)
         if reading.state == "act" or not activation.keeps_sign:
             values = activation(values)
     if reading.state == "abs":
@@ -255,9 +264,7 @@ def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "b
     return bool(values[real.to(values.device)].sum(dtype=torch.float64).isfinite())
 
 
-def _first_not_finite(
-    model: nn.Module, model_map: ModelMap, batch: Batch, stack: str, decodes: bool
-) -> str:
+def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch, stack: str, decodes: bool) -> str:
     if model_map.refused("hidden", stack):
         return "the states that were read hold NaN or infinity, so no score can be given"
     sites = model_map.sites("hidden", stack)

@@ -36,11 +36,15 @@ def run(model: nn.Module, batch: Batch) -> Any:
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
     missing = [name for name in batch.inputs if name not in accepted]
     if missing and not takes_any:
-        raise ModelError(f"{type(base).__name__} takes no {missing[0]}; pass the transformers model inside it")
+        raise ModelError(
+            f"{type(base).__name__} takes no {missing[0]}; pass the transformers model inside it"
+        )
     inputs = batch.to(device_of(model))
     if is_pair(model) and "decoder_input_ids" not in inputs:
         # Any token that the decoder embeds: the encoder's states do not depend on it.
-        inputs["decoder_input_ids"] = torch.zeros(batch.shape[0], 1, dtype=torch.long, device=device_of(model))
+        inputs["decoder_input_ids"] = torch.zeros(
+            batch.shape[0], 1, dtype=torch.long, device=device_of(model)
+        )
     extra = {"use_cache": False, "logits_to_keep": 1}
     given = {name: value for name, value in extra.items() if name in accepted}
     return transformer_of(model)(**inputs, **given)
