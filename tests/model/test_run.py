@@ -1,4 +1,4 @@
-"""Encoder–decoders: the encoder alone, as `get_encoder()` computes it, and the decoder on the sentence itself."""
+"""Encoder–decoders: the encoder as `get_encoder()` computes it, and the decoder on the sentence itself."""
 
 import time
 from functools import cache

@@ -1,4 +1,4 @@
-"""`Seq2SeqTrainer`: the callback watches it to the bit, and `with_alignment` adds the gradient of the encoder."""
+"""`Seq2SeqTrainer`: the callback changes no bit, and `with_alignment` adds the gradient of the encoder."""
 
 import pytest
 import torch

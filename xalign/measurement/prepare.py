@@ -43,8 +43,8 @@ class PreparedPairs:
     Attributes:
         sides: Language -> the pivot's side of its bitext, and its own. Languages that share the pivot's
             sentences share the object.
-        marks: Language, the pivot too -> the code with which the tokenizer marks its sentences; empty where it
-            marks none. The token of the mark is not pooled.
+        marks: Language, the pivot too -> the code with which the tokenizer marks its sentences; empty where
+            it marks none. The token of the mark is not pooled.
 
     Raises:
         PairsError: Repeated pivot sentences, which can never win their row.

@@ -18,7 +18,7 @@ from xalign.errors import ArgumentTypeError, ModelError
 from xalign.identity import across_processes
 from xalign.measurement.options import MeasureOptions, Steered, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
-from xalign.measurement.provenance import provenance_of, renewed_records
+from xalign.measurement.provenance import notes_of, provenance_of, renewed_records
 from xalign.measurement.readings import options_of_stack, readings_of
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.measurement.unknown import warn_of_unknown_languages
@@ -170,8 +170,7 @@ class Measurement:
             options=(text, self._read_options),
             revision=self._run_options.revision,
         )
-        if self._prepared.marks:
-            self._provenance["language_marks"] = self._prepared.marks
+        self._provenance |= notes_of(model_map, self._read_options.stack, self._prepared.marks)
         self._renewed_records = partial(renewed_records, self._provenance, model, tokenizer, self.metrics)
 
     @property

@@ -119,7 +119,8 @@ class Inputs:
             ids: Names of the sentences for error messages; row numbers where None.
 
         Raises:
-            ArgumentError: As in `xalign.model.encode.encode`, or a language that the tokenizer has no code of.
+            ArgumentError: As in `xalign.model.encode.encode`, or a language that the tokenizer has no code
+                of.
         """
         options = options or TextOptions()
         limits = [limit for limit in (self.context, options.max_length) if limit is not None]

@@ -42,8 +42,8 @@ def mark_of(
         source_codes: Language -> the tokenizer's code, in place of the one that would be found.
 
     Raises:
-        ArgumentError: The tokenizer has no code of this language, or several; or `source_codes` names one that
-            it does not have, or is given for a tokenizer that marks no languages.
+        ArgumentError: The tokenizer has no code of this language, or several; or `source_codes` names one
+            that it does not have, or is given for a tokenizer that marks no languages.
     """
     tokens = _tokens_of_codes(tokenizer)
     given = _given(language, source_codes)

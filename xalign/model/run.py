@@ -1,14 +1,13 @@
 """`run`: one forward of a model for the stack that is read, with what the forward demands beside the batch.
 
 - **A model of one stack** runs whole, without cache and with as few logits as it allows.
-- **An encoder–decoder whose encoder is read** is given the sentences, and one token for its decoder, because
-  its forward demands one. `leaves_early` says whether the forward may be left before the decoder runs.
-- **An encoder–decoder whose decoder is read** is given the batch that `decoder_batch` makes: the encoder reads
-  the sentences, and the decoder reads the same sentences behind its start token.
+- **An encoder–decoder whose encoder is read** is given the sentences, and one token for its decoder, which
+  its forward demands. `leaves_early` says whether the forward may be left before the decoder runs.
+- **An encoder–decoder whose decoder is read** is given the batch that `decoder_batch` makes: the encoder
+  reads the sentences, and the decoder reads the same sentences behind its start token.
+- **A multimodal model in training** is told that no token stands for an image, where it demands that.
 """
 
-from collections.abc import Mapping
-from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -20,9 +19,16 @@ from xalign.errors import ModelError
 from xalign.model.batches import Batch
 from xalign.model.distributed import is_sharded
 from xalign.model.placement import device_of
-from xalign.model.wrapped import base_model_of, registers_hooks_in_forward, transformer_of
+from xalign.model.wrapped import (
+    accepted_by,
+    base_model_of,
+    encoder_of,
+    registers_hooks_in_forward,
+    transformer_of,
+)
 
 _IGNORED_LABEL = -100
+_TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
 
 
 def run(model: nn.Module, batch: Batch) -> Any:
@@ -32,7 +38,7 @@ def run(model: nn.Module, batch: Batch) -> Any:
         ModelError: The model does not take what the batch holds.
     """
     base = base_model_of(model)
-    accepted = _accepted(base)
+    accepted = accepted_by(base)
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
     missing = [name for name in batch.inputs if name not in accepted]
     if missing and not takes_any:
@@ -45,31 +51,36 @@ def run(model: nn.Module, batch: Batch) -> Any:
         inputs["decoder_input_ids"] = torch.zeros(
             batch.shape[0], 1, dtype=torch.long, device=device_of(model)
         )
+    if base.training and "input_ids" in inputs and _is_multimodal(base):
+        # Some demand to be told in training that no token stands for an image.
+        names = [name for name in _TOKEN_TYPES if name in accepted and name not in inputs]
+        inputs |= {name: torch.zeros_like(inputs["input_ids"]) for name in names}
     extra = {"use_cache": False, "logits_to_keep": 1}
     given = {name: value for name, value in extra.items() if name in accepted}
     return transformer_of(model)(**inputs, **given)
 
 
+def _is_multimodal(base: Any) -> bool:
+    config = getattr(base, "config", None)
+    return hasattr(config, "get_text_config") and config.get_text_config() is not config
+
+
 def is_pair(model: nn.Module) -> bool:
     """Return whether a forward of this model runs an encoder and a decoder."""
-    base = base_model_of(model)
-    has_both = getattr(getattr(base, "config", None), "is_encoder_decoder", False)
-    return bool(has_both) and "decoder_input_ids" in _accepted(base)
+    return encoder_of(model) is not None
 
 
 def is_of_decoder(model: nn.Module, module: nn.Module) -> bool:
     """Return whether a module of an encoder–decoder runs after the encoder."""
-    if not is_pair(model):
-        return False
-    encoder = base_model_of(model).get_encoder()
-    return not any(one is module for one in encoder.modules())
+    encoder = encoder_of(model)
+    return encoder is not None and not any(one is module for one in encoder.modules())
 
 
 def leaves_early(model: nn.Module, *, decodes: bool) -> bool:
     """Return whether a forward may be left once the sites that are read have fired.
 
-    That is so for the encoder of an encoder–decoder. A forward that must finish what it began runs whole: that
-    of sharded weights, and one that registers hooks of its own.
+    That is so for the encoder of an encoder–decoder. A forward that must finish what it began runs whole:
+    that of sharded weights, and one that registers hooks of its own.
 
     Args:
         model: The model.
@@ -83,9 +94,10 @@ def decoder_batch(model: nn.Module, batch: Batch) -> Batch:
     """Return a batch whose `pooled` and `real` are of the decoder, which reads the sentences itself.
 
     The decoder is given its start token and then the tokens of the line that the encoder is given, as in
-    training on the line itself. Position 0 is the start token, which is not pooled; position t + 1 has token t
-    of the line as its input. Its state has seen the tokens up to t and, through the encoder, all of the line.
-    Tokens behind the last one that is pooled, like that which ends a sentence, are not given to the decoder.
+    training on the line itself. Position 0 is the start token, which is not pooled. Position t + 1 has token
+    t of the line, counted from 0, as its input. Its state has seen the tokens up to t and, through the
+    encoder, all of the line. Tokens behind the last one that is pooled in any line, like the one that ends a
+    sentence, are not given to the decoder.
 
     The start token is the one that the model itself puts before labels: `decoder_start_token_id` of its
     config, or in mBART the token of the language, which is the line's last.
@@ -107,7 +119,7 @@ def decoder_batch(model: nn.Module, batch: Batch) -> Batch:
     start = _start_tokens(model, ids, batch.real)
     real = pad(batch.real[:, :columns], (1, 0), value=True)
     inputs = {**batch.inputs, "decoder_input_ids": torch.cat([start, ids[:, :columns]], dim=1)}
-    if "decoder_attention_mask" in _accepted(base_model_of(model)):
+    if "decoder_attention_mask" in accepted_by(base_model_of(model)):
         inputs["decoder_attention_mask"] = real.long()
     return Batch(inputs, pad(batch.pooled[:, :columns], (1, 0), value=False), batch.rows, mask=real)
 
@@ -130,8 +142,3 @@ def _start_tokens(model: nn.Module, ids: Tensor, real: Tensor) -> Int[Tensor, "l
             "model.config.decoder_start_token_id, or pass the model with its language-model head"
         )
     return torch.full((len(ids), 1), int(start), dtype=ids.dtype)
-
-
-def _accepted(base: nn.Module) -> Mapping[str, Parameter]:
-    # Of the class: trainers replace the instance's forward by functions without a signature.
-    return signature(type(base).forward).parameters
