@@ -174,6 +174,21 @@ def test_a_lora_model_is_read_through_its_wrapper(stack, calls_of):
     assert not all(torch.equal(states, bare[reading]) for reading, states in found.items())
 
 
+def test_a_sentence_transformer_of_a_t5_is_measured_by_its_encoder(tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    model, tokenizer = kept_pair("t5"), make_tokenizer()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    outer = SentenceTransformer(str(tmp_path), device="cpu")
+    assert type(outer[0].auto_model).__name__ == "T5EncoderModel"
+    _, batches = batches_of(model)
+    found = read_states(outer, batches, readings_of(outer))
+    expected = read_states(model, batches, readings_of(model))
+    for (reading, states), whole in zip(found.items(), expected.values(), strict=True):
+        assert torch.equal(states, whole), reading
+
+
 def test_a_forward_that_must_finish_runs_whole(monkeypatch, calls_of):
     model = kept_pair("bart")
     _, batches = batches_of(model)

@@ -69,7 +69,7 @@ def calls_of_decoder(model, run):
         handle.remove()
 
 
-@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("lora", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_watched_run_is_the_same_to_the_bit(lora):
     """With dropout, accumulation, and an evaluation that generates."""
     results, scores = [], []
@@ -98,8 +98,10 @@ def test_a_watched_run_is_the_same_to_the_bit(lora):
     ("made", "changes", "loss"),
     [
         ({}, {"gradient_accumulation_steps": 2}, "contrastive"),
-        ({}, {"gradient_checkpointing": True}, "neuron_state"),
-        ({"lora": True}, {"gradient_accumulation_steps": 2}, "neuron_state"),
+        pytest.param({}, {"gradient_checkpointing": True}, "neuron_state", marks=pytest.mark.slow),
+        pytest.param(
+            {"lora": True}, {"gradient_accumulation_steps": 2}, "neuron_state", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_gradient_is_the_tasks_plus_that_of_the_encoder(made, changes, loss):
@@ -116,6 +118,7 @@ def test_the_gradient_is_the_tasks_plus_that_of_the_encoder(made, changes, loss)
     assert row["align_loss"] > 0
 
 
+@pytest.mark.filterwarnings("ignore:the forward of the pairs runs whole:UserWarning")
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_the_loss_runs_the_encoder_only(family, monkeypatch):
     model = make_pair(family)
