@@ -1,4 +1,4 @@
-"""Tokenizers that mark sentences with their language are told it in their own codes, and left as they were."""
+"""Tokenizers that mark sentences with their language are told it, in codes of their own, and put back."""
 
 import pytest
 import torch

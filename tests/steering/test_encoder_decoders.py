@@ -145,8 +145,6 @@ def test_what_cannot_be_told_is_refused(model):
     ):
         pass
     if type(model).__name__.startswith("Bart"):  # it would shift the encoder's tokens by itself
-        with pytest.raises(
-            ModelError, match="give input_ids, and for the decoder decoder_input_ids or labels"
-        ):
-            with write(model, {DECODER: Edit("zero")}):
-                model(input_ids=IDS, attention_mask=MASK)
+        message = "give input_ids, and for the decoder decoder_input_ids or labels"
+        with pytest.raises(ModelError, match=message), write(model, {DECODER: Edit("zero")}):
+            model(input_ids=IDS, attention_mask=MASK)

@@ -11,7 +11,7 @@ from xalign.metrics.metric import Source
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.sites import Kind, Reading, Site
 from xalign.model.inputs import TextOptions
-from xalign.model.run import is_of_decoder
+from xalign.model.run import decoder_test
 
 
 def _neuron_states(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
@@ -109,7 +109,7 @@ def options_of_stack(
     first = model_map.embed_of(read.stack).module
     if read.stack == model_map.stacks[0]:
         read = replace(read, stack="")
-    if read.stack and is_of_decoder(model, first):
+    if read.stack and decoder_test(model)(first):
         if text.template_pooled:
             raise ArgumentError(
                 "template_pooled=True is not for stack='decoder', where only the sentence's own tokens are "

@@ -12,7 +12,7 @@ from xalign.errors import ArgumentError, ModelError
 from xalign.model.forward_facts import cache_length, columns_of, packed_starts, prompt_mask, real_of
 from xalign.model.generation import GenerateCall, GenerateWatcher
 from xalign.model.pair_tokens import DECODER, ENCODER, tokens_of_decoder, tokens_of_encoder
-from xalign.model.run import is_of_decoder, is_pair
+from xalign.model.run import decoder_test, is_pair
 from xalign.model.tokens import Tokens, Unknown
 
 PromptLength = int | Int[Tensor, " batch"]
@@ -178,7 +178,7 @@ def side_of(model: nn.Module, module: nn.Module) -> str:
     """Return whether a module is in the encoder or in the decoder; empty for models that do not have both."""
     if not is_pair(model):
         return ""
-    return DECODER if is_of_decoder(model, module) else ENCODER
+    return DECODER if decoder_test(model)(module) else ENCODER
 
 
 def inputs_of(given: dict[str, Any]) -> Tensor:

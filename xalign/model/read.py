@@ -17,7 +17,7 @@ from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.pool_experts import pool_experts
 from xalign.model.routed import Routed
-from xalign.model.run import decoder_batch, is_of_decoder, leaves_early, run
+from xalign.model.run import decoder_batch, decoder_test, leaves_early, run
 from xalign.model.torch_state import without_autocast
 from xalign.model.visit import VisitFn, visit
 from xalign.warn import warn
@@ -143,8 +143,9 @@ def _read_fitting(
 def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]) -> Pooled:
     """Read a batch: in one forward, or in one each where both encoder and decoder are read."""
     by_side: dict[bool, list[Reading]] = {False: [], True: []}
+    is_of_decoder = decoder_test(model)
     for reading in readings:
-        by_side[is_of_decoder(model, model_map.place(reading.site).module)].append(reading)
+        by_side[is_of_decoder(model_map.place(reading.site).module)].append(reading)
     pooled: Pooled = {}
     for decodes, wanted in by_side.items():
         if wanted:

@@ -8,6 +8,7 @@
 - **A multimodal model in training** is told that no token stands for an image, where it demands that.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,10 +71,14 @@ def is_pair(model: nn.Module) -> bool:
     return encoder_of(model) is not None
 
 
-def is_of_decoder(model: nn.Module, module: nn.Module) -> bool:
-    """Return whether a module of an encoder–decoder runs after the encoder."""
+def decoder_test(model: nn.Module) -> Callable[[nn.Module], bool]:
+    """Return a function that tells whether a module of an encoder–decoder runs after the encoder.
+
+    Of a model that is no encoder–decoder, no module does.
+    """
     encoder = encoder_of(model)
-    return encoder is not None and not any(one is module for one in encoder.modules())
+    within = None if encoder is None else set(encoder.modules())
+    return lambda module: within is not None and module not in within
 
 
 def leaves_early(model: nn.Module, *, decodes: bool) -> bool:
