@@ -11,7 +11,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
-from xalign.options import CONTINUED, option
+from xalign.options import COMPARED, CONTINUED, option
 from xalign.renamed import with_new_names
 from xalign.units.language_vector import LanguageVector
 
@@ -36,6 +36,11 @@ class ReadOptions:
             experts, 0 for tokens that are not routed there, or `"shared"`, the networks that every token runs
             through. Blocks without a mixture have their one network.
         include_embedding: Whether metrics of hidden states take the embedding too.
+        stack: Which stack of blocks is read, of those in `map_model(model).stacks`; the first where empty,
+            which is the encoder of an encoder–decoder. Only the encoder runs then. `"decoder"` reads the
+            decoder of an encoder–decoder while it is given the sentence itself: behind its start token, the
+            sentence's tokens are its inputs, and the encoder is given the whole sentence. What is pooled are
+            the states at the positions whose input is a token of the sentence; special tokens never are.
         token_budget: The most tokens of a forward, padding included.
         subtract: Language, the pivot too -> vectors to subtract from what is read of it (see
             `language_means`).
@@ -52,6 +57,7 @@ class ReadOptions:
     value_site: NeuronSite = option("inner")
     experts: Experts = option("routed")
     include_embedding: bool = option(True)
+    stack: str = option("", must_agree=COMPARED)
     token_budget: int = option(4096)
     subtract: Subtract | None = option(None, must_agree=CONTINUED, hashed=False)
     steered: Steered | None = option(None, must_agree=CONTINUED, hashed=False)
@@ -66,6 +72,10 @@ class ReadOptions:
         if self.experts not in get_args(Experts):
             raise ArgumentError(f"experts={self.experts!r} must be 'routed' or 'shared'")
         boolean("include_embedding", self.include_embedding)
+        if not isinstance(self.stack, str):
+            raise ArgumentTypeError(
+                f"stack={self.stack!r:.60} must be the name of a stack, like 'encoder' or 'decoder', or empty"
+            )
         object.__setattr__(self, "token_budget", whole_number("token_budget", self.token_budget, least=1))
         if self.steered is not None and (not callable(self.steered) or hasattr(self.steered, "__enter__")):
             raise ArgumentTypeError(
@@ -110,11 +120,13 @@ class MeasureOptions(TypedDict, total=False):
     pool_special_tokens: bool
     truncate: bool
     max_length: int | None
+    source_codes: Mapping[str, str] | None
     pool: Pool
     state_site: NeuronSite
     value_site: NeuronSite
     experts: Experts
     include_embedding: bool
+    stack: str
     token_budget: int
     subtract: Subtract | None
     steered: Steered | None

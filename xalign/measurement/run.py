@@ -18,8 +18,8 @@ from xalign.errors import ArgumentTypeError, ModelError
 from xalign.identity import across_processes
 from xalign.measurement.options import MeasureOptions, Steered, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
-from xalign.measurement.provenance import provenance_of, renewed_records
-from xalign.measurement.readings import readings_of
+from xalign.measurement.provenance import notes_of, provenance_of, renewed_records
+from xalign.measurement.readings import options_of_stack, readings_of
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.measurement.unknown import warn_of_unknown_languages
 from xalign.metrics import METRICS
@@ -139,7 +139,7 @@ class Measurement:
         options: MeasureOptions,
     ) -> None:
         """Check and tokenize."""
-        text, self._read_options, self._run_options = split_options(options)
+        text, read, self._run_options = split_options(options)
         self.metrics = resolve_metrics(metrics, METRICS)
         if not isinstance(pairs, ParallelPairs | str | Path):
             raise ArgumentTypeError(
@@ -148,6 +148,7 @@ class Measurement:
         self.pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
         self.model = model
         model_map = map_model(model)
+        text, self._read_options = options_of_stack(model, model_map, text, read)
         refuse_split(model)
         self._readings = {
             row: readings_of(model_map, metric.reads, self._read_options)
@@ -169,6 +170,7 @@ class Measurement:
             options=(text, self._read_options),
             revision=self._run_options.revision,
         )
+        self._provenance |= notes_of(model_map, self._read_options.stack, self._prepared.marks)
         self._renewed_records = partial(renewed_records, self._provenance, model, tokenizer, self.metrics)
 
     @property

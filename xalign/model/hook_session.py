@@ -17,7 +17,7 @@ from xalign.model.expert_call import forget_experts
 from xalign.model.hooks import remove_hooks
 from xalign.model.module_values import input_of, states_in, with_columns, with_states
 from xalign.model.routed import Routed
-from xalign.model.wrapped import entry_points, virtual_tokens
+from xalign.model.wrapped import encoder_of, entry_points, virtual_tokens
 
 # Of a tensor [batch, token, width]; at a site of experts, of a `Routed`.
 VisitFn = Callable[[Any], Tensor | Routed | None]
@@ -64,6 +64,14 @@ class HookSession:
         self._kept: set[Site] = set()
         self._tokens: dict[str, torch.Size] = {}
         self._entry: nn.Module | None = None
+        self._encoder = encoder_of(model)
+        self._of_encoder: set[Site] = set()
+        self._expected: set[Site] = set()
+
+    def place_sites(self, places: Mapping[Site, Place]) -> None:
+        """Note which sites are in the encoder of an encoder–decoder, which `generate` calls by itself."""
+        within = set(self._encoder.modules()) if self._encoder is not None else set()
+        self._of_encoder = {site for site, place in places.items() if place.module in within}
 
     def hooked(self, module: nn.Module) -> nn.Module:
         """Note a module that is about to get a hook."""
@@ -95,15 +103,20 @@ class HookSession:
         self._given = _columns(args, kwargs) if self._virtual else 0
         ACTIVE.sessions.append(self)
         self._forwards += 1
+        self._expected = set(self.fns)
+        if module is self._encoder:
+            self._expected &= self._of_encoder
+        elif self._encoder is not None and kwargs.get("encoder_outputs") is not None:
+            self._expected -= self._of_encoder
         self._fired.clear()
         self._seen.clear()
 
     def on_return(self, module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
-        """End a forward, in which every site must have fired."""
+        """End a forward, in which every site of what was called must have fired."""
         if self._entry is not module:
             return
         self.end_forward()
-        silent = [str(site) for site in self.fns if site not in self._seen]
+        silent = [str(site) for site in self.fns if site in self._expected - self._seen]
         if silent:
             raise ModelError(
                 f"site(s) {', '.join(silent)} did not fire in this forward of {type(module).__name__}: "

@@ -104,6 +104,7 @@ def _check_fns(fns: object) -> None:
 def _register_hooks(session: HookSession, model_map: ModelMap) -> None:
     """Register a session's hooks; `session.close` removes them."""
     places = {site: model_map.place(site) for site in session.fns}
+    session.place_sites(places)
     if "torch._dynamo" in sys.modules:
         # A compiled graph, of the model or of a function around it, does not see hooks added later.
         EAGER.begin(session)

@@ -102,6 +102,23 @@ class ModelMap:
         """Return whether a block's activation function is positive exactly where its input is."""
         return self.activation(layer, stack, part).keeps_sign
 
+    def not_run(self, stack: str = "") -> list[str]:
+        """Return the paths of modules that stand among the blocks of a stack and are none of its blocks.
+
+        Text alone does not run them, as those that attend to images, or they do not add to the residual
+        stream. Layers are counted without them.
+        """
+        ran = [block.path for block in self._stack(stack).blocks]
+        lists = {path.rpartition(".")[0] for path in ran}
+        found = ((path, submodule_or_none(self._model, path)) for path in sorted(lists))
+        return [
+            f"{path}.{name}"
+            for path, listed in found
+            if isinstance(listed, nn.ModuleList)
+            for name, module in listed.named_children()
+            if f"{path}.{name}" not in ran and any(True for _ in module.parameters())
+        ]
+
     def mixtures(self, stack: str = "") -> dict[int, str]:
         """Return the blocks that are mixtures of experts, each with why these cannot be read, else empty."""
         blocks = enumerate(self._stack(stack).blocks)
