@@ -98,16 +98,19 @@ class EditSession:
 
     def _editor(self, site: Site, edit: Edit) -> VisitFn:
         operator = edit.resolved
-        units = slice(None) if edit.units is None else list(edit.units)
+        indices = edit.indices
 
         def change(values: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
-            mask = self._mask_of(values, site)
+            nonlocal indices
+            mask, units = self._mask_of(values, site), slice(None)
+            if indices is not None:
+                units = indices = indices.to(values.device)
             picked = values[..., units]
             operand = operator.operand.prepare(edit.value, picked, site)
             changed = torch.where(mask.unsqueeze(-1), _applied(operator, picked, operand, site), picked)
             self.finite.note(operator, picked, changed, site)
             new = changed
-            if edit.units is not None:
+            if indices is not None:
                 new = values.clone()
                 new[..., units] = changed
             if site.kind == "hidden":

@@ -109,11 +109,12 @@ def _check_edits(edits: object, model_map: ModelMap) -> None:
 
 def _check_fits(site: Site, edit: Edit, width: int) -> None:
     """Raise an error where the site does not have an edit's units, or its operand is of another width."""
-    units = range(width) if edit.units is None else edit.units
-    outside = [unit for unit in units if not 0 <= unit < width]
-    if outside:
-        raise ArgumentError(f"units {outside[:8]} are outside site {site}, which has {width} units from 0")
-    edit.resolved.operand.check_width(site, edit.value, len(units))
+    units = edit.indices
+    if units is not None:
+        outside = units[(units < 0) | (units >= width)][:8].tolist()
+        if outside:
+            raise ArgumentError(f"units {outside} are outside site {site}, which has {width} units from 0")
+    edit.resolved.operand.check_width(site, edit.value, width if units is None else len(units))
 
 
 def __getattr__(name: str) -> Any:
