@@ -16,6 +16,7 @@ from xalign.renamed import with_new_names
 from xalign.units.language_vector import LanguageVector
 
 NeuronSite = Literal["gate", "inner"]
+Experts = Literal["routed", "shared"]
 Steered = Callable[[str], AbstractContextManager[Any]]
 Subtract = Mapping[str, LanguageVector | Sequence[LanguageVector]]
 
@@ -31,6 +32,9 @@ class ReadOptions:
         pool: How states are pooled over a sentence's tokens: `"weighted"`, `"last"`, `"mean"` or `"max"`.
         state_site: Where neuron states are read: `"gate"`, before the activation function, or `"inner"`.
         value_site: Where neuron values are read: `"inner"`, the input of the down projection, or `"gate"`.
+        experts: Which neurons of a mixture of experts neuron metrics read: `"routed"`, those of all its
+            experts, 0 for tokens that are not routed there, or `"shared"`, the networks that every token runs
+            through. Blocks without a mixture have their one network.
         include_embedding: Whether metrics of hidden states take the embedding too.
         token_budget: The most tokens of a forward, padding included.
         subtract: Language, the pivot too -> vectors to subtract from what is read of it (see
@@ -46,6 +50,7 @@ class ReadOptions:
     pool: Pool = option("weighted")
     state_site: NeuronSite = option("gate")
     value_site: NeuronSite = option("inner")
+    experts: Experts = option("routed")
     include_embedding: bool = option(True)
     token_budget: int = option(4096)
     subtract: Subtract | None = option(None, must_agree=CONTINUED, hashed=False)
@@ -58,6 +63,8 @@ class ReadOptions:
         for name in ("state_site", "value_site"):
             if getattr(self, name) not in get_args(NeuronSite):
                 raise ArgumentError(f"{name}={getattr(self, name)!r} must be 'gate' or 'inner'")
+        if self.experts not in get_args(Experts):
+            raise ArgumentError(f"experts={self.experts!r} must be 'routed' or 'shared'")
         boolean("include_embedding", self.include_embedding)
         object.__setattr__(self, "token_budget", whole_number("token_budget", self.token_budget, least=1))
         if self.steered is not None and (not callable(self.steered) or hasattr(self.steered, "__enter__")):
@@ -106,6 +113,7 @@ class MeasureOptions(TypedDict, total=False):
     pool: Pool
     state_site: NeuronSite
     value_site: NeuronSite
+    experts: Experts
     include_embedding: bool
     token_budget: int
     subtract: Subtract | None

@@ -17,6 +17,8 @@ from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, is_sharded, reshard
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
+from xalign.model.pool_experts import pool_experts
+from xalign.model.routed import Routed
 from xalign.model.torch_state import without_autocast
 from xalign.model.visit import VisitFn, visit
 from xalign.model.wrapped import base_model_of, transformer_of
@@ -173,22 +175,26 @@ def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: S
     finite: list[bool] = []
 
     def reader(wanted: Sequence[Reading]) -> VisitFn:
-        def look(values: Float[Tensor, "batch token width"]) -> None:
-            check_tokens(values, batch)
+        def look(values: Float[Tensor, "batch token width"] | Routed) -> None:
+            check_tokens(values.experts if isinstance(values, Routed) else values, batch)
             for reading in wanted:
                 # Under autocast the forward computes in half precision, and pooling would too.
-                pooled[reading] = without_autocast(values.device.type, pool_one, values, reading)
+                found = values.values if isinstance(values, Routed) else values
+                pooled[reading] = without_autocast(found.device.type, pool_one, values, reading)
 
         return look
 
     def pool_one(
-        values: Float[Tensor, "batch token width"], reading: Reading
+        values: Float[Tensor, "batch token width"] | Routed, reading: Reading
     ) -> Float[Tensor, "batch width"]:
-        state = state_of(values, reading, model_map)
-        return pool(state, weights[reading.pool].to(values.device), reading.pool)
+        found = values.values if isinstance(values, Routed) else values
+        state, of_tokens = state_of(found, reading, model_map), weights[reading.pool].to(found.device)
+        if isinstance(values, Routed):
+            return pool_experts(state, values, of_tokens, reading.pool)
+        return pool(state, of_tokens, reading.pool)
 
-    def check(values: Float[Tensor, "batch token width"]) -> None:
-        finite.append(_is_finite(values, real))
+    def check(values: Float[Tensor, "batch token width"] | Routed) -> None:
+        finite.append(_is_finite(values.values if isinstance(values, Routed) else values, real))
 
     fns = {site: reader(wanted) for site, wanted in by_site.items()}
     with (
@@ -206,7 +212,7 @@ def _last_site(model_map: ModelMap, readings: Sequence[Reading]) -> Site:
     return readings[-1].site if model_map.refused("hidden") else Site("hidden", "final")
 
 
-def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> None:
+def check_tokens(values: Float[Tensor, "batch token *_"], batch: Batch) -> None:
     """Raise an error where a model returns states of more or fewer tokens than it was given."""
     if values.shape[:2] != batch.pooled.shape:
         raise ModelError(
@@ -217,12 +223,15 @@ def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> No
 
 
 def state_of(
-    values: Float[Tensor, "batch token width"], reading: Reading, model_map: ModelMap
-) -> Float[Tensor, "batch token width"]:
-    """Compute the state that a reading takes of a site's values, per token."""
+    values: Float[Tensor, "batch token *_"], reading: Reading, model_map: ModelMap
+) -> Float[Tensor, "batch token *_"]:
+    """Compute the state that a reading takes of a site's values, per token; of experts, per slot."""
     site = reading.site
-    if site.kind == "gate" and isinstance(site.layer, int) and reading.state in ("active", "act"):
-        activation = model_map.activation(site.layer, site.stack, site.part)
+    if site.kind == "router" and reading.state == "active":
+        return torch.ones_like(values, dtype=torch.float32)  # chosen, with whatever weight
+    is_gate = site.kind in ("gate", "expert_gate")
+    if is_gate and isinstance(site.layer, int) and reading.state in ("active", "act"):
+        activation = model_map.activation(site.layer, site.stack, site.part, site.kind)
         if reading.state == "act" or not activation.keeps_sign:
             values = activation(values)
     if reading.state == "abs":
