@@ -58,7 +58,7 @@ def expert_ap(
         ends: Which end of the activations tells the language.
         value: What is stored of the activations on the label's own sentences, to set the unit to: `"median"`,
             `"mean"`, or `"p90"`, the 90th percentile, and the 10th where the low end tells.
-        **options: `pool`, `state`, `pool_special_tokens`, `truncate`, `token_budget` and `site_bytes` of
+        **options: `pool`, `state`, `pool_special_tokens`, `truncate`, `token_budget`, `site_bytes` and `experts` of
             `activations`.
 
     Returns:

@@ -11,18 +11,23 @@ from xalign.model.architectures.sites import Kind, Reading, Site
 
 def _neuron_states(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
     """Read whether each neuron is active, in every block (NeuronXA)."""
-    sites = _neuron_sites(model_map, options.state_site, options.experts)
+    sites = neuron_sites(model_map, options.state_site, options.experts)
     return [Reading(site, "active", options.pool) for site in sites]
 
 
 def _neuron_values(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
     """Read the absolute value of each neuron, in every block (NeuronXA)."""
-    sites = _neuron_sites(model_map, options.value_site, options.experts)
+    sites = neuron_sites(model_map, options.value_site, options.experts)
     return [Reading(site, "abs", options.pool) for site in sites]
 
 
-def _neuron_sites(model_map: ModelMap, kind: NeuronSite, experts: Experts) -> list[Site]:
+def neuron_sites(model_map: ModelMap, kind: NeuronSite, experts: Experts) -> list[Site]:
     """Return the sites of the neurons of every block: in a mixture, of its experts or of its shared networks.
+
+    Args:
+        model_map: Where the sites are.
+        kind: `gate` or `inner`.
+        experts: What is taken of a mixture.
 
     Raises:
         ModelError: A mixture whose experts cannot be read, or one without shared networks where these are
