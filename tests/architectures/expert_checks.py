@@ -35,7 +35,9 @@ def given_to(experts: nn.Module):
     seen: dict[str, Tensor] = {}
 
     def note(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
-        seen.update(zip(("states", "index", "weights"), (*args, *kwargs.values()), strict=True), output=output)
+        seen.update(
+            zip(("states", "index", "weights"), (*args, *kwargs.values()), strict=True), output=output
+        )
 
     handle = experts.register_forward_hook(note, with_kwargs=True)
     try:

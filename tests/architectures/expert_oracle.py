@@ -35,7 +35,9 @@ def computed(experts: nn.Module, states: Tensor, index: Tensor, weights: Tensor)
             total = total + weights[token, slot] * _down(experts, expert, inner)
         outputs.append(total)
     shape = (*index.shape, -1)
-    return Computed(torch.stack(gates).reshape(shape), torch.stack(inners).reshape(shape), torch.stack(outputs))
+    return Computed(
+        torch.stack(gates).reshape(shape), torch.stack(inners).reshape(shape), torch.stack(outputs)
+    )
 
 
 def column(experts: nn.Module, expert: int, neuron: int) -> Tensor:

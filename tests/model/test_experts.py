@@ -103,7 +103,11 @@ def test_a_changed_gate_and_router_reach_the_output(mixture, implementation):
     with torch.no_grad(), given_to(module) as given:
         outcome(model, inputs)
     halved = Site("router", layer), Site("expert_gate", layer)
-    with torch.no_grad(), visit(model, {halved[0]: lambda routed: routed.values / 2}), given_to(module) as found:
+    with (
+        torch.no_grad(),
+        visit(model, {halved[0]: lambda routed: routed.values / 2}),
+        given_to(module) as found,
+    ):
         outcome(model, inputs)
     torch.testing.assert_close(found["output"], given["output"] / 2)
     seen = {}
@@ -183,7 +187,7 @@ def test_gradients_are_those_of_the_model(mixture, implementation, checkpointing
     plain = loss_gradients(model, inputs, {})
     double = loss_gradients(model, inputs, {site: lambda routed: routed.values * 2})
     if checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
         model.train()  # these models have no dropout
     try:
         calls = []
@@ -191,7 +195,8 @@ def test_gradients_are_those_of_the_model(mixture, implementation, checkpointing
         same = loss_gradients(model, inputs, {site: lambda routed: routed.values})
         again = loss_gradients(model, inputs, {site: lambda routed: routed.values * 2})
     finally:
-        model.gradient_checkpointing_disable()
+        if checkpointing:
+            model.activation_checkpointing_disable()
         model.eval()
         model.zero_grad()
     assert len(calls) == len(KINDS)
@@ -220,7 +225,10 @@ def test_an_own_implementation_is_proved(mixture, registered):
         model.set_experts_implementation(name)
         found = check_reading(model, inputs, experts_of(model, layer), [Site(kind, layer) for kind in KINDS])
         assert found["bit_equal"] and found["expert_inner"] < TOLERANCE
-        assert check_writing(model, inputs, experts_of(model, layer), Site("expert_inner", layer))["write"] < 1e-5
+        assert (
+            check_writing(model, inputs, experts_of(model, layer), Site("expert_inner", layer))["write"]
+            < 1e-5
+        )
 
 
 def test_an_unknown_order_is_refused_by_name(mixture, registered):
@@ -232,7 +240,9 @@ def test_an_unknown_order_is_refused_by_name(mixture, registered):
     model, inputs, layer = mixture
     registered("shuffled", shuffled)
     model.set_experts_implementation("shuffled")
-    with pytest.raises(ModelError, match=r"'shuffled'.*not known.*set_experts_implementation\('grouped_mm'\)"):
+    with pytest.raises(
+        ModelError, match=r"'shuffled'.*not known.*set_experts_implementation\('grouped_mm'\)"
+    ):
         map_model(model).place(Site("expert_inner", layer))
     assert "set_experts_implementation" in str(map_model(model))
     outcome(model, inputs)
@@ -242,7 +252,9 @@ def test_a_kernel_that_never_calls_the_gate_is_refused(mixture, registered):
     def fused(self, states, index, weights):
         made = nn.functional.linear(states, self.gate_up_proj[0])
         gate, up = made.chunk(2, dim=-1)
-        return nn.functional.linear(nn.functional.silu(gate) * up, self.down_proj[0]) * weights.sum(1, keepdim=True)
+        return nn.functional.linear(nn.functional.silu(gate) * up, self.down_proj[0]) * weights.sum(
+            1, keepdim=True
+        )
 
     model, inputs, layer = mixture
     registered("fused", fused)
@@ -306,7 +318,9 @@ def test_coordinates_are_read_and_replaced():
     coordinates = torch.tensor([0, 3, 7, 12, 19, 6])
     wanted = dense(routed)
     assert torch.equal(routed.at(coordinates), wanted[..., coordinates])
-    reached = dense(routed, torch.ones_like(routed.values) * routed.is_routed[..., None])[..., coordinates] > 0
+    reached = (
+        dense(routed, torch.ones_like(routed.values) * routed.is_routed[..., None])[..., coordinates] > 0
+    )
     assert torch.equal(routed.reaches(coordinates), reached)
     new = torch.randn(3, 6, 6)
     found = Routed(routed.replaced(coordinates, new), routed.experts, 5)
@@ -330,15 +344,26 @@ def test_read_states_pools_every_state_of_experts(mixture):
     model, inputs, layer = mixture
     ids = inputs["input_ids"]
     mask = torch.ones_like(ids)
-    batch = Batch({"input_ids": ids, "attention_mask": mask}, [[0], [1]], mask.bool())
-    states = {"expert_gate": ("value", "abs", "active", "act"), "expert_inner": ("value", "abs", "active"), "router": ("value", "active")}
+    batch = Batch({"input_ids": ids, "attention_mask": mask}, mask.bool(), ((0,), (1,)))
+    states = {
+        "expert_gate": ("value", "abs", "active", "act"),
+        "expert_inner": ("value", "abs", "active"),
+        "router": ("value", "active"),
+    }
     readings = [
-        Reading(Site(kind, layer), state, how) for kind, wanted in states.items() for state in wanted for how in POOLS
+        Reading(Site(kind, layer), state, how)
+        for kind, wanted in states.items()
+        for state in wanted
+        for how in POOLS
     ]
     found = read_states(model, [batch], readings)
     seen = {}
-    with torch.no_grad(), visit(
-        model, {Site(kind, layer): lambda routed, kind=kind: seen.__setitem__(kind, routed) for kind in KINDS}
+    with (
+        torch.no_grad(),
+        visit(
+            model,
+            {Site(kind, layer): lambda routed, kind=kind: seen.__setitem__(kind, routed) for kind in KINDS},
+        ),
     ):
         model(input_ids=ids, attention_mask=mask, use_cache=False)
     module = experts_of(model, layer)
@@ -357,7 +382,7 @@ def test_read_states_pools_every_state_of_experts(mixture):
             values = (values > 0).float()
         wanted = pool(dense(routed, values), token_weights(mask.bool(), reading.pool), reading.pool)
         torch.testing.assert_close(found[reading], wanted, msg=str(reading))
-        assert found[reading].std() > 0
+        assert found[reading].std() > 0 or reading.site.kind == "router"
 
 
 def test_the_map_says_what_there_is():
@@ -382,13 +407,18 @@ def test_pooling_all_experts_costs_a_quarter_of_a_forward_at_most():
 
     sizes = {"hidden_size": 512, "moe_intermediate_size": 512, "num_experts": 64, "num_experts_per_tok": 8}
     config = Qwen3MoeConfig(
-        **sizes, num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=8, vocab_size=1000, head_dim=64
+        **sizes,
+        num_hidden_layers=2,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        vocab_size=1000,
+        head_dim=64,
     )
     model = Qwen3MoeForCausalLM(config).eval()
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 1000, (16, 32), generator=draw)
     mask = torch.ones_like(ids)
-    batch = Batch({"input_ids": ids, "attention_mask": mask}, [[i] for i in range(16)], mask.bool())
+    batch = Batch({"input_ids": ids, "attention_mask": mask}, mask.bool(), tuple((i,) for i in range(16)))
     found = map_model(model)
     of_experts = [Reading(site, "active") for site in found.sites("expert_gate")]
     of_experts += [Reading(site, "abs") for site in found.sites("expert_inner")]

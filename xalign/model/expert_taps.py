@@ -28,28 +28,35 @@ def tapped(module: nn.Module, gate: Tap, inner: Tap, columns: slice | None) -> I
         inner: Called with the rows of the neurons.
         columns: Which columns of what `_apply_gate` takes are the gate.
     """
-    products, within = _Products(inner), [False]
+    within = _Within()
+    products = _Products(lambda rows: shown(inner, rows))
 
-    def apply_gate(lower: Callable[..., Tensor], rows: Tensor) -> Tensor:
-        within[0] = True
-        try:
-            return inner(lower(_with_gate(rows)))
-        finally:
-            within[0] = False
+    def shown(tap: Tap, rows: Tensor) -> Tensor:
+        # Whoever looks may compute with the functions of the experts.
+        with within:
+            return tap(rows)
 
-    def _with_gate(rows: Tensor) -> Tensor:
+    def with_gate(rows: Tensor) -> Tensor:
         given = rows if columns is None else rows[..., columns]
-        new = gate(given)
+        new = shown(gate, given)
         if new is given:
             return rows
         return new if columns is None else with_columns(rows, columns, new)
 
+    def apply_gate(lower: Callable[..., Tensor], rows: Tensor) -> Tensor:
+        if within.depth:
+            return lower(rows)
+        rows = with_gate(rows)
+        with within:
+            made = lower(rows)
+        return shown(inner, made)
+
     def activate(lower: Callable[..., Tensor], rows: Tensor, *more: Any, **named: Any) -> Tensor:
-        if within[0] or more or named:
+        if within.depth or more or named:
             return lower(rows, *more, **named)
-        acted = lower(gate(rows))
+        acted = lower(shown(gate, rows))
         if not module.has_gate:
-            return inner(acted)
+            return shown(inner, acted)
         products.factor = acted
         return acted
 
@@ -60,6 +67,19 @@ def tapped(module: nn.Module, gate: Tap, inner: Tap, columns: slice | None) -> I
         if hasattr(module, "act_fn"):
             stack.enter_context(shadowed(module, "act_fn", activate))
         yield
+
+
+class _Within:
+    """Counts how deep a call is within functions of experts that are looked at already."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.depth -= 1
 
 
 class _Products(TorchFunctionMode):

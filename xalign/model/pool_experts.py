@@ -44,7 +44,7 @@ def pool_experts(
 def _largest(rows: Tensor, place: Tensor, line: Tensor, lines: int, n_experts: int) -> Tensor:
     """Return the largest row of each expert of each sentence; 0 is among them where a token is not routed."""
     largest = rows.new_full((lines * n_experts, rows.shape[-1]), -torch.inf)
-    largest.index_reduce_(0, place, rows, "amax")
+    largest.scatter_reduce_(0, place.unsqueeze(-1).expand_as(rows), rows, "amax")
     routed = torch.bincount(place, minlength=len(largest))
     tokens = torch.bincount(line, minlength=lines).repeat_interleave(n_experts)
     return torch.where((routed < tokens).unsqueeze(-1), largest.clamp(min=0), largest)

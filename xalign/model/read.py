@@ -176,7 +176,7 @@ def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: S
 
     def reader(wanted: Sequence[Reading]) -> VisitFn:
         def look(values: Float[Tensor, "batch token width"] | Routed) -> None:
-            check_tokens(values.experts if isinstance(values, Routed) else values, batch)
+            check_tokens(values.values[..., 0] if isinstance(values, Routed) else values, batch)
             for reading in wanted:
                 # Under autocast the forward computes in half precision, and pooling would too.
                 found = values.values if isinstance(values, Routed) else values
@@ -212,7 +212,7 @@ def _last_site(model_map: ModelMap, readings: Sequence[Reading]) -> Site:
     return readings[-1].site if model_map.refused("hidden") else Site("hidden", "final")
 
 
-def check_tokens(values: Float[Tensor, "batch token *_"], batch: Batch) -> None:
+def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> None:
     """Raise an error where a model returns states of more or fewer tokens than it was given."""
     if values.shape[:2] != batch.pooled.shape:
         raise ModelError(
