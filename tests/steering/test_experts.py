@@ -32,7 +32,8 @@ EDITS = {
 
 
 def batch():
-    return make_tokenizer()(TEXTS["deu_Latn"][:3], return_tensors="pt", padding=True)
+    short = [TEXTS["deu_Latn"][0][:40], TEXTS["rus_Cyrl"][1][:12], "Es regnet."]
+    return make_tokenizer()(short, return_tensors="pt", padding=True)
 
 
 def predicted(model, new_of, mask):
@@ -155,7 +156,10 @@ def test_what_makes_no_sense_at_experts_is_refused():
         Edit("project", torch.ones(EXPERTS * EXPERT_WIDTH)),
         Edit("replace", torch.ones(3, EXPERTS * EXPERT_WIDTH)),
     ):
-        with pytest.raises(ArgumentError, match="values at the few experts alone"), write(model, {SITE: edit}):
+        with (
+            pytest.raises(ArgumentError, match="values at the few experts alone"),
+            write(model, {SITE: edit}),
+        ):
             pass
     vector = LanguageVector("deu_Latn", {SITE: torch.ones(EXPERTS * EXPERT_WIDTH)})
     with pytest.raises(ArgumentError, match="mlp_out"), steer(model, vector, operator="project"):
@@ -190,9 +194,9 @@ def test_found_saved_loaded_steered_and_generated(tmp_path):
 def test_units_of_other_experts_do_not_fit():
     units = find_units(make_mixture(), make_tokenizer(), TEXTS, k=2)
     other = make_mixture(num_experts=EXPERTS * 2, moe_intermediate_size=EXPERT_WIDTH // 2)
-    with pytest.raises(UnitsError, match="n_experts 6 there, 12 here, expert_width 20 there, 10 here"):
-        with steer(other, units["deu_Latn"]):
-            pass
+    message = "n_experts 6 there, 12 here, expert_width 20 there, 10 here"
+    with pytest.raises(UnitsError, match=message), steer(other, units["deu_Latn"]):
+        pass
     dense = find_units(make_model("llama"), make_tokenizer(), TEXTS, k=2)
     assert "n_experts" not in dense.provenance["shape"]
     # What was saved before experts could be read says nothing of them.
@@ -217,9 +221,9 @@ def test_the_router_can_be_written_too():
     with torch.no_grad():
         experts_of(without, LAYER).down_proj[2] = 0
         expected = without(**inputs).logits
-        with write(model, {Site("router", LAYER): Edit("zero", units=[2])}):
-            with visit(model, {SITE: seen.append}):
-                found = model(**inputs).logits
+        edits = {Site("router", LAYER): Edit("zero", units=[2])}
+        with write(model, edits), visit(model, {SITE: seen.append}):
+            found = model(**inputs).logits
     mask = inputs["attention_mask"].bool()
     assert bool((seen[0].experts == 2).any())
     assert (found - expected)[mask].abs().max() < 1e-5

@@ -24,6 +24,7 @@ from xalign.warn import warn
 Ends = Literal["high", "low", "both"]
 Value = Literal["median", "mean", "p90"]
 ENDS: tuple[Ends, ...] = ("high", "low", "both")
+_AT_ONCE = 2**22  # activations
 VALUES: tuple[Value, ...] = ("median", "mean", "p90")
 
 
@@ -58,8 +59,8 @@ def expert_ap(
         ends: Which end of the activations tells the language.
         value: What is stored of the activations on the label's own sentences, to set the unit to: `"median"`,
             `"mean"`, or `"p90"`, the 90th percentile, and the 10th where the low end tells.
-        **options: `pool`, `state`, `pool_special_tokens`, `truncate`, `token_budget`, `site_bytes` and `experts` of
-            `activations`.
+        **options: `pool`, `state`, `pool_special_tokens`, `truncate`, `token_budget`, `site_bytes` and
+            `experts` of `activations`.
 
     Returns:
         Per label its units, the best first; of equal ones the lower site and index. A unit with the same
@@ -156,7 +157,15 @@ def _stored(
     values: Float[Tensor, "sentence unit"], is_low: Bool[Tensor, " unit"], value: Value
 ) -> Float[Tensor, " unit"]:
     """Return what each unit is set to in order to steer towards its label."""
-    values = values.double()
+    # In parts: a quantile takes 16 million numbers at most, and the experts of one block may have more.
+    width = max(1, _AT_ONCE // len(values))
+    parts = zip(values.split(width, dim=1), is_low.split(width), strict=True)
+    return torch.cat([_stored_part(part.double(), low, value) for part, low in parts])
+
+
+def _stored_part(
+    values: Float[Tensor, "sentence unit"], is_low: Bool[Tensor, " unit"], value: Value
+) -> Float[Tensor, " unit"]:
     if value == "mean":
         return values.mean(dim=0)
     if value == "median":

@@ -46,7 +46,8 @@ def language_means(
         pool: As in `measure`.
         state_site: As in `measure`.
         value_site: As in `measure`.
-        **options: `pool_special_tokens`, `truncate`, `token_budget`, `site_bytes` and `experts` of `activations`.
+        **options: `pool_special_tokens`, `truncate`, `token_budget`, `site_bytes` and `experts` of
+            `activations`.
 
     Returns:
         Language -> one vector for each state that is read.

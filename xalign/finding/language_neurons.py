@@ -48,7 +48,8 @@ def language_neurons(
         share: The share of all neurons to select, for all languages together.
         bar: Which quantile of all probabilities a language must exceed to have a neuron.
         penalty: λ of the penalised score, or `"auto"`; plain LAPE where None.
-        **options: `pool_special_tokens`, `truncate`, `token_budget`, `site_bytes` and `experts` of `activations`.
+        **options: `pool_special_tokens`, `truncate`, `token_budget`, `site_bytes` and `experts` of
+            `activations`.
 
     Returns:
         Per label its neurons, the best first. A label may have none.

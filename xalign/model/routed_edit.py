@@ -91,8 +91,8 @@ class RoutedEdit:
 def refusal(operator: Operator, site: Site) -> str:
     """Return why an operator cannot act at a site of experts."""
     return (
-        f"operator {operator.name!r} cannot act at site {site}: its operand belongs to all coordinates of the "
-        "site together, and a token has values at the few experts alone that it was routed to. Take an "
+        f"operator {operator.name!r} cannot act at site {site}: its operand belongs to all coordinates of "
+        "the site together, and a token has values at the few experts alone that it was routed to. Take an "
         "operator with one number per unit (set, add, scale, zero, clamp), or a site that every token passes "
         "(mlp_out, hidden)"
     )
