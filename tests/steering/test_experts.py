@@ -193,8 +193,8 @@ def test_found_saved_loaded_steered_and_generated(tmp_path):
 
 def test_units_of_other_experts_do_not_fit():
     units = find_units(make_mixture(), make_tokenizer(), TEXTS, k=2)
-    other = make_mixture(num_experts=EXPERTS * 2, moe_intermediate_size=EXPERT_WIDTH // 2)
-    message = "n_experts 6 there, 12 here, expert_width 20 there, 10 here"
+    other = make_mixture(num_experts=10, moe_intermediate_size=12)
+    message = "n_experts 6 there, 10 here, expert_width 20 there, 12 here"
     with pytest.raises(UnitsError, match=message), steer(other, units["deu_Latn"]):
         pass
     dense = find_units(make_model("llama"), make_tokenizer(), TEXTS, k=2)
