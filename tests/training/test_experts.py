@@ -62,7 +62,7 @@ def test_trained_found_steered_and_saved(tmp_path):
             "trainer", {"loss": "contrastive", "layer": 1}, model=make_mixture(), max_steps=2, folder=tmp_path
         )
         if watched:
-            trainer.add_callback(AlignmentCallback(PAIRS, every=1, save_dir=tmp_path / "alignment"))
+            trainer.add_callback(AlignmentCallback(trainer, PAIRS, every=1, save_dir=tmp_path / "alignment"))
         trainer.train()
         weights.append(trainer.model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
