@@ -15,6 +15,7 @@ import transformers
 
 import xalign
 from tests.minilm import minilm_folder
+from tests.mixtures import make_mixture
 from tests.monitor.training import make_trainer
 from tests.test_imports import LEVELS
 from tests.tiny import ROOT, make_model, make_tokenizer
@@ -46,7 +47,11 @@ def offline(monkeypatch):
 
         monkeypatch.setattr(getattr(transformers, name), "from_pretrained", from_pretrained)
     causal = transformers.AutoModelForCausalLM
-    monkeypatch.setattr(causal, "from_pretrained", lambda hub_id, **options: make_model("llama"))
+    monkeypatch.setattr(
+        causal,
+        "from_pretrained",
+        lambda hub_id, **options: make_mixture() if "MoE" in hub_id else make_model("llama"),
+    )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)

@@ -1,7 +1,6 @@
 """`xalign experts MODEL`."""
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,10 +106,12 @@ def _rows(units: "UnitSet") -> list[dict[str, Any]]:
     """Return what is shown of each language."""
     rows = []
     for label in units.labels:
-        own = units[label].rows
-        most = Counter(str(row.site) for row in own).most_common(3)
-        scores = {"best": own[0].score, "last": own[-1].score}
-        rows.append({"language": label, "units": len(own), **scores, "sites": dict(most)})
+        own = units[label]
+        counts = {str(site): count for (_, site), count in own.columns.counts().items()}
+        most = sorted(counts, key=lambda site: -counts[site])[:3]
+        scores = {"best": own.rows[0].score, "last": own.rows[-1].score}
+        sites = {site: counts[site] for site in most}
+        rows.append({"language": label, "units": len(own), **scores, "sites": sites})
     return rows
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
+from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,6 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import known_options, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.measurement.options import Experts
+from xalign.measurement.readings import neuron_sites
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import KINDS, Kind, Pool, Reading, Site, State
@@ -58,6 +61,7 @@ def activations(
     source_codes: Mapping[str, str] | None = None,
     token_budget: int = 8192,
     site_bytes: int = SITE_BYTES,
+    experts: Experts = "routed",
 ) -> Iterator[Activations]:
     """Run texts through a model and give the activations of the units, site by site.
 
@@ -68,7 +72,8 @@ def activations(
         model: The model.
         tokenizer: Its tokenizer.
         texts: Label -> sentences. Whether two labels may share a sentence is the caller's decision.
-        sites: A kind (`"inner"`: that of every block), a site, or a list of these.
+        sites: A kind (`"inner"`: that of every block), a site, or a list of these. In a block that is a
+            mixture of experts, `"inner"` and `"gate"` are those of its experts: see `experts`.
         pool: How states are pooled over a sentence's tokens.
         state: What is taken of a token.
         pool_special_tokens: Pool the special tokens that the tokenizer adds, too.
@@ -77,6 +82,8 @@ def activations(
             that are no language codes.
         token_budget: The most tokens of one forward, padding included.
         site_bytes: The most memory of the activations held at a time. One site is always held.
+        experts: What `"inner"` and `"gate"` are in a mixture of experts: the `"routed"` experts, or the
+            `"shared"` networks that every token runs through.
 
     Yields:
         The activations of one site.
@@ -87,7 +94,7 @@ def activations(
     """
     check_texts(texts)
     model_map = map_model(model)
-    waiting = sites_of(model, model_map, sites)
+    waiting = sites_of(model, model_map, sites, experts)
     site_bytes = whole_number("site_bytes", site_bytes, least=1)
     inputs, options = (
         Inputs(model, tokenizer),
@@ -105,12 +112,14 @@ def activations(
             yield Activations(site, states.pop(reading), label, tokens)
 
 
-def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites) -> list[Site]:
+def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites, experts: Experts = "routed") -> list[Site]:
     """Return the sites meant: a kind means all of that kind, `"linear"` all but the language-model head.
 
     Raises:
         ArgumentError: No site, or one twice.
     """
+    if experts not in get_args(Experts):
+        raise ArgumentError(f"experts={experts!r:.60} must be one of {', '.join(get_args(Experts))}")
     given = _listed(sites)
     found: list[Site] = []
     for site in given:
@@ -118,6 +127,8 @@ def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites) -> list[Site]:
             found.append(site)
         elif not isinstance(site, str):
             raise ArgumentTypeError(f"sites={sites!r:.60} must hold kinds and sites, not {site!r:.60}")
+        elif site == "gate" or site == "inner":
+            found += neuron_sites(model_map, site, experts)
         elif site in KINDS:
             found += _sites_of_kind(model, model_map, site)
         else:

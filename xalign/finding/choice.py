@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,14 +31,24 @@ class Choice:
 
     def best(self, score: Float[Tensor, " unit"]) -> Int[Tensor, " chosen"]:
         """Return the indices of the units chosen, best first; of equal scores the lower index."""
-        ranked = score.sort(descending=True, stable=True).indices
         if self.by == "threshold":
-            return ranked[score[ranked] >= self.amount]
-        return ranked[: int(self.amount) if self.by == "k" else round(self.amount * len(score))]
+            return _ranked(score, (score >= self.amount).nonzero().squeeze(1))
+        count = int(self.amount) if self.by == "k" else round(self.amount * len(score))
+        if count >= len(score) or not count:
+            return _ranked(score, torch.arange(len(score)))[:count]
+        # Very many units are not sorted, only those that are chosen.
+        last = score.kthvalue(len(score) - count + 1).values
+        above, ties = ((score > last).nonzero().squeeze(1), (score == last).nonzero().squeeze(1))
+        return torch.cat([_ranked(score, above), ties[: count - len(above)]])
 
     def __str__(self) -> str:
         """Return the argument, as the user wrote it."""
         return f"{self.by}={self.amount}"
+
+
+def _ranked(score: Float[Tensor, " unit"], units: Int[Tensor, " some"]) -> Int[Tensor, " some"]:
+    """Return units in the order of their scores, best first; of equal scores the lower index."""
+    return units[score[units].sort(descending=True, stable=True).indices]
 
 
 def choose_by(*, share: float | None = None, k: int | None = None, threshold: float | None = None) -> Choice:

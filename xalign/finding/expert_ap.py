@@ -12,16 +12,19 @@ from xalign.errors import ArgumentError
 from xalign.finding.activations import Activations, Sites, activations, check_options, check_texts, site_names
 from xalign.finding.choice import Choice, choose_by
 from xalign.finding.method import Method
+from xalign.finding.places import Places
 from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.average_precision import average_precision
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import Site
-from xalign.units.unit_set import Unit, UnitSet
+from xalign.units.columns import COLUMNS
+from xalign.units.unit_set import UnitSet
 from xalign.warn import warn
 
 Ends = Literal["high", "low", "both"]
 Value = Literal["median", "mean", "p90"]
 ENDS: tuple[Ends, ...] = ("high", "low", "both")
+_AT_ONCE = 2**22  # activations
 VALUES: tuple[Value, ...] = ("median", "mean", "p90")
 
 
@@ -56,8 +59,8 @@ def expert_ap(
         ends: Which end of the activations tells the language.
         value: What is stored of the activations on the label's own sentences, to set the unit to: `"median"`,
             `"mean"`, or `"p90"`, the 90th percentile, and the 10th where the low end tells.
-        **options: `pool`, `state`, `pool_special_tokens`, `truncate`, `token_budget` and `site_bytes` of
-            `activations`.
+        **options: `pool`, `state`, `pool_special_tokens`, `truncate`, `token_budget`, `site_bytes` and
+            `experts` of `activations`.
 
     Returns:
         Per label its units, the best first; of equal ones the lower site and index. A unit with the same
@@ -83,7 +86,7 @@ def expert_ap(
     for of_site in activations(model, tokenizer, texts, sites, **options):
         detectors.add(of_site)
     settings = {"sites": site_names(sites), choice.by: choice.amount, "ends": ends, "value": value} | options
-    return UnitSet(detectors.chosen(choice), origin_of(model, texts, "expert_ap", settings))
+    return detectors.chosen(choice, origin_of(model, texts, "expert_ap", settings))
 
 
 EXPERT_AP = Method("expert_ap", expert_ap, "units that each tell a language's sentences from all others'")
@@ -98,7 +101,7 @@ class _Detectors:
         if value not in VALUES:
             raise ArgumentError(f"value={value!r} must be one of {', '.join(VALUES)}")
         self._labels, self._ends, self._value = labels, ends, value
-        self._places: list[tuple[Site, int]] = []
+        self._widths: dict[Site, int] = {}
         self._constant: list[Tensor] = []
         self._scores: list[list[Tensor]] = [[] for _ in labels]
         self._values: list[list[Tensor]] = [[] for _ in labels]
@@ -106,7 +109,7 @@ class _Detectors:
     def add(self, of_site: Activations) -> None:
         """Score the units of a site."""
         values = of_site.values
-        self._places += [(of_site.site, index) for index in range(values.shape[1])]
+        self._widths[of_site.site] = values.shape[1]
         self._constant.append(values.amax(dim=0) == values.amin(dim=0))
         for number in range(len(self._labels)):
             own = of_site.of(number)
@@ -114,26 +117,26 @@ class _Detectors:
             self._scores[number].append(score)
             self._values[number].append(_stored(values[own], is_low, self._value))
 
-    def chosen(self, choice: Choice) -> tuple[Unit, ...]:
+    def chosen(self, choice: Choice, provenance: Mapping[str, Any]) -> UnitSet:
         """Return the units chosen for each label, and warn of constant ones."""
-        constant, n_constant = torch.cat(self._constant), 0
-        rows: list[Unit] = []
+        constant, n_constant, places = torch.cat(self._constant), 0, Places(self._widths)
+        parts = []
         for number, label in enumerate(self._labels):
             score, values = torch.cat(self._scores[number]), torch.cat(self._values[number])
             best = choice.best(score)
             if not len(best):
                 raise ArgumentError(f"{choice} chooses no unit of {len(score)} for {label}; choose more")
             n_constant += int(constant[best].sum())
-            for at in best.tolist():
-                site, index = self._places[at]
-                rows.append(Unit(label, site, index, score[at].item(), values[at].item()))
+            parts.append((torch.full_like(best, number), *places.of(best), score[best], values[best]))
+        columns = dict(zip(COLUMNS, map(torch.cat, zip(*parts, strict=True)), strict=True))
+        found = UnitSet.from_columns(self._labels, places.sites, **columns, provenance=provenance)
         if n_constant:
             warn(
-                f"{n_constant} of the {len(rows)} units chosen have the same activation for every sentence, "
+                f"{n_constant} of the {len(found)} units chosen have the same activation for every sentence, "
                 "so they distinguish no label (their average precision is the share of positives); choose "
                 "fewer"
             )
-        return tuple(rows)
+        return found
 
 
 def _expertise(
@@ -154,7 +157,15 @@ def _stored(
     values: Float[Tensor, "sentence unit"], is_low: Bool[Tensor, " unit"], value: Value
 ) -> Float[Tensor, " unit"]:
     """Return what each unit is set to in order to steer towards its label."""
-    values = values.double()
+    # In parts: a quantile takes 16 million numbers at most, and the experts of one block may have more.
+    width = max(1, _AT_ONCE // len(values))
+    parts = zip(values.split(width, dim=1), is_low.split(width), strict=True)
+    return torch.cat([_stored_part(part.double(), low, value) for part, low in parts])
+
+
+def _stored_part(
+    values: Float[Tensor, "sentence unit"], is_low: Bool[Tensor, " unit"], value: Value
+) -> Float[Tensor, " unit"]:
     if value == "mean":
         return values.mean(dim=0)
     if value == "median":

@@ -46,8 +46,8 @@ def language_means(
         pool: As in `measure`.
         state_site: As in `measure`.
         value_site: As in `measure`.
-        **options: `pool_special_tokens`, `truncate`, `source_codes`, `token_budget` and `site_bytes` of
-            `activations`.
+        **options: `pool_special_tokens`, `truncate`, `source_codes`, `token_budget`, `site_bytes` and
+            `experts` of `activations`.
 
     Returns:
         Language -> one vector for each state that is read.
@@ -63,7 +63,12 @@ def language_means(
     """
     check_texts(texts)
     check_options("language_means", options)
-    read_options = ReadOptions(pool=pool, state_site=state_site, value_site=value_site)
+    read_options = ReadOptions(
+        pool=pool,
+        state_site=state_site,
+        value_site=value_site,
+        experts=options.get("experts", "routed"),
+    )
     model_map = map_model(model)
     means: dict[str, list[LanguageVector]] = {label: [] for label in texts}
     for source in dict.fromkeys(metric.reads for metric in resolve_metrics(metrics, METRICS)):

@@ -12,11 +12,13 @@ from transformers import PreTrainedTokenizerBase
 from xalign.errors import ModelError
 from xalign.finding.activations import Activations, activations, check_options, check_texts
 from xalign.finding.method import Method
+from xalign.finding.places import Places
 from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.lape import Lape, lape
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import Site
-from xalign.units.unit_set import Unit, UnitSet
+from xalign.units.columns import COLUMNS
+from xalign.units.unit_set import UnitSet
 
 _ROUGH = 0.25  # tokens by which a mean times its tokens may miss a whole number
 
@@ -46,8 +48,8 @@ def language_neurons(
         share: The share of all neurons to select, for all languages together.
         bar: Which quantile of all probabilities a language must exceed to have a neuron.
         penalty: λ of the penalised score, or `"auto"`; plain LAPE where None.
-        **options: `pool_special_tokens`, `truncate`, `source_codes`, `token_budget` and `site_bytes` of
-            `activations`.
+        **options: `pool_special_tokens`, `truncate`, `source_codes`, `token_budget`, `site_bytes` and
+            `experts` of `activations`.
 
     Returns:
         Per label its neurons, the best first. A label may have none.
@@ -72,7 +74,7 @@ def language_neurons(
     gates = {of_site.site: _mean_over_tokens(of_site, len(texts)) for of_site in read(state="value")}
     found = lape(torch.cat(probability, dim=1), share=share, bar=bar, penalty=penalty)
     settings = {"share": share, "bar": bar, "penalty": found.penalty} | options
-    return UnitSet(_rows(list(texts), found, gates), origin_of(model, texts, "lape", settings))
+    return _units(list(texts), found, gates, origin_of(model, texts, "lape", settings))
 
 
 LAPE = Method(
@@ -108,15 +110,17 @@ def _mean_over_tokens(of_site: Activations, labels: int) -> Float[Tensor, "label
     return weight @ of_site.values.double() / weight.sum(dim=1, keepdim=True)
 
 
-def _rows(
-    labels: Sequence[str], found: Lape, gates: Mapping[Site, Float[Tensor, "label unit"]]
-) -> tuple[Unit, ...]:
+def _units(
+    labels: Sequence[str],
+    found: Lape,
+    gates: Mapping[Site, Float[Tensor, "label unit"]],
+    provenance: Mapping[str, Any],
+) -> UnitSet:
     """Return the neurons that LAPE selected, under each label that fires them."""
-    places = [(site, index) for site, values in gates.items() for index in range(values.shape[1])]
-    values = torch.cat(list(gates.values()), dim=1)
-    rows = []
-    for number, label in enumerate(labels):
-        for at in found.neurons_of(number).tolist():
-            site, index = places[at]
-            rows.append(Unit(label, site, index, -found.score[at].item(), values[number, at].item()))
-    return tuple(rows)
+    places = Places({site: values.shape[1] for site, values in gates.items()})
+    values, parts = torch.cat(list(gates.values()), dim=1), []
+    for number in range(len(labels)):
+        own = found.neurons_of(number)
+        parts.append((torch.full_like(own, number), *places.of(own), -found.score[own], values[number, own]))
+    columns = dict(zip(COLUMNS, map(torch.cat, zip(*parts, strict=True)), strict=True))
+    return UnitSet.from_columns(labels, places.sites, **columns, provenance=provenance)

@@ -20,7 +20,9 @@ from xalign.model.write import Edit, write
 from xalign.units.language_vector import LanguageVector
 
 Vectors = dict[Site, Tensor]
-_WITHIN_A_BLOCK: tuple[Kind, ...] = ("attn_out", "gate", "inner", "mlp_out", "hidden")
+_WITHIN_A_BLOCK: tuple[Kind, ...] = (
+    *("attn_out", "gate", "inner", "router", "expert_gate", "expert_inner", "mlp_out", "hidden"),
+)
 
 
 @takes_layout
@@ -50,7 +52,7 @@ def mean_difference(
             it are subtracted. Take these to subtract all at once in a running model: vectors taken from the
             unedited model would subtract the same shift again and again.
         **options: `pool` (`"weighted"` by default, as in `measure`), `state`, `pool_special_tokens`,
-            `truncate`, `token_budget` and `site_bytes` of `activations`.
+            `truncate`, `token_budget`, `site_bytes` and `experts` of `activations`.
 
     Returns:
         Label -> vector.

@@ -2,8 +2,8 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
+import numpy as np
 from torch import nn
 
 from xalign.checks import whole_number
@@ -11,7 +11,9 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.finding.activations import check_texts
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
-from xalign.units.unit_set import Unit, UnitSet
+from xalign.units.columns import Columns
+from xalign.units.rows import Rows
+from xalign.units.unit_set import UnitSet
 
 
 @takes_layout
@@ -37,22 +39,22 @@ def random_units(model: nn.Module, units: UnitSet, *, seed: int = 0) -> UnitSet:
     if not isinstance(units, UnitSet):
         raise ArgumentTypeError(f"units must be a UnitSet, not {type(units).__name__}")
     draw, model_map = random.Random(whole_number("seed", seed)), map_model(model)
-    rows: list[Unit] = []
+    parts: list[Columns] = []
     for label in units.labels:
-        for site, own in units[label].by_site().items():
-            taken = {row.index for row in own}
-            free = [index for index in range(model_map.place(site).width) if index not in taken]
-            if len(free) < len(own):
+        for site, rows in units[label].by_site().items():
+            own, is_free = rows.columns, np.ones(model_map.place(site).width, bool)
+            is_free[own.index[own.index < len(is_free)]] = False
+            free, n = np.flatnonzero(is_free), len(own)
+            if len(free) < n:
                 raise ArgumentError(
-                    f"units has {len(own)} of the {len(own) + len(free)} units of site {site} for {label}; "
+                    f"units has {n} of the {n + len(free)} units of site {site} for {label}; "
                     "there are not as many others to compare with: choose fewer units"
                 )
-            values = draw.sample([row.value for row in own], len(own))
-            rows += [
-                replace(row, index=index, score=0.0, value=value)
-                for row, index, value in zip(own, draw.sample(free, len(own)), values, strict=True)
-            ]
-    return UnitSet(tuple(rows), {**units.provenance, "method": "random", "settings": {"seed": seed}})
+            value = own.value[draw.sample(range(n), n)]
+            index = free[draw.sample(range(len(free)), n)]
+            parts.append(Columns.of(own.labels, own.sites, own.label, own.site, index, np.zeros(n), value))
+    origin = {**units.provenance, "method": "random", "settings": {"seed": seed}}
+    return UnitSet(Rows(Columns.joined(parts)), origin)
 
 
 def shuffled_texts(texts: Mapping[str, Sequence[str]], *, seed: int = 0) -> dict[str, list[str]]:

@@ -16,30 +16,37 @@ from xalign.model.run import decoder_test
 
 def _neuron_states(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
     """Read whether each neuron is active, in every block (NeuronXA)."""
-    sites = _neuron_sites(model_map, options.state_site, options)
+    sites = neuron_sites(model_map, options.state_site, options.experts, options.stack)
     return [Reading(site, "active", options.pool) for site in sites]
 
 
 def _neuron_values(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
     """Read the absolute value of each neuron, in every block (NeuronXA)."""
-    sites = _neuron_sites(model_map, options.value_site, options)
+    sites = neuron_sites(model_map, options.value_site, options.experts, options.stack)
     return [Reading(site, "abs", options.pool) for site in sites]
 
 
-def _neuron_sites(model_map: ModelMap, kind: NeuronSite, options: ReadOptions) -> list[Site]:
+def neuron_sites(
+    model_map: ModelMap, kind: NeuronSite, experts: Experts, stack: str = ""
+) -> list[Site]:
     """Return the sites of the neurons of every block: in a mixture, of its experts or of its shared networks.
+
+    Args:
+        model_map: Where the sites are.
+        kind: `gate` or `inner`.
+        experts: What is taken of a mixture.
+        stack: The stack; the first one where empty.
 
     Raises:
         ModelError: A mixture whose experts cannot be read, or one without shared networks where these are
             asked for.
     """
-    stack = options.stack
     mixtures = model_map.mixtures(stack)
     if not mixtures:
         return model_map.sites(kind, stack)
     own: Kind = "expert_gate" if kind == "gate" else "expert_inner"
     found = [] if model_map.refused(kind, stack) else model_map.sites(kind, stack)
-    if options.experts == "routed":
+    if experts == "routed":
         for layer, reason in mixtures.items():
             if reason:
                 raise ModelError(

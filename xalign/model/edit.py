@@ -3,8 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from torch import Tensor
+
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.indices import Indices
 from xalign.model.operators import OPERATORS, Operator, OperatorLike, resolve_operator
 from xalign.model.operators.operands import Operand
 
@@ -37,11 +41,16 @@ class Edit:
     units: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        """Check the operand, and make a list of the units."""
+        """Check the operand, and make an array of the units."""
         operator = self.resolved
         operator.operand.check(operator.name, self.value)
         if self.units is not None:
             object.__setattr__(self, "units", _checked_units(self.units))
+
+    @property
+    def indices(self) -> Tensor | None:
+        """The units as a tensor; None for all of the site."""
+        return self.units.tensor() if isinstance(self.units, Indices) else None
 
     @property
     def resolved(self) -> Operator:
@@ -49,14 +58,18 @@ class Edit:
         return resolve_operator(self.operator, OPERATORS)
 
 
-def _checked_units(units: object) -> list[int]:
+def _checked_units(units: object) -> Indices:
+    if isinstance(units, Indices):
+        return units
     if not isinstance(units, Iterable):
         raise ArgumentTypeError(f"units={units!r:.60} must be a list of indices, or None")
-    to_list = getattr(units, "tolist", None)  # of a tensor or an array
-    listed = [whole_number("units", unit, least=None) for unit in (to_list() if to_list else units)]
-    if not listed or len(set(listed)) != len(listed):
-        raise ArgumentError(f"units={listed[:8]!r} must be different indices, at least one")
-    return listed
+    array = units.numpy(force=True) if isinstance(units, Tensor) else units
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.ndim != 1:
+        listed = np.atleast_1d(array).tolist() if isinstance(array, np.ndarray) else array
+        array = np.array([whole_number("units", unit, least=None) for unit in listed], np.int64)
+    if not len(array) or len(np.unique(array)) != len(array):
+        raise ArgumentError(f"units={array[:8].tolist()!r} must be different indices, at least one")
+    return Indices(array)
 
 
 @dataclass(frozen=True, slots=True)

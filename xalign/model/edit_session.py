@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
-from xalign.model.architectures.map import ModelMap
+from xalign.model.architectures.map import ModelMap, Place
 from xalign.model.architectures.sites import Site
 from xalign.model.edit import Changed, Edit, Written
 from xalign.model.finite_check import FiniteCheck
@@ -16,6 +16,8 @@ from xalign.model.hooks import when_backward_reaches
 from xalign.model.operators import Operator
 from xalign.model.positions import Positions, chosen
 from xalign.model.prompt_tracker import PromptTracker, side_of
+from xalign.model.routed import Routed
+from xalign.model.routed_edit import RoutedEdit
 from xalign.model.tokens import Tokens, Unknown
 from xalign.model.user_function import errors_of
 from xalign.model.visit import VisitFn
@@ -82,7 +84,7 @@ class EditSession:
         self._side_of = {site: side_of(self._model, model_map.place(site).module) for site in edits}
         self._sides = set(self._side_of.values()) or self._sides
         self._tracker.check_sides(self._positions, set(self._side_of.values()))
-        found = {site: self._editor(site, edit) for site, edit in edits.items()}
+        found = {site: self._editor(site, edit, model_map.place(site)) for site, edit in edits.items()}
         for site in edits:
             module = model_map.place(site).module
             for number, block in enumerate(model_map.blocks):
@@ -122,23 +124,41 @@ class EditSession:
             )
         return mask.to(values.device)
 
-    def _editor(self, site: Site, edit: Edit) -> VisitFn:
+    def _editor(self, site: Site, edit: Edit, place: Place) -> VisitFn:
+        if place.experts is not None:
+            return self._expert_editor(site, edit, place.width // place.experts.count, place.experts.count)
         operator = edit.resolved
-        units = slice(None) if edit.units is None else list(edit.units)
+        indices = edit.indices
 
         def change(values: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
-            mask = self._mask_of(values, site)
+            nonlocal indices
+            mask, units = self._mask_of(values, site), slice(None)
+            if indices is not None:
+                units = indices = indices.to(values.device)
             picked = values[..., units]
             operand = operator.operand.prepare(edit.value, picked, site)
             changed = torch.where(mask.unsqueeze(-1), _applied(operator, picked, operand, site), picked)
             self.finite.note(operator, picked, changed, site)
             new = changed
-            if edit.units is not None:
+            if indices is not None:
                 new = values.clone()
                 new[..., units] = changed
             if site.kind == "hidden":
                 self._note_backward(new)
             return new
+
+        return change
+
+    def _expert_editor(self, site: Site, edit: Edit, width: int, n_experts: int) -> VisitFn:
+        operator, routed_edit = edit.resolved, RoutedEdit(edit, site, width, n_experts)
+
+        def apply(values: Tensor, operand: Any) -> Tensor:
+            changed = _applied(operator, values, operand, site)
+            self.finite.note(operator, values, changed, site)
+            return changed
+
+        def change(routed: Routed) -> Tensor:
+            return routed_edit.new_values(routed, self._mask_of(routed.values, site), apply)
 
         return change
 

@@ -17,6 +17,7 @@ from xalign.model.generation import watched_generate
 from xalign.model.positions import Positions, check_positions
 from xalign.model.prompt_tracker import PromptLength, PromptTracker, check_prompt_length
 from xalign.model.recorders import record_edited
+from xalign.model.routed_edit import refusal
 from xalign.model.visit import visit
 from xalign.renamed import renamed
 from xalign.warn import warn
@@ -77,7 +78,7 @@ def write(
     with watched_generate(model) as watcher:
         session = EditSession(model, positions, PromptTracker(watcher, prompt_length), trace=trace)
         edited = [model_map.place(site) for site in edits]
-        outputs = {place.module for place in edited if place.side == "output"}
+        outputs = {place.module for place in edited if place.side == "output" and place.experts is None}
         fns = session.fns(edits, model_map)
         begin, check = session.begin_forward, session.finite.check
         with visit(model, fns, on_forward=begin, on_return=check), record_edited(outputs):
@@ -104,16 +105,20 @@ def _check_edits(edits: object, model_map: ModelMap) -> None:
     for site, edit in edits.items():
         if not isinstance(site, Site):
             raise ArgumentTypeError(f"edits must map xalign.Site to Edit, not {site!r:.60}; see Site.parse")
-        _check_fits(site, edit, model_map.place(site).width)
+        place = model_map.place(site)
+        if place.experts is not None and edit.resolved.operand.pick is None:
+            raise ArgumentError(refusal(edit.resolved, site))
+        _check_fits(site, edit, place.width)
 
 
 def _check_fits(site: Site, edit: Edit, width: int) -> None:
     """Raise an error where the site does not have an edit's units, or its operand is of another width."""
-    units = range(width) if edit.units is None else edit.units
-    outside = [unit for unit in units if not 0 <= unit < width]
-    if outside:
-        raise ArgumentError(f"units {outside[:8]} are outside site {site}, which has {width} units from 0")
-    edit.resolved.operand.check_width(site, edit.value, len(units))
+    units = edit.indices
+    if units is not None:
+        outside = units[(units < 0) | (units >= width)][:8].tolist()
+        if outside:
+            raise ArgumentError(f"units {outside} are outside site {site}, which has {width} units from 0")
+    edit.resolved.operand.check_width(site, edit.value, width if units is None else len(units))
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,7 @@ from xalign.model.user_function import errors_of
 from xalign.model.write import Edit, Written, write
 from xalign.units.compatibility import check_compatible
 from xalign.units.language_vector import LanguageVector
+from xalign.units.same_units import first_repeated
 from xalign.units.unit_set import UnitSet
 
 
@@ -130,16 +131,16 @@ def _edits_of_units(units: UnitSet, given: OperatorLike | None, strength: float 
         )
     if not len(units):
         raise ArgumentError("units is empty; there is nothing to steer with")
-    if len(units.places) < len(units):
+    if first_repeated(units.columns) is not None:
         raise ArgumentError(
             f"the labels {', '.join(units.labels)} share units, which cannot be given two values at once; "
             "take one label, units['deu_Latn'], or nest two"
         )
     edits = {}
     for site, rows in units.by_site().items():
-        values = torch.tensor([row.value for row in rows])
+        values = torch.tensor(rows.columns.value, dtype=torch.float32)
         operand = _operand(operator, operator.of_units, values, strength, site)
-        edits[site] = Edit(operator, operand, [row.index for row in rows])
+        edits[site] = Edit(operator, operand, rows.columns.index)
     return edits
 
 

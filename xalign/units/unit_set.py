@@ -1,67 +1,27 @@
 """`UnitSet`: chosen coordinates of a model's sites, per label, with their scores and values."""
 
-import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.escape import markdown
 from xalign.model.architectures.sites import Site
 from xalign.pairs.languages import match_language
-from xalign.schema import Fields, Provenance, Text, checked
-from xalign.units.artefact import card_of, checked_provenance, load_artefact, push_artefact, save_artefact
+from xalign.units.artefact import load_artefact, push_artefact, save_artefact
+from xalign.units.checked_units import Column, columns_of_arrays, columns_of_rows
+from xalign.units.columns import Array, Columns
+from xalign.units.rows import Rows
+from xalign.units.same_units import are_in
+from xalign.units.saved_units import KIND, card, content_of, parsed, tensors_of
+from xalign.units.unit import Unit
 
-_KIND = "xalign.UnitSet"
-_COLUMNS = {
-    "label": torch.int64,
-    "site": torch.int64,
-    "index": torch.int64,
-    "score": torch.float64,
-    "value": torch.float64,
-}
-
-
-class _UnitFields(Fields):
-    labels: list[Text]
-    sites: list[Text]
-    provenance: Provenance
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One coordinate of a site, chosen for a label.
-
-    Attributes:
-        label: What it was chosen for, most often a language.
-        site: Its site.
-        index: Its coordinate at the site, from 0.
-        score: How well it fits its label, in the terms of the method that found it. Higher is better.
-        value: The value it takes on text of its label; steering sets it to this value.
-    """
-
-    label: str
-    site: Site
-    index: int
-    score: float
-    value: float
-
-    @property
-    def key(self) -> tuple[str, Site, int]:
-        """Label, site and index: two rows with the same key are the same row."""
-        return self.label, self.site, self.index
-
-    @property
-    def place(self) -> tuple[Site, int]:
-        """Site and index."""
-        return self.site, self.index
+__all__ = ["Unit", "UnitSet"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +46,12 @@ class UnitSet:
         0
     """
 
-    rows: tuple[Unit, ...]
+    rows: Sequence[Unit]
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keep the rows as columns."""
+        object.__setattr__(self, "rows", Rows.of(self.rows))
 
     @classmethod
     def from_rows(
@@ -107,17 +71,58 @@ class UnitSet:
         """
         if not isinstance(rows, Iterable) or not isinstance(provenance, Mapping | None):
             raise ArgumentTypeError("rows must be a list of rows, and provenance a mapping, or None")
-        checked = tuple(_checked(row) for row in rows)
-        twice = [key for key, count in Counter(row.key for row in checked).items() if count > 1]
-        if twice:
-            label, site, index = twice[0]
-            raise ArgumentError(f"rows hold unit {index} of site {site} twice for {label!r}")
-        return cls(checked, dict(provenance or {}))
+        return cls(Rows(columns_of_rows(rows)), dict(provenance or {}))
+
+    @classmethod
+    def from_columns(
+        cls,
+        labels: Sequence[str],
+        sites: Sequence[Site | str],
+        *,
+        label: Column,
+        site: Column,
+        index: Column,
+        score: Column,
+        value: Column,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> "UnitSet":
+        """Make a set of columns: lists, arrays or tensors with one number per row. It is made for many rows.
+
+        Args:
+            labels: The labels that `label` numbers from 0.
+            sites: The sites that `site` numbers from 0.
+            label: Per row, the number of its label.
+            site: Per row, the number of its site.
+            index: Per row, the coordinate at the site.
+            score: Per row, the score.
+            value: Per row, the value.
+            provenance: Where they come from.
+
+        Raises:
+            ArgumentError: Columns of different lengths, numbers of no label or site, a negative index, a
+                score or value that is not finite, or a repeated row.
+            ArgumentTypeError: Columns that do not hold numbers.
+
+        Example:
+            >>> numbers = {"index": [7, 3], "score": [0.9, 0.8], "value": [2.5, -1]}
+            >>> sites = ["1.inner", "2.inner"]
+            >>> UnitSet.from_columns(["deu_Latn"], sites, label=[0, 0], site=[0, 1], **numbers)
+            UnitSet(deu_Latn 2)
+        """
+        if not isinstance(provenance, Mapping | None):
+            raise ArgumentTypeError(f"provenance={provenance!r:.60} must be a mapping, or None")
+        given = {"label": label, "site": site, "index": index, "score": score, "value": value}
+        return cls(Rows(columns_of_arrays(labels, sites, given)), dict(provenance or {}))
+
+    @property
+    def columns(self) -> Columns:
+        """The rows as arrays, which is much faster for many rows than to iterate over units."""
+        return self.rows.columns  # type: ignore[attr-defined, no-any-return]
 
     @property
     def labels(self) -> list[str]:
         """The labels, in the order of their first rows."""
-        return list(dict.fromkeys(row.label for row in self.rows))
+        return list(self.columns.labels)
 
     @property
     def places(self) -> set[tuple[Site, int]]:
@@ -132,28 +137,34 @@ class UnitSet:
         """Iterate over the rows."""
         return iter(self.rows)
 
+    def __hash__(self) -> int:
+        """Return a hash of the rows."""
+        columns = self.columns
+        numbers = (columns.label, columns.site, columns.index, columns.score + 0.0, columns.value + 0.0)
+        return hash((columns.labels, columns.sites, *(column.tobytes() for column in numbers)))
+
     def __getitem__(self, label: str) -> "UnitSet":
         """Return the units of a label; a language may be spelled in any way."""
         known = match_language(label, self.labels)
         if known is None:
             raise ArgumentError(f"label={label!r} is not among {', '.join(self.labels) or 'none'}")
-        return self._keep(row for row in self.rows if row.label == known)
+        return self._keep(self.columns.label == self.labels.index(known))
 
     def __or__(self, other: "UnitSet") -> "UnitSet":
         """Return the rows of both sets; of two rows with the same label, site and index, the left set's."""
-        mine = {row.key for row in self.rows}
-        rows = (*self.rows, *(row for row in _units(other).rows if row.key not in mine))
-        return UnitSet(rows, _common(self.provenance, other.provenance))
+        theirs = _units(other).columns
+        added = theirs.take(~are_in(theirs, self.columns, with_label=True))
+        return UnitSet(
+            Rows(Columns.joined([self.columns, added])), _common(self.provenance, other.provenance)
+        )
 
     def __and__(self, other: "UnitSet") -> "UnitSet":
         """Return the rows of the left set whose site and index are in the right set."""
-        theirs = _units(other).places
-        return self._keep(row for row in self.rows if row.place in theirs)
+        return self._keep(are_in(self.columns, _units(other).columns))
 
     def __sub__(self, other: "UnitSet") -> "UnitSet":
         """Return the rows of the left set whose site and index are not in the right set."""
-        theirs = _units(other).places
-        return self._keep(row for row in self.rows if row.place not in theirs)
+        return self._keep(~are_in(self.columns, _units(other).columns))
 
     def top(self, k: int, *, per_layer: bool = False) -> "UnitSet":
         """Return the k units of each label with the highest scores.
@@ -162,19 +173,19 @@ class UnitSet:
             k: How many; all where there are fewer. Of equal scores the earlier row is taken.
             per_layer: Take k units at each site instead of k in all.
         """
-        k = whole_number("k", k, least=1)
-        groups: dict[Any, list[Unit]] = defaultdict(list)
-        for row in self.rows:
-            groups[(row.label, row.site) if per_layer else row.label].append(row)
-        best = {row.key for group in groups.values() for row in sorted(group, key=lambda row: -row.score)[:k]}
-        return self._keep(row for row in self.rows if row.key in best)
+        k, columns = whole_number("k", k, least=1), self.columns
+        kept = np.zeros(len(columns), bool)
+        for rows in columns.groups(by_label=True, by_site=per_layer):
+            kept[rows[_are_best(columns.score[rows], k)]] = True
+        return self._keep(kept)
 
-    def by_site(self) -> dict[Site, list[Unit]]:
+    def by_site(self) -> dict[Site, Rows]:
         """Group the rows by site."""
-        groups: dict[Site, list[Unit]] = defaultdict(list)
-        for row in self.rows:
-            groups[row.site].append(row)
-        return dict(groups)
+        columns = self.columns
+        return {
+            columns.sites[columns.site[rows[0]]]: Rows(columns.take(rows))
+            for rows in columns.groups(by_site=True)
+        }
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the set, its provenance and a card into a folder, completely or not at all.
@@ -184,19 +195,9 @@ class UnitSet:
         Raises:
             UnitsError: A folder that cannot be written, or provenance that JSON cannot hold.
         """
-        labels = {label: number for number, label in enumerate(self.labels)}
-        sites = {site: number for number, site in enumerate(self.by_site())}
-        rows = [(labels[row.label], sites[row.site], row.index, row.score, row.value) for row in self.rows]
-        columns = {
-            name: torch.tensor([row[place] for row in rows], dtype=dtype)
-            for place, (name, dtype) in enumerate(_COLUMNS.items())
-        }
-        content = {
-            "labels": list(labels),
-            "sites": list(map(str, sites)),
-            "provenance": dict(self.provenance),
-        }
-        return save_artefact(folder, _KIND, content, columns, self._parse, self._card())
+        content, tensors = content_of(self.columns, self.provenance), tensors_of(self.columns)
+        page = card(self.columns, self.provenance)
+        return save_artefact(folder, KIND, content, tensors, self._parse, page)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> "UnitSet":
@@ -209,25 +210,12 @@ class UnitSet:
         Raises:
             UnitsError: Nothing there, or files that were changed or damaged.
         """
-        return load_artefact(source, _KIND, cls._parse, revision)
+        return load_artefact(source, KIND, cls._parse, revision)
 
     @classmethod
-    def _parse(cls, content: dict[str, Any], columns: dict[str, Tensor]) -> "UnitSet":
-        found = checked(_UnitFields, content)
-        _check_columns(columns)
-        for name, known in (("label", found.labels), ("site", found.sites)):
-            if len(set(known)) != len(known):
-                raise ArgumentError(f"{name}s={known!r:.80} has one of them twice")
-            if bool(((columns[name] < 0) | (columns[name] >= len(known))).any()):
-                raise ArgumentError(f"the column {name!r} points outside the {len(known)} {name}s")
-        sites = [Site.parse(site) for site in found.sites]
-        if list(map(str, sites)) != found.sites:
-            raise ArgumentError(f"sites={found.sites!r:.80} are not written as xalign writes them")
-        numbers = zip(*(columns[name].tolist() for name in _COLUMNS), strict=True)
-        return cls.from_rows(
-            [(found.labels[label], sites[site], *rest) for label, site, *rest in numbers],
-            checked_provenance(found.provenance),
-        )
+    def _parse(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> "UnitSet":
+        labels, sites, columns, provenance = parsed(content, tensors)
+        return cls.from_columns(labels, sites, **columns, provenance=provenance)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the set with its card.
@@ -241,55 +229,25 @@ class UnitSet:
         """
         return push_artefact(self, repo_id, **options)
 
-    def _card(self) -> str:
-        counts = Counter((row.label, str(row.site)) for row in self.rows)
-        table = "\n".join(
-            f"| {markdown(label)} | {markdown(site)} | {count} |" for (label, site), count in counts.items()
-        )
-        return card_of(
-            "Units",
-            self.provenance,
-            f"\n| label | site | units |\n|---|---|---|\n{table}\n\n"
-            "```python\nfrom xalign import UnitSet\n\n"
-            'units = UnitSet.from_pretrained("this repository or folder")\n```\n',
-        )
-
     def __repr__(self) -> str:
         """Show the labels and how many units each has."""
-        counts = Counter(row.label for row in self.rows)
-        return f"UnitSet({', '.join(f'{label} {count}' for label, count in counts.items()) or 'empty'})"
+        counts = np.bincount(self.columns.label, minlength=len(self.labels))
+        shown = (f"{label} {count}" for label, count in zip(self.labels, counts, strict=True))
+        return f"UnitSet({', '.join(shown) or 'empty'})"
 
-    def _keep(self, rows: Iterable[Unit]) -> "UnitSet":
-        return UnitSet(tuple(rows), self.provenance)
-
-
-def _check_columns(columns: Mapping[str, Tensor]) -> None:
-    """Refuse columns that are not those of a saved set."""
-    if columns.keys() != _COLUMNS.keys():
-        raise ArgumentError(f"the columns are {sorted(columns)}, not {sorted(_COLUMNS)}")
-    for name, column in columns.items():
-        if column.dtype != _COLUMNS[name] or column.shape != columns["index"].shape or column.dim() != 1:
-            raise ArgumentError(
-                f"the column {name!r} is {column.dtype} of shape {tuple(column.shape)}; it must be "
-                f"{_COLUMNS[name]} [row]"
-            )
+    def _keep(self, rows: Bool[Array, " row"]) -> "UnitSet":
+        return UnitSet(Rows(self.columns.take(rows)), self.provenance)
 
 
-def _checked(row: Sequence[Any]) -> Unit:
-    if not isinstance(row, tuple | list) or len(row) != 5:
-        raise ArgumentTypeError(f"a row must be (label, site, index, score, value), not {row!r:.80}")
-    label, site, index, score, value = row
-    if not isinstance(label, str) or not label:
-        raise ArgumentTypeError(f"label={label!r:.60} must be text, like 'deu_Latn'")
-    for name, number in (("score", score), ("value", value)):
-        if isinstance(number, bool) or not isinstance(number, Real):
-            raise ArgumentTypeError(f"{name}={number!r:.60} must be a number")
-        if not math.isfinite(number):
-            raise ArgumentError(f"{name}={number} of unit {index} of site {site} is not finite")
-    if isinstance(index, int) and index >= 2**63:
-        raise ArgumentError(f"index={index!r:.60} is larger than any width")
-    where = site if isinstance(site, Site) else Site.parse(site)
-    return Unit(label, where, whole_number("index", index), float(score), float(value))
+def _are_best(score: Float[Array, " row"], k: int) -> Bool[Array, " row"]:
+    """Return per row whether its score is among the k highest; of equal scores the earlier row."""
+    if len(score) <= k:
+        return np.ones(len(score), bool)
+    last = np.partition(score, len(score) - k)[len(score) - k]
+    kept: Bool[Array, " row"] = score > last
+    ties = np.flatnonzero(score == last)
+    kept[ties[: k - int(kept.sum())]] = True
+    return kept
 
 
 def _units(other: object) -> UnitSet:

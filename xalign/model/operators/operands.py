@@ -26,12 +26,16 @@ class OperandKind:
             unit] that are about to change; returns the operand that the operator's function is given, on
             their device.
         is_needed: Whether there is an operand at all.
+        pick: (prepared operand, numbers of units) -> the operand of these units alone. None where units
+            cannot be told apart: then its operators cannot act at the experts of a mixture, where a token has
+            values for the units of a few experts only.
     """
 
     check: Callable[[str, Any], None]
     check_width: Callable[[Site, Any, int], None]
     prepare: Callable[[Any, Tensor, Site], Any]
     is_needed: bool = True
+    pick: Callable[[Any, Tensor], Any] | None = None
 
 
 def _check_nothing(name: str, value: Any) -> None:
@@ -164,11 +168,19 @@ def _rows_to_values(value: Any, values: Tensor, site: Site) -> Any:
     return value.to(values.device, values.dtype)
 
 
-NOTHING = OperandKind(_check_nothing, _nothing, _nothing, is_needed=False)
+def _pick_per_unit(value: Any, units: Tensor) -> Any:
+    return value[units] if isinstance(value, Tensor) and value.dim() else value
+
+
+def _pick_bounds(value: Any, units: Tensor) -> list[Tensor | None]:
+    return [_pick_per_unit(bound, units) for bound in value]
+
+
+NOTHING = OperandKind(_check_nothing, _nothing, _nothing, is_needed=False, pick=_nothing)
 """No operand; the function is given None."""
-PER_UNIT = OperandKind(_check_per_unit, _check_width_per_unit, _to_values)
+PER_UNIT = OperandKind(_check_per_unit, _check_width_per_unit, _to_values, pick=_pick_per_unit)
 """A number, or a tensor [unit]; a tensor arrives in the dtype of the values."""
-BOUNDS = OperandKind(_check_bounds, _check_width_of_bounds, _bounds_to_values)
+BOUNDS = OperandKind(_check_bounds, _check_width_of_bounds, _bounds_to_values, pick=_pick_bounds)
 """(low, high), each a number, a tensor [unit], or None for no bound; they arrive as tensors, or None."""
 DIRECTION = OperandKind(_check_direction, _check_last_axis, _to_float32)
 """A tensor [unit] that is not zero. It arrives in float32, where its square neither over- nor underflows."""
