@@ -11,6 +11,7 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ModelError
 from xalign.model.forward_facts import cache_length, columns_of, packed_starts, prompt_mask, real_of
 from xalign.model.generation import GenerateCall, GenerateWatcher
+from xalign.model.sound_tokens import sound_tokens
 from xalign.model.tokens import Tokens, Unknown
 
 PromptLength = int | Int[Tensor, " batch"]
@@ -58,10 +59,12 @@ class PromptTracker:
             kwargs: Its named arguments.
 
         Raises:
-            ModelError: Neither `input_ids` nor `inputs_embeds` is among them, or `cache_position` does not
-                agree with the cache.
+            ModelError: Neither `input_ids` nor `inputs_embeds` nor sound is among them, or `cache_position`
+                does not agree with the cache.
         """
         given = dict(zip(signature(type(model).forward).parameters, (model, *args), strict=False)) | kwargs
+        if given.get("input_ids") is None and (tokens := sound_tokens(model, given)) is not None:
+            return tokens
         inputs = inputs_of(given)
         past = cache_length(given.get("past_key_values"))
         if isinstance(past, Unknown):
