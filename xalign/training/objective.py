@@ -215,7 +215,8 @@ class AlignmentObjective:
         """
         refuse_split(self.model, learning=True)
         refuse_reentrant(self.model)
-        shortest = min(self._stream.draw(0).pivot_lines, key=lambda line: len(line[0]))
+        lines = self._stream.draw(0).pivot_lines
+        shortest = min(lines, key=lambda line: self._inputs.batches([line])[0].shape[1])
         # A gradient that entered in the middle of a sharded model would find its weights not gathered; there,
         # only the flag is looked at.
         sharded = is_sharded(self.model)
