@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from xalign.model.visit import visit
     from xalign.monitor.callback import AlignmentCallback
     from xalign.monitor.monitor import AlignmentMonitor
+    from xalign.pairs.audio import Audio
+    from xalign.pairs.dataset import pairs_from_dataset
     from xalign.pairs.load import load_pairs
     from xalign.pairs.parallel import ParallelPairs
     from xalign.results.report import AlignmentReport
@@ -35,6 +37,7 @@ __all__ = [
     "AlignmentMonitor",
     "AlignmentObjective",
     "AlignmentReport",
+    "Audio",
     "LanguageVector",
     "Layout",
     "ModelMap",
@@ -47,6 +50,7 @@ __all__ = [
     "load_pairs",
     "map_model",
     "measure",
+    "pairs_from_dataset",
     "register_layout",
     "steer",
     "visit",
@@ -60,6 +64,7 @@ _HOME = {
     "AlignmentMonitor": "xalign.monitor.monitor",
     "AlignmentObjective": "xalign.training.objective",
     "AlignmentReport": "xalign.results.report",
+    "Audio": "xalign.pairs.audio",
     "LanguageVector": "xalign.units.language_vector",
     "Layout": "xalign.model.architectures.table",
     "ModelMap": "xalign.model.architectures.map",
@@ -72,6 +77,7 @@ _HOME = {
     "load_pairs": "xalign.pairs.load",
     "map_model": "xalign.model.architectures.map",
     "measure": "xalign.measurement.run",
+    "pairs_from_dataset": "xalign.pairs.dataset",
     "register_layout": "xalign.model.architectures.table",
     "steer": "xalign.steering.steer",
     "visit": "xalign.model.visit",

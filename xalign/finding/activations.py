@@ -8,7 +8,6 @@ from typing import get_args
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import known_options, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
@@ -17,8 +16,10 @@ from xalign.measurement.readings import neuron_sites
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import KINDS, Kind, Pool, Reading, Site, State
-from xalign.model.inputs import Inputs, TextOptions
+from xalign.model.inputs import TextOptions
+from xalign.model.inputs_for import Processing, inputs_for
 from xalign.model.read import read_states
+from xalign.pairs.audio import Audio
 
 SITE_BYTES = 2**30
 _FLOAT_BYTES = 4
@@ -50,8 +51,8 @@ class Activations:
 @takes_layout
 def activations(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, Sequence[str]],
+    tokenizer: Processing,
+    texts: Mapping[str, Sequence[str | Audio]],
     sites: Sites = "inner",
     *,
     pool: Pool = "mean",
@@ -70,8 +71,9 @@ def activations(
 
     Args:
         model: The model.
-        tokenizer: Its tokenizer.
-        texts: Label -> sentences. Whether two labels may share a sentence is the caller's decision.
+        tokenizer: Its tokenizer; for recordings, its feature extractor or processor.
+        texts: Label -> sentences, written or spoken. Whether two labels may share a sentence is the caller's
+            decision.
         sites: A kind (`"inner"`: that of every block), a site, or a list of these. In a block that is a
             mixture of experts, `"inner"` and `"gate"` are those of its experts: see `experts`.
         pool: How states are pooled over a sentence's tokens.
@@ -96,14 +98,15 @@ def activations(
     model_map = map_model(model)
     waiting = sites_of(model, model_map, sites, experts)
     site_bytes = whole_number("site_bytes", site_bytes, least=1)
-    inputs, options = (
-        Inputs(model, tokenizer),
-        TextOptions(pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes),
+    is_audio = any(isinstance(one, Audio) for sentences in texts.values() for one in sentences)
+    inputs = inputs_for(model, tokenizer, is_audio)
+    options = TextOptions(
+        pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes
     )
     encoded = [inputs.encode(sentences, label, options) for label, sentences in texts.items()]
     lines = [line for one in encoded for line in one.lines]
     label = torch.tensor([number for number, one in enumerate(encoded) for _ in one.lines])
-    tokens = torch.tensor([sum(pooled) for _, pooled in lines])
+    tokens = torch.tensor([count for one in encoded for count in one.pooled_tokens])
     batches = inputs.batches(lines, token_budget=token_budget)
     for group in _groups(waiting, model_map, len(lines), site_bytes):
         readings = {site: Reading(site, state, pool) for site in group}
@@ -160,7 +163,7 @@ def check_options(function: str, given: Iterable[str]) -> None:
     known_options(function, given, known)
 
 
-def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1, name: str = "texts") -> None:
+def check_texts(texts: Mapping[str, Sequence[str | Audio]], least: int = 1, name: str = "texts") -> None:
     """Raise an error for texts that are not lists of sentences per label, or have too few labels."""
     if not isinstance(texts, Mapping):
         raise ArgumentTypeError(f"{name} must map labels to sentences, not be {texts!r:.60}")
@@ -169,8 +172,12 @@ def check_texts(texts: Mapping[str, Sequence[str]], least: int = 1, name: str = 
             kind = type(sentences).__name__
             hint = "; of parallel text give pairs.texts" if kind == "Bitext" else ""
             raise ArgumentTypeError(f"{name}[{label!r}] must be a list of sentences, not {kind}{hint}")
+        if sentences and all(isinstance(one, Audio) for one in sentences):
+            continue
         if not sentences or not all(isinstance(text, str) and text.strip() for text in sentences):
             raise ArgumentError(f"{name}[{label!r}] must hold at least one sentence, and no empty one")
+    if len({isinstance(sentences[0], Audio) for sentences in texts.values()}) > 1:
+        raise ArgumentError(f"{name} has labels that are spoken and labels that are written; give one kind")
     if len(texts) < least:
         raise ArgumentError(
             f"{name} has {len(texts)} label(s) ({', '.join(texts)}), and at least {least} are needed: a "

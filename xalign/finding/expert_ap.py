@@ -6,7 +6,6 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError
 from xalign.finding.activations import Activations, Sites, activations, check_options, check_texts, site_names
@@ -17,6 +16,8 @@ from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.average_precision import average_precision
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import Site
+from xalign.model.inputs_for import Processing
+from xalign.pairs.audio import Audio
 from xalign.units.columns import COLUMNS
 from xalign.units.unit_set import UnitSet
 from xalign.warn import warn
@@ -31,8 +32,8 @@ VALUES: tuple[Value, ...] = ("median", "mean", "p90")
 @takes_layout
 def expert_ap(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, Sequence[str]],
+    tokenizer: Processing,
+    texts: Mapping[str, Sequence[str | Audio]],
     sites: Sites = "inner",
     *,
     share: float | None = None,

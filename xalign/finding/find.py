@@ -4,20 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import known_options
 from xalign.errors import ArgumentTypeError
 from xalign.finding.method import Find, Method, resolve_method
 from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.inputs_for import Processing
+from xalign.pairs.audio import Audio
 from xalign.units.unit_set import UnitSet
 
 
 @takes_layout
 def find_units(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, Sequence[str]],
+    tokenizer: Processing,
+    texts: Mapping[str, Sequence[str | Audio]],
     method: str | Method | Find = "expert_ap",
     **options: Any,
 ) -> UnitSet:
@@ -25,8 +26,8 @@ def find_units(
 
     Args:
         model: The model; it is only read.
-        tokenizer: Its tokenizer.
-        texts: Language -> sentences, at least two languages.
+        tokenizer: Its tokenizer; for recordings, its feature extractor or processor.
+        texts: Language -> sentences, written or spoken, at least two languages.
         method: `"expert_ap"`, units that each tell the language's sentences from all others, or `"lape"`,
             neurons that fire for few languages; or one of your own: a `Method`, or a function (model,
             tokenizer, texts, **options) -> `UnitSet`.

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.finding.activations import check_options, check_texts
 from xalign.finding.mean_difference import mean_difference
@@ -16,6 +15,8 @@ from xalign.metrics.metric import resolve_metrics
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Pool
+from xalign.model.inputs_for import Processing
+from xalign.pairs.audio import Audio
 from xalign.renamed import renamed_arguments
 from xalign.units.language_vector import LanguageVector
 
@@ -24,8 +25,8 @@ from xalign.units.language_vector import LanguageVector
 @renamed_arguments(nas="state_site", nav="value_site")
 def language_means(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, Sequence[str]],
+    tokenizer: Processing,
+    texts: Mapping[str, Sequence[str | Audio]],
     metrics: Metrics = DEFAULT_METRICS,
     *,
     pool: Pool = "weighted",

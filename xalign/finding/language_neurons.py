@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ModelError
 from xalign.finding.activations import Activations, activations, check_options, check_texts
@@ -17,6 +16,8 @@ from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.lape import Lape, lape
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import Site
+from xalign.model.inputs_for import Processing
+from xalign.pairs.audio import Audio
 from xalign.units.columns import COLUMNS
 from xalign.units.unit_set import UnitSet
 
@@ -26,8 +27,8 @@ _ROUGH = 0.25  # tokens by which a mean times its tokens may miss a whole number
 @takes_layout
 def language_neurons(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, Sequence[str]],
+    tokenizer: Processing,
+    texts: Mapping[str, Sequence[str | Audio]],
     *,
     share: float = 0.01,
     bar: float = 0.95,

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import boolean
 from xalign.errors import ArgumentError
@@ -16,7 +15,9 @@ from xalign.finding.provenance import origin_of
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Kind, Site
+from xalign.model.inputs_for import Processing
 from xalign.model.write import Edit, write
+from xalign.pairs.audio import Audio
 from xalign.units.language_vector import LanguageVector
 
 Vectors = dict[Site, Tensor]
@@ -28,8 +29,8 @@ _WITHIN_A_BLOCK: tuple[Kind, ...] = (
 @takes_layout
 def mean_difference(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, Sequence[str]],
+    tokenizer: Processing,
+    texts: Mapping[str, Sequence[str | Audio]],
     sites: Sites = "hidden",
     *,
     from_others: bool = True,
@@ -96,8 +97,8 @@ def _check_switches(options: Mapping[str, Any], **switches: object) -> None:
 
 def _differences(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, Sequence[str]],
+    tokenizer: Processing,
+    texts: Mapping[str, Sequence[str | Audio]],
     sites: Sites,
     from_others: bool,
     options: Mapping[str, Any],
@@ -116,8 +117,8 @@ def _differences(
 
 def _while_subtracted(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[str, Sequence[str]],
+    tokenizer: Processing,
+    texts: Mapping[str, Sequence[str | Audio]],
     sites: Sites,
     options: Mapping[str, Any],
 ) -> Vectors:

@@ -1,18 +1,24 @@
-"""The sentences of a measurement, made ready: tokenized and batched once, with their lexical floors."""
+"""The sentences of a measurement, made ready: encoded and batched once, with the floors of their scores."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor
 
 from xalign.errors import ArgumentError, PairsError
 from xalign.metrics.compute import compute_values
+from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.lexical import lexical_similarity
 from xalign.metrics.metric import Metric
+from xalign.model.audio_inputs import AudioInputs, EncodedAudio
 from xalign.model.batches import Batch
 from xalign.model.encode import Encoded
 from xalign.model.inputs import Inputs, TextOptions
+from xalign.model.log_mel import log_mel_means
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import LanguageStats
 from xalign.warn import warn
@@ -23,12 +29,19 @@ class Side:
     """One side of a bitext, ready to run.
 
     Attributes:
-        encoded: Its sentences as token ids.
+        encoded: Its sentences as token ids, or its recordings with their frames.
         batches: The same, in batches.
     """
 
-    encoded: Encoded
+    encoded: Encoded | EncodedAudio
     batches: list[Batch]
+
+    @cached_property
+    def log_mel_means(self) -> Float[Tensor, "recording bin"]:
+        """The mean log-mel spectrum of each recording."""
+        if not isinstance(self.encoded, EncodedAudio):
+            raise TypeError("text has no spectrum")
+        return log_mel_means([line.audio for line in self.encoded.lines])
 
 
 class PreparedPairs:
@@ -51,12 +64,18 @@ class PreparedPairs:
         ArgumentError: A bad template, or a sentence longer than the context.
     """
 
-    def __init__(self, pairs: ParallelPairs, inputs: Inputs, options: TextOptions, token_budget: int) -> None:
+    def __init__(
+        self,
+        pairs: ParallelPairs[Any],
+        inputs: Inputs | AudioInputs,
+        options: TextOptions,
+        token_budget: int,
+    ) -> None:
         _refuse_pivot_duplicates(pairs)
         self.pairs = pairs
 
-        def side(language: str, sentences: Sequence[str], ids: Sequence[str]) -> Side:
-            encoded = inputs.encode(sentences, language, options, ids)
+        def side(language: str, sentences: Sequence[Any], ids: Sequence[str]) -> Side:
+            encoded: Any = inputs.encode(sentences, language, options, ids)
             return Side(encoded, inputs.batches(encoded.lines, token_budget=token_budget))
 
         self.sides: dict[str, tuple[Side, Side]] = {}
@@ -93,7 +112,7 @@ class PreparedPairs:
 
     @property
     def digest(self) -> str:
-        """A digest of all token ids."""
+        """A digest of all token ids, or of all recordings."""
         ids = [[side.encoded.ids for side in sides] for sides in self.sides.values()]
         return hashlib.sha256(repr(ids).encode()).hexdigest()
 
@@ -105,8 +124,10 @@ class PreparedPairs:
         batches = (batch for side in self.runs() for batch in side.batches)
         return min(batches, key=lambda batch: batch.shape[1]).take([0, 0], [(0,), (1,)])
 
-    def lexical_floors(self, metrics: Sequence[Metric]) -> dict[str, dict[str, Tensor]]:
-        """Return row of the report -> language -> the metric of token counts, where a metric has a floor.
+    def floors(self, metrics: Sequence[Metric]) -> dict[str, dict[str, Tensor]]:
+        """Return row of the report -> language -> the metric without a model, where a metric has a floor.
+
+        It is taken of token counts; of recordings, of their log-mel means.
 
         Raises:
             ArgumentError: A floor that is not finite.
@@ -114,24 +135,32 @@ class PreparedPairs:
         with_floor = [metric for metric in metrics if metric.has_floor]
         floors: dict[str, dict[str, Tensor]] = {row: {} for metric in with_floor for row in metric.rows}
         for language, (pivot, side) in self.sides.items() if with_floor else ():
-            similarity = lexical_similarity(pivot.encoded.pooled_ids, side.encoded.pooled_ids)
+            similarity = _similarity_without_model(pivot, side)
             for metric in with_floor:
                 for row, compute in metric.rows.items():
                     values = compute_values(row, compute, (similarity,), metric.scale, len(side.encoded))
                     if values.is_floating_point() and not bool(values.isfinite().all()):
                         raise ArgumentError(
-                            f"metric {row!r} has no finite lexical floor for {language}: pass has_floor=False"
+                            f"metric {row!r} has no finite {self.pairs.floor_name} floor for {language}: "
+                            "pass has_floor=False"
                         )
                     floors[row][language] = values
         return floors
 
     def stats(self) -> dict[str, LanguageStats]:
-        """Return what the tokenizer makes of each language, the pivot included."""
+        """Return what the tokenizer makes of each language, the pivot included, or how long it speaks."""
 
         def of(sides: Sequence[Side]) -> LanguageStats:
             own = sum(sum(side.encoded.own_tokens) for side in sides)
             unknown = sum(sum(side.encoded.unknown_tokens) for side in sides)
-            return LanguageStats(own / sum(len(side.encoded) for side in sides), unknown / max(own, 1))
+            n = sum(len(side.encoded) for side in sides)
+            seconds = sum(
+                line.audio.seconds
+                for side in sides
+                if isinstance(side.encoded, EncodedAudio)
+                for line in side.encoded.lines
+            )
+            return LanguageStats(own / n, unknown / max(own, 1), seconds / n if self.pairs.is_audio else None)
 
         pivots = list({id(pivot): pivot for pivot, _ in self.sides.values()}.values())
         return {self.pairs.pivot: of(pivots)} | {
@@ -148,7 +177,13 @@ class PreparedPairs:
             )
 
 
-def _refuse_pivot_duplicates(pairs: ParallelPairs) -> None:
+def _similarity_without_model(pivot: Side, side: Side) -> Float[Tensor, "pair pair"]:
+    if isinstance(pivot.encoded, Encoded) and isinstance(side.encoded, Encoded):
+        return lexical_similarity(pivot.encoded.pooled_ids, side.encoded.pooled_ids)
+    return cosine_matrix(pivot.log_mel_means, side.log_mel_means)
+
+
+def _refuse_pivot_duplicates(pairs: ParallelPairs[Any]) -> None:
     count = pairs.duplicates.get(pairs.pivot, 0)
     if count:
         raise PairsError(

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.identity import is_identified, record_of
 from xalign.identity.digest import Digest
@@ -16,6 +15,7 @@ from xalign.metrics import METRICS
 from xalign.metrics.metric import Compute, Metric
 from xalign.model.architectures.map import ModelMap
 from xalign.model.inputs import TextOptions
+from xalign.model.inputs_for import Processing
 from xalign.model.placement import device_of
 from xalign.model.wrapped import base_model_of, config_of
 from xalign.options import COMPARED, CONTINUED, must_agree
@@ -28,8 +28,8 @@ from xalign.warn import warn
 def provenance_of(
     model: nn.Module,
     model_map: ModelMap,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: ParallelPairs,
+    tokenizer: Processing,
+    pairs: ParallelPairs[Any],
     metrics: Sequence[Metric],
     options: Sequence[TextOptions | ReadOptions],
     revision: str | None,
@@ -61,7 +61,7 @@ def provenance_of(
         "n_layers": model_map.n_layers,
         "dtype": str(model_map.dtype).removeprefix("torch."),
         "device": str(device_of(model)),
-        "tokenizer": str(getattr(tokenizer, "name_or_path", "")),
+        "tokenizer": str(getattr(tokenizer, "name_or_path", type(tokenizer).__name__)),
         "pairs": pairs.source,
         "fingerprint": pairs.fingerprint,
         **{
@@ -99,7 +99,7 @@ def notes_of(model_map: ModelMap, stack: str, marks: Mapping[str, str]) -> dict[
 def renewed_records(
     built: Mapping[str, Any],
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Processing,
     metrics: Sequence[Metric],
     steered: Steered | None,
 ) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _own_functions(metrics: Sequence[Metric]) -> dict[str, Compute]:
     }
 
 
-def _standing_for(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+def _standing_for(model: nn.Module, tokenizer: Processing) -> dict[int, str]:
     """Return what a function may refer to without its content: the model itself, its parts, its tokenizer."""
     base = base_model_of(model)
     parts = {id(part): f"part {name} of the model" for name, part in base.named_modules()}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import nn
 
 from xalign.errors import ArgumentError, ModelError
-from xalign.measurement.options import NeuronSite, ReadOptions
+from xalign.measurement.options import Experts, NeuronSite, ReadOptions
 from xalign.metrics.metric import Source
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.sites import Kind, Reading, Site

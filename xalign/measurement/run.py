@@ -11,7 +11,6 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
@@ -31,7 +30,7 @@ from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Reading
 from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, refuse_split
-from xalign.model.inputs import Inputs
+from xalign.model.inputs_for import Processing, inputs_for
 from xalign.model.read import States, read_states
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
@@ -45,8 +44,8 @@ Metrics = Sequence[str | Metric | Compute]
 
 def measure(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: ParallelPairs | str | Path = "bundled",
+    tokenizer: Processing,
+    pairs: ParallelPairs[Any] | str | Path = "bundled",
     metrics: Metrics = DEFAULT_METRICS,
     *,
     step: int | None = None,
@@ -59,8 +58,8 @@ def measure(
 
     Args:
         model: A transformers model of a known architecture, wrapped or not.
-        tokenizer: Its tokenizer.
-        pairs: Parallel sentences, or what `load_pairs` takes.
+        tokenizer: Its tokenizer; for recordings, its feature extractor or its processor.
+        pairs: Parallel sentences, written or spoken, or what `load_pairs` takes.
         metrics: Names from `xalign.metrics.METRICS` (`nasca`, `navca`, `mexa`, `retrieval`, `margin`),
             `Metric` objects, or functions of a similarity matrix.
         step: The training step to note in the report.
@@ -71,7 +70,7 @@ def measure(
             `revision`, `progress`), which describe them.
 
     Returns:
-        The report: scores beside chance and lexical floor, with intervals and the value of every sentence.
+        The report: scores beside chance and floor, with intervals and the value of every sentence.
 
     Raises:
         ArgumentError: Unknown or no metrics, a bad option, or a sentence longer than the context.
@@ -118,8 +117,8 @@ class Measurement:
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: PreTrainedTokenizerBase,
-        pairs: ParallelPairs | str | Path = "bundled",
+        tokenizer: Processing,
+        pairs: ParallelPairs[Any] | str | Path = "bundled",
         metrics: Metrics = DEFAULT_METRICS,
         *,
         distributed: bool = False,
@@ -133,8 +132,8 @@ class Measurement:
     def _prepare(
         self,
         model: nn.Module,
-        tokenizer: PreTrainedTokenizerBase,
-        pairs: ParallelPairs | str | Path,
+        tokenizer: Processing,
+        pairs: ParallelPairs[Any] | str | Path,
         metrics: Metrics,
         options: MeasureOptions,
     ) -> None:
@@ -159,11 +158,10 @@ class Measurement:
         self._users = self._users_of_readings()
         languages = (self.pairs.pivot, *self.pairs)
         self._offsets = checked_offsets(self._read_options.subtract, languages, self._users, model_map)
-        self._prepared = PreparedPairs(
-            self.pairs, Inputs(model, tokenizer), text, self._read_options.token_budget
-        )
+        inputs = inputs_for(model, tokenizer, self.pairs.is_audio)
+        self._prepared = PreparedPairs(self.pairs, inputs, text, self._read_options.token_budget)
         self.forwards, self.tokens = self._prepared.forwards, self._prepared.tokens
-        self._floors = self._prepared.lexical_floors(self.metrics)
+        self._floors = self._prepared.floors(self.metrics)
         self._stats = self._prepared.stats()
         self._provenance = provenance_of(
             *(model, model_map, tokenizer, self.pairs, self.metrics),
@@ -223,7 +221,7 @@ class Measurement:
         records = self._renewed_records(self._read_options.steered)
         self._ranks.refuse_differences({name: across_processes(one) for name, one in records.items()})
         if records[OWN_FUNCTIONS] != self._provenance[OWN_FUNCTIONS]:
-            self._floors = self._prepared.lexical_floors(self.metrics)
+            self._floors = self._prepared.floors(self.metrics)
         self._provenance = {**self._provenance, **records}
 
     def _facts(self) -> dict[str, object]:

@@ -1,7 +1,8 @@
-"""Batches of token ids: sentences of similar length, padded on the right, under a token budget."""
+"""Batches: sentences of similar length, padded on the right, under a token budget."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool
@@ -11,14 +12,19 @@ from xalign.checks import whole_number
 
 Line = tuple[tuple[int, ...], tuple[bool, ...]]
 """The token ids of a sentence, and which of them are pooled."""
+L = TypeVar("L", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Sentences of similar length, padded on the right.
 
+    A *token* is a position of the states that the model gives. For text these are the tokens of its input;
+    for sound they are the frames of its encoder, which are fewer than the values that go in.
+
     Attributes:
-        inputs: The arguments of the model's forward by name: `input_ids` and `attention_mask` [batch, token].
+        inputs: The arguments of the model's forward by name, such as `input_ids` and `attention_mask` [batch,
+            token].
         pooled: True at tokens that are pooled, [batch, token].
         rows: Per line of the batch, the rows of the sentences it stands for. Equal sentences share a line, so
             that their states are equal to the bit and tie.
@@ -85,18 +91,8 @@ def make_batches(
         ArgumentError: `token_budget` or `size` is below 1.
         ArgumentTypeError: One of them is not a whole number.
     """
-    token_budget = None if token_budget is None else whole_number("token_budget", token_budget, least=1)
-    size = None if size is None else whole_number("size", size, least=1)
-    rows_of: dict[Line, list[int]] = {}
-    for row, line in enumerate(lines):
-        rows_of.setdefault(line, []).append(row)
-    # The longest first, so that running out of memory shows at once.
-    waiting = sorted(rows_of, key=lambda line: len(line[0]), reverse=True)
     batches = []
-    while waiting:
-        count = len(waiting) if token_budget is None else max(1, token_budget // len(waiting[0][0]))
-        count = count if size is None else min(count, size)
-        taken, waiting = waiting[:count], waiting[count:]
+    for taken, rows in group_lines(lines, lambda line: len(line[0]), token_budget=token_budget, size=size):
         ids, masks = zip(*taken, strict=True)
         batches.append(
             Batch(
@@ -105,10 +101,45 @@ def make_batches(
                     "attention_mask": _padded([(1,) * len(line) for line in ids], 0),
                 },
                 pooled=_padded(masks, False),
-                rows=tuple(tuple(rows_of[line]) for line in taken),
+                rows=rows,
             )
         )
     return batches
+
+
+def group_lines(
+    lines: Iterable[L],
+    length: Callable[[L], int],
+    *,
+    token_budget: int | None = None,
+    size: int | None = None,
+) -> list[tuple[Sequence[L], tuple[tuple[int, ...], ...]]]:
+    """Group equal lines, and then lines of similar length, as `make_batches` does.
+
+    Args:
+        lines: The lines, in the order of the sentences.
+        length: From a line to its number of tokens.
+        token_budget: The largest number of tokens in a group, padding included.
+        size: The largest number of different lines in a group.
+
+    Returns:
+        Groups, the longest lines first: the different lines of each, and per line the rows that it stands
+        for.
+    """
+    token_budget = None if token_budget is None else whole_number("token_budget", token_budget, least=1)
+    size = None if size is None else whole_number("size", size, least=1)
+    rows_of: dict[L, list[int]] = {}
+    for row, line in enumerate(lines):
+        rows_of.setdefault(line, []).append(row)
+    # The longest first, so that running out of memory shows at once.
+    waiting = sorted(rows_of, key=length, reverse=True)
+    groups = []
+    while waiting:
+        count = len(waiting) if token_budget is None else max(1, token_budget // length(waiting[0]))
+        count = count if size is None else min(count, size)
+        taken, waiting = waiting[:count], waiting[count:]
+        groups.append((taken, tuple(tuple(rows_of[line]) for line in taken)))
+    return groups
 
 
 def pad_documents(documents: Sequence[Sequence[int]], pad_id: int = 0) -> dict[str, Tensor]:

@@ -39,6 +39,11 @@ class Encoded:
         return list(zip(self.ids, self.pooled, strict=True))
 
     @property
+    def pooled_tokens(self) -> list[int]:
+        """Per sentence, how many tokens are pooled."""
+        return list(map(sum, self.pooled))
+
+    @property
     def pooled_ids(self) -> list[list[int]]:
         """Per sentence, the ids of its pooled tokens."""
         return [

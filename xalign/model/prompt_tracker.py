@@ -13,6 +13,7 @@ from xalign.model.forward_facts import cache_length, columns_of, packed_starts, 
 from xalign.model.generation import GenerateCall, GenerateWatcher
 from xalign.model.pair_tokens import DECODER, ENCODER, tokens_of_decoder, tokens_of_encoder
 from xalign.model.run import decoder_test, is_pair
+from xalign.model.sound_tokens import sound_tokens
 from xalign.model.tokens import Tokens, Unknown
 
 PromptLength = int | Int[Tensor, " batch"]
@@ -95,10 +96,13 @@ class PromptTracker:
             The tokens; None where this forward does not run this side.
 
         Raises:
-            ModelError: Neither `input_ids` nor `inputs_embeds` is among them, or `cache_position` does not
-                agree with the cache.
+            ModelError: Neither `input_ids` nor `inputs_embeds` nor sound is among them, or `cache_position`
+                does not agree with the cache.
         """
         given = dict(zip(signature(type(model).forward).parameters, (model, *args), strict=False)) | kwargs
+        is_sound = side != DECODER and given.get("input_ids") is None
+        if is_sound and (tokens := sound_tokens(model, given)) is not None:
+            return tokens
         if side:
             return tokens_of_encoder(given) if side == ENCODER else tokens_of_decoder(given)
         inputs = inputs_of(given)

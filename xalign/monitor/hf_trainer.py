@@ -17,6 +17,7 @@ from transformers.trainer_callback import (
 from transformers.training_args import TrainingArguments
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.audio_inputs import takes_sound_alone
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -68,12 +69,16 @@ def tokenizer_of(
 ) -> PreTrainedTokenizerBase:
     """Return the tokenizer that was given, or the trainer's own, which may be inside a processor.
 
+    For a model that takes sound it is a feature extractor, or the processor that holds one.
+
     Raises:
         ArgumentError: There is none.
     """
     found = given if given is not None else trainer.processing_class
     if found is None:
         raise ArgumentError("the trainer has no processing_class; pass tokenizer=")
+    if takes_sound_alone(model_of(trainer)):
+        return cast(PreTrainedTokenizerBase, found)
     return cast(PreTrainedTokenizerBase, getattr(found, "tokenizer", found))
 
 

@@ -1,23 +1,27 @@
-"""`Bitext`: the sentences of one language and the pivot sentences they translate."""
+"""`Bitext`: the sentences of one language, written or spoken, and the pivot sentences they translate."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar, cast
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
+from xalign.pairs.audio import Audio, Item
 from xalign.pairs.blank import is_blank
 from xalign.pairs.languages import normalize_language
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class Bitext:
+class Bitext(Generic[Item]):
     """The n sentences of one language and the n pivot sentences they translate, line by line.
 
     Attributes:
         language: Code of the language, like `deu_Latn`.
         pivot: Code of the pivot language.
-        sentences: n sentences in `language`.
+        sentences: n sentences in `language`: strings, or an `Audio` of each that is spoken.
         pivot_sentences: n sentences in `pivot`; row i of both sides is pair i.
         ids: n identifiers: those of the source, or the row numbers as text.
         documents: n document names, or None if the source has no documents.
@@ -25,17 +29,23 @@ class Bitext:
 
     language: str
     pivot: str
-    sentences: tuple[str, ...]
-    pivot_sentences: tuple[str, ...]
+    sentences: tuple[Item, ...]
+    pivot_sentences: tuple[Item, ...]
     ids: tuple[str, ...]
     documents: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse sides that are empty, unequal or too short."""
-        for language, side in ((self.language, self.sentences), (self.pivot, self.pivot_sentences)):
-            checked_sentences(language, side)
-        for language, side in ((self.language, self.sentences), (self.pivot, self.pivot_sentences)):
-            empty = [row + 1 for row, sentence in enumerate(side) if is_blank(sentence)]
+        """Refuse sides that are empty, unequal, too short, or one of text and one of sound."""
+        sides = ((self.language, self.sentences), (self.pivot, self.pivot_sentences))
+        kinds = {language: is_sound(checked_items(language, side)) for language, side in sides}
+        if len(set(kinds.values())) > 1:
+            spoken, written = sorted(kinds, key=lambda language: not kinds[language])
+            raise PairsError(
+                f"{spoken} is spoken and {written} is written: speech is compared with speech, and text with "
+                "text, because two encoders share no layers; record or transcribe one of them"
+            )
+        for language, side in sides:
+            empty = [row + 1 for row, one in enumerate(side) if isinstance(one, str) and is_blank(one)]
             if empty:
                 raise PairsError(
                     f"{language} has {len(empty)} empty line(s), the first at line {empty[0]}; fill or "
@@ -61,12 +71,19 @@ class Bitext:
     @property
     def groups(self) -> tuple[str, ...]:
         """What `split` keeps together: the document of each row, or its pivot sentence if there are none."""
-        return self.documents if self.documents is not None else self.pivot_sentences
+        if self.documents is not None:
+            return self.documents
+        return tuple(one.digest if isinstance(one, Audio) else one for one in self.pivot_sentences)
 
-    def rows(self, rows: Sequence[int]) -> "Bitext":
+    @property
+    def is_audio(self) -> bool:
+        """Whether the sentences are spoken."""
+        return is_sound(self.sentences)
+
+    def rows(self, rows: Sequence[int]) -> "Bitext[Item]":
         """Return the bitext of the given rows, in the given order."""
 
-        def take(side: tuple[str, ...]) -> tuple[str, ...]:
+        def take(side: tuple[T, ...]) -> tuple[T, ...]:
             return tuple(side[row] for row in rows)
 
         return replace(
@@ -77,12 +94,12 @@ class Bitext:
             documents=None if self.documents is None else take(self.documents),
         )
 
-    def first(self, n: int) -> "Bitext":
+    def first(self, n: int) -> "Bitext[Item]":
         """Return the first n pairs."""
         self._check_n(n)
         return self.rows(range(n))
 
-    def sample(self, n: int, seed: int) -> "Bitext":
+    def sample(self, n: int, seed: int) -> "Bitext[Item]":
         """Draw n pairs without replacement, and keep their order."""
         self._check_n(n)
         return self.rows(sorted(random.Random(whole_number("seed", seed)).sample(range(len(self)), n)))
@@ -96,7 +113,7 @@ class Bitext:
                 "at different n cannot be compared, so xalign never takes fewer pairs without asking"
             )
 
-    def shuffled(self, seed: int) -> "Bitext":
+    def shuffled(self, seed: int) -> "Bitext[Item]":
         """Pair each sentence with the pivot sentence of another row."""
         order = list(range(len(self)))
         random.Random(whole_number("seed", seed)).shuffle(order)
@@ -126,12 +143,46 @@ def checked_sentences(name: str, side: object) -> tuple[str, ...]:
     sentences = tuple(side)
     for row, sentence in enumerate(sentences):
         if not isinstance(sentence, str):
-            raise ArgumentTypeError(f"{name}: entry {row} must be a string, not {without_text(sentence)}")
+            hint = "; of samples make an Audio(samples, rate)" if hasattr(sentence, "__array__") else ""
+            raise ArgumentTypeError(
+                f"{name}: entry {row} must be a string, not {without_text(sentence)}{hint}"
+            )
         if any("\ud800" <= letter <= "\udfff" for letter in sentence):
             raise PairsError(
                 f"{name}: entry {row} holds half a surrogate pair, which is not valid text; write it anew"
             )
     return sentences
+
+
+def checked_items(name: str, side: object) -> tuple[str, ...] | tuple[Audio, ...]:
+    """Return one side as a tuple: of strings, or of `Audio` where its first entry is one.
+
+    Args:
+        name: What error messages call the side.
+        side: The sentences, written or spoken.
+
+    Raises:
+        ArgumentTypeError: It is neither a list of strings nor one of `Audio`, or it holds both.
+        PairsError: A sentence is not valid Unicode text.
+    """
+    if (
+        not isinstance(side, Sequence)
+        or isinstance(side, str)
+        or not any(isinstance(one, Audio) for one in side)
+    ):
+        return checked_sentences(name, side)
+    for row, one in enumerate(side):
+        if not isinstance(one, Audio):
+            raise ArgumentTypeError(
+                f"{name}: entry {row} must be an Audio as others of its side are, not {without_text(one)}; "
+                "make one with Audio(samples, rate)"
+            )
+    return tuple(side)
+
+
+def is_sound(side: Sequence[object]) -> bool:
+    """Return whether a side that was checked is spoken."""
+    return bool(side) and isinstance(side[0], Audio)
 
 
 def without_text(value: object) -> str:
@@ -140,8 +191,8 @@ def without_text(value: object) -> str:
 
 
 def checked_bitexts(
-    bitexts: Mapping[str, tuple[Sequence[str], Sequence[str]]] | Iterable[Bitext], pivot: str
-) -> list[Bitext]:
+    bitexts: Mapping[str, tuple[Sequence[Item], Sequence[Item]]] | Iterable[Bitext[Item]], pivot: str
+) -> list[Bitext[Item]]:
     """Make `Bitext` objects from a mapping; a list of them is only checked.
 
     Args:
@@ -168,21 +219,21 @@ def checked_bitexts(
             raise ArgumentTypeError(
                 f"bitexts[{code!r}] must be (pivot sentences, sentences), not {sides!r:.80}"
             )
-        pivot_side = checked_sentences(f"{code} (pivot side)", sides[0])
-        side = checked_sentences(code, sides[1])
+        pivot_side = cast("tuple[Item, ...]", checked_items(f"{code} (pivot side)", sides[0]))
+        side = cast("tuple[Item, ...]", checked_items(code, sides[1]))
         ids = tuple(str(row) for row in range(len(side)))
         made.append(Bitext(normalize_language(code), pivot, side, pivot_side, ids))
     return made
 
 
-def repeats(sentences: Sequence[str]) -> int:
+def repeats(sentences: Sequence[object]) -> int:
     """Count the rows that repeat an earlier row."""
     return len(sentences) - len(set(sentences))
 
 
-def first_occurrences(sides: Sequence[Sequence[str]]) -> list[int]:
+def first_occurrences(sides: Sequence[Sequence[object]]) -> list[int]:
     """Return the rows to keep so that no sentence occurs twice on any side."""
-    seen: list[set[str]] = [set() for _ in sides]
+    seen: list[set[object]] = [set() for _ in sides]
     kept = []
     for row, sentences in enumerate(zip(*sides, strict=True)):
         if not any(sentence in known for sentence, known in zip(sentences, seen, strict=True)):

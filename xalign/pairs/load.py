@@ -1,10 +1,13 @@
-"""`load_pairs`: parallel text from the bundled set, a folder, a TSV or a JSONL file."""
+"""`load_pairs`: parallel text from the bundled set, a folder, a TSV or a JSONL file; speech from a folder."""
 
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
+from xalign.pairs.audio_folder import audio_languages, read_audio_folder
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.folder import read_folder
 from xalign.pairs.languages import match_languages, normalize_languages
@@ -17,8 +20,8 @@ def load_pairs(
     languages: Sequence[str] | None = None,
     pivot: str = "eng_Latn",
     n: int | None = None,
-) -> ParallelPairs:
-    """Load parallel sentences.
+) -> ParallelPairs[Any]:
+    """Load parallel sentences, written or spoken.
 
     Args:
         source: One of
@@ -28,6 +31,8 @@ def load_pairs(
               (`newstest2019-ref.deu.txt`) or MEXA (`deu_Latn.txt`), or of bitexts named like those of
               Tatoeba (`eng-deu.eng` and `eng-deu.deu`, or folders `deu_Latn-eng_Latn/`). Document names are
               read too if the source has them (`DOCUMENT_IDS.tsv`, `metadata_devtest.tsv`, `sent_ids.txt`);
+            - a folder of recordings, `deu_Latn/12.wav`: WAV files of one channel; files of one name are the
+              same sentence in several languages;
             - a `.tsv` file whose first line names one language per column; columns `id` and `document` are
               optional;
             - a `.jsonl` file with one object per line that maps languages to sentences; keys `id` and
@@ -52,6 +57,8 @@ def load_pairs(
         raise ArgumentTypeError(f"source must be 'bundled' or a path, not {source!r:.80}")
     (pivot,) = normalize_languages("pivot", [pivot])
     path = _path_of(source)
+    if path.is_dir() and (folders := audio_languages(path)):
+        return _load_audio(path, folders, languages, pivot, n)
     bitexts = _read(path, pivot)
     if languages is not None:
         there = f"found in {source}; it has {', '.join(bitexts)} beside {pivot}"
@@ -61,6 +68,19 @@ def load_pairs(
         raise PairsError(f"{source}: only the pivot {pivot} was asked for or found; add another language")
     if n is not None:
         bitexts = {code: bitext.first(n) for code, bitext in bitexts.items()}
+    return ParallelPairs.from_bitexts(bitexts.values(), pivot, source=path.name)
+
+
+def _load_audio(
+    path: Path, folders: dict[str, Path], languages: Sequence[str] | None, pivot: str, n: int | None
+) -> ParallelPairs[Any]:
+    """Read the languages and recordings that are asked for, and no others: they are large."""
+    there = f"found in {path}; it has recordings of {', '.join(folders)}"
+    named = folders if languages is None else match_languages("languages", languages, folders, there)
+    wanted = [code for code in named if code != pivot]
+    if not wanted:
+        raise PairsError(f"{path}: only the pivot {pivot} was asked for or found; add another language")
+    bitexts = read_audio_folder(folders, pivot, wanted, n if n is None else whole_number("n", n, least=2))
     return ParallelPairs.from_bitexts(bitexts.values(), pivot, source=path.name)
 
 

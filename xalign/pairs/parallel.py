@@ -3,9 +3,18 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, cast
 
 from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
-from xalign.pairs.bitext import Bitext, checked_bitexts, checked_sentences, first_occurrences, repeats
+from xalign.pairs.audio import Audio, Item
+from xalign.pairs.bitext import (
+    Bitext,
+    checked_bitexts,
+    checked_items,
+    checked_sentences,
+    first_occurrences,
+    repeats,
+)
 from xalign.pairs.languages import match_language, match_languages, normalize_language, normalize_languages
 from xalign.pairs.overlap import shared_sentences
 from xalign.pairs.saved import SavedPairs, load_bitexts, save_bitexts
@@ -13,8 +22,10 @@ from xalign.pairs.split import choose_groups
 from xalign.warn import warn
 
 
-class ParallelPairs(Mapping[str, Bitext]):
+class ParallelPairs(Mapping[str, Bitext[Item]], Generic[Item]):
     """Parallel sentences of several languages with one pivot: a mapping from language code to `Bitext`.
+
+    The sentences are written, or spoken: then each is an `Audio`.
 
     The constructor takes n-way parallel text: row i of every language translates the same sentence.
     `from_bitexts` takes the general case, in which each language has its own pivot sentences. Nothing is
@@ -22,8 +33,8 @@ class ParallelPairs(Mapping[str, Bitext]):
     their counts.
 
     Args:
-        texts: Language code -> sentences, including those of the pivot. All languages have the same number of
-            sentences, at least 2.
+        texts: Language code -> sentences, including those of the pivot: strings, or `Audio` of all. All
+            languages have the same number of sentences, at least 2.
         pivot: Code of the language that all others are compared with.
         ids: An identifier per row; None numbers the rows from 0.
         documents: The document that each row comes from, which `split` keeps in one part.
@@ -33,7 +44,7 @@ class ParallelPairs(Mapping[str, Bitext]):
         PairsError: The sides have unequal lengths, an empty line or fewer than 2 pairs, or there is no second
             language.
         ArgumentError: A language code is unknown, ambiguous or given twice, or the pivot has no sentences.
-        ArgumentTypeError: A value is not a list of strings.
+        ArgumentTypeError: A value is neither a list of strings nor one of `Audio`.
 
     Example:
         >>> english, german = ["Good morning.", "It rains."], ["Guten Morgen.", "Es regnet."]
@@ -44,7 +55,7 @@ class ParallelPairs(Mapping[str, Bitext]):
 
     def __init__(
         self,
-        texts: Mapping[str, Sequence[str]],
+        texts: Mapping[str, Sequence[Item]],
         pivot: str = "eng_Latn",
         *,
         ids: Sequence[str] | None = None,
@@ -57,7 +68,8 @@ class ParallelPairs(Mapping[str, Bitext]):
             )
         pivot = normalize_language(pivot)
         codes = normalize_languages("texts", texts)
-        sides = dict(zip(codes, (checked_sentences(code, side) for code, side in texts.items()), strict=True))
+        checked = (cast("tuple[Item, ...]", checked_items(code, side)) for code, side in texts.items())
+        sides = dict(zip(codes, checked, strict=True))
         if pivot not in sides:
             raise ArgumentError(
                 f"pivot={pivot!r} is not among the languages given: {', '.join(codes) or 'none'}; add its "
@@ -79,11 +91,11 @@ class ParallelPairs(Mapping[str, Bitext]):
     @classmethod
     def from_bitexts(
         cls,
-        bitexts: Mapping[str, tuple[Sequence[str], Sequence[str]]] | Iterable[Bitext],
+        bitexts: Mapping[str, tuple[Sequence[Item], Sequence[Item]]] | Iterable[Bitext[Item]],
         pivot: str = "eng_Latn",
         *,
         source: str | None = None,
-    ) -> "ParallelPairs":
+    ) -> "ParallelPairs[Item]":
         """Build pairs in which each language has its own pivot sentences, as in Tatoeba or OPUS.
 
         Args:
@@ -95,7 +107,7 @@ class ParallelPairs(Mapping[str, Bitext]):
         Raises:
             PairsError: The sides of a language differ in length, a line is empty, or no language is given.
             ArgumentError: A language code is unknown, ambiguous or given twice, or a pivot differs.
-            ArgumentTypeError: A value is not a pair of lists of strings.
+            ArgumentTypeError: A value is not a pair of lists of strings, or of `Audio`.
         """
         pivot = normalize_language(pivot)
         made = checked_bitexts(bitexts, pivot)
@@ -118,14 +130,16 @@ class ParallelPairs(Mapping[str, Bitext]):
             )
 
     @classmethod
-    def _of(cls, pivot: str, bitexts: dict[str, Bitext], source: str | None) -> "ParallelPairs":
+    def _of(cls, pivot: str, bitexts: dict[str, Bitext[Item]], source: str | None) -> "ParallelPairs[Item]":
         pairs = cls.__new__(cls)
+        if len({bitext.is_audio for bitext in bitexts.values()}) > 1:
+            raise PairsError("some languages are spoken and others written; measure them on their own")
         pairs._pivot, pairs._bitexts, pairs.source = pivot, bitexts, source
         return pairs
 
     # The mapping interface.
 
-    def __getitem__(self, language: str) -> Bitext:
+    def __getitem__(self, language: str) -> Bitext[Item]:
         """Return the bitext of a language, given by any spelling of its code."""
         code = match_language(language, self._bitexts)
         if code is None:
@@ -164,7 +178,17 @@ class ParallelPairs(Mapping[str, Bitext]):
         return list(self._bitexts)
 
     @property
-    def texts(self) -> dict[str, list[str]]:
+    def is_audio(self) -> bool:
+        """Whether the sentences are spoken."""
+        return next(iter(self._bitexts.values())).is_audio
+
+    @property
+    def floor_name(self) -> str:
+        """What a score of these pairs is compared with: `lexical`, or of recordings `log-mel`."""
+        return "log-mel" if self.is_audio else "lexical"
+
+    @property
+    def texts(self) -> dict[str, list[Item]]:
         """Language -> its sentences, the pivot first; pivot sentences shared by bitexts are listed once."""
         pivot = [sentence for bitext in self._bitexts.values() for sentence in bitext.pivot_sentences]
         alone = list(next(iter(self._bitexts.values())).pivot_sentences)
@@ -189,7 +213,11 @@ class ParallelPairs(Mapping[str, Bitext]):
         """SHA-256 (hex) of languages and sentences. The order of the languages does not change it."""
         bitexts = [self._bitexts[language] for language in sorted(self._bitexts)]
         text = [self.pivot, [[b.language, b.pivot_sentences, b.sentences] for b in bitexts]]
-        return hashlib.sha256(json.dumps(text, ensure_ascii=False).encode()).hexdigest()
+
+        def digest(audio: Audio) -> dict[str, str]:
+            return {"audio": audio.digest}
+
+        return hashlib.sha256(json.dumps(text, ensure_ascii=False, default=digest).encode()).hexdigest()
 
     @property
     def duplicates(self) -> dict[str, int]:
@@ -198,7 +226,7 @@ class ParallelPairs(Mapping[str, Bitext]):
         counts |= {language: repeats(b.sentences) for language, b in self._bitexts.items()}
         return {language: count for language, count in counts.items() if count}
 
-    def overlap(self, other: "ParallelPairs") -> dict[str, list[str]]:
+    def overlap(self, other: "ParallelPairs[Any]") -> dict[str, list[Item]]:
         """Find the sentences that two sets of pairs share, compared after NFC normalisation.
 
         Training data must share nothing with the sentences that measure the model.
@@ -218,7 +246,7 @@ class ParallelPairs(Mapping[str, Bitext]):
 
     # New pairs made from these.
 
-    def only(self, languages: Sequence[str]) -> "ParallelPairs":
+    def only(self, languages: Sequence[str]) -> "ParallelPairs[Item]":
         """Select some of the languages; the pivot need not be named."""
         there = f"among those of these pairs: {', '.join(self.languages)}"
         found = match_languages("languages", languages, [*self.languages, self.pivot], there)
@@ -226,21 +254,21 @@ class ParallelPairs(Mapping[str, Bitext]):
         self._check_second_language(self.pivot, codes)
         return self._of(self.pivot, {code: self._bitexts[code] for code in codes}, self.source)
 
-    def first(self, n: int) -> "ParallelPairs":
+    def first(self, n: int) -> "ParallelPairs[Item]":
         """Return the first n pairs of each language."""
         return self._each(lambda bitext: bitext.first(n))
 
-    def sample(self, n: int, seed: int) -> "ParallelPairs":
+    def sample(self, n: int, seed: int) -> "ParallelPairs[Item]":
         """Draw n pairs of each language without replacement; in n-way text the same rows of all languages."""
         return self._each(lambda bitext: bitext.sample(n, seed))
 
-    def shuffled(self, seed: int) -> "ParallelPairs":
+    def shuffled(self, seed: int) -> "ParallelPairs[Item]":
         """Pair each sentence with the pivot of another row: a control whose scores should be at chance."""
         mispaired = self._each(lambda bitext: bitext.shuffled(seed))
         mispaired.source = f"{self.source or 'pairs'}, shuffled with seed {seed}"
         return mispaired
 
-    def without_duplicates(self) -> "ParallelPairs":
+    def without_duplicates(self) -> "ParallelPairs[Item]":
         """Drop rows in which a side repeats an earlier one; n-way text drops such a row in all languages."""
         if not self.is_multiway:
             return self._each(
@@ -250,7 +278,7 @@ class ParallelPairs(Mapping[str, Bitext]):
         kept = first_occurrences([bitexts[0].pivot_sentences, *(bitext.sentences for bitext in bitexts)])
         return self._each(lambda bitext: bitext.rows(kept))
 
-    def split(self, share: float, seed: int) -> tuple["ParallelPairs", "ParallelPairs"]:
+    def split(self, share: float, seed: int) -> tuple["ParallelPairs[Item]", "ParallelPairs[Item]"]:
         """Split the rows into two disjoint parts.
 
         Rows of one document stay together. If the source has no documents, rows with the same pivot sentence
@@ -268,7 +296,7 @@ class ParallelPairs(Mapping[str, Bitext]):
         groups = (group for bitext in self._bitexts.values() for group in bitext.groups)
         chosen = choose_groups(groups, share, seed)
 
-        def part(inside: bool) -> "ParallelPairs":
+        def part(inside: bool) -> "ParallelPairs[Item]":
             return self._each(
                 lambda bitext: bitext.rows(
                     [i for i, group in enumerate(bitext.groups) if (group in chosen) is inside]
@@ -277,7 +305,7 @@ class ParallelPairs(Mapping[str, Bitext]):
 
         return part(True), part(False)
 
-    def _each(self, change: Callable[[Bitext], Bitext]) -> "ParallelPairs":
+    def _each(self, change: Callable[[Bitext[Item]], Bitext[Item]]) -> "ParallelPairs[Item]":
         return self._of(
             self.pivot, {code: change(bitext) for code, bitext in self._bitexts.items()}, self.source
         )
@@ -293,12 +321,12 @@ class ParallelPairs(Mapping[str, Bitext]):
     # Saving with a report.
 
     def to_dict(self) -> SavedPairs:
-        """Return the pairs as plain lists and strings, for JSON."""
+        """Return the pairs as plain lists and strings, for JSON; of recordings, digest, rate and length."""
         bitexts = save_bitexts(list(self._bitexts.values()), self.is_multiway)
         return {"pivot": self.pivot, "source": self.source, "bitexts": bitexts}
 
     @classmethod
-    def from_dict(cls, saved: SavedPairs) -> "ParallelPairs":
+    def from_dict(cls, saved: SavedPairs) -> "ParallelPairs[Any]":
         """Make pairs again from what `to_dict` returned, which is checked like any file.
 
         Raises:

@@ -6,8 +6,20 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 
 from xalign.errors import PairsError
+from xalign.pairs.audio import Audio
 from xalign.pairs.bitext import Bitext
-from xalign.schema import Fields, Language, checked
+from xalign.schema import Digest, Duration, Fields, Language, Size, checked
+
+
+class SavedAudio(TypedDict):
+    """What is saved of a recording: not its sound."""
+
+    sha256: str
+    rate: int
+    seconds: float
+
+
+SavedItem = str | SavedAudio
 
 
 class SavedBitext(TypedDict, total=False):
@@ -15,15 +27,15 @@ class SavedBitext(TypedDict, total=False):
 
     Attributes:
         language: Code of the language.
-        sentences: Its sentences.
+        sentences: Its sentences; of those that are spoken, what is known of each recording.
         pivot_sentences: The pivot sentences that they translate.
         ids: An identifier per row.
         documents: A document name per row, or None.
     """
 
     language: str
-    sentences: list[str]
-    pivot_sentences: list[str]
+    sentences: list[SavedItem]
+    pivot_sentences: list[SavedItem]
     ids: list[str]
     documents: list[str] | None
 
@@ -36,7 +48,7 @@ class SavedPairs(TypedDict):
     bitexts: list[SavedBitext]
 
 
-def save_bitexts(bitexts: Sequence[Bitext], is_multiway: bool) -> list[SavedBitext]:
+def save_bitexts(bitexts: Sequence[Bitext[Any]], is_multiway: bool) -> list[SavedBitext]:
     """Write bitexts as plain lists and strings.
 
     Args:
@@ -45,18 +57,34 @@ def save_bitexts(bitexts: Sequence[Bitext], is_multiway: bool) -> list[SavedBite
     """
     saved: list[SavedBitext] = []
     for position, bitext in enumerate(bitexts):
-        row: SavedBitext = {"language": bitext.language, "sentences": list(bitext.sentences)}
+        row: SavedBitext = {"language": bitext.language, "sentences": _save(bitext.sentences)}
         if position == 0 or not is_multiway:
-            row["pivot_sentences"], row["ids"] = list(bitext.pivot_sentences), list(bitext.ids)
+            row["pivot_sentences"], row["ids"] = _save(bitext.pivot_sentences), list(bitext.ids)
             row["documents"] = None if bitext.documents is None else list(bitext.documents)
         saved.append(row)
     return saved
 
 
+def _save(side: Sequence[str | Audio]) -> list[SavedItem]:
+    return [
+        {"sha256": one.digest, "rate": one.rate, "seconds": one.seconds} if isinstance(one, Audio) else one
+        for one in side
+    ]
+
+
+class _AudioFields(Fields):
+    sha256: Digest
+    rate: Size
+    seconds: Duration
+
+
+_Items = list[str | _AudioFields]
+
+
 class _BitextFields(Fields):
     language: Language
-    sentences: list[str]
-    pivot_sentences: list[str] | None = None
+    sentences: _Items
+    pivot_sentences: _Items | None = None
     ids: list[str] | None = None
     documents: list[str] | None = None
 
@@ -67,7 +95,14 @@ class _PairsFields(Fields):
     source: str | None = None
 
 
-def load_bitexts(saved: Any) -> tuple[str, str | None, dict[str, Bitext]]:
+def _load(side: _Items) -> tuple[Any, ...]:
+    return tuple(
+        Audio.remembered(one.sha256, one.rate, one.seconds) if isinstance(one, _AudioFields) else one
+        for one in side
+    )
+
+
+def load_bitexts(saved: Any) -> tuple[str, str | None, dict[str, Bitext[Any]]]:
     """Read pairs as `ParallelPairs.to_dict` returns them.
 
     Args:
@@ -81,7 +116,7 @@ def load_bitexts(saved: Any) -> tuple[str, str | None, dict[str, Bitext]]:
         PairsError: Sides that do not belong together, or a language that is there twice.
     """
     found = checked(_PairsFields, saved, "pairs")
-    bitexts: dict[str, Bitext] = {}
+    bitexts: dict[str, Bitext[Any]] = {}
     full = found.bitexts[0]
     for row in found.bitexts:
         if row.language in (found.pivot, *bitexts):
@@ -92,8 +127,8 @@ def load_bitexts(saved: Any) -> tuple[str, str | None, dict[str, Bitext]]:
         bitexts[row.language] = Bitext(
             row.language,
             found.pivot,
-            tuple(row.sentences),
-            tuple(full.pivot_sentences),
+            _load(row.sentences),
+            _load(full.pivot_sentences),
             tuple(full.ids),
             None if full.documents is None else tuple(full.documents),
         )

@@ -32,10 +32,11 @@ class ScaleFields(Fields):
 
 
 class StatsFields(Fields):
-    """How the tokenizer splits the sentences of a language."""
+    """How the tokenizer splits the sentences of a language; of recordings, how long they are too."""
 
     tokens_per_sentence: Duration
     unknown_share: Share
+    seconds_per_sentence: Duration | None = None
 
 
 class CostFields(Fields):

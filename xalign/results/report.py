@@ -42,7 +42,7 @@ class AlignmentReport:
         seed: The seed of the intervals.
     """
 
-    pairs: ParallelPairs
+    pairs: ParallelPairs[Any]
     metrics: dict[str, MetricResult]
     stats: dict[str, LanguageStats]
     cost: Cost
@@ -130,12 +130,13 @@ class AlignmentReport:
             most: How many pairs to return at most.
 
         Returns:
-            Id, score, pivot sentence and sentence of each.
+            Id, score, pivot sentence and sentence of each; of recordings, their length and rate.
         """
         bitext, scores = self.pairs[self._language(language)], self.per_pair(metric, language)
+        pivot, other = bitext.pivot_sentences, bitext.sentences
         ranked = scores if self.scale(metric).higher_is_better else -scores
         return [
-            (bitext.ids[row], float(scores[row]), bitext.pivot_sentences[row], bitext.sentences[row])
+            (bitext.ids[row], float(scores[row]), str(pivot[row]), str(other[row]))
             for row in np.argsort(ranked, kind="stable")[:most]
         ]
 
@@ -193,7 +194,10 @@ class AlignmentReport:
         return worst(((code, self.score(metric, code)) for code in self.languages), key=lambda pair: pair[1])
 
     def floor(self, metric: str = "nasca", language: str | None = None) -> float | None:
-        """Return the lexical floor of a score: the same metric of token counts, without any model.
+        """Return the floor of a score: the same metric without any model.
+
+        It is taken of token counts: the lexical floor. Of recordings it is taken of the means of their
+        log-mel spectra; `pairs.floor_name` says which.
 
         It is None for a metric that has no floor.
         """

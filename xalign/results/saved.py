@@ -66,7 +66,10 @@ def save_report(report: "AlignmentReport", folder: str | Path, *, overwrite: boo
         "scores": report.summary(),
         "provenance": report.provenance,
         "cost": asdict(report.cost),
-        "stats": {language: asdict(stats) for language, stats in report.stats.items()},
+        "stats": {
+            language: {name: value for name, value in asdict(stats).items() if value is not None}
+            for language, stats in report.stats.items()
+        },
         "metrics": {row: _described(result) for row, result in report.metrics.items()},
         "pairs": report.pairs.to_dict(),
     }

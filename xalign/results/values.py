@@ -65,15 +65,18 @@ def layer_name(site: Site) -> Layer | str:
 
 @dataclass(frozen=True)
 class LanguageStats:
-    """How the tokenizer splits the sentences of a language.
+    """How the tokenizer splits the sentences of a language, or how long they are when spoken.
 
     Attributes:
-        tokens_per_sentence: Mean number of tokens of a sentence, without special tokens and template.
-        unknown_share: The share of those tokens that are the unknown token, in [0, 1].
+        tokens_per_sentence: Mean number of tokens of a sentence, without special tokens and template; of
+            recordings, the mean number of states that the model gives, without padding.
+        unknown_share: The share of those tokens that are the unknown token, in [0, 1]; 0 of recordings.
+        seconds_per_sentence: Mean length of its recordings; None for text.
     """
 
     tokens_per_sentence: float
     unknown_share: float
+    seconds_per_sentence: float | None = None
 
 
 @dataclass(frozen=True)

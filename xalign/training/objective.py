@@ -8,7 +8,6 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import known_options, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
@@ -17,7 +16,7 @@ from xalign.measurement import MeasureOptions
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.distributed import is_sharded, refuse_split
-from xalign.model.inputs import Inputs
+from xalign.model.inputs_for import Processing, inputs_for
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.wrapped import unwrapped
@@ -103,7 +102,7 @@ class AlignmentObjective:
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: Processing,
         pairs: Pairs | None = None,
         *,
         held_out: Pairs | None = None,
@@ -113,8 +112,8 @@ class AlignmentObjective:
         self.config = config = _config_of(config, options)
         given = _training_pairs(pairs, config)
         n_layers = map_model(model).n_layers
-        self.model, self._inputs = model, Inputs(model, tokenizer)
         self.pairs = _loaded(given, config)
+        self.model, self._inputs = model, inputs_for(model, tokenizer, self.pairs.is_audio)
         self.held_out: list[ParallelPairs] = []
         self._loss = config.resolved_loss
         self._stream = self._make_stream()
@@ -216,7 +215,8 @@ class AlignmentObjective:
         """
         refuse_split(self.model, learning=True)
         refuse_reentrant(self.model)
-        shortest = min(self._stream.draw(0).pivot_lines, key=lambda line: len(line[0]))
+        lines = self._stream.draw(0).pivot_lines
+        shortest = min(lines, key=lambda line: self._inputs.batches([line])[0].shape[1])
         # A gradient that entered in the middle of a sharded model would find its weights not gathered; there,
         # only the flag is looked at.
         sharded = is_sharded(self.model)

@@ -9,6 +9,7 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from transformers.training_args import TrainingArguments
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.audio_inputs import takes_sound_alone
 from xalign.model.distributed import refuse_split
 from xalign.monitor.callback import AlignmentCallback
 from xalign.renamed import renamed
@@ -112,7 +113,9 @@ class _WithAlignment(_Base):
         self._align_auto = parse_layers(alignment.layer) == AUTO
         self.objective = AlignmentObjective(
             cast(nn.Module, self.model),
-            cast(PreTrainedTokenizerBase, getattr(processing, "tokenizer", processing)),
+            processing
+            if takes_sound_alone(cast(nn.Module, self.model))
+            else cast(PreTrainedTokenizerBase, getattr(processing, "tokenizer", processing)),
             config=replace(alignment, layer="all") if self._align_auto else alignment,
         )
         self.objective.config = alignment

@@ -26,7 +26,7 @@ function curvesNote(metric) {
   const languages = Object.values(metric.languages);
   const parts = ["Bands: 95 % intervals."];
   if (languages.some((one) => one.floor !== null)) {
-    parts.push("Dotted: the lexical floor, what shared tokens give with no model at all.");
+    parts.push(`Dotted: ${data.floor}.`);
   }
   if (languages[0].chance !== null) parts.push("Dashed: chance.");
   if (!metric.is_share && metric.unit) parts.push(`Unit: ${metric.unit}.`);

@@ -104,5 +104,6 @@ def _draw_languages(
     if scale.is_share:
         axes.set_ylim(0, 1)
     axes.set_title(f"{figure_text(scale.title)} by language, mean of layers", loc="left", fontsize=9)
-    legend = "95 % bands" if first.floor(metric) is None else "95 % bands; dotted: lexical floors"
+    dotted = "" if first.floor(metric) is None else f"; dotted: {first.pairs.floor_name} floors"
+    legend = f"95 % bands{dotted}"
     axes.legend(loc="upper left", fontsize=7, title=legend, title_fontsize=7)

@@ -125,7 +125,8 @@ def _bars(report: AlignmentReport, metric: str) -> str:
     all_levels = [report.chance(metric, code) for code in report.languages]
     levels = [level for level in all_levels if level is not None]
     shown = " to ".join(f"{level:.2g}" for level in sorted({min(levels), max(levels)})) if levels else ""
-    bars = ["the language's floor"] if report.floor(metric) is not None else []
+    name = f"{report.pairs.floor_name} floor" if report.pairs.is_audio else "floor"
+    bars = [f"the language's {name}"] if report.floor(metric) is not None else []
     return " and ".join([*bars, f"chance ({shown})"] if levels else bars)
 
 

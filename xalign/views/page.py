@@ -151,6 +151,7 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     languages = f"{len(history.languages)} language{'s' if len(history.languages) > 1 else ''}"
     return {
         "title": f"Alignment of {_title(history)} with {first['pivot']}",
+        "floor": _floor_note(report),
         "lead": f"{languages} × {count_range(counts)} pairs, {span}.",
         "steps": steps,
         "labels": {code: with_unknown(code, unknown_in(last, code)) for code in history.languages},
@@ -168,6 +169,14 @@ def _worst(report: AlignmentReport, rows: Iterable[str]) -> dict[str, Any]:
         return {"pairs": pairs, "tied": int((scores == pairs[0][1]).sum())}
 
     return {row: {code: of(row, code) for code in report.languages} for row in rows}
+
+
+def _floor_note(report: AlignmentReport | None) -> str:
+    """Say what the floor is; without a report it is not known whether sentences were written or spoken."""
+    if report is None:
+        return "the floor, the same score with no model at all"
+    alone = "log-mel means" if report.pairs.is_audio else "shared tokens"
+    return f"the {report.pairs.floor_name} floor, what {alone} give with no model at all"
 
 
 def _about(history: History, report: AlignmentReport | None) -> dict[str, str]:

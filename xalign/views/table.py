@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from xalign.escape import cell
 from xalign.results.report import AlignmentReport
@@ -19,10 +20,11 @@ def report_table(report: AlignmentReport) -> Table:
     """Return a report as a table.
 
     There is a line per language and metric: score, 95 % interval, a sign, the lexical floor, the best layer
-    with its value, tokens per sentence, and the share of unknown tokens. The sign is `>` where the whole
-    interval lies above both floor and chance, `<` where all of it lies below one of them, and `~` otherwise.
-    It is `?` where most tokens of the language are unknown to the tokenizer: then no score says anything.
-    Lines that are not better than both are dim. A metric that has neither has no sign and is never dim.
+    with its value, tokens per sentence, and the share of unknown tokens; of recordings, frames and seconds.
+    The sign is `>` where the whole interval lies above both floor and chance, `<` where all of it lies below
+    one of them, and `~` otherwise. It is `?` where most tokens of the language are unknown to the tokenizer:
+    then no score says anything. Lines that are not better than both are dim. A metric that has neither has no
+    sign and is never dim.
 
     Example:
         >>> report_table(report).columns[0].header
@@ -31,7 +33,7 @@ def report_table(report: AlignmentReport) -> Table:
     table = Table(
         title=f"Alignment with {report.pairs.pivot}"
         + ("" if report.step is None else f" at step {report.step}"),
-        caption=cell(_caption(report)),
+        caption=Text("\n").join(map(cell, _caption(report))),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -39,7 +41,8 @@ def report_table(report: AlignmentReport) -> Table:
     )
     for header in ("language", "metric"):
         table.add_column(header, no_wrap=True)
-    for header in ("score", "95 %", "", "floor", "best layer", "tokens", "unknown"):
+    units = ("frames", "seconds") if report.pairs.is_audio else ("tokens", "unknown")
+    for header in ("score", "95 %", "", "floor", "best layer", *units):
         table.add_column(header, justify="right", no_wrap=True)
     decimals = {metric: _decimals(report, metric) for metric in report.measured}
     for language in report.languages:
@@ -49,7 +52,11 @@ def report_table(report: AlignmentReport) -> Table:
             name, tokens = "", ["", ""]
             if number == 0:
                 name = language
-                tokens = [f"{stats.tokens_per_sentence:.1f}", f"{stats.unknown_share:.1%}"]
+                seconds = stats.seconds_per_sentence
+                tokens = [
+                    f"{stats.tokens_per_sentence:.1f}",
+                    f"{stats.unknown_share:.1%}" if seconds is None else f"{seconds:.1f}",
+                ]
             table.add_row(*map(cell, (name, metric, *cells, *tokens)), style="" if is_clear else "dim")
         table.add_section()
     for number, metric in enumerate(report.measured):
@@ -153,14 +160,15 @@ def _shown(interval: KnownInterval, decimals: int) -> str:
     return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
-def _caption(report: AlignmentReport) -> str:
+def _caption(report: AlignmentReport) -> list[str]:
     parts = []
     if any(report.floor(metric) is not None for metric in report.measured):
-        parts.append("floor: what shared tokens alone give, with no model.")
+        alone = f"{report.pairs.floor_name} means" if report.pairs.is_audio else "shared tokens"
+        parts.append(f"floor: what {alone} alone give, with no model.")
     parts.append(f"chance: {_chance(report)}.")
     parts.append(f"worst: {_worst(report)}.")
     parts.append(f"{signs_note(map(report.scale, report.measured))} Lines without > are dim.")
-    return "\n".join(parts)
+    return parts
 
 
 def _worst(report: AlignmentReport) -> str:
