@@ -1,6 +1,7 @@
 """`stack_of_proof`: the places of a model as they were proved."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -23,8 +24,14 @@ def stack_of_proof(model: nn.Module, stack: ProvedStack, name: str) -> StackPlac
         stack: The stack.
         name: What sites call it.
     """
-    calls = Counter(block.claim.path for block in stack.blocks)
-    blocks = tuple(_block(model, block, calls[block.claim.path]) for block in stack.blocks)
+    times: Counter[str] = Counter()
+    before: list[Counter[str]] = []
+    for one in stack.blocks:
+        before.append(Counter(times))
+        times.update(_calls_in(one))
+    blocks = tuple(
+        _block(model, block, earlier, times) for block, earlier in zip(stack.blocks, before, strict=True)
+    )
     if not any(places for block in blocks for places in block.places.values()):
         return None
     has_hidden = all(block.places["hidden"] for block in blocks)
@@ -40,24 +47,31 @@ def stack_of_proof(model: nn.Module, stack: ProvedStack, name: str) -> StackPlac
     return StackPlaces(name, blocks, embed, after, embed.width, has_hidden)
 
 
-def _place(model: nn.Module, spot: Spot, call: int = 0, calls: int = 1) -> Place:
+def _place(
+    model: nn.Module,
+    spot: Spot,
+    before: Mapping[str, int] | None = None,
+    times: Mapping[str, int] | None = None,
+) -> Place:
     module = model.get_submodule(spot.path)
-    number, times = call * spot.calls + spot.call, calls * spot.calls
-    return Place(module, spot.path, spot.side, spot.width, spot.columns, spot.axes, number, times)
+    number = spot.call + (before or {}).get(spot.path, 0)
+    calls = (times or {}).get(spot.path, spot.calls)
+    return Place(module, spot.path, spot.side, spot.width, spot.columns, spot.axes, number, calls)
 
 
-def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:
+def _calls_in(proof: BlockProof) -> dict[str, int]:
+    """Return how often each module with a site is called in one call of a block."""
+    return {spot.path: spot.calls for spots in _spots(proof).values() for spot in spots}
+
+
+def _block(
+    model: nn.Module, proof: BlockProof, before: Mapping[str, int], times: Mapping[str, int]
+) -> BlockPlaces:
     claim = proof.claim
     stream = claim.stream
-    spots: dict[str, list[Spot]] = {
-        "hidden": [] if claim.hidden is None or "hidden" in proof.refused else [claim.hidden],
-        "gate": [network.gate for network in claim.networks if network.gate is not None],
-        "inner": [network.inner for network in claim.networks],
-        "attn_out": [] if stream is None else list(stream.attn_out),
-        "mlp_out": [] if stream is None else list(stream.mlp_out),
-    }
     places = {
-        kind: tuple(_place(model, spot, claim.call, calls) for spot in found) for kind, found in spots.items()
+        kind: tuple(_place(model, spot, before, times) for spot in found)
+        for kind, found in _spots(proof).items()
     }
     activations = tuple(_activation(model, network) for network in claim.networks if network.gate is not None)
     notes = ", ".join(
@@ -74,6 +88,18 @@ def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:
         {} if stream is None else stream.factors,
         () if stream is None else tuple(spot.path for spot in stream.others),
     )
+
+
+def _spots(proof: BlockProof) -> dict[str, list[Spot]]:
+    claim = proof.claim
+    stream = claim.stream
+    return {
+        "hidden": [] if claim.hidden is None or "hidden" in proof.refused else [claim.hidden],
+        "gate": [network.gate for network in claim.networks if network.gate is not None],
+        "inner": [network.inner for network in claim.networks],
+        "attn_out": [] if stream is None else list(stream.attn_out),
+        "mlp_out": [] if stream is None else list(stream.mlp_out),
+    }
 
 
 def _activation(model: nn.Module, network: NetworkClaim) -> Activation | None:
