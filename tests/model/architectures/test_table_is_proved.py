@@ -1,4 +1,4 @@
-"""A name of an architecture proves nothing: what stands under it is mapped by proof, as the old table said."""
+"""A name of an architecture proves nothing: what stands under it is mapped by proof."""
 
 import pytest
 import torch

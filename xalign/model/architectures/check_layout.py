@@ -1,6 +1,6 @@
 """`check_layout`: hold what a layout says against the equations that a map is proved by."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -12,6 +12,7 @@ from xalign.model.architectures.claims import BlockClaim, NetworkClaim, Spot, St
 from xalign.model.architectures.places import BlockPlaces, Place, StackPlaces
 from xalign.model.architectures.proof import BlockProof
 from xalign.model.architectures.proved import NotRun, proofs_of, proved_stacks
+from xalign.model.architectures.same_flow import flow_of
 from xalign.model.architectures.table import Layout
 
 
@@ -22,7 +23,7 @@ class _Refuted(NamedTuple):
     found: str
 
 
-_PASSED: "WeakKeyDictionary[nn.Module, list[Layout]]" = WeakKeyDictionary()
+_PASSED: "WeakKeyDictionary[nn.Module, tuple[Layout, Hashable]]" = WeakKeyDictionary()
 
 
 def check_layout(model: nn.Module, model_type: str, layout: Layout, said: StackPlaces) -> None:
@@ -40,7 +41,8 @@ def check_layout(model: nn.Module, model_type: str, layout: Layout, said: StackP
     Raises:
         ModelError: An equation does not hold, with the equation and by how much.
     """
-    if any(one is layout for one in _PASSED.get(model, ())):
+    known, flow = _PASSED.get(model), flow_of(model)
+    if known is not None and known[0] is layout and known[1] == flow:
         return
     try:
         refuted = next(_refuted(model, said), None)
@@ -52,7 +54,7 @@ def check_layout(model: nn.Module, model_type: str, layout: Layout, said: StackP
             f"{refuted.reason}. A trace finds it at {refuted.found}; mend that part of the layout, or "
             "register none: xalign maps most models without"
         )
-    _PASSED.setdefault(model, []).append(layout)
+    _PASSED[model] = layout, flow
 
 
 def _refuted(model: nn.Module, said: StackPlaces) -> Iterator[_Refuted]:

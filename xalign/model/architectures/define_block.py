@@ -1,5 +1,6 @@
 """`BlockDefinition`: what one block of a trace is made of, as claims that can be proved."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from torch import nn
@@ -30,6 +31,10 @@ from xalign.model.architectures.stream import (
 
 # Of each value alone, or of each token: projections and norms are single operations here.
 _OF_ONE = ADDITIONS | FACTORS | CASTS | {"norm", "dropout", "gelu", "silu", "relu", "tanh", "sigmoid", "pow"}
+
+
+# Put states at places that an index or a mask says.
+_BY_INDEX = frozenset({"index_add", "scatter_add", "index_put", "setitem", "index_copy", "masked_scatter"})
 
 
 class BlockDefinition:
@@ -100,13 +105,18 @@ class BlockDefinition:
                 tuple(node for one in made for node in self._trace.nodes[one].inputs[:1])
             )
         if reasons and not found:
-            self._refused["inner"] = "; ".join(f"{path}: {reason}" for path, reason in reasons.items())
+            # That of attention last: it says nothing of a network.
+            ordered = sorted(reasons.items(), key=lambda one: _is_of_several(one[1]))
+            said = "; ".join(f"{path}: {reason}" for path, reason in ordered)
+            if all(map(_is_of_several, reasons.values())):
+                said = f"it has no feed-forward network: what is added is of several tokens ({said})"
+            self._refused["inner"] = said
         return found
 
-    def _networks_of(self, addends: tuple[int, ...]) -> tuple[list[Network], dict[str, str]]:
+    def _networks_of(self, addends: tuple[int, ...]) -> tuple[list[Network], dict[str, Exception]]:
         """Return the networks that add to some states, and why other projections that do so have none."""
         found: dict[int, Network] = {}
-        reasons: dict[str, str] = {}
+        reasons: dict[str, Exception] = {}
         for addend in addends:
             projections, path = contributors(self._trace, self._call, addend)
             for down in projections:
@@ -114,11 +124,21 @@ class BlockDefinition:
                 if projection is None or down in found:
                     continue
                 try:
+                    self._check_not_chosen(down, path)
                     check_tokens_stay(self._trace, down, path, addend, self._size.dim, self._weights)
                     found[down] = network_of(self._trace, down, self._call, self._weights)
                 except (NoNetwork, NotReplayable) as reason:
-                    reasons[projection.path or self._trace.where(self._trace.nodes[down])] = str(reason)
+                    reasons[projection.path or self._trace.where(self._trace.nodes[down])] = reason
         return [found[down] for down in sorted(found)], reasons
+
+    def _check_not_chosen(self, down: int, path: set[int]) -> None:
+        """Check that what a projection gives is not put at tokens that the model chooses, as experts' is."""
+        for index in path:
+            node = self._trace.nodes[index]
+            inputs = [self._trace.nodes[one] for one in self._trace.data_inputs(node)]
+            is_choice = node.operation in _BY_INDEX and any(not one.is_states for one in inputs)
+            if is_choice and down in contributors(self._trace, self._call, index)[0]:
+                raise NoNetwork(f"{self._trace.where(node)} puts it at some tokens only, as of an expert")
 
     def _claim_of(self, network: Network) -> NetworkClaim | None:
         try:
@@ -147,19 +167,21 @@ class BlockDefinition:
             where = trace.where(trace.nodes[unread[0].source])
             self._refused["inner"] = f"{where} is not a module that runs once on each token"
             return None
-        activation = None
         starts = [head.node for head in heads]
+        activation, combine = None, Program(trace, starts, network.inner)
         if gate is not None and activated is not None:
-            activation = Program(trace, [gate.node], activated)
-            starts[0] = activated
+            # Where the gate is used beside its activation too, the activation alone is not seen.
+            with suppress(NotReplayable):
+                combine = Program(trace, [activated, *starts[1:]], network.inner)
+                activation = Program(trace, [gate.node], activated)
         return NetworkClaim(
             inner=Spot(projection.path, "input", projection.width_in, axes),
             down=down,
             gate=None if gate is None else spots[gate],
             others=tuple(spot for head, spot in spots.items() if head is not gate and spot is not None),
             activation=activation,
-            combine=Program(trace, starts, network.inner),
-            activation_path=self._activation_path(network),
+            combine=combine,
+            activation_path="" if activation is None else self._activation_path(network),
             no_gate=network.no_gate,
         )
 
@@ -259,3 +281,7 @@ class BlockDefinition:
         factors = {tap.call.path: " · ".join(tap.factors) for tap, _ in taps if tap.factors}
         attn_out, mlp_out, others = (tuple(spot for _, spot in spots) for spots in added.values())
         return StreamClaim(attn_out, mlp_out, fold, factors, others, tuple(self._unseen))
+
+
+def _is_of_several(reason: Exception) -> bool:
+    return isinstance(reason, NoNetwork) and reason.of_several

@@ -65,6 +65,11 @@ def caller(model: nn.Module, inputs: Inputs) -> Callable[[], Any]:
     return lambda: called(**placed, **given)
 
 
+def arguments_of(model: nn.Module) -> list[str]:
+    """Return the names of what a model's forward takes."""
+    return _names(base_model_of(model))
+
+
 def _names(base: nn.Module) -> list[str]:
     # Of the class: trainers replace the instance's forward by functions without a signature.
     return list(inspect.signature(type(base).forward).parameters)[1:]

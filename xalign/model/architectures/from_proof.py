@@ -1,6 +1,7 @@
 """`stack_of_proof`: the places of a model as they were proved."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -25,8 +26,14 @@ def stack_of_proof(model: nn.Module, stack: ProvedStack, name: str) -> StackPlac
         stack: The stack.
         name: What sites call it.
     """
-    calls = Counter(block.claim.path for block in stack.blocks)
-    blocks = tuple(_block(model, block, calls[block.claim.path]) for block in stack.blocks)
+    times: Counter[str] = Counter()
+    before: list[Counter[str]] = []
+    for one in stack.blocks:
+        before.append(Counter(times))
+        times.update(_calls_in(one))
+    blocks = tuple(
+        _block(model, block, earlier, times) for block, earlier in zip(stack.blocks, before, strict=True)
+    )
     if not any(places for block in blocks for places in block.places.values()):
         return None
     has_hidden = all(block.places["hidden"] for block in blocks)
@@ -42,27 +49,35 @@ def stack_of_proof(model: nn.Module, stack: ProvedStack, name: str) -> StackPlac
     return StackPlaces(name, blocks, embed, after, embed.width, has_hidden)
 
 
-def _place(model: nn.Module, spot: Spot, call: int = 0, calls: int = 1) -> Place:
+def _place(
+    model: nn.Module,
+    spot: Spot,
+    before: Mapping[str, int] | None = None,
+    times: Mapping[str, int] | None = None,
+) -> Place:
     module = model.get_submodule(spot.path)
-    number, times = call * spot.calls + spot.call, calls * spot.calls
-    return Place(module, spot.path, spot.side, spot.width, spot.columns, spot.axes, number, times)
+    number = spot.call + (before or {}).get(spot.path, 0)
+    calls = (times or {}).get(spot.path, spot.calls)
+    return Place(module, spot.path, spot.side, spot.width, spot.columns, spot.axes, number, calls)
 
 
-def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:
+def _calls_in(proof: BlockProof) -> dict[str, int]:
+    """Return how often each module with a site is called in one call of a block."""
+    of_experts = {one.claim.path: one.claim.calls for one in proof.experts}
+    return of_experts | {spot.path: spot.calls for spots in _spots(proof).values() for spot in spots}
+
+
+def _block(
+    model: nn.Module, proof: BlockProof, before: Mapping[str, int], times: Mapping[str, int]
+) -> BlockPlaces:
     claim = proof.claim
     stream = claim.stream
-    spots: dict[str, list[Spot]] = {
-        "hidden": [] if claim.hidden is None or "hidden" in proof.refused else [claim.hidden],
-        "gate": [network.gate for network in claim.networks if network.gate is not None],
-        "inner": [network.inner for network in claim.networks],
-        "attn_out": [] if stream is None else list(stream.attn_out),
-        "mlp_out": [] if stream is None else list(stream.mlp_out),
-    }
     places = {
-        kind: tuple(_place(model, spot, claim.call, calls) for spot in found) for kind, found in spots.items()
+        kind: tuple(_place(model, spot, before, times) for spot in found)
+        for kind, found in _spots(proof).items()
     }
-    for found in proof.experts:
-        for kind, place in _expert_places(model, found, claim.call, calls).items():
+    for experts in proof.experts:
+        for kind, place in _expert_places(model, experts, before, times).items():
             places[kind] = (*places.get(kind, ()), place)
     activations = tuple(_activation(model, network) for network in claim.networks if network.gate is not None)
     notes = ", ".join(
@@ -82,15 +97,17 @@ def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:
     )
 
 
-def _expert_places(model: nn.Module, found: ProvedExperts, call: int, calls: int) -> dict[str, Place]:
+def _expert_places(
+    model: nn.Module, found: ProvedExperts, before: Mapping[str, int], times: Mapping[str, int]
+) -> dict[str, Place]:
     """Return the places of one module of experts."""
     claim = found.claim
     module, width = model.get_submodule(claim.path), claim.count * claim.width
-    number, times = call * claim.calls + claim.call, calls * claim.calls
+    number, calls = claim.call + before.get(claim.path, 0), times[claim.path]
 
     def place(width: int, columns: slice | None = None) -> Place:
         return Place(
-            module, claim.path, "input", width, columns, "rows", number, times, experts=found.experts
+            module, claim.path, "input", width, columns, "rows", number, calls, experts=found.experts
         )
 
     return {
@@ -109,6 +126,18 @@ def _activation_of_experts(model: nn.Module, found: ProvedExperts) -> Activation
         return None
     name = type(act).__name__ if isinstance(act, nn.Module) else "_apply_gate"
     return Activation(partial(activated, module, found.experts.gate), None, name)
+
+
+def _spots(proof: BlockProof) -> dict[str, list[Spot]]:
+    claim = proof.claim
+    stream = claim.stream
+    return {
+        "hidden": [] if claim.hidden is None or "hidden" in proof.refused else [claim.hidden],
+        "gate": [network.gate for network in claim.networks if network.gate is not None],
+        "inner": [network.inner for network in claim.networks],
+        "attn_out": [] if stream is None else list(stream.attn_out),
+        "mlp_out": [] if stream is None else list(stream.mlp_out),
+    }
 
 
 def _activation(model: nn.Module, network: NetworkClaim) -> Activation | None:

@@ -11,22 +11,26 @@ def projection_of(module: nn.Module, path: str) -> Projection | None:
 
     A Linear with an adapter, or with quantised weights, says its widths as a Linear does, and is one.
     """
-    if hasattr(module, "nf") and hasattr(module, "nx"):
-        return Projection(path, int(module.nx), int(module.nf))  # type: ignore[arg-type]
     if isinstance(module, nn.Conv1d):
         is_pointwise = module.kernel_size == (1,) and module.stride == (1,) and module.groups == 1
         return Projection(path, module.in_channels, module.out_channels, dim=1) if is_pointwise else None
-    widths = getattr(module, "in_features", None), getattr(module, "out_features", None)
-    if isinstance(widths[0], int) and isinstance(widths[1], int):
-        return Projection(path, widths[0], widths[1])
-    return None
+    widths = _said(module)
+    return None if widths is None else Projection(path, *widths)
 
 
 def is_linear(module: nn.Module) -> bool:
     """Return whether a module says how wide its input and its output are, as a Linear does."""
-    # LN-tuned norms have both names too, and no number behind them.
-    widths = getattr(module, "in_features", None), getattr(module, "out_features", None)
-    return all(isinstance(width, int) for width in widths) or hasattr(module, "nf")
+    return _said(module) is not None
+
+
+def _said(module: nn.Module) -> tuple[int, int] | None:
+    """Return the widths that a Linear, or GPT-2's Conv1D, says of itself."""
+    of_linear = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    for one, other in (of_linear, (getattr(module, "nx", None), getattr(module, "nf", None))):
+        # LN-tuned norms have the names too, and no number behind them.
+        if isinstance(one, int) and isinstance(other, int):
+            return one, other
+    return None
 
 
 def widths_of(module: nn.Module) -> tuple[int, int]:

@@ -30,8 +30,8 @@ def map_model(model: nn.Module) -> ModelMap:
 
     The model may be wrapped (PEFT, DDP, compiled); paths start at the object passed, or at the transformers
     model inside a SentenceTransformer. Nothing is changed. The model is run twice on two short lines: its
-    sites are found in one run and proved in the other. Hooks of your own on it are not called. Its map is kept
-    until something in the model changes.
+    sites are found in one run and proved in the other. Hooks of your own on it are not called. Its map is
+    kept until something in the model changes.
 
     Args:
         model: A transformers model.
@@ -111,8 +111,9 @@ def _proved(model: nn.Module, seen: set[str], named: dict[nn.Module, _Named]) ->
         for one, name in zip(proved, names, strict=True)
         if (stack := stack_of_proof(model, one, name)) is not None
     ]
-    # The encoder is meant where no stack is named; where there is none, the deepest stack.
-    found.sort(key=lambda stack: (stack.name != "encoder", -len(stack.blocks)))
+    # The encoder is meant where no stack is named; where there is none, the deepest stack. But first of all,
+    # one whose states are of tokens.
+    found.sort(key=lambda stack: (not stack.has_hidden, stack.name != "encoder", -len(stack.blocks)))
     if not found:
         reasons = [reason for one in proved for block in one.blocks for reason in block.refused.values()]
         raise NotRun(reasons[0] if reasons else "no list of blocks adds to a residual stream")

@@ -21,7 +21,16 @@ _LONGEST_PATH = 300  # operations between the projections and the neurons; real 
 
 
 class NoNetwork(Exception):  # noqa: N818
-    """Why a projection is not the down projection of a feed-forward network."""
+    """Why a projection is not the down projection of a feed-forward network.
+
+    Args:
+        reason: Why.
+        of_several: Whether its input is computed from several tokens, as that of attention is.
+    """
+
+    def __init__(self, reason: str, of_several: bool = False) -> None:
+        super().__init__(reason)
+        self.of_several = of_several
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +120,7 @@ def _sources(trace: Trace, product: int, block: Call) -> tuple[list[int], set[in
             sources.add(index)
             continue
         if is_mixer(trace, node) or node.operation in ("experts", "given"):
-            raise NoNetwork(f"{trace.where(node)} stands before it")
+            raise NoNetwork(f"{trace.where(node)} stands before it", of_several=is_mixer(trace, node))
         path.add(index)
         if len(path) > _LONGEST_PATH:
             raise NoNetwork("too many operations stand before it")

@@ -113,7 +113,7 @@ def _labels(
     if node.operation in ("projection", "norm"):
         dim = -1 if node.projection is None else node.projection.dim
         return _one_per_row(next(iter(given.values())), dim).expand(node.shape)
-    if node.operation in CASTS:
+    if node.operation in CASTS or node.operation == "dropout":
         return next(iter(given.values())).reshape(node.shape)
     if run.function is None or not node.is_states or not given:
         raise NotReplayable(f"{trace.where(node)} is not seen from inside")
@@ -156,6 +156,8 @@ class _Probe:
         for _ in range(_DRAWS):
             one, other = self._ends()
             sides = self._run(one), self._run(other)
+            if not bool(_same(self._run(one), sides[0]).all()):
+                raise NotReplayable(f"{self._node.operation} gives other values each time")
             differ = ~_same(*sides)
             label = torch.zeros(sides[0].shape, dtype=torch.long)
             for bit in range(bits):

@@ -12,7 +12,7 @@ from torch import nn
 from xalign.model.architectures.aside import has_own_hooks, hooks_aside
 from xalign.model.architectures.claims import StackClaim
 from xalign.model.architectures.define import define
-from xalign.model.architectures.example import LINES, caller, example_inputs
+from xalign.model.architectures.example import LINES, arguments_of, caller, example_inputs
 from xalign.model.architectures.proof import BlockProof, prove
 from xalign.model.architectures.resident import weights_of
 from xalign.model.architectures.same_flow import common_flow_of, flow_of
@@ -112,9 +112,15 @@ def _on_example(
     from xalign.model.observe import observing  # which reads models, and maps them
 
     session = object()
-    said = "its forward takes neither input_ids nor input_features nor input_values"
+    said = (
+        f"its forward takes {', '.join(arguments_of(model)) or 'nothing'}, and none of input_ids, "
+        "input_features and input_values"
+    )
     aside = hooks_aside(model) if without_own_hooks else nullcontext()
-    with observing(model) as before, aside:
+    # Under `torch.device("meta")` nothing has values.
+    is_meta = torch.get_default_device().type == "meta"
+    here = torch.device("cpu") if is_meta else nullcontext()
+    with here, observing(model) as before, aside:
         EAGER.begin(session)
         try:
             for examples in zip(*(example_inputs(model, seed) for seed in _SEEDS), strict=True):

@@ -7,6 +7,7 @@ import torch
 from xalign.model.architectures.axes import axes_of
 from xalign.model.architectures.claims import Spot
 from xalign.model.architectures.graph import Call, Trace
+from xalign.model.architectures.stream import is_mixer
 
 _BATCHED = 3  # dimensions of states [batch, token, width]
 
@@ -33,7 +34,31 @@ def size_of(trace: Trace, block: Call, lines: int) -> StateSize:
         return StateSize(shape[0], shape[2], dim=1)
     if shape[0] != lines and shape[1] == lines:
         return StateSize(lines, shape[0])
+    is_text = bool(given) and not any(
+        trace.nodes[index].is_states for call in trace.calls if call.parent is None for index in call.given
+    )
+    fewer = shape[1] < max(tokens, default=0)
+    if is_text and shape[1] not in tokens and (fewer or not _come_from_tokens(trace, block.input)):
+        return StateSize(shape[0], max(tokens, default=0))  # latents, or groups of tokens: no row is a token
     return StateSize(shape[0], shape[1])
+
+
+def _come_from_tokens(trace: Trace, start: int | None) -> bool:
+    """Return whether states lead back to the embeddings of tokens without computing with several of them.
+
+    Some models add rows to those of the tokens. The latents of a Perceiver lead back to weights alone.
+    """
+    seen: set[int] = set()
+    waiting = [] if start is None else [start]
+    while waiting:
+        node = trace.nodes[waiting.pop()]
+        if node.index in seen or is_mixer(trace, node):
+            continue
+        seen.add(node.index)
+        if node.operation == "embedding" and node.depends:
+            return True
+        waiting += trace.data_inputs(node)
+    return False
 
 
 def spot_of(trace: Trace, node: int, path: str, size: StateSize) -> Spot | None:

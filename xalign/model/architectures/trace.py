@@ -70,13 +70,16 @@ class _Tracer(TorchFunctionMode):
             return func(*args, **kwargs)
         flat, spec = tree_flatten((args, kwargs))
         given = [self._node(value) if isinstance(value, Tensor) else None for value in flat]
+        before = _version(args)
         output = func(*args, **kwargs)
-        in_place = is_in_place(func)
+        in_place = is_in_place(func) or _version(args) != before
         made = args[0] if output is None and in_place else output
         tensors = [made] if isinstance(made, Tensor) else _tensors_in(made)
         if not tensors or (not in_place and any(made is value for value in flat)):
             return output
         operation = operation_of(func)
+        if operation == "glu" and self._note_glu(args, kwargs, made):
+            return output
         refs = _references(operation, flat, given)
         new_args, new_kwargs = tree_unflatten(refs, spec)
         node = self._add(operation, [ref.node for ref in refs if isinstance(ref, Ref)], made)
@@ -185,7 +188,8 @@ class _Tracer(TorchFunctionMode):
             return
         activation, gate, up = found
         heads = [self._columns(head) for head in (gate, up) if head is not None]
-        acted = self._add(operation_of(getattr(activation, "func", activation)), [heads[0]], None)
+        name = operation_of(getattr(activation, "func", activation))
+        acted = self._add(f"{name} (by its values)", [heads[0]], None)
         acted.function, acted.args = activation, (Ref(heads[0]),)
         acted.shape, acted.dtype, acted.is_states = states.shape, states.dtype, True
         if len(heads) == 1:
@@ -193,6 +197,20 @@ class _Tracer(TorchFunctionMode):
             return
         product = self._add("mul", [acted.index, heads[1]], states)
         product.function, product.args = torch.mul, (Ref(acted.index), Ref(heads[1]))
+
+    def _note_glu(self, args: Any, kwargs: Any, made: Any) -> bool:
+        """Note the first half of some states times the sigmoid of the second, which torch computes as one."""
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else -1)
+        if not args or dim not in (-1, made.dim() - 1):
+            return False
+        source, width = self._node(args[0]), made.shape[-1]
+        first, second = (self._columns((source, one)) for one in (slice(0, width), slice(width, None)))
+        acted = self._add("sigmoid", [second], None)
+        acted.function, acted.args = torch.sigmoid, (Ref(second),)
+        acted.shape, acted.dtype, acted.is_states = made.shape, made.dtype, True
+        product = self._add("mul", [first, acted.index], made)
+        product.function, product.args = torch.mul, (Ref(first), Ref(acted.index))
+        return True
 
     def _columns(self, head: tuple[int, slice]) -> int:
         """Return the node of some columns of a projection."""
@@ -206,6 +224,12 @@ class _Tracer(TorchFunctionMode):
         node.shape, node.dtype = torch.Size((*source.shape[:-1], width)), source.dtype
         node.is_states = True
         return node.index
+
+
+def _version(args: tuple[Any, ...]) -> int:
+    """Return how often the first tensor was written into; relu and others may do so by an argument."""
+    first = args[0] if args else None
+    return first._version if isinstance(first, Tensor) and not first.is_inference() else 0
 
 
 def _tensors_in(values: Any) -> list[Tensor]:
