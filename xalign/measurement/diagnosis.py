@@ -198,9 +198,7 @@ def _languages(
     return found
 
 
-def _note_language(
-    code: str, facts: LanguageFacts | None, pairs: ParallelPairs, refusals: _Refusals
-) -> None:
+def _note_language(code: str, facts: LanguageFacts | None, pairs: ParallelPairs, refusals: _Refusals) -> None:
     """Note what a measurement takes and its reader should know."""
     if facts is not None and is_unknown(facts.unknown_share):
         reason = f"{facts.unknown_share:.0%} of the tokens in {code} are unknown, so its scores say nothing"

@@ -67,7 +67,8 @@ def _model(model: ModelFacts) -> Iterator[str]:
     yield from _entry("", f"{_count(model.parameters)} parameters of {dtypes}, on {model.device}")
     for stack in model.stacks:
         name = f"{stack.name}: " if stack.name else ""
-        yield from _entry("stack", f"{name}{stack.n_layers} blocks of width {stack.width}")
+        neurons = f", {stack.neurons:,} neurons" if stack.neurons else ""
+        yield from _entry("stack", f"{name}{stack.n_layers} blocks of width {stack.width}{neurons}")
         for block in stack.blocks:
             yield from _blocks(stack, block)
 
@@ -90,8 +91,10 @@ def _blocks(stack: StackFacts, block: BlockFacts) -> Iterator[str]:
 
 
 def _tokenizer(tokenizer: TokenizerFacts) -> str:
-    embedded = "" if tokenizer.embedded is None else f", of {tokenizer.embedded:,} that the model embeds"
-    pad = "no pad token (none is needed)" if tokenizer.pad_token is None else f"pads with {tokenizer.pad_token}"
+    embedded = "" if tokenizer.embedded is None else f" (the model embeds {tokenizer.embedded:,})"
+    pad = (
+        "no pad token (none is needed)" if tokenizer.pad_token is None else f"pads with {tokenizer.pad_token}"
+    )
     context = "no limit of length" if tokenizer.context is None else f"at most {tokenizer.context:,} tokens"
     marks = "marks sentences with their language" if tokenizer.marks_languages else "marks no languages"
     return (

@@ -142,9 +142,7 @@ def _memory(
     widths = [model_map.place(reading.site).width for reading in readings]
     # Of one layer: three tables of directions, and the similarities before and after rounding and of before.
     comparison = _FLOAT64 * (3 * n * max(widths) + 3 * n * n)
-    tensors = {
-        id(tensor.untyped_storage()): tensor for tensor in (*model.parameters(), *model.buffers())
-    }
+    tensors = {id(tensor.untyped_storage()): tensor for tensor in (*model.parameters(), *model.buffers())}
     return Memory(
         weights=sum(tensor.untyped_storage().nbytes() for tensor in tensors.values()),
         forward=_of_forward(model, largest, readings, sum(widths)),

@@ -42,7 +42,7 @@ class BlockFacts:
     Attributes:
         first: The first of them.
         last: The last of them.
-        widths: Kind of site -> the width of each of them in one block. That of `inner` is the number of neurons.
+        widths: Kind of site -> the width of each site of one block. That of `inner` is its number of neurons.
         refused: Kind -> why there is none.
         proved: How the places were proved; empty where a layout names them.
     """
@@ -72,6 +72,17 @@ class StackFacts:
     def n_layers(self) -> int:
         """Number of blocks."""
         return self.blocks[-1].last + 1
+
+    @property
+    def neurons(self) -> int:
+        """Number of feed-forward neurons of all blocks, those of experts among them."""
+        return sum(
+            (block.last - block.first + 1) * width
+            for block in self.blocks
+            for kind, widths in block.widths.items()
+            if kind.endswith("inner")
+            for width in widths
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._device, self._live, self._known = device, 0, set[int]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and count what it made."""
         given = {_storage(one)._cdata for one in tree_leaves((args, kwargs)) if _is_plain(one)}
         results = func(*args, **(kwargs or {}))
         for one in tree_leaves(results):
