@@ -6,7 +6,8 @@ import subprocess
 import sys
 from dataclasses import fields
 from importlib import import_module
-from typing import get_args
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from typer.testing import CliRunner
@@ -58,6 +59,30 @@ def test_defaults_are_those_of_the_options(verb):
     assert verb not in ("measure", "track") or {"template", "template_pooled", "token_budget"} <= shared
     for name in shared:
         assert parameters(verb)[name].default == DEFAULTS[name], (verb, name)
+
+
+def can_be_typed(kind):
+    """Whether a value of this type is text, a number, a switch, or a choice of words."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(can_be_typed(one) for one in get_args(kind) if one is not type(None))
+    return kind in (str, int, bool) or get_origin(kind) is Literal
+
+
+@pytest.mark.parametrize("verb", ["measure", "track", "doctor"])
+def test_every_option_that_can_be_typed_can_be_typed(verb):
+    """Errors advised `truncate=True` to a command that had no `--truncate`."""
+    hints = get_type_hints(TextOptions) | get_type_hints(ReadOptions)
+    typed = {name for name in DEFAULTS if can_be_typed(hints[name])}
+    assert DEFAULTS.keys() - typed == {"subtract", "steered"}
+    assert not typed - parameters(verb).keys()
+
+
+@pytest.mark.parametrize("verb", ["measure", "track", "doctor"])
+def test_the_choices_are_those_of_the_options(verb):
+    hints = get_type_hints(ReadOptions)
+    for name in ("pool", "state_site", "value_site"):
+        choices = inspect.get_annotations(function_of(verb), eval_str=True)[name]
+        assert tuple(get_args(choices)[0]) == get_args(hints[name])
 
 
 @pytest.mark.parametrize("verb", sorted({*VERBS} - {"page"}))  # which prints no table

@@ -115,12 +115,12 @@ def _seconds_of_forwards(model: nn.Module, batches: Sequence[Batch], readings: S
 def _seconds_of_comparisons(
     model_map: ModelMap, counts: Mapping[str, int], readings: Sequence[Reading]
 ) -> float:
-    """Time the comparison of random states, once for each width."""
+    """Time a comparison of as many sentences, once for each width."""
     largest, seconds = max(counts.values()), 0.0
     pairs_squared = sum(n * n for n in counts.values())
     widths = [model_map.place(reading.site).width for reading in readings]
     for width in set(widths):
-        states = torch.rand(largest, width)
+        states = torch.ones(largest, width)
         started = time.perf_counter()
         cosine_matrix(states, states)
         took = time.perf_counter() - started
