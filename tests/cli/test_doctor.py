@@ -1,13 +1,15 @@
 """`xalign doctor MODEL`, and commands that are quiet."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from tests.cli.typed import xalign
-from tests.tiny import make_tokenizer
+from tests.minilm import minilm_folder
+from tests.tiny import ROOT, make_tokenizer
 from xalign import diagnose, load_pairs
 from xalign.cli.loading import load_model
 
@@ -73,3 +75,20 @@ def test_the_tokenizer_is_not_written(model_folder, tmp_path):
     assert xalign("doctor", model_folder, *FEW).exit_code == 0
     assert {path: path.read_bytes() for path in sorted(model_folder.iterdir())} == before
     assert make_tokenizer().padding_side == "right"
+
+
+@pytest.mark.filterwarnings("ignore:most tokens of some languages:UserWarning")
+def test_the_example_of_the_docs_is_what_it_prints():
+    """All of it but the seconds."""
+    page = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    command, shown = re.search(
+        r"```bash\nxalign (doctor .*?)\n```\n\n```text\n(.*?)```", page, re.DOTALL
+    ).groups()
+    arguments = [minilm_folder() if "MiniLM" in one else one for one in command.split()]
+    done = xalign(*arguments, "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+
+    def without_seconds(text):
+        return [re.sub(r"about \d+ \w+", "about", line).rstrip() for line in text.splitlines()]
+
+    assert without_seconds(done.stdout) == without_seconds(shown)
