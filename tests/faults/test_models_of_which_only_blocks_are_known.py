@@ -185,16 +185,15 @@ def test_what_is_not_known_is_refused(build, message):
         map_model(build())
 
 
-def test_the_advice_for_several_stacks_is_followed():
-    """Its encoder alone is measured."""
+def test_the_encoder_of_an_encoder_decoder_is_measured():
+    """It is that of the whole model, and may be passed alone."""
     model = bare("t5", **T5)
-    with pytest.raises(ModelError, match=r"pass the encoder alone: model.get_encoder\(\)"):
-        measure(model, make_tokenizer(), PAIRS, ["mexa"])
     expected = model.encoder(**batch_of(), output_hidden_states=True).hidden_states
     found = seen_at(model.encoder, model.encoder, [Site("hidden", 0), Site("hidden", "final")])
     assert torch.equal(found[Site("hidden", 0)], expected[1])
     assert torch.equal(found[Site("hidden", "final")], expected[3])
-    assert measure(model.encoder, make_tokenizer(), PAIRS, ["mexa"]).score("mexa") >= 0
+    whole, alone = (measure(one, make_tokenizer(), PAIRS, ["mexa"]) for one in (model, model.encoder))
+    assert torch.equal(whole.metrics["mexa"].values["deu_Latn"], alone.metrics["mexa"].values["deu_Latn"])
 
 
 def test_blocks_alone_can_be_registered(registered):

@@ -49,7 +49,7 @@ def test_vectors_are_named_by_their_values():
 
 def test_what_must_agree_is_a_mark_on_the_field():
     assert must_agree(TextOptions, COMPARED) == tuple(one.name for one in fields(TextOptions))
-    assert must_agree(ReadOptions, COMPARED) == ()
+    assert must_agree(ReadOptions, COMPARED) == ("stack",)
     assert must_agree(ReadOptions, CONTINUED) == ("subtract", "steered")
 
 

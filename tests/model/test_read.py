@@ -9,7 +9,8 @@ from xalign import Reading, Site, map_model
 from xalign.errors import ModelError
 from xalign.model.batches import make_batches
 from xalign.model.encode import encode
-from xalign.model.read import pool, read_states, run, state_of, token_weights
+from xalign.model.read import pool, read_states, state_of, token_weights
+from xalign.model.run import run
 from xalign.model.visit import visit
 
 SENTENCES = ["Have you fed the cat?", "No.", "Whose umbrella is this?", "Nobody told us.", "No."]

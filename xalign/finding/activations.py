@@ -55,6 +55,7 @@ def activations(
     state: State = "value",
     pool_special_tokens: bool = True,
     truncate: bool = False,
+    source_codes: Mapping[str, str] | None = None,
     token_budget: int = 8192,
     site_bytes: int = SITE_BYTES,
 ) -> Iterator[Activations]:
@@ -72,6 +73,8 @@ def activations(
         state: What is taken of a token.
         pool_special_tokens: Pool the special tokens that the tokenizer adds, too.
         truncate: Cut sentences that are longer than the context; otherwise they are refused.
+        source_codes: Label -> the code of a tokenizer that marks sentences with their language, for labels
+            that are no language codes.
         token_budget: The most tokens of one forward, padding included.
         site_bytes: The most memory of the activations held at a time. One site is always held.
 
@@ -88,7 +91,7 @@ def activations(
     site_bytes = whole_number("site_bytes", site_bytes, least=1)
     inputs, options = (
         Inputs(model, tokenizer),
-        TextOptions(pool_special_tokens=pool_special_tokens, truncate=truncate),
+        TextOptions(pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes),
     )
     encoded = [inputs.encode(sentences, label, options) for label, sentences in texts.items()]
     lines = [line for one in encoded for line in one.lines]

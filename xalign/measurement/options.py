@@ -11,11 +11,12 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
-from xalign.options import CONTINUED, option
+from xalign.options import COMPARED, CONTINUED, option
 from xalign.renamed import with_new_names
 from xalign.units.language_vector import LanguageVector
 
 NeuronSite = Literal["gate", "inner"]
+Experts = Literal["routed", "shared"]
 Steered = Callable[[str], AbstractContextManager[Any]]
 Subtract = Mapping[str, LanguageVector | Sequence[LanguageVector]]
 
@@ -31,7 +32,15 @@ class ReadOptions:
         pool: How states are pooled over a sentence's tokens: `"weighted"`, `"last"`, `"mean"` or `"max"`.
         state_site: Where neuron states are read: `"gate"`, before the activation function, or `"inner"`.
         value_site: Where neuron values are read: `"inner"`, the input of the down projection, or `"gate"`.
+        experts: Which neurons of a mixture of experts neuron metrics read: `"routed"`, those of all its
+            experts, 0 for tokens that are not routed there, or `"shared"`, the networks that every token runs
+            through. Blocks without a mixture have their one network.
         include_embedding: Whether metrics of hidden states take the embedding too.
+        stack: Which stack of blocks is read, of those in `map_model(model).stacks`; the first where empty,
+            which is the encoder of an encoder–decoder. Only the encoder runs then. `"decoder"` reads the
+            decoder of an encoder–decoder while it is given the sentence itself: behind its start token, the
+            sentence's tokens are its inputs, and the encoder is given the whole sentence. What is pooled are
+            the states at the positions whose input is a token of the sentence; special tokens never are.
         token_budget: The most tokens of a forward, padding included.
         subtract: Language, the pivot too -> vectors to subtract from what is read of it (see
             `language_means`).
@@ -46,7 +55,9 @@ class ReadOptions:
     pool: Pool = option("weighted")
     state_site: NeuronSite = option("gate")
     value_site: NeuronSite = option("inner")
+    experts: Experts = option("routed")
     include_embedding: bool = option(True)
+    stack: str = option("", must_agree=COMPARED)
     token_budget: int = option(4096)
     subtract: Subtract | None = option(None, must_agree=CONTINUED, hashed=False)
     steered: Steered | None = option(None, must_agree=CONTINUED, hashed=False)
@@ -58,7 +69,13 @@ class ReadOptions:
         for name in ("state_site", "value_site"):
             if getattr(self, name) not in get_args(NeuronSite):
                 raise ArgumentError(f"{name}={getattr(self, name)!r} must be 'gate' or 'inner'")
+        if self.experts not in get_args(Experts):
+            raise ArgumentError(f"experts={self.experts!r} must be 'routed' or 'shared'")
         boolean("include_embedding", self.include_embedding)
+        if not isinstance(self.stack, str):
+            raise ArgumentTypeError(
+                f"stack={self.stack!r:.60} must be the name of a stack, like 'encoder' or 'decoder', or empty"
+            )
         object.__setattr__(self, "token_budget", whole_number("token_budget", self.token_budget, least=1))
         if self.steered is not None and (not callable(self.steered) or hasattr(self.steered, "__enter__")):
             raise ArgumentTypeError(
@@ -103,10 +120,13 @@ class MeasureOptions(TypedDict, total=False):
     pool_special_tokens: bool
     truncate: bool
     max_length: int | None
+    source_codes: Mapping[str, str] | None
     pool: Pool
     state_site: NeuronSite
     value_site: NeuronSite
+    experts: Experts
     include_embedding: bool
+    stack: str
     token_budget: int
     subtract: Subtract | None
     steered: Steered | None

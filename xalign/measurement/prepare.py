@@ -43,6 +43,8 @@ class PreparedPairs:
     Attributes:
         sides: Language -> the pivot's side of its bitext, and its own. Languages that share the pivot's
             sentences share the object.
+        marks: Language, the pivot too -> the code with which the tokenizer marks its sentences; empty where
+            it marks none. The token of the mark is not pooled.
 
     Raises:
         PairsError: Repeated pivot sentences, which can never win their row.
@@ -63,6 +65,11 @@ class PreparedPairs:
             if pivot is None or not pairs.is_multiway:
                 pivot = side(pairs.pivot, bitext.pivot_sentences, bitext.ids)
             self.sides[language] = (pivot, side(language, bitext.sentences, bitext.ids))
+        codes = {
+            language: inputs.language_token(language, options.source_codes)
+            for language in (pairs.pivot, *pairs)
+        }
+        self.marks = {language: code for language, code in codes.items() if code is not None}
         self._warn_about_equal_tokens()
 
     def runs(self) -> list[Side]:

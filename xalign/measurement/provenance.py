@@ -22,6 +22,7 @@ from xalign.options import COMPARED, CONTINUED, must_agree
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import OWN_FUNCTIONS
 from xalign.units.language_vector import LanguageVector
+from xalign.warn import warn
 
 
 def provenance_of(
@@ -73,6 +74,26 @@ def provenance_of(
         "versions": {name: version(name) for name in ("xalign", "torch", "transformers", "numpy")}
         | {"python": platform.python_version()},
     }
+
+
+def notes_of(model_map: ModelMap, stack: str, marks: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a report says besides: the marks of the languages, and blocks that were not measured.
+
+    Args:
+        model_map: Where the sites are.
+        stack: The stack that is read.
+        marks: Language -> the code with which the tokenizer marks its sentences.
+    """
+    notes: dict[str, Any] = {"language_marks": dict(marks)} if marks else {}
+    paths = model_map.not_run(stack)
+    if paths:
+        notes["blocks_not_run"] = paths
+        warn(
+            f"{', '.join(paths[:3])}{' …' if len(paths) > 3 else ''} stand among the blocks and are not "
+            "measured: text alone does not run them, as those that attend to images, or they are no blocks; "
+            "layers are counted without them"
+        )
+    return notes
 
 
 def renewed_records(

@@ -18,14 +18,14 @@ from xalign.errors import ArgumentTypeError, ModelError
 from xalign.identity import across_processes
 from xalign.measurement.options import MeasureOptions, Steered, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
-from xalign.measurement.provenance import provenance_of, renewed_records
-from xalign.measurement.readings import readings_of
+from xalign.measurement.provenance import notes_of, provenance_of, renewed_records
+from xalign.measurement.readings import options_of_stack, readings_of
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.measurement.unknown import warn_of_unknown_languages
 from xalign.metrics import METRICS
 from xalign.metrics.compute import compute_values
 from xalign.metrics.cosine import cosine_matrix
-from xalign.metrics.metric import Compute, Metric, resolve_metrics
+from xalign.metrics.metric import NULL, Compute, Metric, resolve_metrics
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Reading
@@ -139,7 +139,7 @@ class Measurement:
         options: MeasureOptions,
     ) -> None:
         """Check and tokenize."""
-        text, self._read_options, self._run_options = split_options(options)
+        text, read, self._run_options = split_options(options)
         self.metrics = resolve_metrics(metrics, METRICS)
         if not isinstance(pairs, ParallelPairs | str | Path):
             raise ArgumentTypeError(
@@ -148,6 +148,7 @@ class Measurement:
         self.pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
         self.model = model
         model_map = map_model(model)
+        text, self._read_options = options_of_stack(model, model_map, text, read)
         refuse_split(model)
         self._readings = {
             row: readings_of(model_map, metric.reads, self._read_options)
@@ -169,6 +170,7 @@ class Measurement:
             options=(text, self._read_options),
             revision=self._run_options.revision,
         )
+        self._provenance |= notes_of(model_map, self._read_options.stack, self._prepared.marks)
         self._renewed_records = partial(renewed_records, self._provenance, model, tokenizer, self.metrics)
 
     @property
@@ -211,9 +213,7 @@ class Measurement:
             forwards=self.forwards,
         )
         values, cost = self._ranks.broadcast((values, cost))
-        results = {
-            row: self._result(row, metric, values[row]) for metric in self.metrics for row in metric.rows
-        }
+        results = {row: self._result(row, metric, values) for metric in self.metrics for row in metric.rows}
         return AlignmentReport(
             self.pairs, results, self._stats, cost, self._provenance, step, self._run_options.seed
         )
@@ -241,7 +241,7 @@ class Measurement:
 
     def _scores(self) -> tuple[dict[str, dict[str, Tensor]], int]:
         """Return row -> language -> values of each layer and pair, and the most bytes of states held."""
-        values: dict[str, dict[str, Tensor]] = {row: {} for row in self._readings}
+        values: dict[str, dict[str, Tensor]] = defaultdict(dict)
         without_direction: list[str] = []
         peak = 0
         own = sum(-(-len(side.batches) // self._ranks.count) for side in self._prepared.runs())
@@ -257,7 +257,8 @@ class Measurement:
                     for row, over, compute in users:
                         given = (similarity,) if over == "similarity" else (pivot[reading], states[reading])
                         n = len(self.pairs[language])
-                        layers[row].append(compute_values(row, compute, given, self.scales[row], n))
+                        scale = self.scales[row.removesuffix(NULL)]
+                        layers[row].append(compute_values(row, compute, given, scale, n))
                 for row, of_layers in layers.items():
                     values[row][language] = torch.stack(of_layers)
         self._refuse_nan(values, without_direction)
@@ -269,7 +270,7 @@ class Measurement:
             for language, of_layers in languages.items():
                 if of_layers.is_floating_point() and not bool(of_layers.isfinite().all()):
                     place = int((~of_layers.isfinite()).any(dim=1).nonzero()[0])
-                    where = f"{self._readings[row][place]} of {language}"
+                    where = f"{self._readings[row.removesuffix(NULL)][place]} of {language}"
                     if where in without_direction:
                         raise ModelError(
                             f"only zeros in {where}: such a sentence has no {row}; leave {row} out"
@@ -284,17 +285,17 @@ class Measurement:
                 "it has no direction, and what is compared with it loses"
             )
 
-    def _result(self, row: str, metric: Metric, values: dict[str, Tensor]) -> MetricResult:
-        readings = self._readings[row]
-        counts = self.pairs.counts
+    def _result(self, row: str, metric: Metric, values: dict[str, dict[str, Tensor]]) -> MetricResult:
+        readings, nulls = self._readings[row], values.get(f"{row}{NULL}", {})
+        chance = {code: metric.chance_of(n) for code, n in self.pairs.counts.items()}
         return MetricResult(
             metric=metric.name,
             scale=metric.scale,
             sites=tuple(reading.site for reading in readings),
             readings=tuple(str(reading) for reading in readings),
-            values=values,
+            values=values[row],
             floors=self._floors.get(row, {}),
-            chance={code: metric.chance_of(n) for code, n in counts.items()},
+            chance=chance | {code: float(null.double().mean()) for code, null in nulls.items()},
         )
 
     def _read_languages(self, bar: "tqdm[Any]") -> Iterator[tuple[str, States, States]]:
@@ -328,8 +329,8 @@ class Measurement:
         """Map each reading to the rows that use it, so that each similarity matrix is made only once."""
         users: dict[Reading, list[tuple[str, str, Compute]]] = defaultdict(list)
         for metric in self.metrics:
-            for row, compute in metric.rows.items():
-                for reading in self._readings[row]:
+            for row, compute in metric.computed.items():
+                for reading in self._readings[row.removesuffix(NULL)]:
                     users[reading].append((row, metric.over, compute))
         return users
 

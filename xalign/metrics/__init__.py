@@ -7,6 +7,9 @@ A new metric is a file with its function and its `Metric`, and one line in `METR
 from xalign.metrics.margin import MARGIN
 from xalign.metrics.metric import Metric
 from xalign.metrics.retrieval import RETRIEVAL
+from xalign.metrics.routing import ROUTING
 from xalign.metrics.weak_alignment import MEXA, NASCA, NAVCA
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (NASCA, NAVCA, MEXA, RETRIEVAL, MARGIN)}
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (NASCA, NAVCA, MEXA, RETRIEVAL, MARGIN, ROUTING)
+}

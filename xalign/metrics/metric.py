@@ -14,10 +14,11 @@ from xalign.metrics.scale import LARGEST, SHARE, Scale, title_of
 
 __all__ = ["Compute", "Metric", "Over", "Scale", "Source", "resolve_metrics"]
 
-Source = Literal["neuron_states", "neuron_values", "hidden"]
+Source = Literal["neuron_states", "neuron_values", "hidden", "routing"]
 Over = Literal["similarity", "states"]
 Compute = Callable[..., Tensor]
 SOURCES: tuple[Source, ...] = get_args(Source)
+NULL = ":null"
 OVER: tuple[Over, ...] = get_args(Over)
 
 
@@ -28,8 +29,9 @@ class Metric:
     Attributes:
         name: The name that users type, and the key in reports and logs.
         title: Its name on figures and pages.
-        reads: What is read in the model: `"neuron_states"` or `"neuron_values"` of every block, or
-            `"hidden"`, the hidden states that Hugging Face returns.
+        reads: What is read in the model: `"neuron_states"` or `"neuron_values"` of every block, `"hidden"`,
+            the hidden states that Hugging Face returns, or `"routing"`, how often each expert of a mixture
+            was chosen.
         compute: A function that returns one value per pair: a boolean tensor [pair] of bits, or floats. What
             it takes is set by `over`.
         over: `"similarity"`: `compute` takes the cosine matrix [pair, pair] of one layer, pivot sentences in
@@ -39,6 +41,8 @@ class Metric:
             bounds.
         chance: A function from the number of pairs to the value expected without any information; None where
             it is not known.
+        null: A function of the same arguments as `compute`. It returns what each sentence would be worth
+            without any translation. Its mean over pairs and layers is then the chance level of a language.
         has_floor: Whether the same function of the similarity of token counts is a lexical floor for it.
         parts: Row of the report -> function, for a metric that gives several rows. `compute` is then None,
             and the score is the mean of the rows.
@@ -71,6 +75,7 @@ class Metric:
     parts: Mapping[str, Compute] | None = None
     unit: str = ""
     higher_is_better: bool = True
+    null: Compute | None = None
 
     def __post_init__(self) -> None:
         """Refuse a metric that cannot be measured."""
@@ -96,6 +101,10 @@ class Metric:
         taken = ("similarity",) if self.over == "similarity" else ("pivot", "other")
         for row, compute in self.rows.items():
             function_of(f"the function of metric {row!r}", compute, *taken)
+        if self.null is not None:
+            if self.chance is not None or self.parts:
+                raise ArgumentError(f"metric {self.name!r} takes null= alone, without chance= and parts=")
+            function_of(f"the null of metric {self.name!r}", self.null, *taken)
         self._check_scale()
 
     def _check_scale(self) -> None:
@@ -130,6 +139,11 @@ class Metric:
         if self.parts:
             return dict(self.parts)
         return {} if self.compute is None else {self.name: self.compute}
+
+    @property
+    def computed(self) -> dict[str, Compute]:
+        """What is computed of every reading: the rows, and the null under the name of its row and `NULL`."""
+        return self.rows | ({} if self.null is None else {f"{self.name}{NULL}": self.null})
 
     def chance_of(self, n: int) -> float | None:
         """Return the value expected of n pairs without any information; None where it is not known.

@@ -22,16 +22,18 @@ class Batch:
         pooled: True at tokens that are pooled, [batch, token].
         rows: Per line of the batch, the rows of the sentences it stands for. Equal sentences share a line, so
             that their states are equal to the bit and tie.
+        mask: True at positions of the states that are not padding; None where `attention_mask` says it.
     """
 
     inputs: Mapping[str, Tensor]
     pooled: Bool[Tensor, "batch token"]
     rows: tuple[tuple[int, ...], ...]
+    mask: Bool[Tensor, "batch token"] | None = None
 
     @property
     def real(self) -> Bool[Tensor, "batch token"]:
         """True at tokens that are not padding."""
-        return self.inputs["attention_mask"].bool()
+        return self.inputs["attention_mask"].bool() if self.mask is None else self.mask
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -47,7 +49,10 @@ class Batch:
             rows: Per line taken, the rows of the sentences it stands for.
         """
         return Batch(
-            {name: values[lines] for name, values in self.inputs.items()}, self.pooled[lines], tuple(rows)
+            {name: values[lines] for name, values in self.inputs.items()},
+            self.pooled[lines],
+            tuple(rows),
+            None if self.mask is None else self.mask[lines],
         )
 
     def halves(self) -> tuple["Batch", "Batch"]:

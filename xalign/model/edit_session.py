@@ -15,12 +15,14 @@ from xalign.model.finite_check import FiniteCheck
 from xalign.model.hooks import when_backward_reaches
 from xalign.model.operators import Operator
 from xalign.model.positions import Positions, chosen
-from xalign.model.prompt_tracker import PromptTracker
-from xalign.model.tokens import Unknown
+from xalign.model.prompt_tracker import PromptTracker, side_of
+from xalign.model.tokens import Tokens, Unknown
 from xalign.model.user_function import errors_of
 from xalign.model.visit import VisitFn
 
 Mask = Bool[Tensor, "batch token"]
+# Of encoder and decoder; of other models, one of the side "".
+Masks = dict[str, Mask]
 
 
 class EditSession:
@@ -36,32 +38,50 @@ class EditSession:
     ) -> None:
         self.written, self.finite = Written(), FiniteCheck()
         self._model, self._positions, self._tracker, self._trace = model, positions, tracker, trace
-        self._mask: Mask | None = None
-        self._in_backward: Mask | None = None
+        self._masks: Masks = {}
+        self._in_backward: Masks | None = None
         self._masks_differ = False
+        self._side_of: dict[Site, str] = {}
+        self._sides = {side_of(model, model)}
 
     def begin_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Work out which tokens of the forward that begins are to change."""
-        tokens = self._tracker.follow(self._model, args, kwargs)
-        before, mask = self._mask, chosen(self._positions, tokens)
-        if before is not None and not torch.equal(before, mask):
-            self._masks_differ = True
-        self._mask, self._in_backward = mask, None
-        if self._trace:
-            if isinstance(tokens.known_column, Unknown):
-                raise ArgumentError(
-                    "give trace=False: a trace needs the position of each token, which cannot be known: "
-                    f"{tokens.known_column.why}"
-                )
-            for sentence, place in mask.nonzero().tolist():
-                token = None if tokens.ids is None else int(tokens.ids[sentence, place])
-                column = int(tokens.column[place])
-                self.written.trace.append(Changed(self.written.forwards, sentence, column, token))
-        self.written.tokens += int(mask.sum())
+        masks: Masks = {}
+        for side in sorted(self._sides):
+            tokens = self._tracker.follow(self._model, args, kwargs, side)
+            if tokens is None:  # this forward does not run this side
+                continue
+            mask = masks[side] = chosen(self._positions, tokens)
+            before = self._masks.get(side)
+            if before is not None and not torch.equal(before, mask):
+                self._masks_differ = True
+            self._note_trace(tokens, mask)
+            self.written.tokens += int(mask.sum())
+        self._masks, self._in_backward = masks, None
         self.written.forwards += 1
 
+    def _note_trace(self, tokens: Tokens, mask: Mask) -> None:
+        if not self._trace:
+            return
+        if isinstance(tokens.known_column, Unknown):
+            raise ArgumentError(
+                "give trace=False: a trace needs the position of each token, which cannot be known: "
+                f"{tokens.known_column.why}"
+            )
+        for sentence, place in mask.nonzero().tolist():
+            token = None if tokens.ids is None else int(tokens.ids[sentence, place])
+            column = int(tokens.column[place])
+            self.written.trace.append(Changed(self.written.forwards, sentence, column, token))
+
     def fns(self, edits: Mapping[Site, Edit], model_map: ModelMap) -> dict[Site, VisitFn]:
-        """Return the functions of a visit that makes the edits."""
+        """Return the functions of a visit that makes the edits.
+
+        Raises:
+            ArgumentError: Positions that the edited side of an encoder–decoder does not have.
+        """
+        self._side_of = {site: side_of(self._model, model_map.place(site).module) for site in edits}
+        self._sides = set(self._side_of.values()) or self._sides
+        self._tracker.check_sides(self._positions, set(self._side_of.values()))
         found = {site: self._editor(site, edit) for site, edit in edits.items()}
         for site in edits:
             module = model_map.place(site).module
@@ -72,17 +92,23 @@ class EditSession:
 
     def _note_backward(self, values: Tensor) -> None:
         """Let the backward of a block of this forward say whose it is, before the block is run again."""
-        mask = self._mask
+        masks = self._masks
 
         def begins() -> None:
-            self._in_backward = mask
+            self._in_backward = masks
 
         when_backward_reaches(values, begins)
 
     def _mask_of(self, values: Tensor, site: Site) -> Mask:
         """Return which tokens are to change: of the forward in progress, or of the one that is run again."""
-        mask = self._mask if self._in_backward is None else self._in_backward
+        masks = self._masks if self._in_backward is None else self._in_backward
+        mask = masks.get(self._side_of[site])
         recomputes = self._in_backward is None and torch._C._current_graph_task_id() != -1
+        if mask is None and not recomputes and self._side_of[site]:
+            raise ModelError(
+                f"site {site}: which tokens the {self._side_of[site]} is given cannot be told from the "
+                "arguments of this forward; give input_ids, and for the decoder decoder_input_ids or labels"
+            )
         if mask is None or (recomputes and self._masks_differ):
             raise ModelError(
                 f"site {site} is run again in a backward, and it cannot be told for which of several "

@@ -59,6 +59,7 @@ def encode(
     truncate: bool = False,
     vocabulary: int | None = None,
     ids: Sequence[str] | None = None,
+    mark: int | None = None,
 ) -> Encoded:
     """Tokenize sentences one by one, without padding, whatever the tokenizer's own settings are.
 
@@ -75,6 +76,7 @@ def encode(
         truncate: Cut longer sentences to `context` instead of refusing them.
         vocabulary: Number of tokens that the model embeds.
         ids: Names of the sentences for error messages; row numbers where None.
+        mark: The id of the token that marks a sentence with its language, which is never pooled.
 
     Raises:
         ArgumentError: A template without `{text}` or that changes the sentence, a sentence longer than the
@@ -90,7 +92,7 @@ def encode(
     if own_only or (template is None and not pool_special_tokens):
         pooled = own
     else:
-        pooled = [(True,) * len(line) for line in tokens]
+        pooled = [_without(mark, *line) for line in zip(tokens, own, strict=True)]
     where = f" in {language}" if language else ""
     if context is not None:
         if not truncate:
@@ -143,6 +145,11 @@ def _tokenize(
     tokens: list[tuple[int, ...]] = [tuple(line) for line in coded["input_ids"]]
     offsets = coded["offset_mapping"] if has_offsets else [None] * len(tokens)
     return tokens, [_own(*line) for line in zip(coded["special_tokens_mask"], offsets, spans, strict=True)]
+
+
+def _without(mark: int | None, tokens: tuple[int, ...], own: tuple[bool, ...]) -> tuple[bool, ...]:
+    """Return True at all tokens but the mark. A sentence's own token may have the same id."""
+    return tuple(is_own or token != mark for token, is_own in zip(tokens, own, strict=True))
 
 
 def _check_lengths(tokens: Sequence[tuple[int, ...]], context: int, names: Sequence[str], where: str) -> None:

@@ -1,6 +1,6 @@
 """`Inputs`: what a model takes as input, worked out once from the model and its tokenizer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from xalign.checks import boolean, function_of, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.batches import Batch, Line, make_batches
 from xalign.model.encode import Encoded, Template, encode
+from xalign.model.language_marks import mark_of
 from xalign.model.tokenizer_state import keeping
 from xalign.model.wrapped import base_model_of, config_of, virtual_tokens
 from xalign.options import COMPARED, option
@@ -26,9 +27,13 @@ class TextOptions:
         pool_special_tokens: Without a template, pool the special tokens that the tokenizer adds.
         truncate: Cut sentences that are longer than the model's context; without it they are refused.
         max_length: Cut sentences to this many tokens.
+        source_codes: Language -> the code with which the tokenizer marks its sentences, like
+            `{"nso_Latn": "ns"}`, where the tokenizer marks sentences and its code cannot be told from the
+            language's.
 
     Raises:
-        ArgumentTypeError: A switch that is not a boolean, or a `max_length` that is not a whole number.
+        ArgumentTypeError: A switch that is not a boolean, a `max_length` that is not a whole number, or
+            `source_codes` that are not text for text.
         ArgumentError: `max_length` below 2. The first token alone is often the same for all sentences.
     """
 
@@ -37,6 +42,7 @@ class TextOptions:
     pool_special_tokens: bool = option(True, must_agree=COMPARED)
     truncate: bool = option(False, must_agree=COMPARED)
     max_length: int | None = option(None, must_agree=COMPARED)
+    source_codes: Mapping[str, str] | None = option(None, must_agree=COMPARED, hashed=False)
 
     def __post_init__(self) -> None:
         """Check types; the template is checked where it meets a sentence."""
@@ -46,6 +52,14 @@ class TextOptions:
             function_of("template", self.template, "text", "language")
         if self.max_length is not None:
             object.__setattr__(self, "max_length", whole_number("max_length", self.max_length, least=2))
+        codes = self.source_codes
+        if codes is not None and not (
+            isinstance(codes, Mapping) and all(isinstance(one, str) for pair in codes.items() for one in pair)
+        ):
+            raise ArgumentTypeError(
+                f"source_codes={codes!r:.60} must map languages to the tokenizer's codes, like "
+                "{'nso_Latn': 'ns'}"
+            )
 
 
 class Inputs:
@@ -93,8 +107,9 @@ class Inputs:
     ) -> Encoded:
         """Tokenize sentences of one language.
 
-        A tokenizer that marks sentences with their language (NLLB) is told the language while it encodes; see
-        `language_token`. Afterwards the tokenizer is what it was.
+        A tokenizer that marks sentences with their language (NLLB, M2M100, mBART) is told the language while
+        it encodes; see `mark_of`. The token that it adds is not pooled. Afterwards the tokenizer is what it
+        was.
 
         Args:
             sentences: The sentences.
@@ -104,14 +119,15 @@ class Inputs:
             ids: Names of the sentences for error messages; row numbers where None.
 
         Raises:
-            ArgumentError: As in `xalign.model.encode.encode`.
+            ArgumentError: As in `xalign.model.encode.encode`, or a language that the tokenizer has no code
+                of.
         """
         options = options or TextOptions()
         limits = [limit for limit in (self.context, options.max_length) if limit is not None]
-        token, tokenizer = self.language_token(language), cast(Any, self.tokenizer)
+        mark, tokenizer = mark_of(self.tokenizer, language, options.source_codes), cast(Any, self.tokenizer)
         with keeping(tokenizer):
-            if token is not None:
-                tokenizer.src_lang = token
+            if mark is not None:
+                tokenizer.src_lang = mark.code
             return encode(
                 self.tokenizer,
                 sentences,
@@ -123,6 +139,7 @@ class Inputs:
                 truncate=options.truncate or options.max_length is not None,
                 vocabulary=self.vocabulary,
                 ids=ids,
+                mark=None if mark is None else mark.token_id,
             )
 
     def batches(
@@ -131,24 +148,18 @@ class Inputs:
         """Group encoded lines into batches; see `make_batches`."""
         return make_batches(lines, pad_id=self.pad_id, token_budget=token_budget, size=size)
 
-    def language_token(self, language: str) -> str | None:
-        """Return the code to set as `tokenizer.src_lang`, for tokenizers that mark sentences with a language.
-
-        NLLB uses codes like `deu_Latn`, as xalign does. mBART (`de_DE`) and M2M-100 (`de`) do not, so set
-        their `src_lang` yourself, or name your languages as they do.
+    def language_token(self, language: str, source_codes: Mapping[str, str] | None = None) -> str | None:
+        """Return the code to set as `tokenizer.src_lang`; None for tokenizers that do not mark languages.
 
         Args:
-            language: A language code.
+            language: A language code, like `deu_Latn`.
+            source_codes: As in `TextOptions`.
 
-        Returns:
-            The code; None where the tokenizer does not mark languages or does not know this code. It then
-            encodes as it is set.
+        Raises:
+            ArgumentError: As in `mark_of`.
         """
-        if not hasattr(self.tokenizer, "src_lang"):
-            return None
-        known = set(map(str, self.tokenizer.all_special_tokens))
-        known |= set(getattr(self.tokenizer, "lang_code_to_id", None) or ())
-        return language if language in known else None
+        mark = mark_of(self.tokenizer, language, source_codes)
+        return None if mark is None else mark.code
 
 
 def pad_id_of(tokenizer: PreTrainedTokenizerBase, below: int | None = None) -> int:

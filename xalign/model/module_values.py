@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -34,6 +35,17 @@ def with_states(output: Any, states: Tensor) -> Any:
     if isinstance(output, list):
         return [states, *output[1:]]
     return (states, *output[1:]) if isinstance(output, tuple) else states
+
+
+def with_columns(whole: Tensor, columns: slice, new: Tensor) -> Tensor:
+    """Return states in which some columns are replaced by others."""
+    if columns.step in (None, 1):
+        stop = whole.shape[-1] if columns.stop is None else columns.stop
+        parts = whole[..., : columns.start or 0], new, whole[..., stop:]
+        return torch.cat([part for part in parts if part.shape[-1]], dim=-1)
+    changed = whole.clone()
+    changed[..., columns] = new
+    return changed
 
 
 def is_of_whole_model(output: Any) -> bool:

@@ -11,6 +11,8 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ModelError
 from xalign.model.forward_facts import cache_length, columns_of, packed_starts, prompt_mask, real_of
 from xalign.model.generation import GenerateCall, GenerateWatcher
+from xalign.model.pair_tokens import DECODER, ENCODER, tokens_of_decoder, tokens_of_encoder
+from xalign.model.run import decoder_test, is_pair
 from xalign.model.tokens import Tokens, Unknown
 
 PromptLength = int | Int[Tensor, " batch"]
@@ -34,6 +36,8 @@ class PromptTracker:
 
     - Inside `generate`, the prompt is what `generate` was given. A forward is its own where it goes on with
       its cache and its prompt. Of others, and of all forwards under guidance, the prompt is not known.
+    - The encoder of an encoder–decoder is given the prompt, and its decoder what is generated: its start
+      token and what follows. This holds in `generate` and outside.
     - Outside, all tokens of a forward without a cache are prompt. If there are tokens in its cache,
       `prompt_length` must say where the prompt ends.
 
@@ -49,19 +53,54 @@ class PromptTracker:
         self._watcher = GenerateWatcher() if watcher is None else watcher
         self._prompt_length = prompt_length
 
-    def follow(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tokens:
+    def check_sides(self, positions: object, sides: set[str]) -> None:
+        """Refuse positions that the edited sides of an encoder–decoder do not have.
+
+        Raises:
+            ArgumentError: Such positions, or a `prompt_length`.
+        """
+        if sides <= {""}:
+            return
+        if self._prompt_length is not None:
+            raise ArgumentError(
+                f"prompt_length={self._prompt_length!r:.60} is not for an encoder–decoder, whose encoder is "
+                "given the prompt and whose decoder the rest; leave it out"
+            )
+        wrong = {"generated": {ENCODER}, "prompt": {DECODER}, "last_prompt": {DECODER}}
+        if isinstance(positions, str) and sides == wrong.get(positions):
+            only = "prompt" if ENCODER in sides else "what is generated"
+            raise ArgumentError(
+                f"positions={positions!r}: the sites are in the {sides.pop()}, which is given {only} only; "
+                "give positions='all', or sites of the other stack"
+            )
+        if isinstance(positions, Tensor) and len(sides) > 1:
+            raise ArgumentError(
+                "positions is a mask, and the sites are in the encoder and in the decoder, whose columns are "
+                "of different tokens; give a function of tokens, or edit one stack in each of two contexts"
+            )
+
+    def follow(
+        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], side: str = ""
+    ) -> Tokens | None:
         """Return what is known of the tokens of the forward that is about to run with these arguments.
 
         Args:
             model: The model that is called.
             args: Its positional arguments.
             kwargs: Its named arguments.
+            side: Whose tokens: those of the encoder or of the decoder of an encoder–decoder; empty for other
+                models.
+
+        Returns:
+            The tokens; None where this forward does not run this side.
 
         Raises:
             ModelError: Neither `input_ids` nor `inputs_embeds` is among them, or `cache_position` does not
                 agree with the cache.
         """
         given = dict(zip(signature(type(model).forward).parameters, (model, *args), strict=False)) | kwargs
+        if side:
+            return tokens_of_encoder(given) if side == ENCODER else tokens_of_decoder(given)
         inputs = inputs_of(given)
         past = cache_length(given.get("past_key_values"))
         if isinstance(past, Unknown):
@@ -133,6 +172,13 @@ class PromptTracker:
             prompt = own < self._prompt_length
             ends = (ends & prompt) | (own == self._prompt_length - 1)
         return Tokens(starts.shape, given.get("input_ids"), column, torch.ones_like(starts), prompt, ends)
+
+
+def side_of(model: nn.Module, module: nn.Module) -> str:
+    """Return whether a module is in the encoder or in the decoder; empty for models that do not have both."""
+    if not is_pair(model):
+        return ""
+    return DECODER if decoder_test(model)(module) else ENCODER
 
 
 def inputs_of(given: dict[str, Any]) -> Tensor:

@@ -2,8 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from inspect import signature
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,9 +15,11 @@ from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, is_sharded, reshard
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
+from xalign.model.pool_experts import pool_experts
+from xalign.model.routed import Routed
+from xalign.model.run import decoder_batch, decoder_test, leaves_early, run
 from xalign.model.torch_state import without_autocast
 from xalign.model.visit import VisitFn, visit
-from xalign.model.wrapped import base_model_of, transformer_of
 from xalign.warn import warn
 
 States = dict[Reading, Float[Tensor, "pair width"]]
@@ -113,28 +113,6 @@ def _store(states: States, parts: Sequence[tuple[Batch, Pooled]]) -> None:
             states[reading][rows] = values.cpu()[lines]
 
 
-def run(model: nn.Module, batch: Batch) -> Any:
-    """Run one forward of the top-level model, without cache and with as few logits as it allows."""
-    device = device_of(model)
-    inner = base_model_of(model)
-    # Of the class: trainers replace the instance's forward by functions without a signature.
-    accepted = signature(type(inner).forward).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
-    missing = [name for name in batch.inputs if name not in accepted]
-    if missing and not takes_any:
-        raise ModelError(
-            f"{type(inner).__name__} takes no {missing[0]}; pass the transformers model inside it"
-        )
-    if "decoder_input_ids" in accepted and getattr(inner.config, "is_encoder_decoder", False):
-        raise ModelError(
-            f"{type(inner).__name__} is a pair of encoder and decoder, and its encoder reads sentences: "
-            "pass the encoder alone: model.get_encoder()"
-        )
-    extra = {"use_cache": False, "logits_to_keep": 1}
-    given = {name: value for name, value in extra.items() if name in accepted}
-    return transformer_of(model)(**batch.to(device), **given)
-
-
 def _read_fitting(
     model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]
 ) -> list[tuple[Batch, Pooled]]:
@@ -163,50 +141,69 @@ def _read_fitting(
 
 
 def _read_batch(model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading]) -> Pooled:
+    """Read a batch: in one forward, or in one each where both encoder and decoder are read."""
+    by_side: dict[bool, list[Reading]] = {False: [], True: []}
+    is_of_decoder = decoder_test(model)
+    for reading in readings:
+        by_side[is_of_decoder(model_map.place(reading.site).module)].append(reading)
+    pooled: Pooled = {}
+    for decodes, wanted in by_side.items():
+        if wanted:
+            own = decoder_batch(model, batch) if decodes else batch
+            pooled |= _read_side(model, model_map, own, wanted, decodes)
+    return pooled
+
+
+def _read_side(
+    model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading], decodes: bool
+) -> Pooled:
     by_site: dict[Site, list[Reading]] = defaultdict(list)
     for reading in readings:
         by_site[reading.site].append(reading)
     on_device = batch.pooled.to(device_of(model))
     weights = {how: token_weights(on_device, how) for how in {reading.pool for reading in readings}}
     real = batch.real
+    stack = _stack_of(model_map, readings, decodes)
+    last = readings[-1].site if model_map.refused("hidden", stack) else Site("hidden", "final", stack)
     pooled: Pooled = {}
     finite: list[bool] = []
 
-    def reader(wanted: Sequence[Reading]) -> VisitFn:
-        def look(values: Float[Tensor, "batch token width"]) -> None:
-            check_tokens(values, batch)
-            for reading in wanted:
+    def reader(site: Site) -> VisitFn:
+        def look(values: Float[Tensor, "batch token width"] | Routed) -> None:
+            found = values.values if isinstance(values, Routed) else values
+            check_tokens(values.experts if isinstance(values, Routed) else values, batch)
+            for reading in by_site[site]:
                 # Under autocast the forward computes in half precision, and pooling would too.
-                pooled[reading] = without_autocast(values.device.type, pool_one, values, reading)
+                pooled[reading] = without_autocast(found.device.type, pool_one, values, reading)
+            if site == last:
+                finite.append(_is_finite(found, real))
 
         return look
 
     def pool_one(
-        values: Float[Tensor, "batch token width"], reading: Reading
+        values: Float[Tensor, "batch token width"] | Routed, reading: Reading
     ) -> Float[Tensor, "batch width"]:
-        state = state_of(values, reading, model_map)
-        return pool(state, weights[reading.pool].to(values.device), reading.pool)
+        found = values.values if isinstance(values, Routed) else values
+        state, of_tokens = state_of(found, reading, model_map), weights[reading.pool].to(found.device)
+        if isinstance(values, Routed):
+            return pool_experts(state, values, of_tokens, reading.pool)
+        return pool(state, of_tokens, reading.pool)
 
-    def check(values: Float[Tensor, "batch token width"]) -> None:
-        finite.append(_is_finite(values, real))
-
-    fns = {site: reader(wanted) for site, wanted in by_site.items()}
-    with (
-        visit(model, fns),
-        visit(model, {_last_site(model_map, readings): check}),
-    ):
+    fns = {site: reader(site) for site in dict.fromkeys((*by_site, last))}
+    with visit(model, fns, early_exit=leaves_early(model, decodes=decodes)):
         run(model, batch)
     if not finite[0]:
-        raise NotFiniteError(_first_not_finite(model, model_map, batch))
+        raise NotFiniteError(_first_not_finite(model, model_map, batch, stack, decodes))
     return pooled
 
 
-def _last_site(model_map: ModelMap, readings: Sequence[Reading]) -> Site:
-    """Return where a forward shows whether it stayed finite: at its end, if that is a site."""
-    return readings[-1].site if model_map.refused("hidden") else Site("hidden", "final")
+def _stack_of(model_map: ModelMap, readings: Sequence[Reading], decodes: bool) -> str:
+    """Return the stack that is read. The site of a Linear does not name it."""
+    named = (reading.site.stack for reading in readings if reading.site.stack)
+    return next(named, model_map.stacks[-1] if decodes else "")
 
 
-def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> None:
+def check_tokens(values: Float[Tensor, "batch token *_"], batch: Batch) -> None:
     """Raise an error where a model returns states of more or fewer tokens than it was given."""
     if values.shape[:2] != batch.pooled.shape:
         raise ModelError(
@@ -217,12 +214,15 @@ def check_tokens(values: Float[Tensor, "batch token width"], batch: Batch) -> No
 
 
 def state_of(
-    values: Float[Tensor, "batch token width"], reading: Reading, model_map: ModelMap
-) -> Float[Tensor, "batch token width"]:
-    """Compute the state that a reading takes of a site's values, per token."""
+    values: Float[Tensor, "batch token *_"], reading: Reading, model_map: ModelMap
+) -> Float[Tensor, "batch token *_"]:
+    """Compute the state that a reading takes of a site's values, per token; of experts, per slot."""
     site = reading.site
-    if site.kind == "gate" and isinstance(site.layer, int) and reading.state in ("active", "act"):
-        activation = model_map.activation(site.layer, site.stack, site.part)
+    if site.kind == "router" and reading.state == "active":
+        return torch.ones_like(values, dtype=torch.float32)  # chosen, with whatever weight
+    is_gate = site.kind in ("gate", "expert_gate")
+    if is_gate and isinstance(site.layer, int) and reading.state in ("active", "act"):
+        activation = model_map.activation(site.layer, site.stack, site.part, site.kind)
         if reading.state == "act" or not activation.keeps_sign:
             values = activation(values)
     if reading.state == "abs":
@@ -265,10 +265,10 @@ def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "b
     return bool(values[real.to(values.device)].sum(dtype=torch.float64).isfinite())
 
 
-def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch) -> str:
-    if model_map.refused("hidden"):
+def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch, stack: str, decodes: bool) -> str:
+    if model_map.refused("hidden", stack):
         return "the states that were read hold NaN or infinity, so no score can be given"
-    sites = model_map.sites("hidden")
+    sites = model_map.sites("hidden", stack)
     if is_sharded(model):  # one forward more in this process alone would wait for the others
         return f"the states at {sites[-1]} hold NaN or infinity, so no score can be given"
     real = batch.real
@@ -281,7 +281,8 @@ def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch) -> st
 
         return check
 
-    with visit(model, {site: checker(site) for site in sites}):
+    fns = {site: checker(site) for site in sites}
+    with visit(model, fns, early_exit=leaves_early(model, decodes=decodes)):
         run(model, batch)
     return (
         f"the states at {min(broken, key=sites.index)} hold NaN or infinity, so no score can be given; check "

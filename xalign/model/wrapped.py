@@ -1,7 +1,8 @@
 """Wrappers of a model, and how to reach the model inside: DDP, `torch.compile`, PEFT, SentenceTransformer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from typing import Any
 
 from torch import nn
@@ -90,17 +91,35 @@ def base_model_of(model: nn.Module) -> Any:
     return uncompiled(inner.get_base_model()) if hasattr(inner, "get_base_model") else inner
 
 
+def accepted_by(base: nn.Module) -> Mapping[str, Parameter]:
+    """Return the arguments of a model's forward by name."""
+    # Of the class: trainers replace the instance's forward by functions without a signature.
+    return signature(type(base).forward).parameters
+
+
+def encoder_of(model: nn.Module) -> nn.Module | None:
+    """Return the encoder of a model whose forward runs an encoder and a decoder; None for other models."""
+    base = base_model_of(model)
+    has_both = getattr(getattr(base, "config", None), "is_encoder_decoder", False)
+    if not has_both or "decoder_input_ids" not in accepted_by(base):
+        return None
+    encoder: nn.Module = base.get_encoder()
+    return encoder
+
+
 def entry_points(model: nn.Module) -> list[nn.Module]:
     """List the modules whose forward may be called: `generate` of a PEFT model calls the model inside it.
 
-    Of a SentenceTransformer these are the transformers model and the module around it, which `encode` calls.
+    `generate` of an encoder–decoder calls its encoder by itself. Of a SentenceTransformer these are the
+    transformers model and the module around it, which `encode` calls.
     """
     called = uncompiled(transformer_of(model))
     base = getattr(called, "get_base_model", None)
     inner = called if base is None else uncompiled(base())
     outer: Any = sentence_transformer_in(model)
     entries = [called, inner] if outer is None else [outer[0], called, inner]
-    return list(dict.fromkeys(entries))
+    encoder = encoder_of(model)
+    return list(dict.fromkeys(entries if encoder is None else [*entries, encoder]))
 
 
 def config_of(model: nn.Module) -> Any:

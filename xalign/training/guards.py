@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ModelError, PairsError
 from xalign.losses.loss import Loss
+from xalign.model.run import is_pair
 from xalign.model.wrapped import unwrapped
 from xalign.pairs.parallel import ParallelPairs
 from xalign.warn import warn
@@ -65,7 +66,7 @@ def refuse_no_language_model(model: nn.Module) -> None:
         ModelError: Not a causal language model.
     """
     inner = unwrapped(model)
-    if not getattr(inner, "can_generate", lambda: False)():
+    if not getattr(inner, "can_generate", lambda: False)() or is_pair(model):
         raise ModelError(
             f"replay needs a causal language model, and {type(inner).__name__} is not one; leave replay out"
         )

@@ -18,7 +18,8 @@ from xalign.model.capture import capture
 from xalign.model.distributed import is_sharded
 from xalign.model.inputs import Inputs
 from xalign.model.placement import device_of
-from xalign.model.read import check_tokens, pool, run, token_weights
+from xalign.model.read import check_tokens, pool, token_weights
+from xalign.model.run import run
 from xalign.model.torch_state import without_autocast
 from xalign.model.wrapped import (
     is_compiled,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from xalign.model.architectures.axes import Axes
+from xalign.model.architectures.expert_claims import ExpertsClaim
 from xalign.model.architectures.program import Program
 
 
@@ -85,7 +86,7 @@ class BlockClaim:
         hidden: Its output; None where it does not hold one row per token.
         networks: Its feed-forward networks, in the order of the forward.
         stream: Its residual stream, where it could be followed.
-        experts: The paths of modules that hold the experts of a mixture.
+        experts: The calls of modules that hold the experts of a mixture.
         refused: Kind -> why it has no such site.
     """
 
@@ -94,7 +95,7 @@ class BlockClaim:
     hidden: Spot | None
     networks: tuple[NetworkClaim, ...] = ()
     stream: StreamClaim | None = None
-    experts: tuple[str, ...] = ()
+    experts: tuple[ExpertsClaim, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
 
 

@@ -6,10 +6,12 @@ from torch import nn
 
 from xalign.model.architectures.axes import axes_of
 from xalign.model.architectures.claims import BlockClaim, NetworkClaim, Spot, StreamClaim
+from xalign.model.architectures.expert_claims import experts_in, why_no_experts
 from xalign.model.architectures.graph import Call, Trace
 from xalign.model.architectures.heads import Head, check_tokens_stay
 from xalign.model.architectures.neurons import Network, NoNetwork, network_of
 from xalign.model.architectures.program import NotReplayable, Program, Weights
+from xalign.model.architectures.sites import EXPERT_KINDS
 from xalign.model.architectures.state_size import size_of, spot_of
 from xalign.model.architectures.stream import (
     OffStream,
@@ -70,8 +72,9 @@ class BlockDefinition:
         if not any(claim.gate for claim in claims):
             no_gate = next((claim.no_gate for claim in claims), self._refused.get("inner", ""))
             self._refused["gate"] = no_gate
-        paths = tuple(dict.fromkeys(one.path for one in experts))
-        return BlockClaim(call.path, number, hidden, tuple(claims), added, paths, self._refused)
+        if not experts:
+            self._refused |= dict.fromkeys(EXPERT_KINDS, why_no_experts(call.module))
+        return BlockClaim(call.path, number, hidden, tuple(claims), added, experts_in(experts), self._refused)
 
     def _is_experts(self, call: Call) -> bool:
         made = None if call.output is None else self._trace.nodes[call.output]

@@ -7,6 +7,8 @@ from functools import partial
 from torch import Tensor, nn
 
 from xalign.model.architectures.claims import NetworkClaim, Spot
+from xalign.model.architectures.expert_gate import activated
+from xalign.model.architectures.expert_proof import ProvedExperts
 from xalign.model.architectures.places import Activation, BlockPlaces, Place, StackPlaces
 from xalign.model.architectures.program import Program
 from xalign.model.architectures.proof import BlockProof
@@ -59,12 +61,52 @@ def _block(model: nn.Module, proof: BlockProof, calls: int) -> BlockPlaces:
     places = {
         kind: tuple(_place(model, spot, claim.call, calls) for spot in found) for kind, found in spots.items()
     }
+    for found in proof.experts:
+        for kind, place in _expert_places(model, found, claim.call, calls).items():
+            places[kind] = (*places.get(kind, ()), place)
     activations = tuple(_activation(model, network) for network in claim.networks if network.gate is not None)
     notes = ", ".join(
         f"{equation} {'to the bit' if error == 0 else f'to {error:.0e}'}"
         for equation, error in proof.errors.items()
     )
-    return BlockPlaces(model.get_submodule(claim.path), claim.path, places, activations, proof.refused, notes)
+    return BlockPlaces(
+        model.get_submodule(claim.path),
+        claim.path,
+        places,
+        activations,
+        proof.refused,
+        notes,
+        tuple(_activation_of_experts(model, found) for found in proof.experts),
+    )
+
+
+def _expert_places(model: nn.Module, found: ProvedExperts, call: int, calls: int) -> dict[str, Place]:
+    """Return the places of one module of experts."""
+    claim = found.claim
+    module, width = model.get_submodule(claim.path), claim.count * claim.width
+    number, times = call * claim.calls + claim.call, calls * claim.calls
+
+    def place(width: int, columns: slice | None = None) -> Place:
+        return Place(
+            module, claim.path, "input", width, columns, "rows", number, times, experts=found.experts
+        )
+
+    return {
+        "expert_gate": place(width, found.experts.gate),
+        "expert_inner": place(width),
+        "router": place(claim.count),
+    }
+
+
+def _activation_of_experts(model: nn.Module, found: ProvedExperts) -> Activation | None:
+    module = model.get_submodule(found.claim.path)
+    act = getattr(module, "act_fn", None)
+    if found.experts.gate is None:
+        return Activation(act, act if isinstance(act, nn.Module) else None, type(act).__name__)
+    if not found.is_activated:
+        return None
+    name = type(act).__name__ if isinstance(act, nn.Module) else "_apply_gate"
+    return Activation(partial(activated, module, found.experts.gate), None, name)
 
 
 def _activation(model: nn.Module, network: NetworkClaim) -> Activation | None:

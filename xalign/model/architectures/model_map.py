@@ -4,10 +4,11 @@ import torch
 from torch import nn
 
 from xalign.errors import ModelError
+from xalign.model.architectures.expert_claims import NO_MIXTURE
 from xalign.model.architectures.kinds_of_module import is_linear, widths_of
 from xalign.model.architectures.places import Activation, BlockPlaces, Place, StackPlaces
 from xalign.model.architectures.printed import printed
-from xalign.model.architectures.sites import Kind, Site
+from xalign.model.architectures.sites import EXPERT_KINDS, Kind, Site
 from xalign.model.architectures.table import Layout, submodule_or_none
 from xalign.model.wrapped import config_of
 
@@ -75,13 +76,20 @@ class ModelMap:
         """The module whose output is the final state, and its path."""
         return self._main.final.module, self._main.final.path
 
-    def activation(self, layer: int, stack: str = "", part: int = 0) -> Activation:
+    def activation(self, layer: int, stack: str = "", part: int = 0, kind: Kind = "gate") -> Activation:
         """Return the activation function of a block.
+
+        Args:
+            layer: The block.
+            stack: Its stack.
+            part: Which of its networks, or of its mixtures of experts.
+            kind: `gate`, or `expert_gate` for that of a mixture of experts.
 
         Raises:
             ModelError: It has none, or it is not seen.
         """
-        activations = self._block(layer, stack).activations
+        block = self._block(layer, stack)
+        activations = block.expert_activations if kind == "expert_gate" else block.activations
         found = activations[part] if part < len(activations) else None
         if found is None:
             raise ModelError(
@@ -94,13 +102,40 @@ class ModelMap:
         """Return whether a block's activation function is positive exactly where its input is."""
         return self.activation(layer, stack, part).keeps_sign
 
+    def not_run(self, stack: str = "") -> list[str]:
+        """Return the paths of modules that stand among the blocks of a stack and are none of its blocks.
+
+        Text alone does not run them, as those that attend to images, or they do not add to the residual
+        stream. Layers are counted without them.
+        """
+        ran = [block.path for block in self._stack(stack).blocks]
+        lists = {path.rpartition(".")[0] for path in ran}
+        found = ((path, submodule_or_none(self._model, path)) for path in sorted(lists))
+        return [
+            f"{path}.{name}"
+            for path, listed in found
+            if isinstance(listed, nn.ModuleList)
+            for name, module in listed.named_children()
+            if f"{path}.{name}" not in ran and any(True for _ in module.parameters())
+        ]
+
+    def mixtures(self, stack: str = "") -> dict[int, str]:
+        """Return the blocks that are mixtures of experts, each with why these cannot be read, else empty."""
+        blocks = enumerate(self._stack(stack).blocks)
+        reasons = {
+            layer: "" if block.places.get("router") else block.refused.get("router", NO_MIXTURE)
+            for layer, block in blocks
+        }
+        return {layer: reason for layer, reason in reasons.items() if reason != NO_MIXTURE}
+
     def refused(self, kind: Kind, stack: str = "") -> str:
         """Return why a model has no sites of a kind; empty where it has some."""
         blocks = self._stack(stack).blocks
         known = all if kind == "hidden" else any
         if kind == "linear" or known(block.places.get(kind) for block in blocks):
             return ""
-        return next((block.refused[kind] for block in blocks if kind in block.refused), "it has none")
+        missing = NO_MIXTURE if kind in EXPERT_KINDS else "it has none"
+        return next((block.refused[kind] for block in blocks if kind in block.refused), missing)
 
     def sites(self, kind: Kind, stack: str = "") -> list[Site]:
         """List all sites of a kind from the lowest on: `hidden` has `embed` first and `final` last.
@@ -124,7 +159,7 @@ class ModelMap:
         blocks = [
             Site(kind, layer, found.name, part=part)
             for layer, block in enumerate(found.blocks)
-            for part in range(len(block.places[kind]))
+            for part in range(len(block.places.get(kind, ())))
         ]
         if kind == "hidden":
             return [Site(kind, "embed", found.name), *blocks, Site(kind, "final", found.name)]
@@ -149,7 +184,7 @@ class ModelMap:
             raise ModelError(f"site {site}: {self.model_type} has blocks 0 to {len(stack.blocks) - 1}")
         self._refuse_unknown(site.kind, site.stack, f"site {site}")
         block = stack.blocks[site.layer]
-        places = block.places[site.kind]
+        places = block.places.get(site.kind, ())
         if site.part < len(places):
             return places[site.part]
         reason = block.refused.get(site.kind, "it has none")
@@ -184,6 +219,11 @@ class ModelMap:
 
     def _refuse_unknown(self, kind: Kind, stack: str, what: str) -> None:
         reason = self.refused(kind, stack)
+        if reason and kind in EXPERT_KINDS:
+            raise ModelError(
+                f"{what}: {reason}. print(map_model(model)) shows what {self.model_type} has; the metric "
+                "'routing' is for mixtures of experts alone"
+            )
         if reason:
             raise ModelError(
                 f"{what}: {reason}. Take what reads hidden states: metrics=['mexa', 'retrieval'], "

@@ -9,6 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from xalign.model.architectures.axes import Axes
+from xalign.model.architectures.expert_order import Order
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """The experts that the sites of a mixture belong to.
+
+    Attributes:
+        count: How many there are.
+        order: In which order the module computes the rows of tokens, as it was proved; None where what runs
+            it says so itself.
+        gate: Which columns of what `_apply_gate` takes are the gate; None where there is no such function.
+    """
+
+    count: int
+    gate: slice | None = None
+    order: Order | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +41,7 @@ class Place:
         axes: How the module lays out the states of the tokens.
         call: Which call of the module in a forward the site is, from 0.
         calls: How often the module is called in a forward. More than once where blocks share weights.
+        experts: Of sites of experts: how many there are. `width` is that of all of them together.
     """
 
     module: nn.Module
@@ -34,11 +52,15 @@ class Place:
     axes: Axes = "batch token width"
     call: int = 0
     calls: int = 1
+    experts: Experts | None = None
 
     def __str__(self) -> str:
         """Like `output of layers.0.mlp.gate_up_proj (80, columns 0 to 79)`."""
-        cut = "" if self.columns is None else f", {_named(self.columns, self.width)}"
+        width = self.width // self.experts.count if self.experts is not None else self.width
+        cut = "" if self.columns is None else f", {_named(self.columns, width)}"
         which = f", call {self.call + 1} of {self.calls}" if self.calls > 1 else ""
+        if self.experts is not None:
+            return f"inside {self.path} ({self.experts.count} experts × {width}{cut}{which})"
         return f"{self.side} of {self.path or 'the model itself'} ({self.width}{cut}{which})"
 
 
@@ -94,6 +116,7 @@ class BlockPlaces:
         path: Its path.
         places: Kind -> the places of this kind, in the order of the forward.
         activations: The activation function of each feed-forward network; None where it is not seen.
+        expert_activations: The same of each mixture of experts.
         refused: Kind -> why there is no place of this kind.
         notes: What was proved, as a line for people.
     """
@@ -104,6 +127,7 @@ class BlockPlaces:
     activations: tuple[Activation | None, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
     notes: str = ""
+    expert_activations: tuple[Activation | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xalign.errors import ModelError
 from xalign.model.architectures.claims import BlockClaim, NetworkClaim, Spot, StackClaim
+from xalign.model.architectures.expert_proof import (
+    ProvedExperts,
+    Recorded,
+    Unproved,
+    check_experts,
+    record_experts,
+)
 from xalign.model.architectures.program import NotReplayable, Weights
 from xalign.model.architectures.resident import projected, weights_of
+from xalign.model.architectures.sites import EXPERT_KINDS
 from xalign.model.hooks import Hook, hook_input, hook_output, remove_hooks
 from xalign.model.module_values import input_of, output_of
+from xalign.model.shadow import drop_shadows
 
 NEURONS = "act(gate) · up = inner"
 DOWN = "down(inner) = its output"
@@ -41,11 +51,13 @@ class BlockProof:
         claim: The block, with the networks and sites that hold alone.
         errors: Equation -> by how much its sides differ, relatively; the largest where it was asked twice.
         refused: Kind -> why it is refused.
+        experts: What was proved of its experts.
     """
 
     claim: BlockClaim
     errors: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    experts: list[ProvedExperts] = field(default_factory=list)
 
     def check(self, equation: str, found: Tensor, expected: Tensor) -> None:
         """Note by how much two sides of an equation differ.
@@ -80,6 +92,8 @@ def prove(model: nn.Module, run: Callable[[], Any], stacks: Sequence[StackClaim]
         run()
     finally:
         remove_hooks(modules, lambda hook: hook.owner is reader)
+        for module in modules:
+            drop_shadows(module, "forward", reader)
     return [[reader.proof(block) for block in stack.blocks] for stack in stacks]
 
 
@@ -90,6 +104,7 @@ class _Taken:
     start: Tensor
     given: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     made: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    experts: dict[str, list[Recorded]] = field(default_factory=lambda: defaultdict(list))
 
     def at(self, spot: Spot) -> Tensor:
         """Return the tensor at a spot, all of its columns."""
@@ -145,6 +160,12 @@ class _Reader:
             self._hook(path, self._note_input, self._note_output)
         for path in sorted(blocks):
             self._hook(path, self._begin, self._end)
+        for path in sorted({one.path for claim in self._claims.values() for one in claim.experts}):
+            record_experts(self, self._model.get_submodule(path), partial(self._note_experts, path))
+
+    def _note_experts(self, path: str, found: Recorded) -> None:
+        if self._taken is not None:
+            self._taken.experts[path].append(found)
 
     def _hook(self, path: str, before: Callable[..., None], after: Callable[..., None]) -> None:
         module = self._model.get_submodule(path)
@@ -202,7 +223,20 @@ class _Reader:
                 proof.refused |= dict.fromkeys(("attn_out", "mlp_out"), str(reason))
                 stream = None
         proof.claim = replace(claim, networks=tuple(networks), stream=stream)
+        self._test_experts(proof, taken)
         return proof
+
+    def _test_experts(self, proof: BlockProof, taken: _Taken) -> None:
+        tokens = taken.start[..., 0].numel()
+        for claim in proof.claim.experts:
+            calls = taken.experts[claim.path]
+            try:
+                if len(calls) != claim.calls:
+                    raise Unproved(f"{claim.path} ran {len(calls)} times in one call of its block")
+                module = self._model.get_submodule(claim.path)
+                proof.experts.append(check_experts(proof.check, claim, module, calls[claim.call], tokens))
+            except (Refuted, Unproved, ModelError, RuntimeError) as reason:
+                proof.refused |= dict.fromkeys(EXPERT_KINDS, f"{reason!s:.300}")
 
     def _test_chain(self, before: BlockProof, end: Tensor, start: Tensor) -> None:
         # In some models something is added to the stream between two blocks: then that of each must hold.
@@ -222,9 +256,9 @@ class _Reader:
             if not is_chained and STREAM not in found.errors:
                 found.refused.setdefault("hidden", f"neither {STREAM!r} nor {CHAIN!r} holds")
             return found
-        kinds = ("hidden", "gate", "inner", "attn_out", "mlp_out")
+        kinds = ("hidden", "gate", "inner", "attn_out", "mlp_out", *EXPERT_KINDS)
         reason = f"{claim.path} did not run in the second forward"
-        empty = replace(claim, hidden=None, networks=(), stream=None)
+        empty = replace(claim, hidden=None, networks=(), stream=None, experts=())
         return BlockProof(empty, refused=dict.fromkeys(kinds, reason))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xalign.model.hooks import Hook
+from xalign.model.shadow import Shadow
 
 _PLAIN = (bool, int, str, bytes, NoneType, Enum, torch.dtype, torch.device)
 _DEEPEST = 4
@@ -64,7 +65,9 @@ class _Describer:
 
     def module(self, module: nn.Module) -> Hashable:
         own = tuple(
-            (name, self._value(value, 0)) for name, value in vars(module).items() if name not in _OF_TORCH
+            (name, self._value(value, 0))
+            for name, value in vars(module).items()
+            if name not in _OF_TORCH and not isinstance(value, Shadow)
         )
         hooks = tuple(
             self._value(hook, 0)

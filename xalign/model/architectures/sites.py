@@ -1,16 +1,20 @@
 """`Site` and `Reading`: names of places in a model, and of what is read there. No model is needed here."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 
-Kind = Literal["hidden", "gate", "inner", "attn_out", "mlp_out", "linear"]
+Kind = Literal[
+    "hidden", "gate", "inner", "attn_out", "mlp_out", "expert_gate", "expert_inner", "router", "linear"
+]
 Layer = int | Literal["embed", "final"]
 State = Literal["value", "abs", "active", "act"]
 Pool = Literal["weighted", "last", "mean", "max"]
 
-KINDS: tuple[Kind, ...] = ("hidden", "gate", "inner", "attn_out", "mlp_out", "linear")
+KINDS: tuple[Kind, ...] = get_args(Kind)
+# Sites at which a token has values for the experts alone that it was routed to.
+EXPERT_KINDS: tuple[Kind, ...] = ("expert_gate", "expert_inner", "router")
 STATES: tuple[State, ...] = ("value", "abs", "active", "act")
 POOLS: tuple[Pool, ...] = ("weighted", "last", "mean", "max")
 
@@ -27,6 +31,10 @@ class Site:
               feed-forward network has no gate);
             - `inner`: the input of the down projection, one coordinate per neuron;
             - `attn_out`, `mlp_out`: what the sub-layer adds to the residual stream;
+            - `expert_gate`, `expert_inner`: the same as `gate` and `inner` in the experts of a mixture;
+              coordinate `expert × width + j` is neuron j of an expert, 0 for a token not routed there;
+            - `router`: per expert the weight with which its output enters, 0 where a token was not routed
+              there;
             - `linear`: the output of the Linear at module path `name`.
         layer: Block, counted from 0; for `hidden` also `"embed"` (the input of block 0) or `"final"` (after
             the final norm); None for `linear`.
@@ -113,7 +121,8 @@ class Reading:
     Attributes:
         site: The place.
         state: `value`; `abs`, its absolute value; `active`, 1 where the activated value is > 0, else 0;
-            `act`, the value after the activation function (`gate` only).
+            `act`, the value after the activation function (`gate` and `expert_gate` only). Of `router`,
+            `active` is 1 where the expert was chosen.
         pool: `weighted`, the sum of w_t times the state with w_t = t / (1 + … + T) for t = 1…T; `last`;
             `mean`; `max`. All run over the tokens of the sentence that are pooled.
     """
@@ -130,7 +139,7 @@ class Reading:
             raise ArgumentError(f"state={self.state!r} must be one of {', '.join(STATES)}")
         if self.pool not in POOLS:
             raise ArgumentError(f"pool={self.pool!r} must be one of {', '.join(POOLS)}")
-        if self.state == "act" and self.site.kind != "gate":
+        if self.state == "act" and self.site.kind not in ("gate", "expert_gate"):
             raise ArgumentError(
                 f"state='act' is the activated gate; site {self.site} has no activation function"
             )
