@@ -166,9 +166,9 @@ def test_language_codes(pairs):
     marks.lang_code_to_id = {"eng_Latn": 1, "deu_Latn": 2}
     found = xalign.diagnose(make_model("llama"), marks, pairs)
     assert found.tokenizer.marks_languages
-    known = {code: facts.is_known for code, facts in found.languages.items()}
-    assert known == {"eng_Latn": True, "deu_Latn": True, "zho_Hans": False}
-    assert any("zho_Hans" in one.reason for one in found.refusals)
+    known = {code: facts.mark for code, facts in found.languages.items()}
+    assert known == {"eng_Latn": "eng_Latn", "deu_Latn": "deu_Latn", "zho_Hans": None}
+    assert "no code" in refusal(found, "zho_Hans").reason and not found.is_measurable
 
 
 def test_as_data_and_as_text(pairs):

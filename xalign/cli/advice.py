@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 # A value: a list of names in quotes, one in quotes, a number, or a word like True; or nothing.
-_LIST, _QUOTED, _WORD = r"\[[^\]]*\]", r"""'[^']*'|"[^"]*\"""", r"[\w.+-]*\w"
+_LIST, _QUOTED, _WORD = r"\[[^\]]*\]|\{[^}]*\}", r"""'[^']*'|"[^"]*\"""", r"[\w.+-]*\w"
 
 
 def as_typed(text: str, options: Iterable[str]) -> str:
@@ -33,6 +33,7 @@ def _typed(whole: str, name: str, value: str) -> str:
         return f"--{option}"
     if value in ("False", "None"):  # which no option says
         return whole
+    value = re.sub(r"""(['"]): \1""", "=", value)  # of a dict
     parts = re.findall(r"""['"]([^'"]*)['"]""", value)
     plain = ",".join(parts) if parts else value
-    return f"--{option} {plain}" if re.fullmatch(r"[\w,.+-]+", plain) else whole
+    return f"--{option} {plain}" if re.fullmatch(r"[\w,.+=-]+", plain) else whole

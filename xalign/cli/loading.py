@@ -38,10 +38,23 @@ def measure_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         given: Name -> value of all arguments.
+
+    Raises:
+        ArgumentError: `source_codes` in another form.
     """
     names = [one.name for options in (TextOptions, ReadOptions) for one in fields(options)]
     chosen = {name: given[name] for name in names if name in given}
+    if chosen.get("source_codes") is not None:
+        chosen["source_codes"] = _codes(chosen["source_codes"])
     return {name: one.value if isinstance(one, StrEnum) else one for name, one in chosen.items()}
+
+
+def _codes(text: str) -> dict[str, str]:
+    """Return language -> code of text like `nso_Latn=ns,swh_Latn=sw`."""
+    pairs = [part.split("=") for part in listed(text)]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):  # noqa: PLR2004
+        raise ArgumentError(f"source_codes={text!r:.80} must be like nso_Latn=ns,swh_Latn=sw")
+    return dict(pairs)
 
 
 def load_model(

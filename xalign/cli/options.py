@@ -46,6 +46,7 @@ def seed_up_to(most: int) -> Callable[[int], int]:
 DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
 PoolName = StrEnum("PoolName", ["weighted", "last", "mean", "max"])
 NeuronSiteName = StrEnum("NeuronSiteName", ["gate", "inner"])
+ExpertsName = StrEnum("ExpertsName", ["routed", "shared"])
 
 Model = Annotated[str, typer.Argument(help="Hub id or folder of a model.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
@@ -100,6 +101,14 @@ StateSite = Annotated[
 ]
 ValueSite = Annotated[
     NeuronSiteName, typer.Option(metavar="<str>", help="Where navca reads neurons: inner or gate.")
+]
+Experts = Annotated[
+    ExpertsName, typer.Option(metavar="<str>", help="Neurons read in mixtures: routed or shared.")
+]
+Stack = Annotated[str, typer.Option(help="Stack of blocks, like decoder; the first by default.")]
+SourceCodes = Annotated[
+    str | None,
+    typer.Option(help="Codes of the tokenizer where they cannot be told, like nso_Latn=ns,swh=sw."),
 ]
 IncludeEmbedding = Annotated[
     bool,

@@ -24,7 +24,7 @@ from xalign.measurement.facts import (
 )
 from xalign.measurement.options import MeasureOptions, ReadOptions, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs
-from xalign.measurement.readings import readings_of
+from xalign.measurement.readings import options_of_stack, readings_of
 from xalign.measurement.run import DEFAULT_METRICS, Measurement, Metrics
 from xalign.metrics import METRICS
 from xalign.metrics.metric import Metric, resolve_metrics
@@ -125,6 +125,9 @@ def diagnose(
         model_map = map_model(model)
     with refusals.of("tokenizer"):
         inputs = Inputs(model, tokenizer)
+    if model_map is not None:
+        with refusals.of("stack"):
+            text, read = options_of_stack(model, model_map, text, read)
     languages = {} if inputs is None else _languages(inputs, loaded, text, refusals)
     if model_map is not None:
         _check_metrics(model_map, wanted, read, refusals)
@@ -203,9 +206,6 @@ def _note_language(code: str, facts: LanguageFacts | None, pairs: ParallelPairs,
     if facts is not None and is_unknown(facts.unknown_share):
         reason = f"{facts.unknown_share:.0%} of the tokens in {code} are unknown, so its scores say nothing"
         refusals.add(code, reason, "leave it out, or take the tokenizer of the model", stops=False)
-    if facts is not None and facts.is_known is False:
-        reason = f"the tokenizer marks languages, and knows none that is called {code}"
-        refusals.add(code, reason, "name it as the tokenizer does, or set tokenizer.src_lang", stops=False)
     count = pairs.duplicates.get(code, 0)
     if count and code != pairs.pivot:
         reason = f"{count} sentence(s) in {code} repeat an earlier one: equal states tie, and ties lose"

@@ -71,6 +71,8 @@ def _model(model: ModelFacts) -> Iterator[str]:
         yield from _entry("stack", f"{name}{stack.n_layers} blocks of width {stack.width}{neurons}")
         for block in stack.blocks:
             yield from _blocks(stack, block)
+        if stack.not_run:
+            yield from _entry("", f"text alone does not run {', '.join(stack.not_run)}")
 
 
 def _blocks(stack: StackFacts, block: BlockFacts) -> Iterator[str]:
@@ -79,7 +81,10 @@ def _blocks(stack: StackFacts, block: BlockFacts) -> Iterator[str]:
     found = []
     for kind in (kind for kind in KINDS if kind in block.widths):
         widths = block.widths[kind]
-        shown = " + ".join(f"{width:,}" for width in widths)
+        count = block.experts.get(kind, 1)
+        of_one = [f"{width // count:,}" for width in widths]
+        shown = " + ".join(f"{count} × {width}" if 1 < count < widths[0] else width for width in of_one)
+        shown = f"{count:,}" if count == widths[0] else shown
         found.append(kind if set(widths) == {stack.width} and len(widths) == 1 else f"{kind} {shown}")
     yield from _entry("", f"{named}: {', '.join(found) or 'no site'}")
     reasons: dict[str, list[str]] = {}

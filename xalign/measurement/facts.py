@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import XAlignError
+from xalign.model.architectures.expert_claims import NO_MIXTURE
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.printed import alike
 from xalign.model.inputs import Inputs, TextOptions
@@ -43,6 +44,7 @@ class BlockFacts:
         first: The first of them.
         last: The last of them.
         widths: Kind of site -> the width of each site of one block. That of `inner` is its number of neurons.
+        experts: Kind of site in a mixture -> the number of experts.
         refused: Kind -> why there is none.
         proved: How the places were proved; empty where a layout names them.
     """
@@ -50,6 +52,7 @@ class BlockFacts:
     first: int
     last: int
     widths: dict[str, tuple[int, ...]]
+    experts: dict[str, int]
     refused: dict[str, str]
     proved: str
 
@@ -62,11 +65,13 @@ class StackFacts:
         name: Its name; empty where there is one.
         width: Width of its residual stream.
         blocks: Its blocks.
+        not_run: Modules among the blocks that text alone does not run.
     """
 
     name: str
     width: int
     blocks: tuple[BlockFacts, ...]
+    not_run: tuple[str, ...]
 
     @property
     def n_layers(self) -> int:
@@ -116,7 +121,7 @@ class LanguageFacts:
         tokens_per_word: The same per word between spaces; None for scripts that write no spaces.
         unknown_share: The share of tokens that are the unknown token.
         longest: Tokens of the longest sentence, with everything that is added to it.
-        is_known: Whether the tokenizer knows the language's code; None where it marks no languages.
+        mark: The code with which the tokenizer marks its sentences; None where it marks none, or knows none.
     """
 
     sentences: int
@@ -124,7 +129,7 @@ class LanguageFacts:
     tokens_per_word: float | None
     unknown_share: float
     longest: int
-    is_known: bool | None
+    mark: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +186,17 @@ def _stack(model_map: ModelMap, name: str) -> StackFacts:
                 for kind, places in stack.blocks[first].places.items()
                 if places
             },
-            dict(stack.blocks[first].refused),
+            {
+                kind: places[0].experts.count
+                for kind, places in stack.blocks[first].places.items()
+                if places and places[0].experts is not None
+            },
+            {kind: one for kind, one in stack.blocks[first].refused.items() if one != NO_MIXTURE},
             stack.blocks[first].notes,
         )
         for first, last in alike(stack.blocks)
     )
-    return StackFacts(name, stack.width, blocks)
+    return StackFacts(name, stack.width, blocks, tuple(model_map.not_run(name)))
 
 
 def facts_of_tokenizer(tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> TokenizerFacts:
@@ -198,7 +208,7 @@ def facts_of_tokenizer(tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> To
         padding_side=tokenizer.padding_side,
         pad_token=None if tokenizer.pad_token is None else str(tokenizer.pad_token),
         context=inputs.context,
-        marks_languages=hasattr(tokenizer, "src_lang"),
+        marks_languages=getattr(tokenizer, "src_lang", None) is not None,
     )
 
 
@@ -214,20 +224,26 @@ def facts_of_language(
         options: How they become tokens.
 
     Raises:
-        ArgumentError: A template or a language that the tokenizer cannot take.
+        ArgumentError: A template that the sentences do not fit.
     """
-    encoded = _without_limits(inputs).encode(sentences, language, replace(options, max_length=None))
+    try:
+        mark = inputs.language_token(language, options.source_codes)
+    except XAlignError:  # it is refused where the sentences are encoded as they would be measured
+        mark, language_of_text = None, ""
+    else:
+        language_of_text = language
+    lenient = replace(options, max_length=None, source_codes=options.source_codes if mark else None)
+    encoded = _without_limits(inputs).encode(sentences, language_of_text, lenient)
     own = sum(encoded.own_tokens)
     words = sum(len(sentence.split()) for sentence in sentences)
     lengths = tuple(map(len, encoded.ids))
-    marks = hasattr(inputs.tokenizer, "src_lang")
     facts = LanguageFacts(
         sentences=len(sentences),
         tokens_per_sentence=own / len(sentences),
         tokens_per_word=None if language.rpartition("_")[2] in _NO_SPACES else own / words,
         unknown_share=sum(encoded.unknown_tokens) / max(own, 1),
         longest=max(lengths),
-        is_known=inputs.language_token(language) is not None if marks else None,
+        mark=mark,
     )
     return facts, lengths
 
