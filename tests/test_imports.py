@@ -104,6 +104,7 @@ def test_the_public_api():
         "Site",
         "UnitSet",
         "XAlignError",
+        "diagnose",
         "find_units",
         "load_pairs",
         "map_model",

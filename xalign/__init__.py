@@ -11,6 +11,7 @@ from xalign.renamed import install
 if TYPE_CHECKING:
     from xalign.errors import XAlignError
     from xalign.finding.find import find_units
+    from xalign.measurement.diagnosis import diagnose
     from xalign.measurement.run import measure
     from xalign.model.architectures.map import ModelMap, map_model
     from xalign.model.architectures.sites import Reading, Site
@@ -46,6 +47,7 @@ __all__ = [
     "Site",
     "UnitSet",
     "XAlignError",
+    "diagnose",
     "find_units",
     "load_pairs",
     "map_model",
@@ -73,6 +75,7 @@ _HOME = {
     "Site": "xalign.model.architectures.sites",
     "UnitSet": "xalign.units.unit_set",
     "XAlignError": "xalign.errors",
+    "diagnose": "xalign.measurement.diagnosis",
     "find_units": "xalign.finding.find",
     "load_pairs": "xalign.pairs.load",
     "map_model": "xalign.model.architectures.map",

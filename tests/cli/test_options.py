@@ -6,7 +6,8 @@ import subprocess
 import sys
 from dataclasses import fields
 from importlib import import_module
-from typing import get_args
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from typer.testing import CliRunner
@@ -24,6 +25,8 @@ from xalign.model.operators import OPERATORS
 
 VERBS = ("measure", "track", "experts", "steer", "demo", "doctor", "compare", "page")
 DEFAULTS = {one.name: one.default for options in (TextOptions, ReadOptions) for one in fields(options)}
+# Options that are on, and whose switch is named shorter than the option: the help would cut it.
+SHORTER = {"pool_special_tokens": "--no-special-tokens", "include_embedding": "--no-embedding"}
 
 
 def function_of(verb):
@@ -56,6 +59,30 @@ def test_defaults_are_those_of_the_options(verb):
     assert verb not in ("measure", "track") or {"template", "template_pooled", "token_budget"} <= shared
     for name in shared:
         assert parameters(verb)[name].default == DEFAULTS[name], (verb, name)
+
+
+def can_be_typed(kind):
+    """Whether a value of this type is text, a number, a switch, or a choice of words."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(can_be_typed(one) for one in get_args(kind) if one is not type(None))
+    return kind in (str, int, bool) or get_origin(kind) is Literal
+
+
+@pytest.mark.parametrize("verb", ["measure", "track", "doctor"])
+def test_every_option_that_can_be_typed_can_be_typed(verb):
+    """Errors advised `truncate=True` to a command that had no `--truncate`."""
+    hints = get_type_hints(TextOptions) | get_type_hints(ReadOptions)
+    typed = {name for name in DEFAULTS if can_be_typed(hints[name])} | {"source_codes"}  # like nso_Latn=ns
+    assert DEFAULTS.keys() - typed == {"subtract", "steered"}
+    assert not typed - parameters(verb).keys()
+
+
+@pytest.mark.parametrize("verb", ["measure", "track", "doctor"])
+def test_the_choices_are_those_of_the_options(verb):
+    hints = get_type_hints(ReadOptions)
+    for name in ("pool", "state_site", "value_site"):
+        choices = inspect.get_annotations(function_of(verb), eval_str=True)[name]
+        assert tuple(get_args(choices)[0]) == get_args(hints[name])
 
 
 @pytest.mark.parametrize("verb", sorted({*VERBS} - {"page"}))  # which prints no table
@@ -99,7 +126,8 @@ def test_the_help_fits_a_terminal_of_80_columns(verb):
     assert not re.search(r"…\s*(│|<)", options)
     assert "range" not in options
     for name in parameters(verb).keys() - {one for one in parameters(verb) if f"{{{one}}}" in prose}:
-        assert name == "what" or f"--{name.replace('_', '-')}" in options, name
+        by_place = name in ("what", "model")  # and may be left out
+        assert by_place or SHORTER.get(name, f"--{name.replace('_', '-')}") in options, name
 
 
 def test_help_needs_no_torch():

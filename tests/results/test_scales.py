@@ -40,7 +40,9 @@ def test_only_shares_have_intervals_of_bits():
         distance=result("distance", Scale("Distance"), sites, ones),
         share=result("share", Scale("Share", bounds=(0.0, 1.0)), sites, ones),
     )
-    assert report.interval("distance", "deu_Latn") == bootstrap_interval(np.ones(12)) == (1.0, 1.0)
+    assert bootstrap_interval(np.ones(12)) == (1.0, 1.0)
+    assert report.interval("distance", "deu_Latn") == (None, None)  # equal values: no spread is known
+    assert report.interval("distance", "deu_Latn", "max") == (None, None)
     assert report.interval("share", "deu_Latn") == wilson_interval(12, 12)
 
 

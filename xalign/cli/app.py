@@ -1,6 +1,7 @@
 """The `xalign` command: one verb per file, errors in one line."""
 
 import functools
+import inspect
 import sys
 import traceback
 import warnings
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xalign.cli.advice import as_typed
 from xalign.cli.compare import compare
 from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
@@ -35,11 +37,14 @@ app = typer.Typer(
 def _verb(function: Callable[..., None]) -> None:
     """Make a function a command whose errors are one line on stderr.
 
-    Exit codes: 0 done, 1 unexpected error, 2 wrong input, 130 interrupted.
+    Exit codes: 0 done, 1 unexpected error (of `doctor`: a measurement would be refused), 2 wrong input, 130
+    interrupted.
     """
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
+        global _options
+        _options = list(inspect.signature(function).parameters)
         try:
             with working():
                 function(*args, **kwargs)
@@ -67,15 +72,20 @@ def _said(error: Exception, verb: str) -> tuple[str, int]:
 def _fail(message: str, code: int) -> None:
     if _debug:
         traceback.print_exc()
-    lines = map(plain, str(message).split("\n"))  # a warning may be one of another library
-    typer.echo("xalign: " + "\n".join(lines), err=True)
+    typer.echo(_line(message), err=True)
     raise typer.Exit(code)
+
+
+def _line(message: Warning | str) -> str:
+    """Return a message as it is printed. It may be one of another library."""
+    return "xalign: " + "\n".join(map(plain, as_typed(str(message), _options).split("\n")))
 
 
 for function in (measure, compare, track, page, experts, steer, demo, doctor):
     _verb(function)
 
 _debug = False
+_options: list[str] = []  # of the command that runs
 
 
 def _show_version(wanted: bool) -> None:
@@ -107,5 +117,4 @@ def main() -> None:
 
 
 def _show_warning(message: Warning | str, *about: Any, **more: Any) -> None:  # noqa: ARG001
-    lines = map(plain, str(message).split("\n"))  # a warning may be one of another library
-    typer.echo("xalign: " + "\n".join(lines), err=True)
+    typer.echo(_line(message), err=True)

@@ -2,8 +2,10 @@
 
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,6 +19,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 from xalign.cli.options import listed
 from xalign.errors import ArgumentError, MissingExtraError
 from xalign.extras import install_command
+from xalign.measurement.options import ReadOptions
+from xalign.model.inputs import TextOptions
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 
@@ -27,6 +31,30 @@ Loaded = tuple[nn.Module, PreTrainedTokenizerBase]
 def load_text(pairs: str, languages: str | None, pivot: str, n: int | None) -> ParallelPairs:
     """Load parallel sentences, with the languages as a user types them: separated by commas."""
     return load_pairs(pairs, None if languages is None else listed(languages), pivot, n)
+
+
+def measure_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a measurement among the arguments of a command.
+
+    Args:
+        given: Name -> value of all arguments.
+
+    Raises:
+        ArgumentError: `source_codes` in another form.
+    """
+    names = [one.name for options in (TextOptions, ReadOptions) for one in fields(options)]
+    chosen = {name: given[name] for name in names if name in given}
+    if chosen.get("source_codes") is not None:
+        chosen["source_codes"] = _codes(chosen["source_codes"])
+    return {name: one.value if isinstance(one, StrEnum) else one for name, one in chosen.items()}
+
+
+def _codes(text: str) -> dict[str, str]:
+    """Return language -> code of text like `nso_Latn=ns,swh_Latn=sw`."""
+    pairs = [part.split("=") for part in listed(text)]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):  # noqa: PLR2004
+        raise ArgumentError(f"source_codes={text!r:.80} must be like nso_Latn=ns,swh_Latn=sw")
+    return dict(pairs)
 
 
 def load_model(

@@ -9,22 +9,34 @@ from xalign.cli.options import (
     Device,
     Dtype,
     DtypeName,
+    Experts,
+    ExpertsName,
     FirstPairs,
+    IncludeEmbedding,
     Json,
     Languages,
+    MaxLength,
     MetricList,
     Model,
+    NeuronSiteName,
     Overwrite,
     Pairs,
     Pivot,
+    PoolName,
+    PoolOfTokens,
+    PoolSpecialTokens,
     Progress,
     ReportFolder,
     Revision,
+    SourceCodes,
+    Stack,
+    StateSite,
     Template,
     TemplatePooled,
     TokenBudget,
     Truncate,
     TrustRemoteCode,
+    ValueSite,
     listed,
 )
 from xalign.cli.output import Output
@@ -44,7 +56,16 @@ def measure(
     overwrite: Overwrite = False,
     template: Template = None,
     template_pooled: TemplatePooled = False,
+    pool_special_tokens: PoolSpecialTokens = True,
     truncate: Truncate = False,
+    max_length: MaxLength = None,
+    source_codes: SourceCodes = None,
+    pool: PoolOfTokens = PoolName.weighted,
+    state_site: StateSite = NeuronSiteName.gate,
+    value_site: ValueSite = NeuronSiteName.inner,
+    experts: Experts = ExpertsName.routed,
+    stack: Stack = "",
+    include_embedding: IncludeEmbedding = True,
     token_budget: TokenBudget = 4096,
     revision: Revision = None,
     dtype: Dtype = DtypeName.auto,
@@ -63,13 +84,14 @@ def measure(
     Example: `xalign measure Qwen/Qwen3-0.6B --pairs flores200/devtest --languages deu,swh --n 100 --out
         report`
     """
-    from xalign.cli.loading import check_text, load_model, load_text
+    from xalign.cli.loading import check_text, load_model, load_text, measure_options
     from xalign.measurement import measure as run
     from xalign.metrics import METRICS as KNOWN
     from xalign.metrics.metric import resolve_metrics
     from xalign.results.saved import check_folder
     from xalign.views.save import check_heatmaps
 
+    options = measure_options(locals())
     shown = sys.stderr.isatty() if progress is None else progress
     check_text("template", template)
     resolve_metrics(listed(metrics), KNOWN)  # pictures are named after them
@@ -84,15 +106,7 @@ def measure(
         trust_remote_code=trust_remote_code,
         progress=shown,
     )
-    report = run(
-        *(loaded, tokenizer, text, listed(metrics)),
-        template=template,
-        template_pooled=template_pooled,
-        truncate=truncate,
-        token_budget=token_budget,
-        revision=revision,
-        progress=shown,
-    )
+    report = run(loaded, tokenizer, text, listed(metrics), **options, revision=revision, progress=shown)
     _show(report, Output(json), out, overwrite=overwrite)
 
 

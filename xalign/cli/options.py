@@ -44,6 +44,9 @@ def seed_up_to(most: int) -> Callable[[int], int]:
 
 
 DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
+PoolName = StrEnum("PoolName", ["weighted", "last", "mean", "max"])
+NeuronSiteName = StrEnum("NeuronSiteName", ["gate", "inner"])
+ExpertsName = StrEnum("ExpertsName", ["routed", "shared"])
 
 Model = Annotated[str, typer.Argument(help="Hub id or folder of a model.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
@@ -84,6 +87,33 @@ MetricsOfHistory = Annotated[
 Template = Annotated[str | None, typer.Option(help="Text around each sentence, like 'query: {text}'.")]
 TemplatePooled = Annotated[bool, typer.Option("--template-pooled", help="Pool the template's tokens too.")]
 Truncate = Annotated[bool, typer.Option("--truncate", help="Cut sentences longer than the model's context.")]
+MaxLength = Annotated[int | None, typer.Option(help="Cut sentences to this many tokens.")]
+PoolSpecialTokens = Annotated[
+    bool,
+    typer.Option(" /--no-special-tokens", help="Leave out what the tokenizer adds.", show_default=False),
+]
+PoolOfTokens = Annotated[
+    PoolName,
+    typer.Option(metavar="<str>", help=f"How tokens are pooled: {', '.join(PoolName)}."),
+]
+StateSite = Annotated[
+    NeuronSiteName, typer.Option(metavar="<str>", help="Where nasca reads neurons: gate or inner.")
+]
+ValueSite = Annotated[
+    NeuronSiteName, typer.Option(metavar="<str>", help="Where navca reads neurons: inner or gate.")
+]
+Experts = Annotated[
+    ExpertsName, typer.Option(metavar="<str>", help="Neurons read in mixtures: routed or shared.")
+]
+Stack = Annotated[str, typer.Option(help="Stack of blocks, like decoder; the first by default.")]
+SourceCodes = Annotated[
+    str | None,
+    typer.Option(help="Codes of the tokenizer where they cannot be told, like nso_Latn=ns,swh=sw."),
+]
+IncludeEmbedding = Annotated[
+    bool,
+    typer.Option(" /--no-embedding", help="Leave the embedding out of hidden states.", show_default=False),
+]
 TokenBudget = Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")]
 ReportFolder = Annotated[
     Path | None,

@@ -15,18 +15,31 @@ from xalign.cli.options import (
     Device,
     Dtype,
     DtypeName,
+    Experts,
+    ExpertsName,
     FirstPairs,
     HistoryFolder,
+    IncludeEmbedding,
     Json,
     Languages,
+    MaxLength,
     MetricsOfHistory,
+    NeuronSiteName,
     PairsOfHistory,
     Pivot,
+    PoolName,
+    PoolOfTokens,
+    PoolSpecialTokens,
+    SourceCodes,
+    Stack,
+    StateSite,
     Template,
     TemplatePooled,
     TokenBudget,
     Tokenizer,
+    Truncate,
     TrustRemoteCode,
+    ValueSite,
     listed,
 )
 from xalign.cli.output import Output
@@ -54,6 +67,16 @@ def track(
     poll: Annotated[float, typer.Option(help="Seconds between two looks with --follow.")] = 30.0,
     template: Template = None,
     template_pooled: TemplatePooled = False,
+    pool_special_tokens: PoolSpecialTokens = True,
+    truncate: Truncate = False,
+    max_length: MaxLength = None,
+    source_codes: SourceCodes = None,
+    pool: PoolOfTokens = PoolName.weighted,
+    state_site: StateSite = NeuronSiteName.gate,
+    value_site: ValueSite = NeuronSiteName.inner,
+    experts: Experts = ExpertsName.routed,
+    stack: Stack = "",
+    include_embedding: IncludeEmbedding = True,
     token_budget: TokenBudget = 4096,
     tokenizer: Tokenizer = None,
     dtype: Dtype = DtypeName.auto,
@@ -69,10 +92,11 @@ def track(
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
-    from xalign.cli.loading import load_model, load_text, refuse_special_files
+    from xalign.cli.loading import load_model, load_text, measure_options, refuse_special_files
     from xalign.monitor.track import track as measure_all
     from xalign.results.run_folder import run_folder
 
+    asked = measure_options(locals())
     _check_poll(poll)
     _check_for_all(template, token_budget, tokenizer, device)
     find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
@@ -87,8 +111,7 @@ def track(
     folder = out or run_folder(run)
     refuse_special_files(folder)
     before = _last_report(folder)
-    own = {"template": template, "template_pooled": template_pooled}
-    options = _settings_of(before) if before and template is None and not template_pooled else own
+    options = _options(asked, before)
     kept = before.pairs if before and pairs is None and languages is None and n is None else None
     text = kept or load_text("bundled" if pairs is None else pairs, languages, pivot, n)
     output = Output(json)
@@ -96,8 +119,7 @@ def track(
         output.say(f"looking into {run} every {poll:g} s; Ctrl-C ends")
     history = measure_all(
         *(find, lambda one: load(one.name, revision=one.revision), folder, text, _asked(metrics, before)),
-        **{"follow": follow, "poll": poll, "on_report": partial(_show, output), "token_budget": token_budget}
-        | options,
+        **{"follow": follow, "poll": poll, "on_report": partial(_show, output)} | options,
     )
     _show_emergence(output, history, folder, run)
 
@@ -181,6 +203,17 @@ def _last_report(folder: Path) -> "AlignmentReport | None":
 
     history = History(folder / NAME)
     return history.report(history.steps[-1]) if history.entries else None
+
+
+def _options(asked: dict[str, Any], before: "AlignmentReport | None") -> dict[str, Any]:
+    """Return the options that were typed; those of the history where none was."""
+    from xalign.measurement.options import ReadOptions
+    from xalign.model.inputs import TextOptions
+
+    default = {one.name: one.default for options in (TextOptions, ReadOptions) for one in fields(options)}
+    budget = {"token_budget": asked["token_budget"]}
+    typed = {name for name, value in asked.items() if value != default[name]} - budget.keys()
+    return asked if typed or before is None else _settings_of(before) | budget
 
 
 def _settings_of(report: "AlignmentReport") -> dict[str, Any]:

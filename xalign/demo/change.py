@@ -19,6 +19,8 @@ def change(before: AlignmentReport, after: AlignmentReport, metric: str) -> str:
     was, now = before.score(metric), after.score(metric)
     was_low, was_high = before.interval(metric)
     now_low, now_high = after.interval(metric)
+    if now_low is None or now_high is None or was_low is None or was_high is None:
+        return f"went from {was:.3f} to {now:.3f}, with an interval that is not known"
     if now_low > was_high:
         return f"rose from {was:.3f} to {now:.3f}"
     if now_high < was_low:

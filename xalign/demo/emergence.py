@@ -185,7 +185,7 @@ def _on_losses(ours: Figures, theirs: Figures) -> str:
 def _on_alignment(last: AlignmentReport, theirs: Figures) -> str:
     """Say whether NASCA tells the two models apart: in every language, beyond its interval."""
     numbers = f"{last.score('nasca'):.3f} here, {_mean(theirs['nasca']):.3f} there"
-    if all(last.interval("nasca", code)[0] > theirs["nasca"][code] for code in last.languages):
+    if all((last.interval("nasca", code)[0] or 0) > theirs["nasca"][code] for code in last.languages):
         return f"Yet the twin aligns its languages less, {numbers}: no loss curve shows this, NASCA does."
     return (
         f"NASCA is {numbers}: after {last.step} steps this model is not above the twin in every language, so "

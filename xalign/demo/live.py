@@ -86,7 +86,7 @@ class LiveTable(TrainerCallback):
         for header, justify in COLUMNS:
             table.add_column(header, justify=justify)
         for code in report.languages:
-            low, high = report.interval("nasca", code)
+            low, high = report.interval("nasca", code)  # known, as for all shares
             score = report.score("nasca", code)
             table.add_row(
                 code,

@@ -11,7 +11,6 @@ from xalign.errors import ArgumentError, ArgumentTypeError, MissingExtraError
 from xalign.monitor.keeps_running import say
 from xalign.monitor.scalars import MOST_LANGUAGES
 from xalign.results.report import AlignmentReport
-from xalign.statistics.intervals import known_interval
 from xalign.trackers import TRACKERS
 from xalign.trackers.tracker import Pixels, Tracker
 
@@ -168,7 +167,7 @@ def scores_table(report: AlignmentReport) -> Table:
                 metric,
                 language,
                 report.score(metric, language),
-                *known_interval(*report.interval(metric, language)),
+                *report.interval(metric, language),
             ),
             *(report.floor(metric, language), report.chance(metric, language)),
             str(report.best_layer(metric, language)),

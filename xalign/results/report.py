@@ -18,7 +18,7 @@ from xalign.renamed import warn_deprecated
 from xalign.results import compare, rows, saved
 from xalign.results.scores import Over, check_over, interval_of, mean_per_pair, score_of
 from xalign.results.values import Cost, LanguageStats, MetricResult
-from xalign.statistics.intervals import Interval
+from xalign.statistics.intervals import KnownInterval, known_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -168,12 +168,12 @@ class AlignmentReport:
         language: str | None = None,
         over: Over = "mean",
         stack: str | None = None,
-    ) -> Interval:
+    ) -> KnownInterval:
         """Return the 95 % interval of a score.
 
-        Each sentence's mean over layers is resampled over sentences (bootstrap). Both ends are equal where
-        all values are equal real numbers: then nothing is known about the spread. The arguments are those of
-        `score`.
+        Each sentence's mean over layers is resampled over sentences (bootstrap). Both ends are None where all
+        values are equal real numbers: then nothing is known about the spread, as in `to_rows`. The arguments
+        are those of `score`.
 
         Raises:
             ArgumentError: As `score`; and no language where the languages have different pivot sentences, so
@@ -186,7 +186,7 @@ class AlignmentReport:
                 "sentences in common to resample; ask for one language"
             )
         values = self._values(metric, language, stack)
-        return interval_of(values, over, self.scale(metric), seed=self.seed)
+        return known_interval(*interval_of(values, over, self.scale(metric), seed=self.seed))
 
     def worst(self, metric: str = "nasca") -> tuple[str, float]:
         """Return the language with the worst score, and that score."""

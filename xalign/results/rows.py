@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from xalign.model.architectures.sites import Layer
 from xalign.results.scores import Over, interval_of_layer
 from xalign.results.values import layer_in_stack
-from xalign.statistics.intervals import Interval, known_interval
+from xalign.statistics.intervals import KnownInterval, known_interval
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -22,21 +22,21 @@ def report_rows(report: "AlignmentReport", over: Sequence[Over]) -> list[dict[st
                 "chance": report.chance(metric, language),
                 "floor": report.floor(metric, language),
             }
-            for stack, layer, value, (low, high) in _numbers(report, metric, language, over):
+            for stack, layer, value, interval in _numbers(report, metric, language, over):
                 place = {"metric": metric, "language": language, "stack": stack, "layer": layer}
-                ends = dict(zip(("low", "high"), known_interval(low, high), strict=True))
+                ends = dict(zip(("low", "high"), interval, strict=True))
                 rows.append({"step": report.step, **place, "value": value, **ends, **about})
     return rows
 
 
 def _numbers(
     report: "AlignmentReport", metric: str, language: str, over: Sequence[Over]
-) -> Iterator[tuple[str, Layer | str, float, Interval]]:
+) -> Iterator[tuple[str, Layer | str, float, KnownInterval]]:
     """Yield stack, layer, value and interval of every site of a row, and then of its scores."""
     result = report.metrics[metric]
     for site, values in zip(result.sites, result.values[language], strict=True):
         interval = interval_of_layer(values.numpy(), report.scale(metric), seed=report.seed)
-        yield site.stack, layer_in_stack(site), values.double().mean().item(), interval
+        yield site.stack, layer_in_stack(site), values.double().mean().item(), known_interval(*interval)
     for pooled in over:
         score = report.score(metric, language, pooled)
         yield "", pooled, score, report.interval(metric, language, pooled)

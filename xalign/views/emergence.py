@@ -88,7 +88,8 @@ def _draw_languages(
     steps = [int(report.step or 0) for report in reports]
     for number, code in enumerate(first.languages):
         colour = f"C{number}"
-        intervals = np.array([report.interval(metric, code) for report in reports])
+        # As floats, where what is not known is NaN, and not drawn.
+        intervals = np.array([report.interval(metric, code) for report in reports], dtype=float)
         label = with_unknown(code, reports[-1].stats[code].unknown_share)
         axes.plot(steps, [report.score(metric, code) for report in reports], color=colour, label=label)
         axes.fill_between(steps, intervals[:, 0], intervals[:, 1], color=colour, alpha=0.2, linewidth=0)

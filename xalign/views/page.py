@@ -126,11 +126,13 @@ def _whole(report: AlignmentReport, metric: str, code: str) -> dict[str, Any]:
     layers = torch.stack([part.double() for part in parts]).mean(dim=0).numpy()
     scale = report.scale(metric)
     intervals = [interval_of_layer(layer, scale, seed=report.seed) for layer in layers]
-    lows, highs = zip(*intervals, report.interval(metric, code), strict=True)
+    score, (low, high) = report.score(metric, code), report.interval(metric, code)
+    ends = (score, score) if low is None or high is None else (low, high)  # equal where it is not known
+    lows, highs = zip(*intervals, ends, strict=True)
     return {
         "chance": report.chance(metric, code),
         "floor": report.floor(metric, code),
-        "value": [*layers.mean(axis=1).tolist(), report.score(metric, code)],
+        "value": [*layers.mean(axis=1).tolist(), score],
         "low": list(lows),
         "high": list(highs),
     }

@@ -193,6 +193,14 @@ class ModelMap:
             f"site {site}: block {site.layer} {has}; map_model(model).sites({site.kind!r}) lists them"
         )
 
+    def stack(self, name: str = "") -> StackPlaces:
+        """Return all places of a stack; of the first one where no name is given.
+
+        Raises:
+            ModelError: The model has no such stack.
+        """
+        return self._stack(name)
+
     def embed_of(self, stack: str = "") -> Place:
         """Return the input of the first block of a stack, which tells batch and tokens apart."""
         return self._stack(stack).embed

@@ -11,7 +11,7 @@ def printed(model_type: str, dtype: str, stacks: Sequence[StackPlaces]) -> Itera
     for stack in stacks:
         name = f"{model_type} {stack.name}".strip()
         yield f"{name}: {len(stack.blocks)} blocks, width {stack.width}, {dtype}"
-        ranges = list(_ranges(stack.blocks))
+        ranges = list(alike(stack.blocks))
         for first, last in ranges:
             if len(ranges) > 1:
                 yield f"  block {first}" if first == last else f"  blocks {first} to {last}"
@@ -29,7 +29,7 @@ def printed(model_type: str, dtype: str, stacks: Sequence[StackPlaces]) -> Itera
             yield f"  activation   {', '.join(dict.fromkeys(one.name for one in activations))}"
 
 
-def _ranges(blocks: Sequence[BlockPlaces]) -> Iterator[tuple[int, int]]:
+def alike(blocks: Sequence[BlockPlaces]) -> Iterator[tuple[int, int]]:
     """Yield the first and the last number of blocks in a row that have the same places."""
     first = 0
     for number, block in enumerate(blocks):
