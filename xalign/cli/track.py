@@ -86,9 +86,9 @@ def track(
 ) -> None:
     """Measure the checkpoints of a run that were not measured yet, and say when each language emerged.
 
-    Completes the history that a callback left there, on its sentences and with its settings where its reports
-    were kept, or begins one. When it was interrupted, the same command continues where it was. With --follow
-    a second machine can watch a long run. With --json, prints the rows of `emergence` instead of the table.
+    Completes the history that a callback left there, with its sentences and settings where its reports were
+    kept, or begins one. An interrupted command continues where it was. With --follow a second machine can
+    watch a long run. With --json, prints the rows of `emergence` instead of the table.
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
@@ -100,28 +100,27 @@ def track(
     _check_poll(poll)
     _check_for_all(template, token_budget, tokenizer, device)
     find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
-    load = partial(
-        load_model,
-        tokenizer=tokenizer,
-        dtype=dtype.value,  # type: ignore[arg-type]
-        device=device,
-        trust_remote_code=trust_remote_code,
-        progress=sys.stderr.isatty(),
-    )
+    common: Any = {"tokenizer": tokenizer, "dtype": dtype.value, "device": device}
+    common |= {"trust_remote_code": trust_remote_code, "progress": sys.stderr.isatty()}
+    load = partial(load_model, **common)
     folder = out or run_folder(run)
     refuse_special_files(folder)
     before = _last_report(folder)
-    options = _options(asked, before)
     kept = before.pairs if before and pairs is None and languages is None and n is None else None
     text = kept or load_text("bundled" if pairs is None else pairs, languages, pivot, n)
-    output = Output(json)
-    if follow:
-        output.say(f"looking into {run} every {poll:g} s; Ctrl-C ends")
+    output = _begun(Output(json), run, poll if follow else None)
     history = measure_all(
         *(find, lambda one: load(one.name, revision=one.revision), folder, text, _asked(metrics, before)),
-        **{"follow": follow, "poll": poll, "on_report": partial(_show, output)} | options,
+        **{"follow": follow, "poll": poll, "on_report": partial(_show, output)} | _options(asked, before),
     )
     _show_emergence(output, history, folder, run)
+
+
+def _begun(output: Output, run: str, poll: float | None) -> Output:
+    """Say that new checkpoints are waited for, where they are."""
+    if poll is not None:
+        output.say(f"looking into {run} every {poll:g} s; Ctrl-C ends")
+    return output
 
 
 def _check_poll(poll: float) -> None:

@@ -119,7 +119,19 @@ def diagnose(
     if not isinstance(pairs, ParallelPairs | str | Path):
         raise ArgumentTypeError(f"pairs={pairs!r:.60} must be ParallelPairs, or what load_pairs takes")
     loaded = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
-    wanted, refusals = resolve_metrics(metrics, METRICS), _Refusals()
+    return _diagnosis(model, tokenizer, loaded, resolve_metrics(metrics, METRICS), (text, read), options)
+
+
+def _diagnosis(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    loaded: ParallelPairs,
+    wanted: Sequence[Metric],
+    split: tuple[TextOptions, ReadOptions],
+    options: MeasureOptions,
+) -> Diagnosis:
+    """Look at model, tokenizer and text in turn, and gather what is refused."""
+    (text, read), refusals = split, _Refusals()
     model_map, inputs = None, None
     with refusals.of("model"):
         model_map = map_model(model)
