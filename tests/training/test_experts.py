@@ -7,16 +7,19 @@ from transformers import AutoModelForCausalLM
 from tests.mixtures import make_mixture
 from tests.tiny import make_tokenizer
 from tests.training.runs import (
+    BUNDLED,
     first_gradients,
     gradients_by_hand,
     make_trainer,
     minus,
     relative_difference,
+    rows_of,
     training_pairs,
 )
 from xalign import AlignmentCallback, AlignmentMonitor, UnitSet, find_units, load_pairs, steer
 
 PAIRS = load_pairs("bundled", ["deu_Latn"], n=8)
+HELD_OUT = rows_of(BUNDLED, 100, 108)
 
 
 def attributes(model):
@@ -62,7 +65,7 @@ def test_trained_found_steered_and_saved(tmp_path):
             "trainer", {"loss": "contrastive", "layer": 1}, model=make_mixture(), max_steps=2, folder=tmp_path
         )
         if watched:
-            trainer.add_callback(AlignmentCallback(trainer, PAIRS, every=1, save_dir=tmp_path / "alignment"))
+            trainer.add_callback(AlignmentCallback(trainer, HELD_OUT, every=1))
         trainer.train()
         weights.append(trainer.model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
