@@ -88,8 +88,6 @@ def measure(
     from xalign.measurement import measure as run
     from xalign.metrics import METRICS as KNOWN
     from xalign.metrics.metric import resolve_metrics
-    from xalign.results.saved import check_folder
-    from xalign.views.save import check_heatmaps
 
     options = measure_options(locals())
     shown = sys.stderr.isatty() if progress is None else progress
@@ -97,7 +95,7 @@ def measure(
     resolve_metrics(listed(metrics), KNOWN)  # pictures are named after them
     text = load_text(pairs, languages, pivot, n)
     if out is not None:
-        check_heatmaps(check_folder(out, overwrite=overwrite), listed(metrics), overwrite=overwrite)
+        _check_out(out, listed(metrics), overwrite=overwrite)
     loaded, tokenizer = load_model(
         model,
         revision=revision,
@@ -108,6 +106,14 @@ def measure(
     )
     report = run(loaded, tokenizer, text, listed(metrics), **options, revision=revision, progress=shown)
     _show(report, Output(json), out, overwrite=overwrite)
+
+
+def _check_out(out: Path, metrics: list[str], *, overwrite: bool) -> None:
+    """Refuse a folder that cannot be written before anything is measured."""
+    from xalign.results.saved import check_folder
+    from xalign.views.save import check_heatmaps
+
+    check_heatmaps(check_folder(out, overwrite=overwrite), metrics, overwrite=overwrite)
 
 
 def _show(report: "AlignmentReport", output: Output, out: Path | None, *, overwrite: bool) -> None:

@@ -80,8 +80,7 @@ def activations(
         state: What is taken of a token.
         pool_special_tokens: Pool the special tokens that the tokenizer adds, too.
         truncate: Cut sentences that are longer than the context; otherwise they are refused.
-        source_codes: Label -> the code of a tokenizer that marks sentences with their language, for labels
-            that are no language codes.
+        source_codes: Label -> the code of a tokenizer that marks languages, for labels that are no codes.
         token_budget: The most tokens of one forward, padding included.
         site_bytes: The most memory of the activations held at a time. One site is always held.
         experts: What `"inner"` and `"gate"` are in a mixture of experts: the `"routed"` experts, or the
@@ -99,16 +98,15 @@ def activations(
     waiting = sites_of(model, model_map, sites, experts)
     site_bytes = whole_number("site_bytes", site_bytes, least=1)
     is_audio = any(isinstance(one, Audio) for sentences in texts.values() for one in sentences)
-    inputs = inputs_for(model, tokenizer, is_audio)
-    options = TextOptions(
-        pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes
+    inputs, options = (
+        inputs_for(model, tokenizer, is_audio),
+        TextOptions(pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes),
     )
     encoded = [inputs.encode(sentences, label, options) for label, sentences in texts.items()]
-    lines = [line for one in encoded for line in one.lines]
     label = torch.tensor([number for number, one in enumerate(encoded) for _ in one.lines])
     tokens = torch.tensor([count for one in encoded for count in one.pooled_tokens])
-    batches = inputs.batches(lines, token_budget=token_budget)
-    for group in _groups(waiting, model_map, len(lines), site_bytes):
+    batches = inputs.batches([line for one in encoded for line in one.lines], token_budget=token_budget)
+    for group in _groups(waiting, model_map, len(label), site_bytes):
         readings = {site: Reading(site, state, pool) for site in group}
         states = read_states(model, batches, readings.values())
         for site, reading in readings.items():

@@ -26,9 +26,7 @@ def _neuron_values(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
     return [Reading(site, "abs", options.pool) for site in sites]
 
 
-def neuron_sites(
-    model_map: ModelMap, kind: NeuronSite, experts: Experts, stack: str = ""
-) -> list[Site]:
+def neuron_sites(model_map: ModelMap, kind: NeuronSite, experts: Experts, stack: str = "") -> list[Site]:
     """Return the sites of the neurons of every block: in a mixture, of its experts or of its shared networks.
 
     Args:
@@ -65,7 +63,7 @@ def neuron_sites(
     return found
 
 
-def _routing(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
+def _router(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
     """Read how often each expert of a mixture was chosen."""
     return [Reading(site, "active", options.pool) for site in model_map.sites("router", options.stack)]
 
@@ -86,7 +84,7 @@ _SOURCES: Mapping[Source, Callable[[ModelMap, ReadOptions], list[Reading]]] = {
     "neuron_states": _neuron_states,
     "neuron_values": _neuron_values,
     "hidden": _hidden,
-    "routing": _routing,
+    "router": _router,
 }
 
 

@@ -14,7 +14,7 @@ from xalign.metrics.scale import LARGEST, SHARE, Scale, title_of
 
 __all__ = ["Compute", "Metric", "Over", "Scale", "Source", "resolve_metrics"]
 
-Source = Literal["neuron_states", "neuron_values", "hidden", "routing"]
+Source = Literal["neuron_states", "neuron_values", "hidden", "router"]
 Over = Literal["similarity", "states"]
 Compute = Callable[..., Tensor]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -30,7 +30,7 @@ class Metric:
         name: The name that users type, and the key in reports and logs.
         title: Its name on figures and pages.
         reads: What is read in the model: `"neuron_states"` or `"neuron_values"` of every block, `"hidden"`,
-            the hidden states that Hugging Face returns, or `"routing"`, how often each expert of a mixture
+            the hidden states that Hugging Face returns, or `"router"`, how often each expert of a mixture
             was chosen.
         compute: A function that returns one value per pair: a boolean tensor [pair] of bits, or floats. What
             it takes is set by `over`.

@@ -71,7 +71,7 @@ def _shares(chosen: Tensor) -> Tensor:
 ROUTING = Metric(
     "routing",
     "Routing overlap",
-    "routing",
+    "router",
     routing_overlap,
     over="states",
     has_floor=False,

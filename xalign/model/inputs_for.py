@@ -1,16 +1,19 @@
 """`inputs_for`: what a model takes, for sentences that are written or spoken."""
 
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from torch import nn
-from transformers import FeatureExtractionMixin, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import FeatureExtractionMixin, PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.audio_inputs import AudioInputs, takes_sound_alone
 from xalign.model.inputs import Inputs
 from xalign.model.wrapped import base_model_of
 
-Processing: TypeAlias = PreTrainedTokenizerBase | FeatureExtractionMixin | ProcessorMixin
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin  # it imports accelerate
+
+Processing: TypeAlias = "PreTrainedTokenizerBase | FeatureExtractionMixin | ProcessorMixin"
 """A tokenizer; for recordings a feature extractor, or a processor that holds one."""
 
 

@@ -55,11 +55,7 @@ def hooks_aside(model: nn.Module) -> Iterator[None]:
     try:
         try:
             for held in [one for module in model.modules() for one in _held(module)]:
-                own = [key for key, hook in held.items() if is_of_user(hook)]
-                if own:
-                    steps.append(partial(_put_back, held, list(held.items())))
-                    for key in own:
-                        del held[key]
+                _take_off(held, steps)
             yield
         finally:
             undo(steps)
@@ -69,6 +65,14 @@ def hooks_aside(model: nn.Module) -> Iterator[None]:
 
 def _held(module: nn.Module) -> list[dict[int, Any]]:
     return [vars(module)[kind] for kind in _KINDS if vars(module).get(kind)]
+
+
+def _take_off(held: dict[int, Any], steps: Steps) -> None:
+    own = [key for key, hook in held.items() if is_of_user(hook)]
+    if own:
+        steps.append(partial(_put_back, held, list(held.items())))
+    for key in own:
+        del held[key]
 
 
 def _put_back(held: dict[int, Any], before: list[tuple[int, Any]]) -> None:
