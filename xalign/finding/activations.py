@@ -66,14 +66,12 @@ def activations(
 ) -> Iterator[Activations]:
     """Run texts through a model and give the activations of the units, site by site.
 
-    As many sites are held at a time as fit into `site_bytes`. For the next ones the texts are run again, so
-    that memory does not grow with the number of sites.
+    As many sites are held at a time as fit into `site_bytes`. For the next ones the texts are run again.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer; for recordings, its feature extractor or processor.
-        texts: Label -> sentences, written or spoken. Whether two labels may share a sentence is the caller's
-            decision.
+        texts: Label -> sentences, written or spoken. Two labels may share a sentence.
         sites: A kind (`"inner"`: that of every block), a site, or a list of these. In a block that is a
             mixture of experts, `"inner"` and `"gate"` are those of its experts: see `experts`.
         pool: How states are pooled over a sentence's tokens.
