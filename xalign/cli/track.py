@@ -109,13 +109,9 @@ def track(
     text = kept or load_text("bundled" if pairs is None else pairs, languages, pivot, n)
     output = _begun(Output(json), run, poll if follow else None)
     history = measure_all(
-        find,
-        lambda one: load_model(one.name, revision=one.revision, **common),
-        *(folder, text, _asked(metrics, before)),
-        follow=follow,
-        poll=poll,
-        on_report=partial(_show, output),
-        **_options(asked, before),
+        *(find, lambda one: load_model(one.name, revision=one.revision, **common), folder, text),
+        _asked(metrics, before),
+        **_options(asked, before) | {"follow": follow, "poll": poll, "on_report": partial(_show, output)},
     )
     _show_emergence(output, history, folder, run)
 
