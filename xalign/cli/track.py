@@ -100,9 +100,8 @@ def track(
     _check_poll(poll)
     _check_for_all(template, token_budget, tokenizer, device)
     find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
-    common: Any = {"tokenizer": tokenizer, "dtype": dtype.value, "device": device}
+    common: dict[str, Any] = {"tokenizer": tokenizer, "dtype": dtype.value, "device": device}
     common |= {"trust_remote_code": trust_remote_code, "progress": sys.stderr.isatty()}
-    load = partial(load_model, **common)
     folder = out or run_folder(run)
     refuse_special_files(folder)
     before = _last_report(folder)
@@ -110,8 +109,9 @@ def track(
     text = kept or load_text("bundled" if pairs is None else pairs, languages, pivot, n)
     output = _begun(Output(json), run, poll if follow else None)
     history = measure_all(
-        *(find, lambda one: load(one.name, revision=one.revision), folder, text, _asked(metrics, before)),
-        **{"follow": follow, "poll": poll, "on_report": partial(_show, output)} | _options(asked, before),
+        *(find, lambda one: load_model(one.name, revision=one.revision, **common), folder, text),
+        _asked(metrics, before),
+        **_options(asked, before) | {"follow": follow, "poll": poll, "on_report": partial(_show, output)},
     )
     _show_emergence(output, history, folder, run)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xalign.checks import known_options, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.measurement.options import Experts
+from xalign.measurement.options import Experts, NeuronSite
 from xalign.measurement.readings import neuron_sites
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, map_model
@@ -23,6 +23,7 @@ from xalign.pairs.audio import Audio
 
 SITE_BYTES = 2**30
 _FLOAT_BYTES = 4
+_NEURONS: tuple[NeuronSite, ...] = get_args(NeuronSite)
 
 Sites = str | Site | Sequence[Site | str]
 
@@ -126,7 +127,7 @@ def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites, experts: Exper
             found.append(site)
         elif not isinstance(site, str):
             raise ArgumentTypeError(f"sites={sites!r:.60} must hold kinds and sites, not {site!r:.60}")
-        elif site == "gate" or site == "inner":
+        elif site in _NEURONS:
             found += neuron_sites(model_map, site, experts)
         elif site in KINDS:
             found += _sites_of_kind(model, model_map, site)

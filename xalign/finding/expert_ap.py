@@ -160,7 +160,7 @@ def _stored(
     """Return what each unit is set to in order to steer towards its label."""
     # In parts: a quantile takes 16 million numbers at most, and the experts of one block may have more.
     width = max(1, _AT_ONCE // len(values))
-    parts = zip(values.split(width, dim=1), is_low.split(width), strict=True)
+    parts = zip(torch.split(values, width, dim=1), torch.split(is_low, width), strict=True)
     return torch.cat([_stored_part(part.double(), low, value) for part, low in parts])
 
 

@@ -88,8 +88,8 @@ def _blocks(stack: StackFacts, block: BlockFacts) -> Iterator[str]:
         found.append(kind if set(widths) == {stack.width} and len(widths) == 1 else f"{kind} {shown}")
     yield from _entry("", f"{named}: {', '.join(found) or 'no site'}")
     reasons: dict[str, list[str]] = {}
-    for kind, reason in block.refused.items():
-        reasons.setdefault(reason, []).append(kind)
+    for refused, reason in block.refused.items():
+        reasons.setdefault(reason, []).append(refused)
     for reason, kinds in reasons.items():
         yield from _entry("", f"no {', '.join(kinds)}: {reason}")
     yield from _entry("", f"proved: {block.proved}" if block.proved else "known by its layout")

@@ -12,6 +12,7 @@ from xalign.metrics.cosine import cosine_matrix
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.sites import Reading
 from xalign.model.batches import Batch
+from xalign.model.encode import Encoded
 from xalign.model.live_memory import LiveMemory
 from xalign.model.placement import device_of
 from xalign.model.read import read_states
@@ -166,7 +167,8 @@ def _of_forward(model: nn.Module, batch: Batch, readings: Sequence[Reading], wid
         with LiveMemory(device_of(model)) as memory:
             read_states(model, [part], readings)
         kept = count * width * _FLOAT32 if device_of(model).type == "cpu" else 0  # counted as states
-        return memory.peak - kept
+        peak: int = memory.peak
+        return peak - kept
 
     if lines <= _MORE:
         return counted(lines)
@@ -177,7 +179,15 @@ def _of_forward(model: nn.Module, batch: Batch, readings: Sequence[Reading], wid
 def _of_floor(prepared: PreparedPairs, n: int) -> int:
     """Return the bytes of token counts of both sides, of their directions, and of the similarities."""
     distinct = [
-        len({token for side in sides for ids in side.encoded.pooled_ids for token in ids})
+        len(
+            {
+                token
+                for side in sides
+                if isinstance(side.encoded, Encoded)
+                for ids in side.encoded.pooled_ids
+                for token in ids
+            }
+        )
         for sides in prepared.sides.values()
     ]
     return _FLOAT64 * (4 * n * max(distinct) + 2 * n * n)

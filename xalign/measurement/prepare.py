@@ -87,6 +87,7 @@ class PreparedPairs:
         codes = {
             language: inputs.language_token(language, options.source_codes)
             for language in (pairs.pivot, *pairs)
+            if isinstance(inputs, Inputs)
         }
         self.marks = {language: code for language, code in codes.items() if code is not None}
         self._warn_about_equal_tokens()

@@ -26,8 +26,13 @@ _TEXT_ONLY = ("template", "template_pooled", "pool_special_tokens", "max_length"
 class Recording(Protocol):
     """What is asked of a recording; `xalign.Audio` is one."""
 
-    digest: str
-    seconds: float
+    @property
+    def digest(self) -> str:
+        """What tells it apart from others."""
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
 
     def at(self, rate: int) -> Any:
         """Return the samples at a rate."""
@@ -116,7 +121,7 @@ class AudioInputs:
                     else "takes no sound"
                 )
             )
-        self.extractor: Any = extractor_of(processor)
+        self.extractor = extractor_of(processor)
         self.tokenizer, self._model = processor, model
         name = next((name for name in self.extractor.model_input_names if name in SOUND), "nothing")
         if name not in takes:
@@ -294,7 +299,7 @@ class _Noise:
         return self.values.astype(np.float32)
 
 
-def extractor_of(processor: Any) -> FeatureExtractionMixin:
+def extractor_of(processor: Any) -> Any:
     """Return a feature extractor, or the one that a processor holds.
 
     Raises:

@@ -133,7 +133,7 @@ def group_lines(
         rows_of.setdefault(line, []).append(row)
     # The longest first, so that running out of memory shows at once.
     waiting = sorted(rows_of, key=length, reverse=True)
-    groups = []
+    groups: list[tuple[Sequence[L], tuple[tuple[int, ...], ...]]] = []
     while waiting:
         count = len(waiting) if token_budget is None else max(1, token_budget // length(waiting[0]))
         count = count if size is None else min(count, size)

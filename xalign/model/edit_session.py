@@ -132,7 +132,8 @@ class EditSession:
 
         def change(values: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
             nonlocal indices
-            mask, units = self._mask_of(values, site), slice(None)
+            mask = self._mask_of(values, site)
+            units: slice | Tensor = slice(None)
             if indices is not None:
                 units = indices = indices.to(values.device)
             picked = values[..., units]

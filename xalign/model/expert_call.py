@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from functools import cached_property
 from inspect import signature
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -94,12 +94,13 @@ class Given:
         self._names = list(signature(type(module).forward).parameters)[1:4]
         self.args, self.kwargs, self.module = args, kwargs, module
         found = dict(zip(self._names, args, strict=False)) | kwargs
-        self.states, self.index, self.weights = (found.get(name) for name in self._names)
-        if any(not isinstance(one, Tensor) or one.dim() != 2 for one in (self.index, self.weights)):  # noqa: PLR2004
+        states, index, weights = (found.get(name) for name in self._names)
+        if any(not isinstance(one, Tensor) or one.dim() != 2 for one in (index, weights)):  # noqa: PLR2004
             raise ModelError(
                 f"{type(module).__name__} is not given experts and weights of each token [token, slot], so "
                 "what each token runs through is not known; read hidden, attn_out or mlp_out"
             )
+        self.states, self.index, self.weights = cast(tuple[Tensor, Tensor, Tensor], (states, index, weights))
 
     def with_weights(self, weights: Tensor) -> "Given":
         """Return it with other weights."""
@@ -118,7 +119,7 @@ class Rows:
     """
 
     def __init__(self, given: Given, order: Order) -> None:
-        count = int(given.module.num_experts)
+        count = int(given.module.num_experts)  # type: ignore[arg-type]
         self._given = given.index
         self.index = given.index.clamp(max=count)
         self._is_empty = self.index == count

@@ -17,7 +17,9 @@ _MARKS = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forw
 class Owner(Protocol):
     """What registers hooks."""
 
-    thread: int
+    @property
+    def thread(self) -> int:
+        """The thread in which they act."""
 
 
 class Hook:

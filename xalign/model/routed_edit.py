@@ -52,7 +52,7 @@ class RoutedEdit:
         counts = torch.bincount(indices // width, minlength=n_experts).tolist()
         self._of_experts = [
             _OfExpert(expert, indices[units] % width, units)
-            for expert, units in enumerate(order.split(counts))
+            for expert, units in enumerate(torch.split(order, counts))
             if len(units)
         ]
 
@@ -84,7 +84,7 @@ class RoutedEdit:
         expert = routed.experts.masked_fill(~is_meant, self._n_experts).flatten()
         # The counts come from the device once, whatever number of experts there are.
         counts = torch.bincount(expert, minlength=self._n_experts + 1).tolist()
-        rows = expert.argsort(stable=True).split(counts)
+        rows = torch.split(expert.argsort(stable=True), counts)
         return ((own, rows[own.expert]) for own in self._of_experts if len(rows[own.expert]))
 
 

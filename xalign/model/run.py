@@ -63,7 +63,8 @@ def run(model: nn.Module, batch: Batch) -> Any:
 
 def _is_multimodal(base: Any) -> bool:
     config = getattr(base, "config", None)
-    return hasattr(config, "get_text_config") and config.get_text_config() is not config
+    text_config = getattr(config, "get_text_config", None)
+    return text_config is not None and text_config() is not config
 
 
 def is_pair(model: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Site
+from xalign.model.indices import Indices
 from xalign.model.operators import (
     DEFAULT_FOR_UNITS,
     DEFAULT_FOR_VECTORS,
@@ -140,7 +141,7 @@ def _edits_of_units(units: UnitSet, given: OperatorLike | None, strength: float 
     for site, rows in units.by_site().items():
         values = torch.tensor(rows.columns.value, dtype=torch.float32)
         operand = _operand(operator, operator.of_units, values, strength, site)
-        edits[site] = Edit(operator, operand, rows.columns.index)
+        edits[site] = Edit(operator, operand, Indices(rows.columns.index))
     return edits
 
 

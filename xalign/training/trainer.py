@@ -11,6 +11,7 @@ from transformers.training_args import TrainingArguments
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.audio_inputs import takes_sound_alone
 from xalign.model.distributed import refuse_split
+from xalign.model.inputs_for import Processing
 from xalign.monitor.callback import AlignmentCallback
 from xalign.renamed import renamed
 from xalign.training.config import AlignmentConfig
@@ -113,7 +114,7 @@ class _WithAlignment(_Base):
         self._align_auto = parse_layers(alignment.layer) == AUTO
         self.objective = AlignmentObjective(
             cast(nn.Module, self.model),
-            processing
+            cast(Processing, processing)
             if takes_sound_alone(cast(nn.Module, self.model))
             else cast(PreTrainedTokenizerBase, getattr(processing, "tokenizer", processing)),
             config=replace(alignment, layer="all") if self._align_auto else alignment,

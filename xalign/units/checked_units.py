@@ -29,7 +29,8 @@ def columns_of_rows(rows: Iterable[Sequence[Any]]) -> Columns:
     """
     labels: dict[str, int] = {}
     sites: dict[Site, int] = {}
-    label, site, index, score, value = (array(kind) for kind in "qqqdd")
+    label, site, index = (array("q") for _ in range(3))
+    score, value = array("d"), array("d")
     for row in map(_checked, rows):
         label.append(labels.setdefault(row.label, len(labels)))
         site.append(sites.setdefault(row.site, len(sites)))

@@ -76,11 +76,11 @@ class Columns:
         labels = joined(*(part.labels for part in parts))
         sites = joined(*(part.sites for part in parts))
         codes = ((codes_in(labels, part.labels), codes_in(sites, part.sites)) for part in parts)
-        found = [
+        found: list[tuple[Array, ...]] = [
             (label[part.label], site[part.site], part.index, part.score, part.value)
             for part, (label, site) in zip(parts, codes, strict=True)
         ]
-        empty = [np.zeros(0, _CODE)] * len(COLUMNS)
+        empty = (np.zeros(0, _CODE),) * len(COLUMNS)
         return cls.of(labels, sites, *map(np.concatenate, zip(*found or [empty], strict=True)))
 
     def equals(self, other: "Columns") -> bool:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from xalign.model.architectures.graph import Call
 from xalign.model.architectures.kinds_of_module import is_experts
@@ -38,7 +39,7 @@ def experts_in(calls: Sequence[Call]) -> tuple[ExpertsClaim, ...]:
     for call in sorted(calls, key=lambda call: call.start):
         which = number.get(call.path, 0)
         number[call.path] = which + 1
-        down = call.module.down_proj.shape  # type: ignore[union-attr]
+        down = cast(Tensor, call.module.down_proj).shape
         width = down[-2 if call.module.is_transposed else -1]
         claims.append(ExpertsClaim(call.path, int(call.module.num_experts), width, total[call.path], which))  # type: ignore[arg-type]
     return tuple(claims)

@@ -44,8 +44,8 @@ def activated(module: nn.Module, columns: slice, values: Tensor) -> Tensor:
         else slice(width, None)
     )
     whole[..., own] = values
-    apply = module._apply_gate
-    return apply(_put(whole, rest, 1.0)) - apply(_put(whole, rest, 0.0))  # type: ignore[operator]
+    apply: Callable[[Tensor], Tensor] = module._apply_gate  # type: ignore[assignment]
+    return apply(_put(whole, rest, 1.0)) - apply(_put(whole, rest, 0.0))
 
 
 def _put(states: Tensor, columns: slice, value: float) -> Tensor:

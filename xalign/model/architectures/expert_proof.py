@@ -172,7 +172,7 @@ def _projected(
     """Return what the expert of each slot makes of its states [token, slot, width]."""
     width = weight.shape[-1 if module.is_transposed else -2]
     made = states.new_zeros(*states.shape[:2], width)
-    for expert in index[index < module.num_experts].unique().tolist():
+    for expert in index[index < module.num_experts].unique().tolist():  # type: ignore[no-untyped-call, operator]
         token, slot = (index == expert).nonzero(as_tuple=True)
         matrix = weight[expert] if module.is_transposed else weight[expert].T
         product = states[token, slot] @ matrix

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -119,7 +120,7 @@ def _expert_places(
 
 def _activation_of_experts(model: nn.Module, found: ProvedExperts) -> Activation | None:
     module = model.get_submodule(found.claim.path)
-    act = getattr(module, "act_fn", None)
+    act = cast(Any, getattr(module, "act_fn", None))
     if found.experts.gate is None:
         return Activation(act, act if isinstance(act, nn.Module) else None, type(act).__name__)
     if not found.is_activated:

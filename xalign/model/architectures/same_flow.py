@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
 from types import MethodType, ModuleType, NoneType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -154,7 +154,7 @@ class _CommonDescriber(_Describer):
     """Describes settings by their values alone."""
 
     def module(self, module: nn.Module) -> Hashable:
-        own, hooks = super().module(module)  # type: ignore[misc]
+        own, hooks = cast(tuple[Hashable, Hashable], super().module(module))
         if hooks:
             raise _OwnOnly
         return own
