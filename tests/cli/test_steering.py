@@ -72,7 +72,7 @@ def test_greedy_is_the_same_twice(model_folder, units_folder):
         (("experts", "--out", "new", "--method", "foo"), "method='foo' must be one of expert_ap, lape"),
         (("experts", "--out", "new", "--share", "2"), "share=2.0 must be at most 1"),
         (("experts", "--out", "new", "--sites", "9.inner"), "9.inner"),
-        (("experts", "--out", "new", "--method", "lape", "--sites", "gate"), "sites='gate' is of method=exp"),
+        (("experts", "--out", "new", "--method", "lape", "--sites", "gate"), "sites='gate' is of --method exp"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, model_folder, units_folder, tmp_path):
@@ -96,7 +96,7 @@ def test_a_method_that_chooses_its_own_sites_and_share(model_folder, tmp_path, m
     assert done.exit_code == 0, done.stderr
     assert len(UnitSet.from_pretrained(tmp_path / "units")["deu_Latn"]) == 2
     for given, message in (
-        (("--sites", "gate"), "sites='gate' is of method=expert_ap; first decides itself where to look"),
+        (("--sites", "gate"), "sites='gate' is of --method expert_ap; first decides itself where to look"),
         (("--share", 0.1), "has no option 'share'; it has count"),
     ):
         done = xalign(*arguments, "--overwrite", *given)
