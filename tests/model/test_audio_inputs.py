@@ -128,7 +128,10 @@ def test_a_recording_of_no_frame_is_refused(family):
 
 @pytest.mark.parametrize(
     "option",
-    [{"template": "{text}."}, {"template_pooled": True}, {"pool_special_tokens": False}, {"max_length": 8}],
+    [
+        *({"template": "{text}."}, {"template_pooled": True}, {"pool_special_tokens": False}),
+        *({"max_length": 8}, {"source_codes": {"deu_Latn": "de"}}),
+    ],
 )
 def test_options_of_text_are_refused(option):
     model, extractor = make_speech_model("wav2vec2")

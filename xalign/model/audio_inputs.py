@@ -20,7 +20,7 @@ from xalign.model.wrapped import base_model_of
 
 SOUND = ("input_features", "input_values")
 """The names under which speech models take sound."""
-_TEXT_ONLY = ("template", "template_pooled", "pool_special_tokens", "max_length")
+_TEXT_ONLY = ("template", "template_pooled", "pool_special_tokens", "max_length", "source_codes")
 
 
 class Recording(Protocol):
