@@ -79,7 +79,7 @@ def test_a_report_shows_routing_beside_what_other_sentences_share(tmp_path):
     model = make_model("qwen2_moe")
     report = measure(model, make_tokenizer(), PAIRS, ["routing"])
     assert [str(site) for site in report.sites("routing")] == ["1.router", "2.router"]
-    readings = readings_of(map_model(model), "routing")
+    readings = readings_of(map_model(model), "router")
 
     def states(code, side):
         inputs = Inputs(model, make_tokenizer())
