@@ -19,6 +19,7 @@ from tests.mixtures import make_mixture
 from tests.monitor.training import make_trainer
 from tests.test_imports import LEVELS
 from tests.tiny import ROOT, make_model, make_tokenizer
+from xalign.model.architectures.table import LAYOUTS
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -50,8 +51,17 @@ def offline(monkeypatch):
     monkeypatch.setattr(
         causal,
         "from_pretrained",
-        lambda hub_id, **options: make_mixture() if "MoE" in hub_id else make_model("llama"),
+        lambda hub_id, **options: make_mixture() if "MoE" in str(hub_id) else make_model("llama"),
     )
+
+
+@pytest.fixture(autouse=True)
+def layouts_as_before():
+    """Forget the layouts that examples register."""
+    before = dict(LAYOUTS)
+    yield
+    LAYOUTS.clear()
+    LAYOUTS.update(before)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)

@@ -72,7 +72,10 @@ def test_greedy_is_the_same_twice(model_folder, units_folder):
         (("experts", "--out", "new", "--method", "foo"), "method='foo' must be one of expert_ap, lape"),
         (("experts", "--out", "new", "--share", "2"), "share=2.0 must be at most 1"),
         (("experts", "--out", "new", "--sites", "9.inner"), "9.inner"),
-        (("experts", "--out", "new", "--method", "lape", "--sites", "gate"), "sites='gate' is of --method exp"),
+        (
+            ("experts", "--out", "new", "--method", "lape", "--sites", "gate"),
+            "sites='gate' is of --method exp",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, model_folder, units_folder, tmp_path):

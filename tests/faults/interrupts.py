@@ -13,7 +13,7 @@ import torch._dynamo.eval_frame as compiler
 from torch import nn
 
 import xalign
-from xalign.model import turns, visit
+from xalign.model import hook_session, turns
 from xalign.model.eager import EAGER
 
 PACKAGE = str(Path(xalign.__file__).parent)
@@ -116,7 +116,7 @@ def picture_of_torch() -> dict[str, object]:
         "random": Values(torch.get_rng_state()),
         "numpy's random": np.random.get_state()[1].tobytes(),
         "observers": len(turns._OBSERVERS),
-        "forwards in progress": len(visit._ACTIVE.sessions),
+        "forwards in progress": len(hook_session.ACTIVE.sessions),
         "visits open": len(EAGER._open),
     }
 

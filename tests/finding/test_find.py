@@ -24,9 +24,9 @@ def test_it_is_the_methods():
         ({"method": "magic"}, "method='magic' must be one of expert_ap, lape"),
         (
             {"method": "lape", "sites": "gate"},
-            r"method='lape'\) has no option 'sites', did .* it has bar, penalty",
+            r"method='lape'\) has no option 'sites', did .* it has bar, experts, penalty",
         ),
-        ({"shre": 0.1}, "has no option 'shre', did you mean share\\? it has ends, k, pool"),
+        ({"shre": 0.1}, "has no option 'shre', did you mean share\\? it has ends, experts, k, pool"),
     ],
 )
 def test_bad_input(options, message):

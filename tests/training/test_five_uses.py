@@ -59,23 +59,23 @@ def test_everything_works_on_the_model_as_it_comes(family, tmp_path):
     found.save_pretrained(tmp_path / "units")
     units = UnitSet.from_pretrained(tmp_path / "units")["deu_Latn"]
     assert list(units) == list(found["deu_Latn"])
-    before = measure(model, tokenizer, HELD_OUT, ["mexa", "nasca"])
+    before = measure(model, tokenizer, HELD_OUT, ["margin", "nasca"])
     with steer(model, units, strength=5.0) as done:
-        within = measure(model, tokenizer, HELD_OUT, ["mexa", "nasca"])
+        within = measure(model, tokenizer, HELD_OUT, ["margin", "nasca"])
         ids = torch.tensor([tokenizer(GERMAN[0])["input_ids"]])
         generated = model.generate(input_ids=ids, max_new_tokens=3, min_new_tokens=3, do_sample=False)
     assert generated.shape[1] > 3
     assert done.tokens
-    values = [report.metrics["mexa"].values["deu_Latn"] for report in (before, within)]
+    values = [report.metrics["margin"].values["deu_Latn"] for report in (before, within)]
     assert not torch.equal(*values)
-    again = measure(model, tokenizer, HELD_OUT, ["mexa", "nasca"])
+    again = measure(model, tokenizer, HELD_OUT, ["margin", "nasca"])
     before.save(tmp_path / "report")
     loaded = AlignmentReport.load(tmp_path / "report")
     assert not any(row["difference"] for row in again.compare(loaded))
     model.save_pretrained(tmp_path / "model")
     kept = type(model).from_pretrained(tmp_path / "model").eval()
     assert not any(
-        row["difference"] for row in measure(kept, tokenizer, HELD_OUT, ["mexa", "nasca"]).compare(loaded)
+        row["difference"] for row in measure(kept, tokenizer, HELD_OUT, ["margin", "nasca"]).compare(loaded)
     )
 
 

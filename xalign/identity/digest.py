@@ -162,16 +162,20 @@ def _parts_of_object(value: object) -> Parts | None:
     cls = type(value)
     if dataclasses.is_dataclass(value) and not any(map(_hides_content, cls.__mro__)):
         return iter((("class", cls), ("attributes", _fields_of(value))))
-    if any(one is not object and library_of(one.__module__) not in _STATELESS for one in cls.__mro__):
+    if any(one is not object and not _is_stateless(one) for one in cls.__mro__):
         return None
     if cls.__getattribute__ is not object.__getattribute__:
         return None
     return iter((("class", cls), ("attributes", _attributes_of(value))))
 
 
+def _is_stateless(cls: type) -> bool:
+    return cls.__module__ == "collections.abc" or library_of(cls.__module__) in _STATELESS
+
+
 def _hides_content(cls: type) -> bool:
     """Return whether a base class may hold what no attribute shows, as `dict` and `list` do."""
-    if cls is object or library_of(cls.__module__) in _STATELESS:
+    if cls is object or _is_stateless(cls):
         return False
     return not any(isinstance(member, types.FunctionType) for member in vars(cls).values())
 

@@ -110,7 +110,7 @@ def diagnose(
         PairsError: Text that cannot be loaded.
 
     Example:
-        >>> found = xalign.diagnose(model, tokenizer, "bundled", ["nasca"])
+        >>> found = diagnose(model, tokenizer, "bundled", ["nasca"])
         >>> found.is_measurable, found.model.stacks[0].blocks[0].widths["inner"]
         (True, (80,))
     """

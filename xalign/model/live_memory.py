@@ -24,8 +24,8 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         >>> with LiveMemory(torch.device("cpu")) as memory:
         ...     for _ in range(3):
         ...         _ = torch.zeros(2, 256) + 1
-        >>> memory.peak  # two are alive while one is computed of the other, and the sum of the round before
-        6144
+        >>> memory.peak  # two tensors of 2,048 bytes are alive while one is computed of the other
+        4096
     """
 
     def __init__(self, device: torch.device) -> None:

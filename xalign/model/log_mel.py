@@ -26,7 +26,7 @@ def log_mel_means(recordings: Sequence[Recording]) -> Float[Tensor, "recording b
         >>> import numpy as np
         >>> low, high = (Audio(np.sin(np.arange(8000) * step), rate=16000) for step in (0.1, 1.0))
         >>> log_mel_means([low, high]).argmax(dim=1).tolist()
-        [6, 47]
+        [6, 50]
     """
     return torch.stack([torch.from_numpy(_mean(np.asarray(one.at(_RATE), np.float64))) for one in recordings])
 

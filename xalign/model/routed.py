@@ -23,8 +23,9 @@ class Routed:
     Example:
         >>> def zero_expert_5(routed):
         ...     return routed.values.masked_fill((routed.experts == 5).unsqueeze(-1), 0.0)
-        >>> with visit(model, {Site("expert_inner", 1): zero_expert_5}):
-        ...     output = model(**batch)
+        >>> routed = Routed(torch.ones(1, 1, 2, 3), torch.tensor([[[5, 0]]]), n_experts=8)
+        >>> zero_expert_5(routed).sum(dim=-1).tolist()
+        [[[0.0, 3.0]]]
     """
 
     values: Float[Tensor, "batch token slot width"]

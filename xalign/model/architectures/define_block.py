@@ -84,8 +84,9 @@ class BlockDefinition:
         if not any(claim.gate for claim in claims):
             no_gate = next((claim.no_gate for claim in claims), self._refused.get("inner", ""))
             self._refused["gate"] = no_gate
-        if not experts:
-            self._refused |= dict.fromkeys(EXPERT_KINDS, why_no_experts(call.module))
+        why = "" if experts else why_no_experts(call.module)
+        if why:
+            self._refused |= dict.fromkeys(EXPERT_KINDS, why)
         return BlockClaim(call.path, number, hidden, tuple(claims), added, experts_in(experts), self._refused)
 
     def _is_experts(self, call: Call) -> bool:

@@ -46,7 +46,7 @@ def experts_in(calls: Sequence[Call]) -> tuple[ExpertsClaim, ...]:
 
 
 def why_no_experts(block: nn.Module) -> str:
-    """Return why a block has no experts that can be read."""
+    """Return why the experts of a block cannot be read; empty where it has none."""
     for path, module in block.named_modules():
         name = path.rpartition(".")[2]
         if "expert" in name.lower() and not is_experts(module):
@@ -54,4 +54,4 @@ def why_no_experts(block: nn.Module) -> str:
                 f"{path} ({type(module).__name__}) is not behind the experts interface of transformers "
                 "(use_experts_implementation), so which neurons run for which token is not known"
             )
-    return NO_MIXTURE
+    return ""
