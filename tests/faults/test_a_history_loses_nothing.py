@@ -109,7 +109,7 @@ def test_two_that_append_and_one_that_inserts_lose_no_entry(rounds, report, tmp_
     writers = [FORK.Process(target=add, args=(path, report, rounds, mine, told)) for mine in (0, 1, 2)]
     for process in (reader, *writers):
         process.start()
-    done = dict(told.get(timeout=600) for _ in writers)
+    done = dict(told.get(timeout=3600) for _ in writers)
     is_over.set()
     name, looks, wrong = looked.get(timeout=60)
     for process in (reader, *writers):
