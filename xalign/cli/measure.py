@@ -60,8 +60,7 @@ def measure(
     best layer, and what the tokenizer makes of the language. With --json, prints the rows of
     `AlignmentReport.to_rows` instead.
 
-    Example: `xalign measure Qwen/Qwen3-0.6B --pairs flores200/devtest --languages deu,swh --n 100 --out
-        report`
+    Example: `xalign measure Qwen/Qwen3-0.6B --pairs flores200/devtest --languages deu,swh --out report`
     """
     from xalign.cli.loading import check_text, load_model, load_text
     from xalign.measurement import measure as run
