@@ -156,6 +156,7 @@ class ModelMap:
             return [Site("linear", name=name) for name in linear if name not in inside]
         found = self._stack(stack)
         self._refuse_unknown(kind, stack, f"sites of kind {kind}")
+        self._refuse_bypassed(kind, found)
         blocks = [
             Site(kind, layer, found.name, part=part)
             for layer, block in enumerate(found.blocks)
@@ -187,6 +188,8 @@ class ModelMap:
         places = block.places.get(site.kind, ())
         if site.part < len(places):
             return places[site.part]
+        if not places:
+            self._refuse_bypassed(site.kind, stack)
         reason = block.refused.get(site.kind, "it has none")
         has = f"has {len(places)} of these" if places else f"has none: {reason}"
         raise ModelError(
@@ -232,6 +235,28 @@ class ModelMap:
                 f"register_layout({self.model_type!r}, Layout(blocks=..., gate=..., act=..., down=..., "
                 "attn_out=..., mlp_out=...))"
             )
+
+    def _refuse_bypassed(self, kind: Kind, stack: StackPlaces) -> None:
+        """Refuse sites of a kind where a block holds the modules of its siblings' sites and never runs them.
+
+        Such a block has neurons. To leave it out would change what is measured without a word.
+        """
+        known = {
+            (type(block.module), place.path.removeprefix(f"{block.path}."))
+            for block in stack.blocks
+            for place in block.places.get(kind, ())
+            if place.path.startswith(f"{block.path}.")
+        }
+        for layer, block in enumerate(stack.blocks):
+            if block.places.get(kind):
+                continue
+            for cls, path in sorted(known, key=str):
+                if type(block.module) is cls and submodule_or_none(block.module, path) is not None:
+                    raise ModelError(
+                        f"site {Site(kind, layer, stack.name)} did not fire: block {layer} holds {path}, where "
+                        f"other blocks have their {kind}, and something bypasses it "
+                        f"({block.refused.get(kind, 'it is not run')})"
+                    )
 
     def _linear(self, site: Site) -> Place:
         module = submodule_or_none(self._model, site.name or "")
