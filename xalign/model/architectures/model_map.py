@@ -253,8 +253,8 @@ class ModelMap:
             for cls, path in sorted(known, key=str):
                 if type(block.module) is cls and submodule_or_none(block.module, path) is not None:
                     raise ModelError(
-                        f"site {Site(kind, layer, stack.name)} did not fire: block {layer} holds {path}, where "
-                        f"other blocks have their {kind}, and something bypasses it "
+                        f"site {Site(kind, layer, stack.name)} did not fire: block {layer} holds {path}, in "
+                        f"which other blocks have their {kind}, and something bypasses it "
                         f"({block.refused.get(kind, 'it is not run')})"
                     )
 
