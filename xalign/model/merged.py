@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from xalign.model.snapshot import Attributes
+from xalign.model.snapshot import Attributes, is_merged
 
 
 class KeptMerged:
@@ -23,8 +23,7 @@ class KeptMerged:
         layers = [
             module
             for module in model.modules()
-            if getattr(module, "merged_adapters", None)
-            and (not only_disabled or getattr(module, "disable_adapters", False))
+            if is_merged(module) and (not only_disabled or getattr(module, "disable_adapters", False))
         ]
         # LN-tuning merges by exchanging modules.
         dicts = [one for layer in layers for one in layer.children() if isinstance(one, nn.ModuleDict)]

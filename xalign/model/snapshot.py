@@ -37,7 +37,7 @@ class Snapshot:
         sharded = sharded_modules(model)
         self._parts = [Parts(module, module in sharded) for module in self._modules]
         # A forward may unmerge them, for good: their weights are then others too.
-        merged = {one for module in self._modules if _is_merged(module) for one in module.modules()}
+        merged = {one for module in self._modules if is_merged(module) for one in module.modules()}
         noted = list(zip(self._modules, of_modules, self._parts, strict=True))
         self._with_buffers = [attributes for module, attributes, _ in noted if module._buffers]
         self._rewound = [(parts, attributes) for module, attributes, parts in noted if module not in merged]
@@ -101,7 +101,8 @@ class Attributes:
                 now[name] = value
 
 
-def _is_merged(module: nn.Module) -> bool:
+def is_merged(module: nn.Module) -> bool:
+    """Return whether PEFT has merged an adapter into the weights of a layer."""
     return bool(getattr(module, "merged_adapters", None))
 
 
