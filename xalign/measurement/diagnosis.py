@@ -112,7 +112,7 @@ def diagnose(
     Example:
         >>> found = diagnose(model, tokenizer, "bundled", ["nasca"])
         >>> found.is_measurable, found.model.stacks[0].blocks[0].widths["inner"]
-        (True, (80,))
+        (True, (64,))
     """
     check_options(diagnose, options)
     text, read, _ = split_options(options)

@@ -1,15 +1,18 @@
 """The sites of a model stay where they are when it is wrapped, patched, quantised or offloaded."""
 
 import copy
+import functools
 import re
 
 import pytest
 import torch
 from peft import IA3Config, LoraConfig, get_peft_model
 from torch import nn
+from transformers import LlamaModel
 
 from tests.tiny import make_model
 from xalign import map_model
+from xalign.model.architectures import proved
 from xalign.model.architectures.from_proof import stack_of_proof
 from xalign.model.architectures.proved import proved_stacks
 
@@ -128,19 +131,26 @@ def test_a_disabled_adapter_keeps_the_sites():
         assert places(model) == expected
 
 
-def test_mapping_changes_nothing_and_runs_once():
+def test_mapping_changes_nothing_and_runs_once(monkeypatch):
     """It draws no random number, leaves the modes, and does not run a model again that did not change."""
     runs = []
     models = [make_model("llama").train() for _ in range(2)]
-    for model in models:
-        model.register_forward_pre_hook(lambda module, args: runs.append(module))
+    forward = LlamaModel.forward
+
+    @functools.wraps(forward)
+    def counted(self, *args, **kwargs):
+        runs.append(self)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(LlamaModel, "forward", counted)
+    monkeypatch.setattr(proved, "_COMMON", {})
     state = torch.get_rng_state()
     for model in models:
         proved_stacks(model)
         proved_stacks(model)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(module.training for model in models for module in model.modules())
-    assert len(runs) == 2 * len(models)
+    assert runs == [models[0].model] * 2
 
 
 def test_another_setting_is_another_kind():

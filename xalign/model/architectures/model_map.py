@@ -31,6 +31,7 @@ class ModelMap:
         parameters = self._main.blocks[0].module.parameters()
         floats = (one.dtype for one in (*parameters, *model.parameters()) if one.is_floating_point())
         self.dtype: torch.dtype = next(floats)
+        self._skipped = {stack.name: self._of_a_blocks_class(stack) for stack in stacks}
 
     @property
     def name(self) -> str:
@@ -156,6 +157,7 @@ class ModelMap:
             return [Site("linear", name=name) for name in linear if name not in inside]
         found = self._stack(stack)
         self._refuse_unknown(kind, stack, f"sites of kind {kind}")
+        self._refuse_skipped(kind, found)
         self._refuse_bypassed(kind, found)
         blocks = [
             Site(kind, layer, found.name, part=part)
@@ -184,6 +186,7 @@ class ModelMap:
         if not isinstance(site.layer, int) or site.layer >= len(stack.blocks):
             raise ModelError(f"site {site}: {self.model_type} has blocks 0 to {len(stack.blocks) - 1}")
         self._refuse_unknown(site.kind, site.stack, f"site {site}")
+        self._refuse_skipped(site.kind, stack)
         block = stack.blocks[site.layer]
         places = block.places.get(site.kind, ())
         if site.part < len(places):
@@ -234,6 +237,23 @@ class ModelMap:
                 "mixture, say where its modules are: from xalign import Layout, register_layout; "
                 f"register_layout({self.model_type!r}, Layout(blocks=..., gate=..., act=..., down=..., "
                 "attn_out=..., mlp_out=...))"
+            )
+
+    def _of_a_blocks_class(self, stack: StackPlaces) -> str:
+        """Return the path of the first module that should be a block of a stack and is none, else empty."""
+        classes = {type(block.module) for block in stack.blocks}
+        skipped = (
+            path for path in self.not_run(stack.name) if type(self._model.get_submodule(path)) in classes
+        )
+        return next(skipped, "")
+
+    def _refuse_skipped(self, kind: Kind, stack: StackPlaces) -> None:
+        """Refuse sites of a stack where a block is skipped: those above it would have other numbers."""
+        if skipped := self._skipped[stack.name]:
+            raise ModelError(
+                f"site {skipped.rpartition('.')[2]}.{kind} did not fire: {skipped} is of the class of the other "
+                "blocks, and is not run or gives back its input, so layers cannot be numbered. If it is meant "
+                "to be skipped, take it out of its list"
             )
 
     def _refuse_bypassed(self, kind: Kind, stack: StackPlaces) -> None:
