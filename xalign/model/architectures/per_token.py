@@ -110,12 +110,14 @@ def _labels(
         if isinstance(found, NotReplayable):
             raise found
         given[index] = found
+    if not given:
+        raise NotReplayable(f"{trace.where(node)} is not computed from what the model was given")
     if node.operation in ("projection", "norm"):
         dim = -1 if node.projection is None else node.projection.dim
         return _one_per_row(next(iter(given.values())), dim).expand(node.shape)
     if node.operation in CASTS or node.operation == "dropout":
         return next(iter(given.values())).reshape(node.shape)
-    if run.function is None or not node.is_states or not given:
+    if run.function is None or not node.is_states:
         raise NotReplayable(f"{trace.where(node)} is not seen from inside")
     held = {
         index: Program(trace, [], index)(weights=weights, casts=False)
