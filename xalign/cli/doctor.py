@@ -112,6 +112,7 @@ def doctor(
     check_text("template", template)
     text = load_text(pairs, languages, pivot, n)
     common: Any = {"revision": revision, "dtype": dtype.value, "trust_remote_code": trust_remote_code}
+    common["is_audio"] = text.is_audio
     loaded = load_model(model, **common, device=device, progress=sys.stderr.isatty())
     found_in = diagnose(*loaded, text, listed(metrics), **measure_options(given))
     _show(found_in, Output(json))

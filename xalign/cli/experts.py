@@ -72,7 +72,7 @@ def experts(
     options = _options(method, sites, share)
     if holds_artefact(out) and not overwrite:
         raise ArgumentError(f"out={str(out)!r} holds units already; give another folder, or --overwrite")
-    text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n).texts
+    text = load_pairs(pairs, None if languages is None else listed(languages), pivot, n)
     loaded, tokenizer = load_model(
         model,
         revision=revision,
@@ -80,8 +80,9 @@ def experts(
         device=device,
         trust_remote_code=trust_remote_code,
         progress=sys.stderr.isatty(),
+        is_audio=text.is_audio,
     )
-    units = find_units(loaded, tokenizer, text, method, **options)
+    units = find_units(loaded, tokenizer, text.texts, method, **options)
     written, output, rows = units.save_pretrained(out), Output(json), _rows(units)
     output.show(_table(rows), rows)
     output.say(f"wrote {written}")

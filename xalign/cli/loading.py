@@ -2,7 +2,7 @@
 
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from enum import StrEnum
@@ -14,18 +14,26 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
 
 from xalign.cli.options import listed
 from xalign.errors import ArgumentError, MissingExtraError
 from xalign.extras import install_command
 from xalign.measurement.options import ReadOptions
+from xalign.model.architectures.map import map_model
 from xalign.model.inputs import TextOptions
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Loaded = tuple[nn.Module, PreTrainedTokenizerBase]
+Loaded = tuple[nn.Module, Any]
 
 
 def load_text(pairs: str, languages: str | None, pivot: str, n: int | None) -> ParallelPairs:
@@ -66,8 +74,9 @@ def load_model(
     device: str = "auto",
     trust_remote_code: bool = False,
     progress: bool = True,
+    is_audio: bool = False,
 ) -> Loaded:
-    """Load a model and its tokenizer.
+    """Load a model, and its tokenizer or its feature extractor.
 
     Args:
         name: Hub id, or a folder. For a folder with an adapter, its base model is loaded too.
@@ -77,9 +86,10 @@ def load_model(
         device: `auto` takes the first CUDA device, else the CPU.
         trust_remote_code: Run code that comes with the model.
         progress: Show bars while loading.
+        is_audio: Load its feature extractor, for recordings, in place of its tokenizer.
 
     Returns:
-        The model in evaluation mode, and the tokenizer.
+        The model in evaluation mode, and the tokenizer or the feature extractor.
 
     Raises:
         ArgumentError: It cannot be loaded, or the device does not exist.
@@ -90,7 +100,7 @@ def load_model(
     place = checked_device(device)
     check_source("model", name)
     if not (Path(name) / "adapter_config.json").is_file():
-        return _load(name, revision, tokenizer, dtype, place, trust_remote_code)
+        return _load(name, revision, tokenizer, dtype, place, trust_remote_code, is_audio)
     base = _base_of_adapter(Path(name))
     own_tokenizer = name if (Path(name) / "tokenizer_config.json").is_file() else None
     model, found = load_model(
@@ -100,6 +110,7 @@ def load_model(
         device=device,
         trust_remote_code=trust_remote_code,
         progress=progress,
+        is_audio=is_audio,
     )
     from peft import PeftModel
 
@@ -179,7 +190,7 @@ def _said_in_one_line(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, ImportError, KeyError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArgumentError(f"{what} cannot be loaded: {reason:.300}") from error
 
@@ -207,7 +218,13 @@ def _base_of_adapter(folder: Path) -> str:
 
 
 def _load(
-    name: str, revision: str | None, tokenizer: str | None, dtype: Dtype, place: str, trust_remote_code: bool
+    name: str,
+    revision: str | None,
+    tokenizer: str | None,
+    dtype: Dtype,
+    place: str,
+    trust_remote_code: bool,
+    is_audio: bool,
 ) -> Loaded:
     common = {"revision": revision, "trust_remote_code": trust_remote_code}
     with _said_in_one_line(f"model {name!r:.200}"):
@@ -216,9 +233,32 @@ def _load(
         causal = any(arch.endswith(("ForCausalLM", "LMHeadModel")) for arch in config.architectures or [])
         loader = AutoModelForCausalLM if causal else AutoModel
         weights = dtype if dtype == "auto" else getattr(torch, dtype)
-        model = cast(nn.Module, loader.from_pretrained(name, dtype=weights, **common))
-        if tokenizer is None:
-            found = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(name, **common))
-        else:
-            found = load_tokenizer(tokenizer)
-    return model.to(place).eval(), found
+        loading: Any = {"dtype": weights, "output_loading_info": True, **common}
+        model, info = cast(tuple[nn.Module, dict[str, Any]], loader.from_pretrained(name, **loading))
+    _check_weights(name, model, info["missing_keys"])
+    if tokenizer is not None:
+        return model.to(place).eval(), load_tokenizer(tokenizer)
+    processing = AutoFeatureExtractor if is_audio else AutoTokenizer
+    what = "feature extractor, which recordings need," if is_audio else "tokenizer, which text needs,"
+    with _said_in_one_line(f"the {what} of model {name!r:.200}"):
+        return model.to(place).eval(), processing.from_pretrained(name, **common)
+
+
+def _check_weights(name: str, model: nn.Module, missing: Iterable[str]) -> None:
+    """Refuse a model of which blocks were drawn at random, because its folder does not hold them.
+
+    Raises:
+        ArgumentError: A weight in a block of the model is missing. Others, such as those of a pooler on top,
+            are not measured.
+    """
+    if not missing:
+        return
+    found = map_model(model)
+    blocks = tuple(f"{block.path}." for stack in found.stacks for block in found.stack(stack).blocks)
+    absent = sorted(key for key in missing if key.startswith(blocks))
+    if absent:
+        raise ArgumentError(
+            f"model {name!r:.200} does not hold {len(absent)} of the weights of its blocks, {absent[0]} "
+            "among them, so that these would be random. Was it saved as another class than "
+            f"{type(model).__name__}?"
+        )

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xalign.cli.options import (
     METRICS,
@@ -95,15 +95,9 @@ def measure(
     text = load_text(pairs, languages, pivot, n)
     if out is not None:
         _check_out(out, listed(metrics), overwrite=overwrite)
-    loaded, tokenizer = load_model(
-        model,
-        revision=revision,
-        dtype=dtype.value,  # type: ignore[arg-type]
-        device=device,
-        trust_remote_code=trust_remote_code,
-        progress=shown,
-    )
-    report = run(loaded, tokenizer, text, listed(metrics), **options, revision=revision, progress=shown)
+    common: Any = {"revision": revision, "dtype": dtype.value, "trust_remote_code": trust_remote_code}
+    loaded = load_model(model, **common, device=device, progress=shown, is_audio=text.is_audio)
+    report = run(*loaded, text, listed(metrics), **options, revision=revision, progress=shown)
     _show(report, Output(json), out, overwrite=overwrite)
 
 

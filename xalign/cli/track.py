@@ -45,6 +45,7 @@ from xalign.cli.options import (
 from xalign.cli.output import Output
 
 if TYPE_CHECKING:
+    from xalign.cli.loading import Loaded
     from xalign.results.history import History
     from xalign.results.report import AlignmentReport
 
@@ -92,7 +93,7 @@ def track(
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
-    from xalign.cli.loading import load_model, load_text, measure_options, refuse_special_files
+    from xalign.cli.loading import load_text, measure_options, refuse_special_files
     from xalign.monitor.track import track as measure_all
     from xalign.results.run_folder import run_folder
 
@@ -100,20 +101,28 @@ def track(
     _check_poll(poll)
     _check_for_all(template, token_budget, tokenizer, device)
     find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
-    common: dict[str, Any] = {"tokenizer": tokenizer, "dtype": dtype.value, "device": device}
-    common |= {"trust_remote_code": trust_remote_code, "progress": sys.stderr.isatty()}
     folder = out or run_folder(run)
     refuse_special_files(folder)
     before = _last_report(folder)
     kept = before.pairs if before and pairs is None and languages is None and n is None else None
     text = kept or load_text("bundled" if pairs is None else pairs, languages, pivot, n)
+    common: Any = {"tokenizer": tokenizer, "dtype": dtype.value, "trust_remote_code": trust_remote_code}
+    load = _loader(**common, device=device, is_audio=text.is_audio)
     output = _begun(Output(json), run, poll if follow else None)
     history = measure_all(
-        *(find, lambda one: load_model(one.name, revision=one.revision, **common), folder, text),
+        *(find, load, folder, text),
         _asked(metrics, before),
         **_options(asked, before) | {"follow": follow, "poll": poll, "on_report": partial(_show, output)},
     )
     _show_emergence(output, history, folder, run)
+
+
+def _loader(**options: Any) -> "Callable[[_Checkpoint], Loaded]":
+    """Return a function that loads a checkpoint with these options of `load_model`."""
+    from xalign.cli.loading import load_model
+
+    shown = sys.stderr.isatty()
+    return lambda one: load_model(one.name, revision=one.revision, progress=shown, **options)
 
 
 def _begun(output: Output, run: str, poll: float | None) -> Output:

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentTypeError, XAlignError
 from xalign.measurement.diagnosis_text import lines_of
 from xalign.measurement.expected import Expected, expect
 from xalign.measurement.facts import (
+    ExtractorFacts,
     LanguageFacts,
     ModelFacts,
     Refusal,
     TokenizerFacts,
+    facts_of_extractor,
     facts_of_language,
     facts_of_model,
+    facts_of_recordings,
     facts_of_tokenizer,
 )
 from xalign.measurement.options import MeasureOptions, ReadOptions, check_options, split_options
@@ -29,8 +31,10 @@ from xalign.measurement.run import DEFAULT_METRICS, Measurement, Metrics
 from xalign.metrics import METRICS
 from xalign.metrics.metric import Metric, resolve_metrics
 from xalign.model.architectures.map import ModelMap, map_model
+from xalign.model.audio_inputs import AudioInputs
 from xalign.model.distributed import is_sharded
 from xalign.model.inputs import Inputs, TextOptions
+from xalign.model.inputs_for import Processing, inputs_for
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.unknown import is_unknown
@@ -42,7 +46,7 @@ class Diagnosis:
 
     Attributes:
         model: The model, with what is found in each of its blocks.
-        tokenizer: Its tokenizer; None where the model does not go with it.
+        tokenizer: Its tokenizer, or its feature extractor; None where the model does not go with it.
         languages: What the tokenizer makes of each language, the pivot first.
         pairs: Where the sentences come from.
         metrics: The metrics that were asked for.
@@ -51,7 +55,7 @@ class Diagnosis:
     """
 
     model: ModelFacts
-    tokenizer: TokenizerFacts | None
+    tokenizer: TokenizerFacts | ExtractorFacts | None
     languages: dict[str, LanguageFacts]
     pairs: str
     metrics: tuple[str, ...]
@@ -84,7 +88,7 @@ class Diagnosis:
 
 def diagnose(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Processing,
     pairs: ParallelPairs | str | Path = "bundled",
     metrics: Metrics = DEFAULT_METRICS,
     **options: Unpack[MeasureOptions],
@@ -95,7 +99,7 @@ def diagnose(
 
     Args:
         model: A transformers model, wrapped or not.
-        tokenizer: Its tokenizer.
+        tokenizer: Its tokenizer; for recordings, its feature extractor or its processor.
         pairs: Parallel sentences, or what `load_pairs` takes.
         metrics: As in `measure`.
         **options: The options of `measure`.
@@ -124,7 +128,7 @@ def diagnose(
 
 def _diagnosis(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Processing,
     loaded: ParallelPairs,
     wanted: Sequence[Metric],
     split: tuple[TextOptions, ReadOptions],
@@ -136,7 +140,7 @@ def _diagnosis(
     with refusals.of("model"):
         model_map = map_model(model)
     with refusals.of("tokenizer"):
-        inputs = Inputs(model, tokenizer)
+        inputs = inputs_for(model, tokenizer, loaded.is_audio)
     if model_map is not None:
         with refusals.of("stack"):
             text, read = options_of_stack(model, model_map, text, read)
@@ -153,13 +157,21 @@ def _diagnosis(
                 expected = _expected(model, model_map, prepared, wanted, read)
     return Diagnosis(
         facts_of_model(model, model_map),
-        None if inputs is None else facts_of_tokenizer(tokenizer, inputs),
+        _facts_of_processing(inputs),
         languages,
         str(loaded.source),
         tuple(metric.name for metric in wanted),
         tuple(sorted(refusals.found, key=lambda one: not one.stops)),
         expected,
     )
+
+
+def _facts_of_processing(inputs: Inputs | AudioInputs | None) -> TokenizerFacts | ExtractorFacts | None:
+    if inputs is None:
+        return None
+    if isinstance(inputs, AudioInputs):
+        return facts_of_extractor(inputs)
+    return facts_of_tokenizer(inputs.tokenizer, inputs)
 
 
 class _Refusals:
@@ -193,7 +205,7 @@ class _Refusals:
 
 
 def _languages(
-    inputs: Inputs, pairs: ParallelPairs, options: TextOptions, refusals: _Refusals
+    inputs: Inputs | AudioInputs, pairs: ParallelPairs[Any], options: TextOptions, refusals: _Refusals
 ) -> dict[str, LanguageFacts]:
     """Return the facts of each language, the pivot's first, and note what is refused of its sentences."""
     sides = {pairs.pivot: [one for bitext in pairs.values() for one in bitext.pivot_sentences]}
@@ -203,6 +215,9 @@ def _languages(
     limit = min((one for one in (inputs.context, options.max_length) if one is not None), default=None)
     for code, sentences in sides.items():
         with refusals.of(code):
+            if isinstance(inputs, AudioInputs):
+                found[code] = facts_of_recordings(inputs, code, sentences, options)
+                continue
             found[code], lengths = facts_of_language(inputs, code, sentences, options)
             too_long = 0 if limit is None else sum(length > limit for length in lengths)
             if too_long and (options.truncate or options.max_length is not None):

@@ -7,6 +7,7 @@ from xalign.escape import plain
 from xalign.measurement.expected import Expected
 from xalign.measurement.facts import (
     BlockFacts,
+    ExtractorFacts,
     LanguageFacts,
     ModelFacts,
     Refusal,
@@ -21,7 +22,7 @@ _TABLE = ("language", "sentences", "tokens", "per word", "longest", "unknown")
 
 def lines_of(
     model: ModelFacts,
-    tokenizer: TokenizerFacts | None,
+    tokenizer: TokenizerFacts | ExtractorFacts | None,
     languages: Mapping[str, LanguageFacts],
     source: str,
     metrics: Sequence[str],
@@ -30,7 +31,11 @@ def lines_of(
 ) -> Iterator[str]:
     """Yield the lines that describe a diagnosis. The arguments are the fields of `Diagnosis`."""
     yield from _model(model)
-    if tokenizer is not None:
+    is_audio = isinstance(tokenizer, ExtractorFacts)
+    unit = "frames" if is_audio else "tokens"
+    if isinstance(tokenizer, ExtractorFacts):
+        yield from _entry("extractor", _extractor(tokenizer))
+    elif tokenizer is not None:
         yield from _entry("tokenizer", _tokenizer(tokenizer))
     if languages:
         pivot, *others = languages.values()
@@ -38,7 +43,7 @@ def lines_of(
         n = "–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "no"
         listed = f"{n} pairs" + (f" from {source}" if source != "None" else "")
         yield from _entry("sentences", listed)
-        yield from _table(languages)
+        yield from _table(languages, unit)
     for refusal in refusals:
         yield ""
         yield from _entry("refused" if refusal.stops else "note", f"{refusal.what}: {refusal.reason}")
@@ -46,7 +51,7 @@ def lines_of(
             yield from _entry("", f"remedy: {refusal.remedy}")
     yield ""
     if expected is not None:
-        yield from _expected(expected)
+        yield from _expected(expected, unit)
     named = ", ".join(metrics)
     stops = sum(refusal.stops for refusal in refusals)
     verdict = f"would be refused, for {stops} reason{'s' * (stops > 1)}" if stops else "would run"
@@ -108,10 +113,19 @@ def _tokenizer(tokenizer: TokenizerFacts) -> str:
     )
 
 
-def _table(languages: Mapping[str, LanguageFacts]) -> Iterator[str]:
+def _extractor(extractor: ExtractorFacts) -> str:
+    limit = (
+        "no limit of length" if extractor.seconds is None else f"at most {extractor.seconds:g} s a recording"
+    )
+    return f"{extractor.class_name}, {extractor.rate:,} samples a second; {limit}"
+
+
+def _table(languages: Mapping[str, LanguageFacts], unit: str) -> Iterator[str]:
     """Yield a line per language, under a line of headers."""
     longest = min(max(map(len, (*languages, _TABLE[0]))), WIDTH - 56)
-    yield f"  {_TABLE[0]:<{longest}}" + "".join(f"{header:>11}" for header in _TABLE[1:])
+    yield f"  {_TABLE[0]:<{longest}}" + "".join(
+        f"{unit if header == 'tokens' else header:>11}" for header in _TABLE[1:]
+    )
     for code, facts in languages.items():
         cells = (
             f"{facts.sentences:,}",
@@ -123,16 +137,16 @@ def _table(languages: Mapping[str, LanguageFacts]) -> Iterator[str]:
         yield f"  {plain(code):<{longest}.{longest}}" + "".join(f"{cell:>11}" for cell in cells)
 
 
-def _expected(expected: Expected) -> Iterator[str]:
+def _expected(expected: Expected, unit: str) -> Iterator[str]:
     memory = expected.memory
     yield from _entry(
         "expected",
-        f"{expected.forwards} forwards, {expected.tokens:,} tokens: about {_time(expected.seconds)}",
+        f"{expected.forwards} forwards, {expected.tokens:,} {unit}: about {_time(expected.seconds)}",
     )
     lines, tokens = expected.largest
     working = memory.on_device - memory.weights
     text = f"{_size(memory.on_device)}: weights {_size(memory.weights)}, and {_size(working)} while measuring"
-    yield from _entry("", f"{text} (the largest forward has {lines} × {tokens} tokens)")
+    yield from _entry("", f"{text} (the largest forward has {lines} × {tokens} {unit})")
     if memory.in_main:
         yield from _entry("", f"{_size(memory.in_main)} of main memory")
 

@@ -11,6 +11,7 @@ from xalign.errors import XAlignError
 from xalign.model.architectures.expert_claims import NO_MIXTURE
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.printed import alike
+from xalign.model.audio_inputs import AudioInputs, Recording
 from xalign.model.inputs import Inputs, TextOptions
 from xalign.model.placement import device_of
 from xalign.model.wrapped import base_model_of
@@ -113,12 +114,13 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class LanguageFacts:
-    """What the tokenizer makes of the sentences of a language.
+    """What the tokenizer makes of the sentences of a language. The tokens of recordings are frames.
 
     Attributes:
         sentences: Number of sentences.
         tokens_per_sentence: Mean number of tokens, without special tokens and template.
-        tokens_per_word: The same per word between spaces; None for scripts that write no spaces.
+        tokens_per_word: The same per word between spaces; None for scripts that write no spaces, and for
+            recordings.
         unknown_share: The share of tokens that are the unknown token.
         longest: Tokens of the longest sentence, with everything that is added to it.
         mark: The code with which the tokenizer marks its sentences; None where it marks none, or knows none.
@@ -153,6 +155,21 @@ class TokenizerFacts:
     pad_token: str | None
     context: int | None
     marks_languages: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractorFacts:
+    """A feature extractor.
+
+    Attributes:
+        class_name: Its class.
+        rate: The samples per second that it takes. Recordings are resampled to it.
+        seconds: The longest recording that it takes; None without a limit.
+    """
+
+    class_name: str
+    rate: int
+    seconds: float | None
 
 
 def facts_of_model(model: nn.Module, model_map: ModelMap | None) -> ModelFacts:
@@ -197,6 +214,24 @@ def _stack(model_map: ModelMap, name: str) -> StackFacts:
         for first, last in alike(stack.blocks)
     )
     return StackFacts(name, stack.width, blocks, tuple(model_map.not_run(name)))
+
+
+def facts_of_extractor(inputs: AudioInputs) -> ExtractorFacts:
+    """Return the facts of a feature extractor."""
+    limit = None if inputs.context is None else inputs.context / inputs.rate
+    return ExtractorFacts(type(inputs.extractor).__name__, inputs.rate, limit)
+
+
+def facts_of_recordings(
+    inputs: AudioInputs, language: str, recordings: Sequence[Recording], options: TextOptions
+) -> LanguageFacts:
+    """Return the facts of a spoken language.
+
+    Raises:
+        ArgumentError: A recording that is refused.
+    """
+    frames = inputs.encode(recordings, language, options).own_tokens
+    return LanguageFacts(len(frames), sum(frames) / len(frames), None, 0.0, max(frames), None)
 
 
 def facts_of_tokenizer(tokenizer: PreTrainedTokenizerBase, inputs: Inputs) -> TokenizerFacts:

@@ -251,9 +251,9 @@ class ModelMap:
         """Refuse sites of a stack where a block is skipped: those above it would have other numbers."""
         if skipped := self._skipped[stack.name]:
             raise ModelError(
-                f"site {skipped.rpartition('.')[2]}.{kind} did not fire: {skipped} is of the class of the other "
-                "blocks, and is not run or gives back its input, so layers cannot be numbered. If it is meant "
-                "to be skipped, take it out of its list"
+                f"site {skipped.rpartition('.')[2]}.{kind} did not fire: {skipped} is of the class of the "
+                "other blocks, and is not run or gives back its input, so layers cannot be numbered. If it "
+                "is meant to be skipped, take it out of its list"
             )
 
     def _refuse_bypassed(self, kind: Kind, stack: StackPlaces) -> None:
