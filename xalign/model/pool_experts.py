@@ -16,7 +16,7 @@ def pool_experts(
 ) -> Float[Tensor, "batch coordinate"]:
     """Pool states over the tokens of each sentence in float32; where a token is not routed, 0 counts.
 
-    Only the tokens that are pooled are touched, and nothing of size token × coordinate is made.
+    Nothing of size token × coordinate is made, and what tokens hold that are not pooled has no effect.
 
     Args:
         states: The state of each slot.
@@ -25,26 +25,25 @@ def pool_experts(
         how: The pool.
     """
     lines, n_experts = len(weights), routed.n_experts
-    line, token = weights.nonzero(as_tuple=True)
-    experts = routed.experts[line, token]
-    place = line.unsqueeze(-1) * n_experts + experts
-    rows = states[line, token].float()
-    if how in ("weighted", "mean"):
-        rows.mul_(weights[line, token, None, None])  # a copy, which indexing made
-    rows, place = rows.flatten(0, 1), place.flatten()
-    if bool((experts == n_experts).any()):
-        kept = experts.flatten() < n_experts
-        rows, place = rows[kept], place[kept]
+    count = lines * n_experts
+    place = torch.arange(lines, device=weights.device)[:, None, None] * n_experts + routed.experts
+    counts = (weights != 0).unsqueeze(-1) & routed.is_routed
+    # Rows that do not count go to a place of their own, which is cheaper than to take the others out.
+    place = place.masked_fill(~counts, count).flatten()
+    rows = states.flatten(0, 2)
     if how == "max":
-        return _largest(rows, place, line, lines, n_experts).reshape(lines, -1)
-    pooled = rows.new_zeros(lines * n_experts, rows.shape[-1])
-    return pooled.index_add_(0, place, rows).reshape(lines, -1)
+        return _largest(rows.float(), place, weights, n_experts).reshape(lines, -1)
+    if how in ("weighted", "mean"):
+        rows = rows * weights.unsqueeze(-1).expand_as(routed.experts).reshape(-1, 1)
+    pooled = torch.zeros(count + 1, rows.shape[-1], device=rows.device)
+    return pooled.index_add_(0, place, rows.float())[:count].reshape(lines, -1)
 
 
-def _largest(rows: Tensor, place: Tensor, line: Tensor, lines: int, n_experts: int) -> Tensor:
+def _largest(rows: Tensor, place: Tensor, weights: Tensor, n_experts: int) -> Tensor:
     """Return the largest row of each expert of each sentence; 0 is among them where a token is not routed."""
-    largest = rows.new_full((lines * n_experts, rows.shape[-1]), -torch.inf)
+    count = len(weights) * n_experts
+    largest = rows.new_full((count + 1, rows.shape[-1]), -torch.inf)
     largest.scatter_reduce_(0, place.unsqueeze(-1).expand_as(rows), rows, "amax")
-    routed = torch.bincount(place, minlength=len(largest))
-    tokens = torch.bincount(line, minlength=lines).repeat_interleave(n_experts)
-    return torch.where((routed < tokens).unsqueeze(-1), largest.clamp(min=0), largest)
+    routed = torch.bincount(place, minlength=count + 1)[:count]
+    tokens = (weights != 0).sum(-1).repeat_interleave(n_experts)
+    return torch.where((routed < tokens).unsqueeze(-1), largest[:count].clamp(min=0), largest[:count])
