@@ -9,7 +9,7 @@ from trl import DPOConfig, GRPOConfig, ModelConfig, SFTConfig, TrlParser
 
 from tests.tiny import ROOT
 from xalign import AlignmentArguments, AlignmentConfig, load_pairs
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.training import config as config_module
 
 OTHER = {
@@ -39,6 +39,7 @@ OTHER = {
     "template": "query: {text}",
     "template_pooled": True,
     "max_length": 64,
+    "source_codes": "nso_Latn=ns,swh_Latn=sw",
     "seed": 7,
 }
 
@@ -73,6 +74,17 @@ def test_from_yaml(changes, tmp_path):
     file.write_text(yaml.safe_dump(prefixed), encoding="utf-8")
     (given,) = TrlParser((AlignmentArguments,)).parse_args_and_config(["--config", str(file)])
     assert given.config() == AlignmentConfig(**OTHER | changes)
+
+
+def test_codes_of_languages_as_text_and_as_a_mapping():
+    codes = {"nso_Latn": "ns", "swh_Latn": "sw"}
+    config = AlignmentConfig(source_codes="nso_Latn=ns, swh_Latn=sw")
+    assert config == AlignmentConfig(source_codes=codes)
+    assert config.text_options.source_codes == codes
+    with pytest.raises(ArgumentError, match=r"source_codes='nso_Latn' must be like nso_Latn=ns"):
+        AlignmentConfig(source_codes="nso_Latn")
+    with pytest.raises(ArgumentTypeError, match="source_codes=3 must map languages"):
+        AlignmentConfig(source_codes=3)
 
 
 @pytest.mark.parametrize("trainer_config", [SFTConfig, DPOConfig, GRPOConfig])

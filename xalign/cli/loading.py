@@ -29,6 +29,7 @@ from xalign.extras import install_command
 from xalign.measurement.options import ReadOptions
 from xalign.model.architectures.map import map_model
 from xalign.model.inputs import TextOptions
+from xalign.model.language_marks import codes_of_text
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 
@@ -53,16 +54,8 @@ def measure_options(given: Mapping[str, Any]) -> dict[str, Any]:
     names = [one.name for options in (TextOptions, ReadOptions) for one in fields(options)]
     chosen = {name: given[name] for name in names if name in given}
     if chosen.get("source_codes") is not None:
-        chosen["source_codes"] = _codes(chosen["source_codes"])
+        chosen["source_codes"] = codes_of_text(chosen["source_codes"])
     return {name: one.value if isinstance(one, StrEnum) else one for name, one in chosen.items()}
-
-
-def _codes(text: str) -> dict[str, str]:
-    """Return language -> code of text like `nso_Latn=ns,swh_Latn=sw`."""
-    pairs = [part.split("=") for part in listed(text)]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):  # noqa: PLR2004
-        raise ArgumentError(f"source_codes={text!r:.80} must be like nso_Latn=ns,swh_Latn=sw")
-    return dict(pairs)
 
 
 def load_model(

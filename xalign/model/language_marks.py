@@ -27,6 +27,22 @@ class Mark:
     token_id: int
 
 
+def codes_of_text(text: str) -> dict[str, str]:
+    """Return `source_codes` as they are typed.
+
+    Raises:
+        ArgumentError: Text of another form.
+
+    Example:
+        >>> codes_of_text("nso_Latn=ns, swh_Latn=sw")
+        {'nso_Latn': 'ns', 'swh_Latn': 'sw'}
+    """
+    pairs = [[side.strip() for side in part.split("=")] for part in text.split(",")]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):  # noqa: PLR2004
+        raise ArgumentError(f"source_codes={text!r:.80} must be like nso_Latn=ns,swh_Latn=sw")
+    return dict(pairs)
+
+
 def mark_of(
     tokenizer: PreTrainedTokenizerBase, language: str, source_codes: Mapping[str, str] | None = None
 ) -> Mark | None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
 
 from xalign.checks import positive, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
@@ -16,6 +16,7 @@ from xalign.losses.loss import Kind, Loss, LossFn, resolve_loss
 from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
+from xalign.model.language_marks import codes_of_text
 from xalign.pairs.parallel import ParallelPairs
 from xalign.renamed import warn_deprecated
 from xalign.schema import checked
@@ -130,6 +131,11 @@ class AlignmentConfig:
     max_length: int | None = _option(
         None, "Cut sentences to this many tokens. Default: sentences longer than the context are an error."
     )
+    source_codes: dict[str, str] | str | None = _option(
+        None,
+        "Codes with which the tokenizer marks sentences, where xalign cannot find them: "
+        "'nso_Latn=ns,swh_Latn=sw'.",
+    )
     seed: int = _option(0, "Decides which pairs are drawn when; the trainer's own seed plays no part in it.")
 
     def __post_init__(self) -> None:
@@ -146,6 +152,9 @@ class AlignmentConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(f"{name}={getattr(self, name)!r} must be true or false")
         self._refuse_without_meaning(loss)
+        if isinstance(self.source_codes, str):
+            self.source_codes = codes_of_text(self.source_codes) if self.source_codes.strip() else None
+        _ = self.text_options  # which checks its own
 
     @property
     def resolved_loss(self) -> Loss:
@@ -156,7 +165,10 @@ class AlignmentConfig:
     def text_options(self) -> TextOptions:
         """How sentences become tokens."""
         return TextOptions(
-            template=self.template, template_pooled=self.template_pooled, max_length=self.max_length
+            template=self.template,
+            template_pooled=self.template_pooled,
+            max_length=self.max_length,
+            source_codes=cast(dict[str, str] | None, self.source_codes),
         )
 
     def _check_numbers(self, loss: Loss) -> None:
