@@ -29,10 +29,9 @@ from xalign.model.architectures.stream import (
     unseen_modules,
 )
 
+NO_NETWORK = "it has no feed-forward network"
 # Of each value alone, or of each token: projections and norms are single operations here.
 _OF_ONE = ADDITIONS | FACTORS | CASTS | {"norm", "dropout", "gelu", "silu", "relu", "tanh", "sigmoid", "pow"}
-
-
 # Put states at places that an index or a mask says.
 _BY_INDEX = frozenset({"index_add", "scatter_add", "index_put", "setitem", "index_copy", "masked_scatter"})
 
@@ -75,16 +74,24 @@ class BlockDefinition:
         hidden = spot_of(trace, end, call.path, self._size)
         if hidden is None:
             self._refused["hidden"] = "its output does not hold one row per token"
+        why, said = "" if experts else why_no_experts(call.module), self._refused.get("inner", "")
         if claims:
             self._refused.pop("inner", None)
         elif experts:
             self._refused["inner"] = "its feed-forward network is a mixture of experts"
+        elif why:
+            if added is not None and not added.mlp_out:
+                self._refused["mlp_out"] = why
+            seen = "" if said.startswith(NO_NETWORK) or not said else f"; {said}"
+            self._refused["inner"] = f"its feed-forward network is a mixture of experts, and {why}{seen}"
+        elif added is not None and added.attn_out and not (added.mlp_out or added.others):
+            if not said.startswith(NO_NETWORK):
+                self._refused["inner"] = f"{NO_NETWORK}: what is added is of several tokens ({said})"
         else:
-            self._refused.setdefault("inner", "it has no feed-forward network")
+            self._refused.setdefault("inner", NO_NETWORK)
         if not any(claim.gate for claim in claims):
             no_gate = next((claim.no_gate for claim in claims), self._refused.get("inner", ""))
             self._refused["gate"] = no_gate
-        why = "" if experts else why_no_experts(call.module)
         if why:
             self._refused |= dict.fromkeys(EXPERT_KINDS, why)
         return BlockClaim(call.path, number, hidden, tuple(claims), added, experts_in(experts), self._refused)
@@ -110,7 +117,7 @@ class BlockDefinition:
             ordered = sorted(reasons.items(), key=lambda one: _is_of_several(one[1]))
             said = "; ".join(f"{path}: {reason}" for path, reason in ordered)
             if all(map(_is_of_several, reasons.values())):
-                said = f"it has no feed-forward network: what is added is of several tokens ({said})"
+                said = f"{NO_NETWORK}: what is added is of several tokens ({said})"
             self._refused["inner"] = said
         return found
 

@@ -274,7 +274,7 @@ class ModelMap:
                 if type(block.module) is cls and submodule_or_none(block.module, path) is not None:
                     raise ModelError(
                         f"site {Site(kind, layer, stack.name)} did not fire: block {layer} holds {path}, in "
-                        f"which other blocks have their {kind}, and something bypasses it "
+                        f"which other blocks have their {kind}, and it is not found there "
                         f"({block.refused.get(kind, 'it is not run')})"
                     )
 
