@@ -63,7 +63,8 @@ def interrupted(run, moments):
         except KeyboardInterrupt:
             fired += 1
         yield at
-    assert fired > 0.8 * len(moments)  # what a run keeps for the next one is not run again
+    # What a run keeps for the next one is not run again: one in ten or so, and of few moments by chance more.
+    assert fired > 0.6 * len(moments)
 
 
 @pytest.mark.filterwarnings("ignore")

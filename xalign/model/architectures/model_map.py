@@ -31,7 +31,7 @@ class ModelMap:
         parameters = self._main.blocks[0].module.parameters()
         floats = (one.dtype for one in (*parameters, *model.parameters()) if one.is_floating_point())
         self.dtype: torch.dtype = next(floats)
-        self._skipped = {stack.name: self._of_a_blocks_class(stack) for stack in stacks}
+        self._skipped = {stack.name: self._skipped_in(stack) for stack in stacks}
 
     @property
     def name(self) -> str:
@@ -239,13 +239,22 @@ class ModelMap:
                 "attn_out=..., mlp_out=...))"
             )
 
-    def _of_a_blocks_class(self, stack: StackPlaces) -> str:
-        """Return the path of the first module that should be a block of a stack and is none, else empty."""
+    def _skipped_in(self, stack: StackPlaces) -> str:
+        """Return the path of the first module below a block of a stack that is skipped, else empty.
+
+        Modules above the last block are no blocks of a model that uses fewer of them, as in early exit.
+        """
         classes = {type(block.module) for block in stack.blocks}
-        skipped = (
-            path for path in self.not_run(stack.name) if type(self._model.get_submodule(path)) in classes
-        )
-        return next(skipped, "")
+        last = stack.blocks[-1].path
+        ran = {block.path for block in stack.blocks}
+        listed = self._model.get_submodule(last.rpartition(".")[0])
+        for name, module in listed.named_children():
+            path = f"{last.rpartition('.')[0]}.{name}"
+            if path == last:
+                break
+            if path not in ran and type(module) in classes:
+                return path
+        return ""
 
     def _refuse_skipped(self, kind: Kind, stack: StackPlaces) -> None:
         """Refuse sites of a stack where a block is skipped: those above it would have other numbers."""
