@@ -160,7 +160,7 @@ def test_json_alone_on_stdout(few_steps, tmp_path, monkeypatch):
         assert f"makes it {speech['after']:.0%}; as many random neurons give {speech['random']:.0%}" in said
 
 
-@pytest.mark.parametrize("width", [30, 80])
+@pytest.mark.parametrize("width", [30, pytest.param(80, marks=pytest.mark.slow)])
 def test_the_live_table_in_any_terminal(few_steps, width, monkeypatch):
     """Without colour, and narrow: it still shows every language."""
     monkeypatch.setattr(

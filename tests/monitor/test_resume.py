@@ -54,13 +54,13 @@ def check_killed(folder, whole, seed):
     assert last.to_rows() == AlignmentReport.load(whole / "alignment" / "step-00000012").to_rows()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 3])
 def test_killed_and_resumed(seed, whole, tmp_path):
     check_killed(tmp_path / "run", whole, seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5, 25))
+@pytest.mark.parametrize("seed", [1, 2, *range(4, 25)])
 def test_killed_and_resumed_at_many_moments(seed, whole, tmp_path):
     check_killed(tmp_path / "run", whole, seed)
 
