@@ -1,0 +1,66 @@
+"""`Controller`: what decides, at each measurement, how a run goes on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from xalign.control.decision import Decision
+from xalign.control.signals import Signals
+from xalign.errors import ArgumentError, ArgumentTypeError
+
+Decide = Callable[[Sequence[Signals], Sequence[Decision]], Decision]
+
+
+@runtime_checkable
+class Controller(Protocol):
+    """Decides from all measurements of a run, and from what was decided at those before the last one.
+
+    It keeps nothing between calls. So a run that is resumed decides as an unbroken one does, and the
+    decisions of a run can be computed again from its measurements.
+    """
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+
+    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
+        """Return what to do from the last measurement on.
+
+        Args:
+            signals: All measurements of the run, the present one last.
+            decisions: What was decided at each of those before it.
+        """
+
+
+def resolve_controller(given: object, known: Mapping[str, Callable[[], Controller]]) -> Controller:
+    """Return the controller meant by a name, an object or a plain function.
+
+    Args:
+        given: A name; an object with `name` and `decide`; or a function (signals, decisions) -> `Decision`.
+        known: Name -> what makes the controller.
+
+    Raises:
+        ArgumentError: An unknown name.
+        ArgumentTypeError: Something else.
+    """
+    if isinstance(given, str):
+        if given not in known:
+            raise ArgumentError(f"control={given!r} must be one of {', '.join(known)}, or a Controller")
+        return known[given]()
+    if isinstance(given, Controller) and not isinstance(given, type):
+        return given
+    if callable(given) and not isinstance(given, type):
+        return _Plain(given)
+    raise ArgumentTypeError(
+        f"control={given!r:.60} must be a name ({', '.join(known)}), a Controller such as Loop(), or a "
+        "function (signals, decisions) -> Decision"
+    )
+
+
+class _Plain:
+    """A plain function as a controller."""
+
+    def __init__(self, fn: Decide) -> None:
+        self._fn, self.name = fn, str(getattr(fn, "__name__", type(fn).__name__))
+
+    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
+        return self._fn(signals, decisions)

@@ -1,0 +1,63 @@
+"""`Loop`: duty, shares and guard together; the default controller."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xalign.control.controller import Controller
+from xalign.control.decision import Decision
+from xalign.control.deficit import Deficit
+from xalign.control.duty import Duty
+from xalign.control.guarded import Guarded
+from xalign.control.signals import Signals
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Aligns as often as a target needs, in the languages that are behind, within a bound on forgetting.
+
+    Its parts decide each by itself: `Duty` how often, `Deficit` in which languages, and `Guarded` how much
+    is replayed and how strongly is aligned.
+
+    Attributes:
+        target: The score to reach, as in `Target`.
+        max_forgetting: The bound on the rise of the guarded loss, as a share of it.
+        lowest: The smallest share of the steps that align.
+    """
+
+    target: float | str = 0.8
+    max_forgetting: float = 0.02
+    lowest: float = 1 / 8
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        return "loop"
+
+    @property
+    def parts(self) -> tuple[Duty, Deficit, Guarded]:
+        """What decides."""
+        return Duty(self.target, self.lowest), Deficit(self.target), Guarded(self.max_forgetting)
+
+    def __post_init__(self) -> None:
+        """Check every field, as the parts do."""
+        _ = self.parts
+
+    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
+        """Return what the parts decide."""
+        duty, deficit, guarded = (decided(part, signals)[-1] for part in self.parts)
+        return Decision(
+            signals[-1].step,
+            weight=guarded.weight,
+            duty=duty.duty,
+            replay=guarded.replay,
+            shares=deficit.shares,
+            reason="; ".join((duty.reason, deficit.reason, guarded.reason)),
+        )
+
+
+def decided(controller: Controller, signals: Sequence[Signals]) -> list[Decision]:
+    """Return what a controller decides at each of some measurements, in turn."""
+    found: list[Decision] = []
+    for count in range(1, len(signals) + 1):
+        found.append(controller.decide(signals[:count], found))
+    return found
