@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from xalign.checks import number, positive
 from xalign.control.decision import Decision
@@ -12,6 +14,9 @@ from xalign.errors import ArgumentError
 
 _FEWEST = 3
 """Measurements from which on a heading is computed; before, the present rise stands for it."""
+_RECENT = 2
+"""Intervals between measurements that say how forgetting goes on."""
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +25,23 @@ class Guarded:
 
     Forgetting is the rise of the guarded texts' language-modelling loss since the run began, as a share of
     what it was; of several languages, the mean. What counts is where it will stand at the end, and not where
-    it stands: a rise at the highest learning rate comes down by itself as the rate falls. The heading is a
-    fit, over all measurements, of a part that follows the learning rate now and of a part that follows the
-    sum of the rates so far; at the end, only the second is left.
+    it stands: a rise at the highest learning rate comes down by itself as the rate falls (`heading_of`).
 
-    Replay is doubled where the heading is beyond the bound and halved where it is below `slack` of it. With
-    full replay and a heading beyond the bound still, the weight is halved; it rises again once replay alone
-    holds.
+    Replay is doubled where the heading is beyond `aim` of the bound and halved where it is below `slack` of
+    it. With full replay and a heading beyond it still, the weight is halved; it rises again once replay
+    alone holds.
 
     Attributes:
         max_forgetting: The bound, as a share of the loss: 0.02 is 2 %.
+        aim: The share of the bound that a run should end with.
         slack: Below this share of the bound, replay is halved.
         lowest_replay: The smallest share of steps with replay.
         lowest_weight: The smallest factor of the alignment loss.
     """
 
     max_forgetting: float = 0.02
-    slack: float = 0.5
+    aim: float = 0.7
+    slack: float = 0.4
     lowest_replay: float = 1 / 16
     lowest_weight: float = 1 / 16
 
@@ -48,7 +53,7 @@ class Guarded:
     def __post_init__(self) -> None:
         """Check every field."""
         positive("max_forgetting", self.max_forgetting)
-        for name in ("slack", "lowest_replay", "lowest_weight"):
+        for name in ("aim", "slack", "lowest_replay", "lowest_weight"):
             if not 0 <= number(name, getattr(self, name)) <= 1:
                 raise ArgumentError(f"{name}={getattr(self, name)!r} must lie between 0 and 1")
 
@@ -58,11 +63,11 @@ class Guarded:
         before = decisions[-1] if decisions else Decision(replay=0.5)
         if not now.guard:
             return replace(before, step=now.step, reason="no guarded text was measured")
-        present, heading = forgetting(signals)[-1], heading_of(signals)
+        present, heading = forgetting(signals)[-1], heading_of(signals, decisions)
         replay, weight = before.replay, before.weight
         if len(signals) == 1:
             return replace(before, step=now.step, reason=f"replay {replay:g}: nothing is forgotten yet")
-        if heading > self.max_forgetting:
+        if heading > self.aim * self.max_forgetting:
             weight = weight if replay < 1 else max(self.lowest_weight, weight / 2)
             replay = min(1.0, 2 * max(replay, self.lowest_replay))
         elif heading < self.slack * self.max_forgetting:
@@ -84,23 +89,52 @@ def forgetting(signals: Sequence[Signals]) -> list[float]:
     ]
 
 
-def heading_of(signals: Sequence[Signals]) -> float:
-    """Return the forgetting to expect at the end of the run.
+def heading_of(signals: Sequence[Signals], decisions: Sequence[Decision]) -> float:
+    """Return the forgetting to expect at the end of the run, if it goes on as it does now.
 
-    With a learning rate η(t), as a share of the largest, it fits a · η(t) + b · Σ η up to t to the rises so
-    far, by least squares with a and b not negative, and returns b · Σ η of the whole run, if the rate falls
-    evenly to 0. Where the rate is not known or there are too few measurements, it is the present rise.
+    A rise has two parts. One follows the learning rate η and goes as it falls. The other lasts; it grows by
+    alignment and shrinks by replay, both by as much as the rate allows. `transient` fits the first. The
+    second is taken to go on as between the last three measurements, for as long as the rate, falling evenly
+    to 0, still moves anything. Where the rate is not known or there are too few measurements, the heading is
+    the present rise.
+
+    Args:
+        signals: The measurements.
+        decisions: What was decided at each of those before the last.
     """
-    rises = forgetting(signals)
+    rises = np.array(forgetting(signals))
     now = signals[-1]
-    rates = [one.learning_rate for one in signals]
-    if len(signals) < _FEWEST or now.learning_rate is None or any(rate is None for rate in rates[1:]):
-        return rises[-1]
-    known = np.array([0.0, *(float(rate or 0.0) for rate in rates[1:])])
-    steps = np.array([one.step for one in signals], dtype=float)
-    sums = np.concatenate([[0.0], np.cumsum(np.diff(steps) * (known[1:] + known[:-1]) / 2)])
-    from scipy.optimize import nnls
+    if len(signals) < _FEWEST or any(one.learning_rate is None for one in signals[1:]):
+        return float(rises[-1])
+    rates = np.array([0.0, *(float(one.learning_rate or 0.0) for one in signals[1:])])
+    moved = np.diff([one.step for one in signals]) * (rates[1:] + rates[:-1]) / 2
+    lasting = rises - transient(rises, rates, moved, decisions) * rates
+    recent = min(_RECENT, len(moved) - 1)
+    slope = (lasting[-1] - lasting[-1 - recent]) / max(moved[-recent:].sum(), _TINY)
+    left = rates[-1] * max(0, now.max_steps - now.step) / 2
+    return float(lasting[-1] + slope * left)
 
-    (_, slow), _ = nnls(np.stack([known, sums / max(sums[-1], 1e-12)], axis=1)[1:], np.array(rises[1:]))
-    left = known[-1] * max(0, now.max_steps - now.step) / 2
-    return float(slow * (sums[-1] + left) / max(sums[-1], 1e-12))
+
+def transient(
+    rises: NDArray[np.float64],
+    rates: NDArray[np.float64],
+    moved: NDArray[np.float64],
+    decisions: Sequence[Decision],
+) -> float:
+    """Return what the highest learning rate alone adds to a rise.
+
+    It fits a · η + b · (alignment so far) − c · (replay so far) to the rises by least squares, with none of
+    them negative, and returns a.
+
+    Args:
+        rises: Forgetting at each measurement.
+        rates: Learning rate at each, as a share of the largest; 0 at the first.
+        moved: Between two measurements, the sum of the rates.
+        decisions: What was decided at each measurement before the last.
+    """
+    aligned = np.array([one.weight * one.duty for one in decisions])
+    replayed = np.array([one.replay for one in decisions])
+    columns = (rates[1:], np.cumsum(moved * aligned), -np.cumsum(moved * replayed))
+    scale = [max(float(np.abs(column).max()), _TINY) for column in columns]
+    found, _ = nnls(np.stack([one / size for one, size in zip(columns, scale, strict=True)], 1), rises[1:])
+    return float(found[0] / scale[0])

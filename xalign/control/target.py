@@ -60,7 +60,9 @@ class Target:
             return start + amount * (1 - start)
         goal = start + amount if isinstance(self.said, str) else amount
         if goal > 1:
-            raise ArgumentError(f"target={self.said!r}: from {start:.2f} on that is {goal:.2f}, and 1 is perfect")
+            raise ArgumentError(
+                f"target={self.said!r}: from {start:.2f} on that is {goal:.2f}, and 1 is perfect"
+            )
         return goal
 
     def check(self, first: Signals) -> dict[str, float]:
