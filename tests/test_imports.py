@@ -16,7 +16,7 @@ LEVELS = [
     ["checks", "schema", "escape", "files", "identity", "languages", "renamed"],
     ["storage", "pairs", "model", "metrics", "losses"],  # files, text, models, and mathematics on tensors
     ["statistics", "units"],
-    ["results", "steering"],
+    ["results", "steering", "control"],
     ["measurement", "views", "trackers"],  # results are made, shown, and sent away
     ["finding", "monitor", "babel"],
     ["judging", "training"],

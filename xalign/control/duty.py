@@ -15,7 +15,7 @@ LOOKS = 2
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Halves the share of the steps that align while a target is held, and doubles it when one language falls.
+    """Halves the share of steps that align while a target is held, and doubles it when a language falls.
 
     A language surely holds its target where the whole interval of its score lies above, and has fallen where
     all of it lies below. Nothing changes before two measurements in a row say the same, counted since the

@@ -29,7 +29,7 @@ class Fixed:
         """What logs call it."""
         return "fixed"
 
-    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
+    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:  # noqa: ARG002
         """Return it, whatever was measured."""
         return replace(self.decision, step=signals[-1].step, reason=self.decision.reason or "as set")
 
@@ -49,7 +49,7 @@ class Listed:
         """What logs call it."""
         return "listed"
 
-    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
+    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:  # noqa: ARG002
         """Return the decision that is listed for the step."""
         step = signals[-1].step
         return replace(Schedule(self.decisions).at(step), step=step)
@@ -79,7 +79,7 @@ class Random:
         Decision(duty=self.duty, replay=self.replay)
         whole_number("seed", self.seed)
 
-    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
+    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:  # noqa: ARG002
         """Return what is drawn for the step."""
         step = signals[-1].step
         draw = random.Random(f"control {self.seed} {step}").random

@@ -42,7 +42,7 @@ class Loop:
         """Check every field, as the parts do."""
         _ = self.parts
 
-    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
+    def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:  # noqa: ARG002
         """Return what the parts decide."""
         duty, deficit, guarded = (decided(part, signals)[-1] for part in self.parts)
         return Decision(

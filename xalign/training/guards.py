@@ -65,11 +65,14 @@ def refuse_no_language_model(model: nn.Module) -> None:
     Raises:
         ModelError: Not a causal language model.
     """
-    inner = unwrapped(model)
-    if not getattr(inner, "can_generate", lambda: False)() or is_pair(model):
-        raise ModelError(
-            f"replay needs a causal language model, and {type(inner).__name__} is not one; leave replay out"
-        )
+    if not is_language_model(model):
+        name = type(unwrapped(model)).__name__
+        raise ModelError(f"replay needs a causal language model, and {name} is not one; leave replay out")
+
+
+def is_language_model(model: nn.Module) -> bool:
+    """Return whether a model is a causal language model, which has a loss of text alone."""
+    return bool(getattr(unwrapped(model), "can_generate", lambda: False)()) and not is_pair(model)
 
 
 def gradient_reaches(values: Tensor, parameters: Sequence[nn.Parameter]) -> bool:

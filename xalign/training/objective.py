@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from xalign.checks import known_options, whole_number
+from xalign.control.decision import Schedule
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.losses.similarity import InBatch
 from xalign.measurement import MeasureOptions
@@ -44,9 +45,9 @@ class AlignmentStep:
     """What one call of an objective saw, for logs; detached, on the model's device.
 
     Attributes:
-        loss: The alignment loss, without its weight; None with weight 0.
-        in_batch: Accuracy and cosines per pair, mean over the layers; None with weight 0. Those of a token
-            loss are of the mean over each sentence's tokens.
+        loss: The alignment loss, without its weight; None where no pairs were run.
+        in_batch: Accuracy and cosines per pair, mean over the layers; None where no pairs were run. Those
+            of a token loss are of the mean over each sentence's tokens.
         codes: Per pair, its language.
         replay_loss: The language-modelling loss of the replayed text, if any.
     """
@@ -75,6 +76,7 @@ class AlignmentObjective:
     Attributes:
         config: The options.
         layers: Block -> weight, summing to 1; empty until `"auto"` has chosen.
+        schedule: What is decided of each step; where nothing is, it aligns and replays at every step.
         reason: Why `"auto"` chose its layer.
         is_active: Whether a call has a loss; with weight 0 and without replay it has none.
         last: What the last call saw.
@@ -121,6 +123,7 @@ class AlignmentObjective:
         self._replay = self._make_replay()
         self.layers: dict[int, float] = {}
         self.reason: str | None = None
+        self.schedule = Schedule()
         self.last: AlignmentStep | None = None
         for source in (held_out, config.held_out):
             if source is not None:
@@ -163,6 +166,11 @@ class AlignmentObjective:
             return None
         refuse_no_language_model(self.model)
         return Replay(config.replay, self._inputs, batch_size=config.replay_batch_size, seed=config.seed)
+
+    @property
+    def inputs(self) -> Any:
+        """What the model takes: `Inputs` of its tokenizer, or `AudioInputs` of its feature extractor."""
+        return self._inputs
 
     # What is held out from training, and what is chosen by it.
 
@@ -243,14 +251,15 @@ class AlignmentObjective:
 
     def pairs_of(self, step: int, micro_step: int = 0, rank: int = 0) -> list[tuple[str, int]]:
         """Return the language and the row of each pair that a call with these arguments compares."""
-        return self._stream.rows(step, micro_step, rank)
+        return self._stream.rows(step, micro_step, rank, self.schedule.at(step).shares)
 
     def __call__(
         self, step: int, micro_step: int = 0, *, model: nn.Module | None = None
     ) -> Float[Tensor, ""]:
         """Compute the weighted loss of the pairs of one micro-batch, plus that of the replayed text.
 
-        The same arguments give the same pairs, whatever happened before. With weight 0 no pairs are run.
+        The same arguments and the same decision in `schedule` give the same pairs, whatever happened before.
+        With weight 0, and at steps at which nothing is to be aligned, no pairs are run.
 
         Args:
             step: The number of optimizer steps done.
@@ -265,22 +274,24 @@ class AlignmentObjective:
         """
         step, micro_step = whole_number("step", step), whole_number("micro_step", micro_step)
         config, model = self.config, self.model if model is None else model
+        decision = self.schedule.at(step)
         rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         total = torch.zeros((), device=device_of(model))
         replay_loss = None
-        if self._replay is not None:
+        if self._replay is not None and decision.replays_at(step):
             replay_loss = self._replay.loss(unwrapped(model), step, micro_step, rank)
             total = total + config.replay_weight * replay_loss
             replay_loss = replay_loss.detach()
-        if not config.weight:
+        if not config.weight or not decision.aligns_at(step):
             self.last = AlignmentStep(None, None, [], replay_loss)
             return total
-        pairs = self._stream.draw(step, micro_step, rank)
-        states = self._forward(model, [*pairs.language_lines, *pairs.pivot_lines], list(self.layers))
-        loss, seen = compare(self._loss, config, states, pairs, self.layers.values())
+        pairs = self._stream.draw(step, micro_step, rank, decision.shares)
+        layers = decision.layers or self.layers
+        states = self._forward(model, [*pairs.language_lines, *pairs.pivot_lines], list(layers))
+        loss, seen = compare(self._loss, config, states, pairs, layers.values())
         self._check_loss(loss, states, pairs, f"step {step}, micro-step {micro_step}")
         self.last = AlignmentStep(loss.detach(), seen, [code for code, _ in pairs.names], replay_loss)
-        return total + config.weight * loss
+        return total + config.weight * decision.weight * loss
 
     def _check_loss(self, loss: Tensor, states: PairStates, pairs: PairBatch, place: str) -> None:
         if not bool(loss.isfinite()):

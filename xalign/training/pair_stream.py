@@ -1,8 +1,10 @@
 """Which pairs a micro-batch trains on: drawn from the step and the rank, with nothing to save or restore."""
 
 import random
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from jaxtyping import Int
@@ -85,26 +87,47 @@ class PairStream:
             self._lines[language] = lines(language, bitext.sentences, bitext.ids), pivot
         self._numbers = _numbers(pairs)
 
-    def rows(self, step: int, micro_step: int = 0, rank: int = 0) -> list[tuple[str, int]]:
+    def rows(
+        self,
+        step: int,
+        micro_step: int = 0,
+        rank: int = 0,
+        shares: Mapping[str, float] | None = None,
+    ) -> list[tuple[str, int]]:
         """Return the language and the row of each pair of a micro-batch.
 
         Args:
             step: The number of optimizer steps done.
             micro_step: The index of the micro-batch within its step.
             rank: The rank of the process.
+            shares: Language -> its share of the pairs, summing to 1; even shares where there are none. A
+                micro-batch takes no more pairs of a language than it has.
         """
         order = random.Random(f"{self.seed} {step} {micro_step} {rank}")
-        chosen = order.sample(list(self.pairs), self.languages_per_batch)
-        few, more = divmod(self.batch_size, len(chosen))
+        count = self.languages_per_batch
+        if shares:
+            chosen = _by_shares(order, [code for code in self.pairs if code in shares], shares, count)
+        else:
+            chosen = order.sample(list(self.pairs), count)
+        few, more = divmod(self.batch_size, count)
+        sizes: dict[str, int] = {}
+        for place, code in enumerate(chosen):
+            sizes[code] = sizes.get(code, 0) + few + (place < more)
         return [
             (code, row)
-            for place, code in enumerate(chosen)
-            for row in order.sample(range(len(self.pairs[code])), few + (place < more))
+            for code, size in sizes.items()
+            for row in order.sample(range(len(self.pairs[code])), min(size, len(self.pairs[code])))
         ]
 
-    def draw(self, step: int, micro_step: int = 0, rank: int = 0) -> PairBatch:
+    def draw(
+        self,
+        step: int,
+        micro_step: int = 0,
+        rank: int = 0,
+        shares: Mapping[str, float] | None = None,
+    ) -> PairBatch:
         """Return the pairs of a micro-batch, ready to run; the arguments are those of `rows`."""
-        rows, codes = self.rows(step, micro_step, rank), list(self.pairs)
+        rows, codes = self.rows(step, micro_step, rank, shares), list(self.pairs)
         return PairBatch(
             names=[(code, self.pairs[code].ids[row]) for code, row in rows],
             language_lines=[self._lines[code][0][row] for code, row in rows],
@@ -112,6 +135,21 @@ class PairStream:
             languages=torch.tensor([codes.index(code) for code, _ in rows]),
             same=torch.tensor([self._numbers[code][row] for code, row in rows]),
         )
+
+
+def _by_shares(
+    order: random.Random, codes: Sequence[str], shares: Mapping[str, float], count: int
+) -> list[str]:
+    """Return a language for each part of a micro-batch.
+
+    Systematic sampling: a language stands in `count` times its share of the parts, on average exactly and in
+    each micro-batch to within one part.
+    """
+    codes = order.sample(list(codes), len(codes))
+    bounds = list(accumulate(shares[code] for code in codes))
+    start = order.random()
+    places = [(start + part) / count * bounds[-1] for part in range(count)]
+    return [codes[min(bisect_right(bounds, place), len(codes) - 1)] for place in places]
 
 
 def _languages_per_batch(pairs: ParallelPairs, batch_size: int, asked: int | None) -> int:

@@ -1,0 +1,90 @@
+"""Measurements and decisions of a run as JSON: kept in checkpoints, written as `decisions.jsonl`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from xalign.control.decision import Decision
+from xalign.control.signals import Estimate, Signals
+from xalign.errors import ArgumentError, ReportError
+from xalign.files import read_regular
+from xalign.schema import read_json
+
+FILE = "decisions.jsonl"
+_FIELDS = tuple(field.name for field in fields(Signals))
+
+
+def record_of(signals: Signals, decision: Decision, controller: str) -> dict[str, Any]:
+    """Return one measurement, and what was decided at it, as JSON holds them."""
+    seen = {name: _plain(getattr(signals, name)) for name in _FIELDS}
+    return {"step": signals.step, "controller": controller, "decision": decision.to_dict(), "signals": seen}
+
+
+def read_record(record: Mapping[str, Any]) -> tuple[Signals, Decision]:
+    """Return the measurement and the decision of a record.
+
+    Raises:
+        ArgumentError: Fields that are missing or unknown, or values that a decision does not take.
+    """
+    try:
+        seen = dict(record["signals"])
+        seen["alignment"] = {code: Estimate(*values) for code, values in seen["alignment"].items()}
+        seen["by_layer"] = {
+            code: {int(block): value for block, value in layers.items()}
+            for code, layers in seen["by_layer"].items()
+        }
+        return Signals(**seen), Decision.from_dict(record["decision"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise ArgumentError(f"this is no record of a decision: {error!r:.100}") from error
+
+
+def write_records(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write all records of a run to a folder; the file that was there is replaced at once.
+
+    Raises:
+        ReportError: It cannot be written.
+    """
+    text = "".join(f"{json.dumps(one, ensure_ascii=False, allow_nan=False)}\n" for one in records)
+    path, half = folder / FILE, folder / f".{FILE}.half"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error}") from error
+
+
+def load_decisions(path: str | Path) -> tuple[Decision, ...]:
+    """Return the decisions of a run, for `Listed`.
+
+    Args:
+        path: A file `decisions.jsonl`, or the folder that it is in.
+
+    Raises:
+        ReportError: There is no such file, or a line that is no record of a decision.
+    """
+    path = Path(path)
+    file = path / FILE if path.is_dir() else path
+    try:
+        lines = read_regular(file).splitlines()
+    except OSError as error:
+        raise ReportError(f"{file} cannot be read: {error}") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(read_record(read_json(line))[1])
+        except ArgumentError as error:
+            raise ReportError(f"{file}, line {number}: {error}") from error
+    if not found:
+        raise ReportError(f"{file} holds no decision")
+    return tuple(found)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return list(value) if isinstance(value, tuple) else value

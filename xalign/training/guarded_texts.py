@@ -1,0 +1,77 @@
+"""`GuardedTexts`: texts whose language-modelling loss says what a run forgets."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.batches import pad_documents
+from xalign.model.encode import refuse_unknown_ids
+from xalign.model.inputs import Inputs
+from xalign.model.observe import observing
+from xalign.model.placement import device_of
+from xalign.model.tokenizer_state import keeping
+from xalign.model.wrapped import unwrapped
+
+_FEWEST = 8
+_BATCH = 16
+
+
+class GuardedTexts:
+    """Texts of one or more languages, whose loss is measured again and again.
+
+    Args:
+        texts: Language -> its texts, at least 8 of each. They are cut to the model's context.
+        inputs: What the model takes.
+
+    Raises:
+        ArgumentError: Too few texts, a text without a loss, or ids that the model does not embed.
+        ArgumentTypeError: Something else than a mapping to lists of texts.
+    """
+
+    def __init__(self, texts: Mapping[str, Sequence[str]], inputs: Inputs) -> None:
+        if not isinstance(texts, Mapping) or not texts:
+            raise ArgumentTypeError(
+                f"guard={texts!r:.60} must map languages to texts, like {{'eng_Latn': [...]}}"
+            )
+        self._documents: dict[str, list[list[int]]] = {}
+        self._pad_id = inputs.pad_id
+        for language, own in texts.items():
+            if isinstance(own, str) or not isinstance(own, Sequence):
+                raise ArgumentTypeError(f"guard[{language!r}] must be a list of texts")
+            if len(own) < _FEWEST:
+                raise ArgumentError(
+                    f"guard[{language!r}] holds {len(own)} text(s); the loss of fewer than {_FEWEST} says "
+                    "little of a language: give more"
+                )
+            with keeping(inputs.tokenizer):
+                coded = inputs.tokenizer(list(own), padding=False, truncation=False, verbose=False)
+            documents = [ids[: inputs.context] for ids in coded["input_ids"]]
+            if any(len(ids) < 2 for ids in documents):
+                raise ArgumentError(
+                    f"guard[{language!r}] holds a text of fewer than 2 tokens, which has no loss; drop it"
+                )
+            refuse_unknown_ids(documents, inputs.vocabulary)
+            self._documents[language] = sorted(documents, key=len)
+
+    def loss(self, model: nn.Module) -> dict[str, float]:
+        """Return language -> mean loss per token, in nats. The model is left as it was.
+
+        Args:
+            model: The model, as it is called.
+        """
+        with observing(model), torch.no_grad():
+            return {language: self._loss_of(model, one) for language, one in self._documents.items()}
+
+    def _loss_of(self, model: nn.Module, documents: list[list[int]]) -> float:
+        total, count = 0.0, 0
+        device = device_of(model)
+        for first in range(0, len(documents), _BATCH):
+            batch = documents[first : first + _BATCH]
+            inputs = {name: values.to(device) for name, values in pad_documents(batch, self._pad_id).items()}
+            predicted = sum(len(ids) - 1 for ids in batch)
+            output = unwrapped(model)(**inputs, use_cache=False)
+            total += float(output.loss) * predicted
+            count += predicted
+        return total / count
