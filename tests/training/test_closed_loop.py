@@ -1,17 +1,27 @@
-"""The loop around a real objective: measured, decided, obeyed, resumed, and never ended by what goes wrong."""
+"""The loop around a real objective: measured, decided, obeyed, resumed; nothing that goes wrong ends it."""
 
 import json
+import re
 
 import pytest
 import torch
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
 
+from tests.monitor.training import COMMON
 from tests.tiny import make_model, make_tokenizer
-from xalign import AlignmentObjective, ParallelPairs, load_pairs
+from xalign import (
+    AlignmentCallback,
+    AlignmentConfig,
+    AlignmentObjective,
+    ParallelPairs,
+    load_pairs,
+    with_alignment,
+)
 from xalign.control.decision import Decision, Schedule
 from xalign.control.fixed import Fixed, Listed, Random
 from xalign.control.loop import Loop
 from xalign.control.record import load_decisions
-from xalign.errors import ArgumentError, PairsError, ReportError
+from xalign.errors import ArgumentError, PairsError, ReportError, XAlignError
 from xalign.training.closed_loop import ClosedLoop
 
 ALL = load_pairs("bundled", ["deu", "rus", "spa"])
@@ -191,3 +201,96 @@ def test_bad_input(tmp_path):
     )
     with pytest.raises(ArgumentError, match="go on with the same languages"):
         other.begin(4, loop.records)
+
+
+def make_trainer(folder, control="random", **options):
+    set_seed(0)
+    tokenizer = make_tokenizer()
+    texts = part(120, 160)["deu_Latn"].pivot_sentences
+    data = [{"input_ids": tokenizer(text)["input_ids"]} for text in texts]
+    arguments = {"max_steps": 8, "save_steps": 4, "save_strategy": "steps", "logging_steps": 2}
+    config = {"control": control, "control_pairs": CONTROL, "control_every": 2} | OPTIONS | options
+    return with_alignment(Trainer)(
+        model=make_model("llama").train(),
+        args=TrainingArguments(str(folder), **COMMON | arguments),
+        train_dataset=data,
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+        processing_class=tokenizer,
+        alignment=AlignmentConfig(pairs=TRAINED, **config),
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_logs_every_decision_with_its_reason(tmp_path):
+    trainer = make_trainer(tmp_path / "run", "loop", target=0.9, max_forgetting=0.01)
+    trainer.train()
+    loop = trainer.closed_loop
+    assert loop.controller == Loop(0.9, 0.01)
+    rows = [row for row in trainer.state.log_history if "align_duty" in row]
+    assert [row["step"] for row in rows] == [0, 2, 4, 6] == [one.step for one in loop.decisions]
+    assert [row["align_reason"] for row in rows] == [one.reason for one in loop.decisions]
+    assert all("guarded loss" in one.reason or "nothing is forgotten" in one.reason for one in loop.decisions)
+    assert load_decisions(tmp_path / "run" / "alignment") == tuple(loop.decisions)
+    assert loop.signals[-1].task_loss > 0 and loop.signals[-1].learning_rate < 1
+    assert loop.signals[0].task_loss is None
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("control", ["random", "loop"])
+def test_a_trainer_resumes_exactly(control, tmp_path):
+    whole = make_trainer(tmp_path / "whole", control)
+    whole.train()
+    resumed = make_trainer(tmp_path / "resumed", control)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert without_times(resumed.closed_loop.records) == without_times(whole.closed_loop.records)
+    assert {**whole.closed_loop.counts, "seconds": 0} == {**resumed.closed_loop.counts, "seconds": 0}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_under_fixed_is_one_without_a_controller(tmp_path):
+    plain = make_trainer(tmp_path / "plain", None, control_pairs=None)
+    fixed = make_trainer(tmp_path / "fixed", "fixed")
+    for trainer in (plain, fixed):
+        trainer.train()
+    for one, other in zip(plain.model.parameters(), fixed.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_controller_may_stop_a_run(tmp_path):
+    def until_four(signals, decisions):
+        return Decision(signals[-1].step, stop=signals[-1].step >= 4, reason="enough")
+
+    trainer = make_trainer(tmp_path, until_four)
+    trainer.train()
+    assert trainer.state.global_step == 4
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_reported_decides_nothing(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.add_callback(AlignmentCallback(trainer, part(70, 100)))
+    with pytest.raises(PairsError, match="the control pairs hold sentences that are measured too"):
+        trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"control": "loop"}, "control needs control_pairs"),
+        ({"target": 0.8}, "target: of a controller; give control='loop'"),
+        ({"control": "lop", "control_pairs": "x"}, "control='lop' must be one of loop, duty"),
+        ({"control": "duty", "control_pairs": "x", "max_forgetting": 0.1}, "control='duty' has no option"),
+        (
+            {"control": Loop(), "control_pairs": "x", "target": 0.5},
+            "target: give it to the controller itself",
+        ),
+        ({"control": "loop", "control_pairs": "x", "target": 1.5}, "target=1.5 must lie above 0 and below 1"),
+        ({"control": "loop", "control_pairs": "x", "budget_pairs": 0}, "budget_pairs=0 must be at least 1"),
+    ],
+)
+def test_a_config_says_what_is_missing(options, message):
+    with pytest.raises(XAlignError, match=re.escape(message)):
+        AlignmentConfig(pairs="bundled", **options)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from xalign.control.decision import Decision
 from xalign.control.signals import Estimate, Signals
 from xalign.errors import ArgumentError, ReportError
-from xalign.files import read_regular
+from xalign.files import free_path, read_regular
 from xalign.schema import read_json
 
 FILE = "decisions.jsonl"
@@ -56,6 +57,13 @@ def write_records(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
         half.replace(path)
     except OSError as error:
         raise ReportError(f"{path} cannot be written: {error}") from error
+
+
+def keep_earlier(folder: Path) -> None:
+    """Move the file that an earlier run has left in a folder to `decisions-1`, or the next free name."""
+    with suppress(OSError):
+        if (folder / FILE).exists():
+            (folder / FILE).rename(free_path(folder, "decisions"))
 
 
 def load_decisions(path: str | Path) -> tuple[Decision, ...]:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from xalign.checks import positive, whole_number
 from xalign.control import CONTROLLERS
 from xalign.control.budget import Budget
 from xalign.control.controller import Controller, Decide, resolve_controller
 from xalign.control.decision import Decision, Schedule
-from xalign.control.record import read_record, record_of, write_records
+from xalign.control.record import keep_earlier, read_record, record_of, write_records
 from xalign.control.signals import Estimate, Signals
 from xalign.errors import ArgumentError, PairsError
 from xalign.measurement.options import MeasureOptions
@@ -152,11 +154,13 @@ class ClosedLoop:
         self.decisions = [decision for _, decision in found]
         self.objective.schedule = Schedule(self.decisions)
         last = self.signals[-1] if self.signals else None
-        known = {"pairs": last.pairs, "replayed": last.replayed, "seconds": last.seconds} if last else {}
+        known: dict[str, Any] = (
+            {"pairs": last.pairs, "replayed": last.replayed, "seconds": last.seconds} if last else {}
+        )
         known |= counts or {}
         self._pairs = dict(known.get("pairs", dict.fromkeys(languages, 0)))
         self._replayed = known.get("replayed", 0)
-        self._task: list[float] = list(known.get("task", ()))
+        self._task = _Mean(*known.get("task", ()))
         self._started = self._clock() - known.get("seconds", 0.0)
 
     @property
@@ -169,9 +173,14 @@ class ClosedLoop:
     def counts(self) -> dict[str, Any]:
         """What the run has trained on so far, for a checkpoint."""
         seconds = self._clock() - self._started
-        return {"pairs": self._pairs, "replayed": self._replayed, "task": self._task, "seconds": seconds}
+        return {
+            "pairs": self._pairs,
+            "replayed": self._replayed,
+            "task": list(self._task.parts),
+            "seconds": seconds,
+        }
 
-    def count(self, seen: AlignmentStep | None, task_loss: float | None = None) -> None:
+    def count(self, seen: AlignmentStep | None, task_loss: float | Tensor | None = None) -> None:
         """Note what one call of the objective has trained on.
 
         Args:
@@ -184,7 +193,7 @@ class ClosedLoop:
             if seen.replay_loss is not None:
                 self._replayed += self.objective.config.replay_batch_size * self._ranks.count
         if task_loss is not None:
-            self._task.append(task_loss)
+            self._task.add(task_loss)
 
     def step(self, n: int, *, learning_rate: float | None = None) -> Decision | None:
         """Measure and decide, where step n is due.
@@ -210,8 +219,10 @@ class ClosedLoop:
         self.objective.schedule.add(decision)
         self.signals.append(signals)
         self.decisions.append(decision)
-        self._task = []
+        self._task = _Mean()
         if self._folder is not None:
+            if len(self.decisions) == 1:
+                keep_earlier(self._folder)
             with self.keeps_running("decisions.jsonl", signals.step, "the decisions could not be written"):
                 write_records(self.records, self._folder)
 
@@ -246,13 +257,32 @@ class ClosedLoop:
             margin={code: report.score("margin", code) for code in report.languages},
             others_cosine=report.score("others_cosine"),
             effective_rank=report.score("effective_rank"),
-            task_loss=sum(self._task) / len(self._task) if self._task else None,
+            task_loss=self._task.value,
             guard=guard,
             learning_rate=learning_rate,
             pairs=dict(self._pairs),
             replayed=self._replayed,
             seconds=self._clock() - self._started,
         )
+
+
+class _Mean:
+    """A mean of numbers, which may be on a device: they are fetched from there when the mean is asked for."""
+
+    def __init__(self, total: float = 0.0, count: int = 0) -> None:
+        self._total: float | Tensor = total
+        self._count = count
+
+    def add(self, value: float | Tensor) -> None:
+        self._total, self._count = self._total + value, self._count + 1
+
+    @property
+    def parts(self) -> tuple[float, int]:
+        return float(self._total), self._count
+
+    @property
+    def value(self) -> float | None:
+        return float(self._total) / self._count if self._count else None
 
 
 def _estimate(report: AlignmentReport, metric: str, language: str) -> Estimate:

@@ -8,6 +8,8 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
 
 from xalign.checks import positive, whole_number
+from xalign.control import controller_of
+from xalign.control.controller import Controller, Decide
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses import LOSSES
 from xalign.losses.contrastive import DIRECTIONS, Direction
@@ -136,6 +138,35 @@ class AlignmentConfig:
         "Codes with which the tokenizer marks sentences, where xalign cannot find them: "
         "'nso_Latn=ns,swh_Latn=sw'.",
     )
+    control: str | Controller | Decide | None = _option(
+        None,
+        "Who decides from measurements, while training, how often, in which languages and how strongly to "
+        "align, and how much to replay: 'loop', 'duty', 'deficit', 'guarded', 'fixed' or 'random'. Default: "
+        "nobody. In Python, also a Controller or a function (signals, decisions) -> Decision.",
+    )
+    control_pairs: ParallelPairs | str | Path | None = _option(
+        None,
+        "Pairs to decide by: a path, or 'bundled'. They share no sentence with the training pairs nor with "
+        "those that a callback measures. In Python, also ParallelPairs.",
+    )
+    control_every: int = _option(25, "Measure the control pairs and decide every so many steps.")
+    target: float | str | None = _option(
+        None,
+        "Score to reach on the control pairs: 0.85, '+0.2' above the first measurement, or 'half the gap'. "
+        "Default: the controller's own.",
+    )
+    max_forgetting: float | None = _option(
+        None,
+        "How far the guarded texts' loss may have risen at the end, as a share: 0.02 is 2 %. Default: the "
+        "controller's own.",
+    )
+    guard: dict[str, list[str]] | str | Path | None = _option(
+        None,
+        "Text whose loss must not rise: a file with a text per line, in the pivot language. In Python, also "
+        "a dict of language to texts. Default: the control pairs' pivot sentences.",
+    )
+    budget_pairs: int | None = _option(None, "The most pairs to train on in the whole run.")
+    budget_seconds: float | None = _option(None, "The most seconds of the run in which to align.")
     seed: int = _option(0, "Decides which pairs are drawn when; the trainer's own seed plays no part in it.")
 
     def __post_init__(self) -> None:
@@ -152,6 +183,7 @@ class AlignmentConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(f"{name}={getattr(self, name)!r} must be true or false")
         self._refuse_without_meaning(loss)
+        self._check_control()
         if isinstance(self.source_codes, str):
             self.source_codes = codes_of_text(self.source_codes) if self.source_codes.strip() else None
         _ = self.text_options  # which checks its own
@@ -160,6 +192,14 @@ class AlignmentConfig:
     def resolved_loss(self) -> Loss:
         """The loss that `loss` names or holds, as an object."""
         return resolve_loss(self.loss, LOSSES)
+
+    @property
+    def resolved_controller(self) -> Controller | None:
+        """The controller that `control` names or holds, with `target` and `max_forgetting`; None without."""
+        if self.control is None:
+            return None
+        asked = {"target": self.target, "max_forgetting": self.max_forgetting}
+        return controller_of(self.control, {name: one for name, one in asked.items() if one is not None})
 
     @property
     def text_options(self) -> TextOptions:
@@ -204,6 +244,24 @@ class AlignmentConfig:
                     f"{name}={getattr(self, name)!r} has no meaning for loss={loss.name!r}, whose function "
                     f"takes no argument {name}; leave it out"
                 )
+
+    def _check_control(self) -> None:
+        self.control_every = whole_number("control_every", self.control_every, least=1)
+        if self.budget_pairs is not None:
+            self.budget_pairs = whole_number("budget_pairs", self.budget_pairs, least=1)
+        if self.budget_seconds is not None:
+            self.budget_seconds = positive("budget_seconds", self.budget_seconds)
+        if self.resolved_controller is not None:
+            if self.control_pairs is None:
+                raise ArgumentError(
+                    "control needs control_pairs: pairs to decide by, which are neither trained on nor "
+                    "reported"
+                )
+            return
+        of_control = ("control_pairs", "target", "max_forgetting", "guard", "budget_pairs", "budget_seconds")
+        asked = [name for name in of_control if getattr(self, name) is not None]
+        if asked:
+            raise ArgumentError(f"{', '.join(asked)}: of a controller; give control='loop', or leave it out")
 
     def _check_pool(self, loss: Loss) -> None:
         if loss.level == "token":
@@ -263,7 +321,7 @@ def _from_file(name: str, value: Any) -> Any:
 
 def _is_of_python(kind: Any) -> bool:
     """Return whether no file can hold a value of a type."""
-    return kind in (ParallelPairs, Path, Loss) or get_origin(kind) is Callable
+    return kind in (ParallelPairs, Path, Loss, Controller) or get_origin(kind) is Callable
 
 
 def _allowed(hint: Any) -> tuple[Any, ...]:

@@ -1,6 +1,8 @@
 """`GuardedTexts`: texts whose language-modelling loss says what a run forgets."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +18,21 @@ from xalign.model.wrapped import unwrapped
 
 _FEWEST = 8
 _BATCH = 16
+
+
+def texts_of(guard: Mapping[str, Sequence[str]] | str | Path | None, pivot: str) -> Any:
+    """Return language -> texts; those of a file, with one per line, are in the pivot language.
+
+    Raises:
+        ArgumentError: A file that cannot be read.
+    """
+    if not isinstance(guard, str | Path):
+        return guard
+    try:
+        lines = Path(guard).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"guard={str(guard)!r} cannot be read as UTF-8 text: {error}") from None
+    return {pivot: [line for line in lines if line.strip()]}
 
 
 class GuardedTexts:

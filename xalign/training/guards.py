@@ -13,8 +13,13 @@ from xalign.pairs.parallel import ParallelPairs
 from xalign.warn import warn
 
 
-def refuse_overlap(training: ParallelPairs, measured: ParallelPairs) -> None:
-    """Raise an error where training pairs share a sentence with pairs to measure on.
+def refuse_overlap(training: ParallelPairs, measured: ParallelPairs, what: str = "training") -> None:
+    """Raise an error where training or control pairs share a sentence with pairs to measure on.
+
+    Args:
+        training: Those that are trained on, or by which is decided how.
+        measured: Those that are measured.
+        what: What the first are called.
 
     Raises:
         PairsError: A sentence of both.
@@ -23,8 +28,8 @@ def refuse_overlap(training: ParallelPairs, measured: ParallelPairs) -> None:
     if shared:
         counts = ", ".join(f"{language} {len(texts)}" for language, texts in shared.items())
         raise PairsError(
-            f"the training pairs hold sentences that are measured too ({counts}): a score on "
-            "them says nothing. Train on others, or measure on others; training.overlap(measured) lists them"
+            f"the {what} pairs hold sentences that are measured too ({counts}): a score on "
+            f"them says nothing. Take others for one of the two; {what}.overlap(measured) lists them"
         )
 
 

@@ -14,7 +14,9 @@ from xalign.model.distributed import refuse_split
 from xalign.model.inputs_for import Processing
 from xalign.monitor.callback import AlignmentCallback
 from xalign.renamed import renamed
+from xalign.training.closed_loop import ClosedLoop
 from xalign.training.config import AlignmentConfig
+from xalign.training.controlled_run import ControlledRun
 from xalign.training.guards import warn_of_untrained_loss
 from xalign.training.layers import AUTO, parse_layers
 from xalign.training.log import AlignmentLog
@@ -28,7 +30,8 @@ Output = Tensor | tuple[Tensor, Any]
 class AlignedClass(Protocol[TrainerT_co]):
     """The type of what `with_alignment` returns: a class whose instances are trainers of the class given.
 
-    Instances also have `objective`, the `AlignmentObjective`, and `alignment`, its config.
+    Instances also have `objective`, the `AlignmentObjective`, `alignment`, its config, and `closed_loop`, the
+    `ClosedLoop` where `alignment.control` is set.
     """
 
     __name__: str
@@ -124,6 +127,11 @@ class _WithAlignment(_Base):
         self._align_log = AlignmentLog()
         self._align_place = (-1, 0)
         self.add_callback(_InTraining(self))
+        self.closed_loop: ClosedLoop | None = None
+        if alignment.control is not None:
+            run = ControlledRun(self, self.objective, alignment)
+            self.closed_loop = run.loop
+            self.add_callback(run)
 
     def _begin_alignment(self) -> None:
         """Check against what callbacks measure, and choose the layer of `"auto"`, before the first step."""
@@ -168,7 +176,8 @@ class _WithAlignment(_Base):
         scale = 1 / accumulated if self._is_loss_scaled(num_items_in_batch) else 1.0
         if self.alignment.mode == "alternate" and not return_outputs:
             turn = step * self.args.gradient_accumulation_steps + micro_step + 1
-            if turn % self.alignment.alternate_every == 0:
+            is_due = self.objective.schedule.at(step).aligns_at(step)
+            if turn % self.alignment.alternate_every == 0 and is_due:
                 return scale * self._align(model, step, micro_step)
             return self._logged(task(), scale)
         result = self._logged(task(), scale)
@@ -178,12 +187,16 @@ class _WithAlignment(_Base):
     def _logged(self, result: Output, scale: float) -> Output:
         loss = result[0] if isinstance(result, tuple) else result
         self._align_log.add_task(loss.detach() / scale)
+        if self.closed_loop is not None:
+            self.closed_loop.count(None, loss.detach() / scale)
         return result
 
     def _align(self, model: nn.Module, step: int, micro_step: int) -> Tensor:
         loss = self.objective(step, micro_step, model=model)
         if self.objective.last is not None:
             self._align_log.add(self.objective.last)
+        if self.closed_loop is not None:
+            self.closed_loop.count(self.objective.last)
         return loss
 
     def _next_align_place(self) -> tuple[int, int]:
