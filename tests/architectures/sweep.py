@@ -233,8 +233,12 @@ def main() -> None:
         spent = sum((times.user, times.system, times.children_user, times.children_system))
         full = sum(set(KINDS) <= set(row.proved) for row in rows)
         neurons = sum({"gate", "inner"} <= set(row.proved) for row in rows)
+        others = sum(row.experts == "" and not {"gate", "inner"} <= set(row.proved) for row in rows)
         ran = sum(not row.failed for row in rows)
-        print(f"{ran} of {len(rows)} ran; all kinds {full}, neurons {neurons}; {spent / 60:.1f} CPU-minutes")
+        print(
+            f"{ran} of {len(rows)} ran; all kinds {full}, neurons {neurons} and {others} of experts alone; "
+            f"{spent / 60:.1f} CPU-minutes"
+        )
 
 
 if __name__ == "__main__":
