@@ -22,6 +22,7 @@ class Boom(Exception):
 
 
 def outcome(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    torch.manual_seed(0)  # some draw noise
     return run(model, inputs)[0]
 
 

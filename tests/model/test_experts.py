@@ -399,7 +399,7 @@ def test_the_map_says_what_there_is():
 
 @pytest.mark.slow
 def test_pooling_all_experts_costs_a_quarter_of_a_forward_at_most():
-    """Medians of paired runs: 64 experts of width 512, 8 for each token."""
+    """Medians of paired runs on one thread: 64 experts of width 512, 8 for each token."""
     import time
     from statistics import median
 
@@ -424,11 +424,17 @@ def test_pooling_all_experts_costs_a_quarter_of_a_forward_at_most():
     of_experts += [Reading(site, "abs") for site in found.sites("expert_inner")]
     cheap = [Reading(Site("hidden", "final"))]
     ratios = []
-    for _ in range(7):
-        times = []
-        for readings in (cheap, [*cheap, *of_experts]):
-            start = time.process_time()
-            read_states(model, [batch], readings)
-            times.append(time.process_time() - start)
-        ratios.append(times[1] / times[0])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(15):
+            times = []
+            for readings in (cheap, [*cheap, *of_experts]):
+                start = time.process_time()
+                read_states(model, [batch], readings)
+                times.append(time.process_time() - start)
+            ratios.append(times[1] / times[0])
+    finally:
+        torch.set_num_threads(threads)
+    print(f"CPU time, all experts pooled over none: {median(ratios):.3f}")
     assert median(ratios) <= 1.25, ratios

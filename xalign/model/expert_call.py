@@ -132,6 +132,10 @@ class Rows:
         """The slot of each row, as `token × slots + slot`."""
         return slots_of(self._given, self._count, self._order)
 
+    @cached_property
+    def _rows_by_slot(self) -> Tensor:
+        return self.slots.argsort()
+
     def values(self, rows: Tensor) -> Tensor:
         """Return rows as [token, slot, width]; 0 in slots that hold no expert."""
         if len(rows) != len(self.slots):
@@ -143,7 +147,7 @@ class Rows:
         if len(rows) < self.index.numel():
             rows = rows.new_zeros(self.index.numel(), rows.shape[-1]).index_copy(0, self.slots, rows)
         elif self._order != "token":
-            rows = rows[self.slots.argsort()]
+            rows = rows.index_select(0, self._rows_by_slot)
         return self.routed(rows.reshape(*self.index.shape, rows.shape[-1]))
 
     def routed(self, values: Tensor) -> Tensor:
@@ -158,7 +162,7 @@ class Rows:
         """Return values [token, slot, width] as rows; `rows` are those that were there."""
         found = values.reshape(-1, values.shape[-1])
         if self._order != "token":
-            found = found[self.slots]
+            found = found.index_select(0, self.slots)
         if not self._any_empty:
             return found
         return torch.where(self._is_empty.reshape(-1)[self.slots].unsqueeze(-1), rows, found)

@@ -30,13 +30,16 @@ def pool_experts(
     counts = (weights != 0).unsqueeze(-1) & routed.is_routed
     # Rows that do not count go to a place of their own, which is cheaper than to take the others out.
     place = place.masked_fill(~counts, count).flatten()
-    rows = states.flatten(0, 2)
+    rows = states.float().flatten(0, 2)
     if how == "max":
-        return _largest(rows.float(), place, weights, n_experts).reshape(lines, -1)
+        return _largest(rows, place, weights, n_experts).reshape(lines, -1)
     if how in ("weighted", "mean"):
-        rows = rows * weights.unsqueeze(-1).expand_as(routed.experts).reshape(-1, 1)
+        by_row = weights.unsqueeze(-1).expand_as(routed.experts).reshape(-1, 1)
+        # In place where these are no values of the model: a new tensor costs as much as the product.
+        is_of_model = rows.untyped_storage().data_ptr() == routed.values.untyped_storage().data_ptr()
+        rows = rows * by_row if is_of_model else rows.mul_(by_row)
     pooled = torch.zeros(count + 1, rows.shape[-1], device=rows.device)
-    return pooled.index_add_(0, place, rows.float())[:count].reshape(lines, -1)
+    return pooled.index_add_(0, place, rows)[:count].reshape(lines, -1)
 
 
 def _largest(rows: Tensor, place: Tensor, weights: Tensor, n_experts: int) -> Tensor:

@@ -85,7 +85,8 @@ def read_states(
     with ranks.raise_everywhere():
         if broken is not None:
             raise broken
-    return {reading: ranks.all_reduce(values, device_of(model)) for reading, values in states.items()}
+    device = device_of(model)
+    return {reading: ranks.all_reduce(values, device) for reading, values in states.items()}
 
 
 class NotFiniteError(ModelError):
