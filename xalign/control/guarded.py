@@ -23,8 +23,9 @@ _TINY = 1e-12
 class Guarded:
     """Holds a run to a bound on forgetting, by replaying documents and by aligning with less weight.
 
-    Forgetting is the rise of the guarded texts' language-modelling loss since the run began, as a share of
-    what it was; of several languages, the mean. What counts is where it will stand at the end, and not where
+    Forgetting is the rise of the guarded texts' language-modelling loss over what the task alone would make
+    of it, where a reference run says that, or else over what it was at first. It is a share; of several
+    languages, the mean. What counts is where it will stand at the end, and not where
     it stands: a rise at the highest learning rate comes down by itself as the rate falls (`heading_of`).
 
     Replay is doubled where the heading is beyond `aim` of the bound and halved where it is below `slack` of
@@ -81,12 +82,17 @@ class Guarded:
 
 
 def forgetting(signals: Sequence[Signals]) -> list[float]:
-    """Return, at each measurement, the mean rise of the guarded losses since the first, as a share of it."""
+    """Return, at each measurement, the mean share by which the guarded losses lie above what they should be.
+
+    That is what the task alone would have made of them, where it is known; else what they were at first.
+    """
     first = signals[0].guard
-    return [
-        sum(one.guard[code] / first[code] - 1 for code in first) / len(first) if first else 0.0
-        for one in signals
-    ]
+
+    def risen(one: Signals) -> float:
+        rises = [one.guard[code] / one.guard_alone.get(code, first[code]) - 1 for code in first]
+        return sum(rises) / len(rises) if rises else 0.0
+
+    return [risen(one) for one in signals]
 
 
 def heading_of(signals: Sequence[Signals], decisions: Sequence[Decision]) -> float:

@@ -67,7 +67,12 @@ def keep_earlier(folder: Path) -> None:
 
 
 def load_decisions(path: str | Path) -> tuple[Decision, ...]:
-    """Return the decisions of a run, for `Listed`.
+    """Return the decisions of a run, for `Listed`. The argument and errors are those of `load_run`."""
+    return tuple(decision for _, decision in load_run(path))
+
+
+def load_run(path: str | Path) -> list[tuple[Signals, Decision]]:
+    """Return the measurements and decisions of a run.
 
     Args:
         path: A file `decisions.jsonl`, or the folder that it is in.
@@ -84,12 +89,12 @@ def load_decisions(path: str | Path) -> tuple[Decision, ...]:
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(read_record(read_json(line))[1])
+            found.append(read_record(read_json(line)))
         except ArgumentError as error:
             raise ReportError(f"{file}, line {number}: {error}") from error
     if not found:
         raise ReportError(f"{file} holds no decision")
-    return tuple(found)
+    return found
 
 
 def _plain(value: Any) -> Any:

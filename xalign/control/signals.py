@@ -28,6 +28,7 @@ class Signals:
         effective_rank: Number of directions that the states spread over, at most their width.
         task_loss: The task's loss since the last measurement; None where there was no step.
         guard: Language -> language-modelling loss of the guarded texts, in nats per token.
+        guard_alone: Language -> what that loss would be had only the task been learnt; empty if not known.
         learning_rate: The optimizer's learning rate as a share of its largest so far; None if not known.
         pairs: Language -> pairs trained on so far.
         replayed: Documents replayed so far.
@@ -43,6 +44,7 @@ class Signals:
     effective_rank: float | None = None
     task_loss: float | None = None
     guard: Mapping[str, float] = field(default_factory=dict)
+    guard_alone: Mapping[str, float] = field(default_factory=dict)
     learning_rate: float | None = None
     pairs: Mapping[str, int] = field(default_factory=dict)
     replayed: int = 0

@@ -13,6 +13,7 @@ from xalign.control.budget import Budget
 from xalign.control.controller import Controller, Decide, resolve_controller
 from xalign.control.decision import Decision, Schedule
 from xalign.control.record import keep_earlier, read_record, record_of, write_records
+from xalign.control.reference import Reference
 from xalign.control.signals import Estimate, Signals
 from xalign.errors import ArgumentError, PairsError
 from xalign.measurement.options import MeasureOptions
@@ -46,6 +47,8 @@ class ClosedLoop:
         every: Measure every so many steps.
         guard: Language -> texts whose language-modelling loss must not rise; by default the control pairs'
             pivot sentences, of a model that generates.
+        reference: A run of the task alone, by which forgetting is judged: its `decisions.jsonl`, as one with
+            `control="fixed"` and weight 0 writes it. Without one it is judged by the losses before training.
         budget_pairs: The most pairs to train on.
         budget_seconds: The most seconds of the run in which to align.
         folder: Keep `decisions.jsonl` there.
@@ -72,6 +75,7 @@ class ClosedLoop:
         max_steps: int,
         every: int = 25,
         guard: Mapping[str, Sequence[str]] | None = None,
+        reference: str | Path | None = None,
         budget_pairs: int | None = None,
         budget_seconds: float | None = None,
         folder: str | Path | None = None,
@@ -96,6 +100,7 @@ class ClosedLoop:
         self.keeps_running = KeepsRunning(self._ranks)
         self._measurement = self._make_measurement()
         self._guard = self._make_guard(guard)
+        self._reference = None if reference is None else Reference.load(reference)
         self._folder = None if folder is None or self._ranks.index else Path(folder)
         self._clock = clock
         self.begin()
@@ -243,6 +248,12 @@ class ClosedLoop:
         )
         return sum(self._pairs.values()) / done if done else float(self.objective.config.batch_size)
 
+    def _alone(self, step: int, guard: Mapping[str, float]) -> dict[str, float]:
+        if self._reference is None:
+            return {}
+        found = self._reference.at(step / self.max_steps)
+        return {code: loss for code, loss in found.items() if code in guard}
+
     def _look(self, step: int, learning_rate: float | None) -> Signals:
         model = self.objective.model
         self._measurement.model = model
@@ -259,6 +270,7 @@ class ClosedLoop:
             effective_rank=report.score("effective_rank"),
             task_loss=self._task.value,
             guard=guard,
+            guard_alone=self._alone(step, guard),
             learning_rate=learning_rate,
             pairs=dict(self._pairs),
             replayed=self._replayed,

@@ -165,6 +165,11 @@ class AlignmentConfig:
         "Text whose loss must not rise: a file with a text per line, in the pivot language. In Python, also "
         "a dict of language to texts. Default: the control pairs' pivot sentences.",
     )
+    guard_reference: str | Path | None = _option(
+        None,
+        "A run of the task alone by which forgetting is judged: the decisions.jsonl of one with control "
+        "'fixed' and weight 0. Default: judge by the losses before training.",
+    )
     budget_pairs: int | None = _option(None, "The most pairs to train on in the whole run.")
     budget_seconds: float | None = _option(None, "The most seconds of the run in which to align.")
     seed: int = _option(0, "Decides which pairs are drawn when; the trainer's own seed plays no part in it.")
@@ -258,7 +263,15 @@ class AlignmentConfig:
                     "reported"
                 )
             return
-        of_control = ("control_pairs", "target", "max_forgetting", "guard", "budget_pairs", "budget_seconds")
+        of_control = (
+            "control_pairs",
+            "target",
+            "max_forgetting",
+            "guard",
+            "guard_reference",
+            "budget_pairs",
+            "budget_seconds",
+        )
         asked = [name for name in of_control if getattr(self, name) is not None]
         if asked:
             raise ArgumentError(f"{', '.join(asked)}: of a controller; give control='loop', or leave it out")

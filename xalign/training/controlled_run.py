@@ -48,6 +48,7 @@ class ControlledRun(TrainerCallback):
             max_steps=1,  # known when training begins
             every=config.control_every,
             guard=texts_of(config.guard, control.pivot),
+            reference=config.guard_reference,
             budget_pairs=config.budget_pairs,
             budget_seconds=config.budget_seconds,
             folder=Path(str(trainer.args.output_dir)) / "alignment",

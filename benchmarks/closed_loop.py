@@ -1,0 +1,277 @@
+r"""Find out what a closed loop pays: the same task with and without controllers, on Babel.
+
+    python benchmarks/closed_loop.py runs/closed_loop                            # every arm, 8 seeds
+    python benchmarks/closed_loop.py runs/closed_loop --seeds 2 --arms always loop
+    python benchmarks/closed_loop.py runs/closed_loop --world unequal
+
+Every arm learns the transfer task from English sentences and trains on documents, which is its replay; but for
+`none`, it aligns too. Arms are paired by seed; one arm with one seed takes two to three CPU-minutes. The
+controllers measure 60 pairs of their own. Outcomes are measured on 100 others. Writes closed_loop-WORLD.json,
+from which a second call resumes, and decisions per run under WORLD/ARM-SEED.
+"""
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from xalign import measure
+from xalign.babel import load_babel, write_pairs
+from xalign.babel.examine import WITH_SEPARATOR, token_loss
+from xalign.babel.splits import take_meanings
+from xalign.babel.tokenizer import SEPARATOR
+from xalign.babel.transfer import intent_logits, intents
+from xalign.control.decision import Decision
+from xalign.control.deficit import Deficit
+from xalign.control.duty import Duty
+from xalign.control.fixed import Fixed, Listed, Random
+from xalign.control.guarded import Guarded
+from xalign.control.loop import Loop
+from xalign.control.record import load_decisions
+from xalign.model.batches import pad_documents
+from xalign.pairs.parallel import ParallelPairs
+from xalign.statistics.intervals import bootstrap_interval
+from xalign.training.closed_loop import ClosedLoop
+from xalign.training.objective import AlignmentObjective
+
+STEPS, EXAMPLES, BATCH, PAIRS, LEARNING_RATE, EVERY = 250, 2000, 32, 32, 5e-4, 25
+LOSS = {
+    "loss": "neuron_state",
+    "layer": "all",
+    "batch_size": PAIRS,
+    "temperature": 0.1,
+    "pool": "weighted",
+    "template": f"{{text}} {SEPARATOR}",
+    "template_pooled": True,
+}
+LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
+TARGET = 0.75
+
+
+class Steps:
+    """Aligns at every step for a share of the run, and at few steps of the rest."""
+
+    name = "steps"
+
+    def __init__(self, share, rest):
+        self.share, self.rest = share, rest
+
+    def decide(self, signals, decisions):
+        duty = 1.0 if signals[-1].progress < self.share else self.rest
+        return Decision(signals[-1].step, duty=duty, reason="as listed")
+
+
+def of_another_seed(out, seed):
+    return Listed(load_decisions(out / f"loop-{(seed + 1) % arguments.seeds}"))
+
+
+ARMS = {
+    "none": lambda out, seed: Fixed(Decision(weight=0.0)),
+    "always": lambda out, seed: Fixed(),
+    "duty-1/2": lambda out, seed: Fixed(Decision(duty=1 / 2)),
+    "duty-1/4": lambda out, seed: Fixed(Decision(duty=1 / 4)),
+    "duty-1/8": lambda out, seed: Fixed(Decision(duty=1 / 8)),
+    "steps": lambda out, seed: Steps(0.4, 1 / 8),
+    "loop": lambda out, seed: Loop(TARGET, arguments.bound),
+    "duty": lambda out, seed: Duty(TARGET),
+    "deficit": lambda out, seed: Deficit(TARGET),
+    "guarded": lambda out, seed: Guarded(arguments.bound),
+    "replayed": of_another_seed,
+    "random": lambda out, seed: Random(*mean_of_loop(out, seed), seed=seed),
+}
+"""Arm -> its controller, for a seed."""
+LATE = ["replayed", "random"]
+
+
+def reference_of(arm, seed, out):
+    """Return a run of the task alone with another seed, as a user has from an earlier run."""
+    return None if arm == "none" else out / f"none-{(seed + 1) % max(arguments.seeds, 2)}"
+
+
+def mean_of_loop(out, seed):
+    """Return the mean duty and replay of the loop with the same seed."""
+    decisions = load_decisions(out / f"loop-{seed}")
+    return [float(np.mean([getattr(one, name) for one in decisions])) for name in ("duty", "replay")]
+
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("out", type=Path, help="folder for results")
+parser.add_argument("--world", default="unaligned", help="a Babel model: unaligned, or a folder")
+parser.add_argument("--seeds", type=int, default=8, help="run the seeds below this")
+parser.add_argument("--first_seed", type=int, default=0, help="skip the seeds below this")
+parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+parser.add_argument("--bound", type=float, default=0.02, help="what the guarded loss may rise by")
+parser.add_argument("--budget", type=float, help="the most pairs, as a share of those of `always`")
+parser.add_argument("--test", type=int, default=1000, help="test sentences per language")
+parser.add_argument("--suffix", default="", help="put after the names of files, for other settings")
+arguments = parser.parse_args()
+torch.set_num_threads(1)
+tested = take_meanings(arguments.test, 0, "task")
+both = write_pairs(160, 0, "held_out")
+unseen = take_meanings(400, 1, "held_out")
+guarded = {code: [one.sentence(code) for one in unseen[:100]] for code in LANGUAGES}
+number = {intent: place for place, intent in enumerate(intents())}
+
+
+def rows(pairs, first, last):
+    """Return a part of the pairs."""
+    sides = {pairs.pivot: next(iter(pairs.values())).pivot_sentences[first:last]}
+    return ParallelPairs(
+        sides | {code: one.sentences[first:last] for code, one in pairs.items()}, pairs.pivot
+    )
+
+
+reported, control = rows(both, 0, 100), rows(both, 100, 160)
+
+
+def look(model, tokenizer):
+    """Measure alignment and losses of a model on unseen meanings."""
+    report = measure(model, tokenizer, reported, ["nasca"], **WITH_SEPARATOR)
+    loss = {
+        code: token_loss(model, tokenizer, [("", meaning.sentence(code)) for meaning in unseen])
+        for code in LANGUAGES
+    }
+    return {"nasca": {code: report.score("nasca", code) for code in reported}, "sentence_loss": loss}
+
+
+def train(arm, seed, folder):
+    """Train one arm with one seed, and return its outcomes."""
+    model, tokenizer = load_babel(arguments.world)
+    pairs = write_pairs(2000, seed, "train")
+    objective = AlignmentObjective(model, tokenizer, pairs, held_out=reported, **LOSS, seed=seed)
+    budget = None if arguments.budget is None else int(arguments.budget * STEPS * PAIRS)
+    loop = ClosedLoop(
+        objective,
+        control,
+        ARMS[arm](folder, seed),
+        max_steps=STEPS,
+        every=EVERY,
+        guard=guarded,
+        reference=reference_of(arm, seed, folder),
+        budget_pairs=budget,
+        folder=folder / f"{arm.replace('/', '_')}-{seed}",
+    )
+    learnt = take_meanings(EXAMPLES, seed, "train")
+    order = random.Random(seed)
+    torch.manual_seed(seed)
+    head = nn.Linear(model.config.hidden_size, len(number))
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+
+    def logits(meanings, code):
+        return intent_logits(model.model, head, tokenizer, [meaning.sentence(code) for meaning in meanings])
+
+    def documents(step):
+        """Write as many documents as pairs: translations in random directions, and two single sentences."""
+        draw, end = random.Random(f"documents {seed} {step}"), tokenizer.eos_token_id
+        texts = []
+        for row in draw.sample(range(len(pairs["deu_Latn"])), PAIRS):
+            code = draw.choice(list(pairs))
+            sides = [pairs[code].pivot_sentences[row], pairs[code].sentences[row]]
+            draw.shuffle(sides)
+            texts.append(f"{sides[0]} {SEPARATOR} {sides[1]}")
+        texts += [pairs[code].sentences[step] for code in draw.sample(list(pairs), 2)]
+        return pad_documents([[*tokenizer(text)["input_ids"], end] for text in texts])
+
+    weights = [*model.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
+    model.train()
+    started, measured, replayed = time.process_time(), 0.0, 0
+    for step in range(STEPS):
+        before = time.process_time()
+        loop.step(step, learning_rate=schedule.get_last_lr()[0] / LEARNING_RATE)
+        measured += time.process_time() - before
+        batch = order.sample(learnt, BATCH)
+        truth = torch.tensor([number[meaning.intent] for meaning in batch])
+        loss = task = nn.functional.cross_entropy(logits(batch, "eng_Latn"), truth)
+        if objective.schedule.at(step).replays_at(step):
+            loss = loss + model(**documents(step)).loss
+            replayed += PAIRS + 2
+        loss = loss + objective(step)
+        loop.count(objective.last, task.detach())
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    seconds = time.process_time() - started
+    model.eval()
+    truth = torch.tensor([number[meaning.intent] for meaning in tested])
+    with torch.no_grad():
+        accuracy = {
+            code: (logits(tested, code).argmax(1) == truth).double().mean().item() for code in LANGUAGES
+        }
+    spent = {"pairs": sum(loop.counts["pairs"].values()), "replayed": replayed}
+    spent |= {"cpu_seconds": seconds, "measuring": measured}
+    return {"accuracy": accuracy} | spent | look(model, tokenizer)
+
+
+# Run what has not been run.
+world = Path(arguments.world).name + arguments.suffix
+folder = arguments.out / world
+folder.mkdir(parents=True, exist_ok=True)
+kept = arguments.out / f"closed_loop-{world}.json"
+found = json.loads(kept.read_text()) if kept.exists() else {}
+if "before" not in found:
+    found["before"] = look(*load_babel(arguments.world))
+late = ("replayed", "random")  # they need what the loop has decided
+for arms in (
+    [arm for arm in arguments.arms if arm not in late],
+    [arm for arm in arguments.arms if arm in late],
+):
+    for seed in range(arguments.first_seed, arguments.seeds):
+        for arm in arms:
+            if f"{arm} {seed}" not in found:
+                one = train(arm, seed, folder)
+                found = (json.loads(kept.read_text()) if kept.exists() else found) | {f"{arm} {seed}": one}
+                kept.write_text(json.dumps(found, indent=1))
+                print(arm, seed, {code: round(v, 3) for code, v in one["accuracy"].items()}, flush=True)
+
+
+def each(arm, value):
+    """Return the value of an arm for each seed."""
+    return np.array([value(found[f"{arm} {seed}"]) for seed in range(arguments.first_seed, arguments.seeds)])
+
+
+def others(by_language):
+    """Return the languages that the task was not taught in."""
+    return [value for code, value in by_language.items() if code != "eng_Latn"]
+
+
+OUTCOMES = {
+    "zero-shot": lambda run: np.mean(others(run["accuracy"])),
+    "worst": lambda run: min(others(run["accuracy"])),
+    "English": lambda run: run["accuracy"]["eng_Latn"],
+    "NASCA": lambda run: np.mean(list(run["nasca"].values())),
+    "pairs": lambda run: run["pairs"],
+    "replayed": lambda run: run["replayed"],
+    "CPU s": lambda run: run["cpu_seconds"],
+}
+
+
+def forgotten(arm):
+    """Return, for each seed, the mean rise of the LM loss over that of `none`, as a share of it."""
+    losses = [each(one, lambda run: list(run["sentence_loss"].values())) for one in (arm, "none")]
+    return (losses[0] / losses[1] - 1).mean(axis=1)
+
+
+print(f"\nworld {world}, seeds {arguments.first_seed} to {arguments.seeds - 1}, bound {arguments.bound:.0%}")
+columns = ["arm", *OUTCOMES, "LM loss over none", "largest", "zero-shot over always"]
+print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+for arm in arguments.arms:
+    cells = [each(arm, value) for value in OUTCOMES.values()]
+    shown = [f"{one.mean():,.0f}" if one.mean() > 20 else f"{one.mean():.3f}" for one in cells]  # noqa: PLR2004
+    rises = forgotten(arm)
+    shown += [f"{rises.mean():+.2%}", f"{rises.max():+.2%}"]
+    gain = ""
+    if "always" in arguments.arms and arm != "always" and len(cells[0]) > 1:
+        differences = cells[0] - each("always", OUTCOMES["zero-shot"])
+        low, high = bootstrap_interval(differences)
+        gain = f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+    print(f"| {arm} | " + " | ".join(shown) + f" | {gain} |")
