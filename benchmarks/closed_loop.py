@@ -220,11 +220,9 @@ kept = arguments.out / f"closed_loop-{world}.json"
 found = json.loads(kept.read_text()) if kept.exists() else {}
 if "before" not in found:
     found["before"] = look(*load_babel(arguments.world))
-late = ("replayed", "random")  # they need what the loop has decided
-for arms in (
-    [arm for arm in arguments.arms if arm not in late],
-    [arm for arm in arguments.arms if arm in late],
-):
+# The others need what `none` has measured, and some of them what the loop has decided.
+order = [["none"], [arm for arm in ARMS if arm not in ("none", *LATE)], LATE]
+for arms in ([arm for arm in group if arm in arguments.arms] for group in order):
     for seed in range(arguments.first_seed, arguments.seeds):
         for arm in arms:
             if f"{arm} {seed}" not in found:
