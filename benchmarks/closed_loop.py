@@ -4,8 +4,8 @@ r"""Find out what a closed loop pays: the same task with and without controllers
     python benchmarks/closed_loop.py runs/closed_loop --seeds 2 --arms always loop
     python benchmarks/closed_loop.py runs/closed_loop --world unequal
 
-Every arm learns the transfer task from English sentences and trains on documents, which is its replay; but for
-`none`, it aligns too. Arms are paired by seed; one arm with one seed takes two to three CPU-minutes. The
+Every arm learns the transfer task from English sentences and trains on documents, which is its replay; all
+but `none` align too. Arms are paired by seed; one arm with one seed takes two to three CPU-minutes. The
 controllers measure 60 pairs of their own. Outcomes are measured on 100 others. Writes closed_loop-WORLD.json,
 from which a second call resumes, and decisions per run under WORLD/ARM-SEED.
 """
@@ -53,39 +53,36 @@ LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
 TARGET = 0.75
 
 
-class Steps:
-    """Aligns at every step for a share of the run, and at few steps of the rest."""
-
-    name = "steps"
-
-    def __init__(self, share, rest):
-        self.share, self.rest = share, rest
-
-    def decide(self, signals, decisions):
-        duty = 1.0 if signals[-1].progress < self.share else self.rest
-        return Decision(signals[-1].step, duty=duty, reason="as listed")
+ARMS = (
+    *("none", "always", "duty-1/2", "duty-1/4", "duty-1/8", "steps"),
+    *("loop", "duty", "deficit", "guarded", "replayed", "random"),
+)
+LATE = ("replayed", "random")
 
 
-def of_another_seed(out, seed):
-    return Listed(load_decisions(out / f"loop-{(seed + 1) % arguments.seeds}"))
+def steps(signals, decisions):  # noqa: ARG001
+    """Align at every step for two fifths of the run, and at one in eight of the rest."""
+    now = signals[-1]
+    return Decision(now.step, duty=1.0 if now.progress < 0.4 else 1 / 8, reason="as listed")  # noqa: PLR2004
 
 
-ARMS = {
-    "none": lambda out, seed: Fixed(Decision(weight=0.0)),
-    "always": lambda out, seed: Fixed(),
-    "duty-1/2": lambda out, seed: Fixed(Decision(duty=1 / 2)),
-    "duty-1/4": lambda out, seed: Fixed(Decision(duty=1 / 4)),
-    "duty-1/8": lambda out, seed: Fixed(Decision(duty=1 / 8)),
-    "steps": lambda out, seed: Steps(0.4, 1 / 8),
-    "loop": lambda out, seed: Loop(TARGET, arguments.bound),
-    "duty": lambda out, seed: Duty(TARGET),
-    "deficit": lambda out, seed: Deficit(TARGET),
-    "guarded": lambda out, seed: Guarded(arguments.bound),
-    "replayed": of_another_seed,
-    "random": lambda out, seed: Random(*mean_of_loop(out, seed), seed=seed),
-}
-"""Arm -> its controller, for a seed."""
-LATE = ["replayed", "random"]
+def controller_of(arm, out, seed):
+    """Return the controller of an arm, for a seed."""
+    other = (seed + 1) % arguments.seeds
+    return {
+        "none": lambda: Fixed(Decision(weight=0.0)),
+        "always": Fixed,
+        "duty-1/2": lambda: Fixed(Decision(duty=1 / 2)),
+        "duty-1/4": lambda: Fixed(Decision(duty=1 / 4)),
+        "duty-1/8": lambda: Fixed(Decision(duty=1 / 8)),
+        "steps": lambda: steps,
+        "loop": lambda: Loop(TARGET, arguments.bound),
+        "duty": lambda: Duty(TARGET),
+        "deficit": lambda: Deficit(TARGET),
+        "guarded": lambda: Guarded(arguments.bound),
+        "replayed": lambda: Listed(load_decisions(out / f"loop-{other}")),
+        "random": lambda: Random(*mean_of_loop(out, seed), seed=seed),
+    }[arm]()
 
 
 def reference_of(arm, seed, out):
@@ -104,7 +101,7 @@ parser.add_argument("out", type=Path, help="folder for results")
 parser.add_argument("--world", default="unaligned", help="a Babel model: unaligned, or a folder")
 parser.add_argument("--seeds", type=int, default=8, help="run the seeds below this")
 parser.add_argument("--first_seed", type=int, default=0, help="skip the seeds below this")
-parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
 parser.add_argument("--bound", type=float, default=0.02, help="what the guarded loss may rise by")
 parser.add_argument("--budget", type=float, help="the most pairs, as a share of those of `always`")
 parser.add_argument("--test", type=int, default=1000, help="test sentences per language")
@@ -148,7 +145,7 @@ def train(arm, seed, folder):
     loop = ClosedLoop(
         objective,
         control,
-        ARMS[arm](folder, seed),
+        controller_of(arm, folder, seed),
         max_steps=STEPS,
         every=EVERY,
         guard=guarded,

@@ -97,6 +97,8 @@ def test_the_public_api():
         "AlignmentObjective",
         "AlignmentReport",
         "Audio",
+        "ClosedLoop",
+        "Decision",
         "LanguageVector",
         "Layout",
         "ModelMap",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xalign.renamed import install
 
 if TYPE_CHECKING:
+    from xalign.control.decision import Decision
     from xalign.errors import XAlignError
     from xalign.finding.find import find_units
     from xalign.measurement.diagnosis import diagnose
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from xalign.pairs.parallel import ParallelPairs
     from xalign.results.report import AlignmentReport
     from xalign.steering.steer import steer
-    from xalign.training.config import AlignmentArguments, AlignmentConfig
+    from xalign.training.arguments import AlignmentArguments
+    from xalign.training.closed_loop import ClosedLoop
+    from xalign.training.config import AlignmentConfig
     from xalign.training.objective import AlignmentObjective
     from xalign.training.trainer import with_alignment
     from xalign.units.language_vector import LanguageVector
@@ -39,6 +42,8 @@ __all__ = [
     "AlignmentObjective",
     "AlignmentReport",
     "Audio",
+    "ClosedLoop",
+    "Decision",
     "LanguageVector",
     "Layout",
     "ModelMap",
@@ -60,13 +65,15 @@ __all__ = [
 ]
 
 _HOME = {
-    "AlignmentArguments": "xalign.training.config",
+    "AlignmentArguments": "xalign.training.arguments",
     "AlignmentCallback": "xalign.monitor.callback",
     "AlignmentConfig": "xalign.training.config",
     "AlignmentMonitor": "xalign.monitor.monitor",
     "AlignmentObjective": "xalign.training.objective",
     "AlignmentReport": "xalign.results.report",
     "Audio": "xalign.pairs.audio",
+    "ClosedLoop": "xalign.training.closed_loop",
+    "Decision": "xalign.control.decision",
     "LanguageVector": "xalign.units.language_vector",
     "Layout": "xalign.model.architectures.table",
     "ModelMap": "xalign.model.architectures.map",

@@ -40,6 +40,15 @@ OTHER = {
     "template_pooled": True,
     "max_length": 64,
     "source_codes": "nso_Latn=ns,swh_Latn=sw",
+    "control": "loop",
+    "control_pairs": "control.tsv",
+    "control_every": 50,
+    "target": 0.9,
+    "max_forgetting": 0.03,
+    "guard": "guarded.txt",
+    "guard_reference": "runs/control",
+    "budget_pairs": 1000,
+    "budget_seconds": 60.0,
     "seed": 7,
 }
 

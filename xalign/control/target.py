@@ -23,8 +23,8 @@ class Target:
         ArgumentError: Anything else, or a score that is not above 0 and below 1.
 
     Example:
-        >>> Target(0.85).of(0.3), Target("+0.2").of(0.3), Target("half the gap").of(0.3)
-        (0.85, 0.5, 0.65)
+        >>> Target(0.85).of(0.5), Target("+0.25").of(0.5), Target("half the gap").of(0.5)
+        (0.85, 0.75, 0.75)
     """
 
     said: float | str = 0.8

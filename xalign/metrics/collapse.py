@@ -53,7 +53,8 @@ def effective_rank(
     variances = torch.linalg.svdvals(centred).square()
     shares = variances / variances.sum().clamp_min(torch.finfo(torch.float64).tiny)
     entropy = -torch.special.xlogy(shares, shares).sum()
-    return entropy.exp().float().expand(len(pivot))
+    rank: Tensor = entropy.exp().float()
+    return rank.expand(len(pivot))
 
 
 OTHERS_COSINE = Metric(

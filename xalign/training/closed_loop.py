@@ -18,8 +18,8 @@ from xalign.control.signals import Estimate, Signals
 from xalign.errors import ArgumentError, PairsError
 from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Measurement
-from xalign.metrics import METRICS
 from xalign.metrics.collapse import EFFECTIVE_RANK, OTHERS_COSINE
+from xalign.metrics.margin import MARGIN
 from xalign.model.distributed import Ranks
 from xalign.monitor.keeps_running import KeepsRunning
 from xalign.pairs.parallel import ParallelPairs
@@ -114,7 +114,7 @@ class ClosedLoop:
             template_pooled=config.template_pooled,
             truncate=config.max_length is not None,
         )
-        metrics = (self._metric, METRICS["margin"], OTHERS_COSINE, EFFECTIVE_RANK)
+        metrics = (self._metric, MARGIN, OTHERS_COSINE, EFFECTIVE_RANK)
         control = self.control.only([code for code in self.control if code in self.objective.pairs])
         tokenizer = self.objective.inputs.tokenizer
         return Measurement(self.objective.model, tokenizer, control, metrics, distributed=True, **options)
@@ -265,9 +265,9 @@ class ClosedLoop:
             max_steps=self.max_steps,
             alignment={code: _estimate(report, name, code) for code in report.languages},
             by_layer={code: _by_layer(report, name, code) for code in report.languages},
-            margin={code: report.score("margin", code) for code in report.languages},
-            others_cosine=report.score("others_cosine"),
-            effective_rank=report.score("effective_rank"),
+            margin={code: report.score(MARGIN.name, code) for code in report.languages},
+            others_cosine=report.score(OTHERS_COSINE.name),
+            effective_rank=report.score(EFFECTIVE_RANK.name),
             task_loss=self._task.value,
             guard=guard,
             guard_alone=self._alone(step, guard),
