@@ -93,3 +93,14 @@ def test_negatives_of_all_processes(found):
     pull = gradients_of(model)
     plain = first_gradients(make_trainer("trainer", per_device_train_batch_size=4))
     assert relative_difference(minus(gradients, plain), pull) < 1e-5
+
+
+def test_the_first_process_decides_for_all(tmp_path):
+    worker = Path(__file__).parent / "controlled_worker.py"
+    ran = torchrun(worker, tmp_path, timeout=500)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    first, second = (torch.load(tmp_path / f"kept-{rank}.pt", weights_only=False) for rank in (0, 1))
+    assert first["reasons"] == second["reasons"] == ["of process 0"] * 4
+    assert first["alignment"] == second["alignment"]
+    assert torch.equal(first["weights"], second["weights"])
+    assert sum(first["pairs"].values()) == 2 * 4 * 12, "both processes' pairs, at half of eight steps"
