@@ -1,6 +1,6 @@
 r"""Measure how Whisper's encoder lines up spoken sentences of several languages with English.
 
-    python benchmarks/whisper.py runs/whisper        # about 15 CPU-minutes, most of them in the encoder
+    python benchmarks/whisper.py runs/whisper        # about 5 CPU-minutes, most of them in the encoder
 
 espeak-ng reads the first 60 sentences of FLORES in six languages. The encoder of Whisper base is measured on
 them, layer by layer, with the mean over real frames, beside the log-mel floor. Saves the report in DIR, with

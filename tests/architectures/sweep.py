@@ -42,6 +42,7 @@ class Row:
         failed: Why the specimen could not be built or run; then nothing else is known of it.
         forward_ms: Milliseconds of one forward.
         map_ms: Milliseconds of `map_model`, the first time that it sees the model.
+        operations: Operations that were traced in a forward.
         experts: Why its experts cannot be read; empty where they can, None where it is no mixture.
     """
 
@@ -55,6 +56,7 @@ class Row:
     failed: str = ""
     forward_ms: float = 0.0
     map_ms: float = 0.0
+    operations: int = 0
     experts: str | None = None
 
     def __str__(self) -> str:
@@ -99,7 +101,17 @@ def map_one(specimen: Any) -> dict[str, Any]:
     """Build a specimen and map it; ask for every kind, and for the place of every site."""
     import xalign
     from tests.architectures.zoo import run
+    from xalign.model.architectures import proved
 
+    traced: list[int] = []
+    trace = proved.trace
+
+    def counted(*arguments: Any) -> Any:
+        found = trace(*arguments)
+        traced.append(len(found.nodes))
+        return found
+
+    proved.trace = counted
     model, inputs = specimen.build()
     run(model, inputs)  # the first forward of a process is slower
     start = time.process_time()
@@ -112,6 +124,7 @@ def map_one(specimen: Any) -> dict[str, Any]:
         return found | {"reason": str(error)}
     finally:
         found["map_ms"] = (time.process_time() - middle) * 1e3
+        found["operations"] = sum(traced)
     found["experts"] = _why_no_experts(model_map)
     for kind in KINDS:
         try:

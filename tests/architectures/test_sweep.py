@@ -87,6 +87,15 @@ def test_the_page_shows_what_the_whole_sweep_finds():
 
 
 @pytest.mark.slow
+def test_mapping_costs_a_forward_and_half_a_millisecond_per_operation():
+    """Of CPU time. A few may be over: each is timed once, beside whatever else the machine does."""
+    rows = [row for row in whole()[0] if row.operations]
+    over = [str(row) for row in rows if row.map_ms > row.forward_ms + 0.5 * row.operations]
+    assert len(rows) > ALL
+    assert len(over) <= 0.05 * len(rows), over
+
+
+@pytest.mark.slow
 def test_enough_classes_are_mapped():
     rows, _ = whole()
     assert count(rows, KINDS) >= ALL
