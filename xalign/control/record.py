@@ -12,6 +12,7 @@ from xalign.control.signals import Estimate, Signals
 from xalign.errors import ArgumentError, ReportError
 from xalign.files import free_path, read_regular
 from xalign.schema import read_json
+from xalign.storage import write_whole
 
 FILE = "decisions.jsonl"
 _FIELDS = tuple(field.name for field in fields(Signals))
@@ -50,13 +51,11 @@ def write_records(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
         ReportError: It cannot be written.
     """
     text = "".join(f"{json.dumps(one, ensure_ascii=False, allow_nan=False)}\n" for one in records)
-    path, half = folder / FILE, folder / f".{FILE}.half"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
     except OSError as error:
-        raise ReportError(f"{path} cannot be written: {error}") from error
+        raise ReportError(f"{folder} cannot be made: {error}") from error
+    write_whole(folder / FILE, text.encode(), ReportError)
 
 
 def keep_earlier(folder: Path) -> None:
