@@ -14,7 +14,7 @@ from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.model_map import ModelMap
 from xalign.model.architectures.places import Place
 from xalign.model.architectures.proved import NotRun, ProvedStack, proved_stacks
-from xalign.model.architectures.same_flow import is_of_libraries
+from xalign.model.architectures.same_flow import has_library_classes, is_of_libraries
 from xalign.model.architectures.table import GIVEN, LAYOUTS, Layout, has_blocks, is_override
 from xalign.model.distributed import is_sharded
 from xalign.model.wrapped import base_model_of, config_of, transformer_of
@@ -58,8 +58,9 @@ def map_model(model: nn.Module) -> ModelMap:
     registered = {name for name in seen & LAYOUTS.keys() if is_override(name, LAYOUTS[name])}
     if registered and not named:  # a layout that does not fit is not passed over
         raise _unknown(model, seen, "its layout in LAYOUTS does not fit")
-    if len(named) == 1 and is_sharded(model) and is_of_libraries(model):
-        # A forward would wait for the other processes, which need not map the model at the same time.
+    if len(named) == 1 and is_sharded(model) and has_library_classes(model):
+        # A forward would wait for the other processes, which need not map the model at the same time, nor at
+        # all: a forward that is replaced in one of them must not make that one run the model.
         return _unproved(model, seen, named, "its weights are sharded")
     try:
         return _proved(model, seen, named)

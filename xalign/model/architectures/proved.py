@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -18,6 +19,7 @@ from xalign.model.architectures.resident import weights_of
 from xalign.model.architectures.same_flow import common_flow_of, flow_of
 from xalign.model.architectures.trace import trace
 from xalign.model.eager import EAGER
+from xalign.model.undo import Steps, undo
 
 Run = Callable[[], Any]
 Result = TypeVar("Result")
@@ -112,25 +114,36 @@ def _on_example(
     from xalign.model.observe import observing  # which reads models, and maps them
 
     session = object()
-    said = (
-        f"its forward takes {', '.join(arguments_of(model)) or 'nothing'}, and none of input_ids, "
-        "input_features and input_values"
-    )
     aside = hooks_aside(model) if without_own_hooks else nullcontext()
     # Under `torch.device("meta")` nothing has values.
     is_meta = torch.get_default_device().type == "meta"
     here = torch.device("cpu") if is_meta else nullcontext()
+    steps: Steps = [partial(EAGER.end, session)]
     with here, observing(model) as before, aside:
-        EAGER.begin(session)
         try:
-            for examples in zip(*(example_inputs(model, seed) for seed in _SEEDS), strict=True):
-                first, second = (_guarded(caller(model, inputs), before.rewind) for inputs in examples)
-                try:
-                    return work(first, second)
-                except NotRun as error:
-                    said = str(error)
+            try:
+                EAGER.begin(session)
+                return _on_first_that_runs(model, work, before.rewind)
+            finally:
+                undo(steps)
         finally:
-            EAGER.end(session)
+            undo(steps)
+
+
+# A function of its own: Python 3.11 calls no `finally` around where an interrupt comes at a `try:` within it.
+def _on_first_that_runs(
+    model: nn.Module, work: Callable[[Run, Run], Result], rewind: Callable[[], None]
+) -> Result:
+    said = (
+        f"its forward takes {', '.join(arguments_of(model)) or 'nothing'}, and none of input_ids, "
+        "input_features and input_values"
+    )
+    for examples in zip(*(example_inputs(model, seed) for seed in _SEEDS), strict=True):
+        first, second = (_guarded(caller(model, inputs), rewind) for inputs in examples)
+        try:
+            return work(first, second)
+        except NotRun as error:
+            said = str(error)
     raise NotRun(said)
 
 

@@ -135,10 +135,13 @@ def _is_of_library(value: Any) -> bool:
 
 def is_of_libraries(model: nn.Module) -> bool:
     """Return whether the forwards of all modules are those of transformers and torch."""
+    return has_library_classes(model) and not any("forward" in vars(module) for module in model.modules())
+
+
+def has_library_classes(model: nn.Module) -> bool:
+    """Return whether all modules are of transformers' and torch's classes, whatever was put on them."""
     try:
-        return all(
-            bool(_library_class(module)) and "forward" not in vars(module) for module in model.modules()
-        )
+        return all(bool(_library_class(module)) for module in model.modules())
     except _OwnOnly:
         return False
 
