@@ -56,7 +56,7 @@ def in_one_process(fields, **changes):
     draw = objective._stream.draw
     pulls = []
     for rank in (0, 1):
-        objective._stream.draw = lambda step, micro_step, _, rank=rank: draw(step, micro_step, rank)
+        objective._stream.draw = lambda step, micro_step, *_, rank=rank: draw(step, micro_step, rank)
         for micro_step in turns:
             model.train()
             model.zero_grad()
