@@ -68,16 +68,19 @@ def arguments_of(model_folder):
 def test_at_random_moments(measured, model_folder, count):
     """A SIGINT during the imports, in 0.1.0 most of a short command, ended it with a traceback and code 1."""
     folder, seconds = measured
+    interrupted = 0
     for round_ in range(count):
         # Evenly over the whole run, with the end in it.
         after = seconds * (round_ + random.Random(round_).random()) / count
         code, stderr = interrupt(begin(*arguments_of(model_folder), cwd=folder), after)
-        finished = code == 0 and after > seconds / 2  # it was quicker this time
+        finished = code == 0  # it was quicker this time
+        interrupted += code == 130
         assert finished or code == 130, (after, code, stderr)
         assert "Traceback" not in stderr, (after, stderr)
         assert finished or stderr.strip().splitlines()[-1] == "xalign: interrupted", (after, stderr)
         assert AlignmentReport.load(folder / "out").measured == ["nasca", "mexa"]
         assert not [path for path in (folder / "out").iterdir() if path.name.startswith(".")]
+    assert interrupted >= 0.4 * count  # a machine that others leave free meanwhile is twice as fast
 
 
 @pytest.mark.parametrize("after", [0.0, 0.05])
