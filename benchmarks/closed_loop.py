@@ -25,7 +25,7 @@ from xalign.babel import load_babel, write_pairs
 from xalign.babel.examine import WITH_SEPARATOR, token_loss
 from xalign.babel.splits import take_meanings
 from xalign.babel.tokenizer import SEPARATOR
-from xalign.babel.transfer import intent_logits, intents
+from xalign.babel.transfer import intent_accuracy, intent_logits, labels_of, new_head
 from xalign.control.decision import Decision
 from xalign.control.deficit import Deficit
 from xalign.control.duty import Duty
@@ -112,18 +112,8 @@ tested = take_meanings(arguments.test, 0, "task")
 both = write_pairs(160, 0, "held_out")
 unseen = take_meanings(400, 1, "held_out")
 guarded = {code: [one.sentence(code) for one in unseen[:100]] for code in LANGUAGES}
-number = {intent: place for place, intent in enumerate(intents())}
-
-
-def rows(pairs, first, last):
-    """Return a part of the pairs."""
-    sides = {pairs.pivot: next(iter(pairs.values())).pivot_sentences[first:last]}
-    return ParallelPairs(
-        sides | {code: one.sentences[first:last] for code, one in pairs.items()}, pairs.pivot
-    )
-
-
-reported, control = rows(both, 0, 100), rows(both, 100, 160)
+reported = both.first(100)
+control = ParallelPairs.from_bitexts([one.rows(range(100, 160)) for one in both.values()], both.pivot)
 
 
 def look(model, tokenizer):
@@ -156,12 +146,7 @@ def train(arm, seed, folder):
     learnt = take_meanings(EXAMPLES, seed, "train")
     order = random.Random(seed)
     torch.manual_seed(seed)
-    head = nn.Linear(model.config.hidden_size, len(number))
-    nn.init.normal_(head.weight, std=0.02)
-    nn.init.zeros_(head.bias)
-
-    def logits(meanings, code):
-        return intent_logits(model.model, head, tokenizer, [meaning.sentence(code) for meaning in meanings])
+    head = new_head(model.config.hidden_size, seed)
 
     def documents(step):
         """Write as many documents as pairs: translations in random directions, and two single sentences."""
@@ -185,8 +170,9 @@ def train(arm, seed, folder):
         loop.step(step, learning_rate=schedule.get_last_lr()[0] / LEARNING_RATE)
         measured += time.process_time() - before
         batch = order.sample(learnt, BATCH)
-        truth = torch.tensor([number[meaning.intent] for meaning in batch])
-        loss = task = nn.functional.cross_entropy(logits(batch, "eng_Latn"), truth)
+        sentences = [meaning.sentence("eng_Latn") for meaning in batch]
+        logits = intent_logits(model.model, head, tokenizer, sentences)
+        loss = task = nn.functional.cross_entropy(logits, labels_of(batch))
         if objective.schedule.at(step).replays_at(step):
             loss = loss + model(**documents(step)).loss
             replayed += PAIRS + 2
@@ -199,11 +185,7 @@ def train(arm, seed, folder):
         optimizer.zero_grad()
     seconds = time.process_time() - started
     model.eval()
-    truth = torch.tensor([number[meaning.intent] for meaning in tested])
-    with torch.no_grad():
-        accuracy = {
-            code: (logits(tested, code).argmax(1) == truth).double().mean().item() for code in LANGUAGES
-        }
+    accuracy = intent_accuracy(model.model, head, tokenizer, tested)
     spent = {"pairs": sum(loop.counts["pairs"].values()), "replayed": replayed}
     spent |= {"cpu_seconds": seconds, "measuring": measured}
     return {"accuracy": accuracy} | spent | look(model, tokenizer)

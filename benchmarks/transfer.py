@@ -29,7 +29,7 @@ from xalign.babel import load_babel, write_pairs
 from xalign.babel.examine import WITH_SEPARATOR, token_loss
 from xalign.babel.splits import take_meanings
 from xalign.babel.tokenizer import SEPARATOR
-from xalign.babel.transfer import intent_logits, intents
+from xalign.babel.transfer import intent_accuracy, intent_logits, intents, labels_of
 from xalign.model.batches import pad_documents
 from xalign.statistics.intervals import bootstrap_interval
 from xalign.training.objective import AlignmentObjective
@@ -73,7 +73,6 @@ arguments.out.mkdir(parents=True, exist_ok=True)
 tested = take_meanings(arguments.test, 0, "task")
 held_out = write_pairs(100, 0, "held_out")
 unseen = take_meanings(400, 1, "held_out")
-number = {intent: place for place, intent in enumerate(intents())}
 
 
 def look(model, tokenizer):
@@ -103,12 +102,9 @@ def train(start, arm, seed):
     learnt = take_meanings(EXAMPLES, seed, "train")
     order = random.Random(seed)
     torch.manual_seed(seed)
-    head = nn.Linear(model.config.hidden_size, len(number))
+    head = nn.Linear(model.config.hidden_size, len(intents()))
     nn.init.normal_(head.weight, std=0.02)
     nn.init.zeros_(head.bias)
-
-    def logits(meanings, code):
-        return intent_logits(model.model, head, tokenizer, [meaning.sentence(code) for meaning in meanings])
 
     def documents(step):
         """Write a step's pairs as translations in random directions, and two as single sentences."""
@@ -130,8 +126,9 @@ def train(start, arm, seed):
     started = time.process_time()
     for step in range(STEPS):
         batch = order.sample(learnt, BATCH)
-        truth = torch.tensor([number[meaning.intent] for meaning in batch])
-        loss = nn.functional.cross_entropy(logits(batch, "eng_Latn"), truth)
+        sentences = [meaning.sentence("eng_Latn") for meaning in batch]
+        logits = intent_logits(model.model, head, tokenizer, sentences)
+        loss = nn.functional.cross_entropy(logits, labels_of(batch))
         if "bare" not in arm:
             loss = loss + model(**documents(step)).loss
         if ARMS[arm]:
@@ -143,11 +140,7 @@ def train(start, arm, seed):
         optimizer.zero_grad()
     seconds = time.process_time() - started
     model.eval()
-    truth = torch.tensor([number[meaning.intent] for meaning in tested])
-    with torch.no_grad():
-        accuracy = {
-            code: (logits(tested, code).argmax(1) == truth).double().mean().item() for code in LANGUAGES
-        }
+    accuracy = intent_accuracy(model.model, head, tokenizer, tested)
     return {"accuracy": accuracy, "cpu_seconds": seconds} | look(model, tokenizer)
 
 

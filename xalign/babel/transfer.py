@@ -90,19 +90,34 @@ def transfer_task(
     for name, value, least in (("examples", examples, _BATCH), ("test", test, 1), ("epochs", epochs, 1)):
         whole_number(name, value, least)
     learnt, tested = take_meanings(examples, seed, "train"), take_meanings(test, 0, "task")
-    body, head = copy.deepcopy(model.model).train(), _new_head(model.config.hidden_size, seed)
+    body, head = copy.deepcopy(model.model).train(), new_head(model.config.hidden_size, seed)
     _fine_tune(body, head, tokenizer, learnt, epochs=epochs, learning_rate=learning_rate, seed=seed)
     body.eval()
-    truth = _labels(tested)
-    accuracy = {}
+    accuracy, truth = intent_accuracy(body, head, tokenizer, tested), labels_of(tested)
+    return Transfer(accuracy, truth.bincount().max().item() / len(truth), examples, seed)
+
+
+def intent_accuracy(
+    body: nn.Module, head: nn.Module, tokenizer: PreTrainedTokenizerBase, tested: Sequence[Meaning]
+) -> dict[str, float]:
+    """Return language -> share of the meanings whose intent is found.
+
+    Args:
+        body: The model without its language-modelling head, in evaluation mode.
+        head: The linear layer.
+        tokenizer: Babel's tokenizer.
+        tested: The meanings.
+    """
+    truth, accuracy = labels_of(tested), {}
     with torch.no_grad():
         for language in LANGUAGES.values():
             logits = intent_logits(body, head, tokenizer, _sentences(tested, language))
             accuracy[language] = (logits.argmax(1) == truth).double().mean().item()
-    return Transfer(accuracy, truth.bincount().max().item() / len(truth), examples, seed)
+    return accuracy
 
 
-def _new_head(width: int, seed: int) -> nn.Linear:
+def new_head(width: int, seed: int) -> nn.Linear:
+    """Return a linear layer from states of a width to intents, which draws nothing of torch's own numbers."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # a new layer draws weights, which the caller must not notice
         head = nn.Linear(width, len(intents()))
@@ -134,7 +149,7 @@ def _fine_tune(
         for step in range(per_epoch):
             batch = learnt[step * _BATCH : (step + 1) * _BATCH]
             logits = intent_logits(body, head, tokenizer, _sentences(batch, "eng_Latn"))
-            torch.autograd.backward(nn.functional.cross_entropy(logits, _labels(batch)))
+            torch.autograd.backward(nn.functional.cross_entropy(logits, labels_of(batch)))
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
@@ -144,7 +159,8 @@ def _sentences(meanings: Sequence[Meaning], language: str) -> list[str]:
     return [meaning.sentence(language) for meaning in meanings]
 
 
-def _labels(meanings: Sequence[Meaning]) -> Tensor:
+def labels_of(meanings: Sequence[Meaning]) -> Tensor:
+    """Return the number of the intent of each meaning."""
     number = {intent: place for place, intent in enumerate(intents())}
     return torch.tensor([number[meaning.intent] for meaning in meanings])
 
