@@ -9,12 +9,11 @@ from torch import nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.batches import pad_documents
-from xalign.model.encode import refuse_unknown_ids
 from xalign.model.inputs import Inputs
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
-from xalign.model.tokenizer_state import keeping
 from xalign.model.wrapped import unwrapped
+from xalign.training.documents import encode_documents, read_lines
 
 _FEWEST = 8
 _BATCH = 16
@@ -28,11 +27,7 @@ def texts_of(guard: Mapping[str, Sequence[str]] | str | Path | None, pivot: str)
     """
     if not isinstance(guard, str | Path):
         return guard
-    try:
-        lines = Path(guard).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"guard={str(guard)!r} cannot be read as UTF-8 text: {error}") from None
-    return {pivot: [line for line in lines if line.strip()]}
+    return {pivot: read_lines("guard", guard)}
 
 
 class GuardedTexts:
@@ -62,14 +57,7 @@ class GuardedTexts:
                     f"guard[{language!r}] holds {len(own)} text(s); the loss of fewer than {_FEWEST} says "
                     "little of a language: give more"
                 )
-            with keeping(inputs.tokenizer):
-                coded = inputs.tokenizer(list(own), padding=False, truncation=False, verbose=False)
-            documents = [ids[: inputs.context] for ids in coded["input_ids"]]
-            if any(len(ids) < 2 for ids in documents):
-                raise ArgumentError(
-                    f"guard[{language!r}] holds a text of fewer than 2 tokens, which has no loss; drop it"
-                )
-            refuse_unknown_ids(documents, inputs.vocabulary)
+            documents = encode_documents(f"guard[{language!r}]", own, inputs, unit="text")
             self._documents[language] = sorted(documents, key=len)
 
     def loss(self, model: nn.Module) -> dict[str, float]:

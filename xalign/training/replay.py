@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.batches import pad_documents
-from xalign.model.encode import refuse_unknown_ids
 from xalign.model.inputs import Inputs
 from xalign.model.placement import device_of
-from xalign.model.tokenizer_state import keeping
+from xalign.training.documents import encode_documents, read_lines
 
 
 class Replay:
@@ -41,12 +40,7 @@ class Replay:
             )
         tokenizer = inputs.tokenizer
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        with keeping(tokenizer):
-            coded = tokenizer(texts, padding=False, truncation=False, verbose=False)["input_ids"]
-        self._documents = [[*ids, *([] if ids[-1:] == end else end)][: inputs.context] for ids in coded]
-        if any(len(ids) < 2 for ids in self._documents):
-            raise ArgumentError("replay holds a document of fewer than 2 tokens, which has no loss; drop it")
-        refuse_unknown_ids(self._documents, inputs.vocabulary)
+        self._documents = encode_documents("replay", texts, inputs, end)
         self._batch_size, self._pad_id, self._seed = batch_size, inputs.pad_id, seed
 
     def loss(self, model: nn.Module, step: int, micro_step: int, rank: int) -> Tensor:
@@ -78,8 +72,4 @@ def _documents(texts: str | Path | Sequence[str]) -> list[str]:
 def _read(file: str | Path) -> list[str]:
     if Path(file).suffix in (".json", ".jsonl"):
         raise ArgumentError(f"replay={str(file)!r} is JSON; give a text file with a document per line")
-    try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"replay={str(file)!r} cannot be read as UTF-8 text: {error}") from None
-    return [line for line in lines if line.strip()]
+    return read_lines("replay", file)
