@@ -3,7 +3,6 @@
 import random
 from dataclasses import dataclass
 
-from xalign.control.decision import Decision
 from xalign.control.signals import Estimate, Signals
 
 CODES = ("deu_Latn", "rus_Cyrl", "spa_Latn", "zho_Hans")
@@ -89,10 +88,3 @@ def still(level, noise=0.02, looks=20, seed=0, codes=CODES):
         plant._look(25 * number, dict.fromkeys(codes, 0.2 if not number else level), {}, 0, 0.0, draw)
         for number in range(looks)
     ]
-
-
-def folded(controller, signals):
-    decisions: list[Decision] = []
-    for count in range(1, len(signals) + 1):
-        decisions.append(controller.decide(signals[:count], decisions))
-    return decisions

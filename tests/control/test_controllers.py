@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.control.plant import CODES, Plant, folded, still
+from tests.control.plant import CODES, Plant, still
 from xalign.control import CONTROLLERS
 from xalign.control.controller import Controller, resolve_controller
-from xalign.control.decision import Decision
+from xalign.control.decision import Decision, Schedule
 from xalign.control.deficit import Deficit
 from xalign.control.duty import Duty
 from xalign.control.fixed import Fixed, Listed, Random
 from xalign.control.guarded import Guarded, forgetting, heading_of
-from xalign.control.loop import Loop
+from xalign.control.loop import Loop, decided
 from xalign.control.signals import Estimate, Signals
 from xalign.errors import ArgumentError, ArgumentTypeError
 
@@ -51,7 +51,7 @@ def runs(draw):
 @settings(max_examples=60, deadline=None)
 def test_bounds_are_never_left(controller, signals):
     """A `Decision` refuses what is out of range; the bounds of the controller are narrower."""
-    for number, decision in enumerate(folded(controller, signals)):
+    for number, decision in enumerate(decided(controller, signals)):
         assert decision.step == signals[number].step
         assert decision.reason
         if controller.name in ("duty", "loop"):
@@ -76,7 +76,7 @@ def test_the_order_of_languages_has_no_effect(controller, signals, order):
                 pairs={code: one.pairs[code] for code in reversed(codes)},
             )
         )
-    for mine, other in zip(folded(controller, signals), folded(controller, shuffled), strict=True):
+    for mine, other in zip(decided(controller, signals), decided(controller, shuffled), strict=True):
         assert replace(mine, shares={}, reason="") == replace(other, shares={}, reason="")
         assert mine.shares == pytest.approx(other.shares)
 
@@ -104,7 +104,7 @@ def test_noise_alone_changes_a_duty_in_few_runs(controller, level):
     """Of 200 runs in which every true score stays where it is; one that holds its target settles first."""
     changed = 0
     for seed in range(200):
-        duties = [one.duty for one in folded(controller, still(level, noise=0.02, seed=seed, looks=24))]
+        duties = [one.duty for one in decided(controller, still(level, noise=0.02, seed=seed, looks=24))]
         changed += len(set(duties[8:])) > 1
     assert changed <= 10
 
@@ -131,7 +131,7 @@ def test_it_recovers_from_a_shock(seed):
         )
         for more in range(1, 13)
     ]
-    after = folded(Duty(0.7), [*signals, *fallen])
+    after = decided(Duty(0.7), [*signals, *fallen])
     assert after[-1].duty == 1.0
     assert "deu_Latn" in after[len(signals) + 1].reason
 
@@ -164,6 +164,17 @@ def test_a_rise_that_comes_down_by_itself_is_not_held_against_a_run():
         < 0.005
     )
     assert decisions[-1].replay == Guarded().lowest_replay and decisions[-1].weight == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.floats(0, 1), st.booleans()), max_size=6), st.integers(0, 99)
+)
+def test_steps_with_alignment_are_counted_without_a_walk(lengths, last):
+    schedule, step = Schedule(), lengths[0][0] if lengths else 0
+    for length, duty, is_on in lengths:
+        schedule.add(Decision(step, duty=duty, weight=float(is_on)))
+        step += length
+    assert schedule.aligned_steps(last) == sum(schedule.at(one).aligns_at(one) for one in range(last))
 
 
 def test_of_your_own():

@@ -28,8 +28,7 @@ ALL = load_pairs("bundled", ["deu", "rus", "spa"])
 
 
 def part(first, last):
-    sides = {ALL.pivot: next(iter(ALL.values())).pivot_sentences[first:last]}
-    return ParallelPairs(sides | {code: bitext.sentences[first:last] for code, bitext in ALL.items()})
+    return ParallelPairs.from_bitexts([bitext.rows(range(first, last)) for bitext in ALL.values()])
 
 
 TRAINED, CONTROL = part(0, 60), part(60, 80)
@@ -41,23 +40,29 @@ def make_objective(**options):
     return AlignmentObjective(make_model("llama"), make_tokenizer(), TRAINED, **OPTIONS | options)
 
 
-def train(controller="loop", steps=12, loop=None, until=None, **options):
-    """Train a tiny model under a controller; returns the loop and the losses."""
-    objective = make_objective() if loop is None else loop.objective
-    options = {"max_steps": steps, "every": 3} | options
-    loop = ClosedLoop(objective, CONTROL, controller, **options) if loop is None else loop
+def steps_of(objective, first, last, loop=None):
+    """Train a tiny model for some of 12 steps, under a loop if there is one; returns the losses."""
     optimizer = torch.optim.SGD(objective.model.parameters(), lr=0.1)
     losses = []
-    for step in range(steps if until is None else until):
-        loop.step(step, learning_rate=1 - step / steps)
+    for step in range(first, last):
+        if loop is not None:
+            loop.step(step, learning_rate=1 - step / loop.max_steps)
         loss = objective(step)
-        loop.count(objective.last)
+        if loop is not None:
+            loop.count(objective.last)
         if loss.requires_grad:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
         losses.append(loss.item())
-    return loop, losses
+    return losses
+
+
+def train(controller="loop", steps=12, until=None, **options):
+    """Train a tiny model under a controller; returns the loop and the losses."""
+    options = {"max_steps": steps, "every": 3} | options
+    loop = ClosedLoop(make_objective(), CONTROL, controller, **options)
+    return loop, steps_of(loop.objective, 0, steps if until is None else until, loop)
 
 
 def without_times(records):
@@ -97,14 +102,7 @@ def loss_by_hand(model, texts):
 
 def test_with_fixed_the_run_is_the_same_to_the_bit():
     objective = make_objective()
-    optimizer = torch.optim.SGD(objective.model.parameters(), lr=0.1)
-    losses = []
-    for step in range(12):
-        loss = objective(step)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
+    losses = steps_of(objective, 0, 12)
     loop, mine = train(Fixed())
     assert mine == losses
     for one, other in zip(objective.model.parameters(), loop.objective.model.parameters(), strict=True):
@@ -133,17 +131,7 @@ def test_it_resumes_exactly(at):
     objective.model.load_state_dict(weights)
     resumed = ClosedLoop(objective, CONTROL, Random(seed=1), max_steps=12, every=3)
     resumed.begin(at, kept, counts)
-    optimizer = torch.optim.SGD(objective.model.parameters(), lr=0.1)
-    rest = []
-    for step in range(at, 12):
-        resumed.step(step, learning_rate=1 - step / 12)
-        loss = objective(step)
-        resumed.count(objective.last)
-        if loss.requires_grad:
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        rest.append(loss.item())
+    rest = steps_of(objective, at, 12, resumed)
     assert first + rest == losses
     assert without_times(resumed.records) == without_times(whole.records)
 

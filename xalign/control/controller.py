@@ -1,8 +1,10 @@
 """`Controller`: what decides, at each measurement, how a run goes on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from inspect import signature
+from typing import Any, Protocol, runtime_checkable
 
+from xalign.checks import known_options
 from xalign.control.decision import Decision
 from xalign.control.signals import Signals
 from xalign.errors import ArgumentError, ArgumentTypeError
@@ -31,21 +33,29 @@ class Controller(Protocol):
         """
 
 
-def resolve_controller(given: object, known: Mapping[str, Callable[[], Controller]]) -> Controller:
+def resolve_controller(
+    given: object, known: Mapping[str, Callable[..., Controller]], options: Mapping[str, Any] | None = None
+) -> Controller:
     """Return the controller meant by a name, an object or a plain function.
 
     Args:
         given: A name; an object with `name` and `decide`; or a function (signals, decisions) -> `Decision`.
         known: Name -> what makes the controller.
+        options: Options of a controller that is named.
 
     Raises:
-        ArgumentError: An unknown name.
+        ArgumentError: An unknown name, or an option that the controller does not have or refuses.
         ArgumentTypeError: Something else.
     """
+    if isinstance(given, str) and given in known:
+        known_options(f"control={given!r}", options or (), signature(known[given]).parameters)
+        return known[given](**(options or {}))
+    if options:
+        raise ArgumentError(
+            f"{', '.join(options)}: give it to the controller itself, as in Loop(target=0.85)"
+        )
     if isinstance(given, str):
-        if given not in known:
-            raise ArgumentError(f"control={given!r} must be one of {', '.join(known)}, or a Controller")
-        return known[given]()
+        raise ArgumentError(f"control={given!r} must be one of {', '.join(known)}, or a Controller")
     if isinstance(given, Controller) and not isinstance(given, type):
         return given
     if callable(given) and not isinstance(given, type):

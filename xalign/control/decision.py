@@ -70,6 +70,10 @@ class Decision:
         """Return whether pairs are trained on at a step."""
         return self.weight > 0 and _is_due(step, self.duty)
 
+    def aligned_steps(self, first: int, last: int) -> int:
+        """Return at how many of the steps from `first` to before `last` pairs are trained on."""
+        return _due_before(last, self.duty) - _due_before(first, self.duty) if self.weight > 0 else 0
+
     def replays_at(self, step: int) -> bool:
         """Return whether documents are replayed at a step."""
         return _is_due(step, self.replay)
@@ -95,7 +99,11 @@ class Decision:
 
 def _is_due(step: int, share: float) -> bool:
     """Return whether a step is among those of a share, which are evenly spread."""
-    return math.floor((step + 1) * share + _ROUNDING) > math.floor(step * share + _ROUNDING)
+    return _due_before(step + 1, share) > _due_before(step, share)
+
+
+def _due_before(step: int, share: float) -> int:
+    return math.floor(step * share + _ROUNDING)
 
 
 class Schedule:
@@ -123,10 +131,6 @@ class Schedule:
             twice = next(step for step in self._steps if self._steps.count(step) > 1)
             raise ArgumentError(f"there are two decisions of step {twice}; leave one of them out")
 
-    def __len__(self) -> int:
-        """Return the number of decisions."""
-        return len(self._decisions)
-
     def at(self, step: int) -> Decision:
         """Return the decision in effect at a step: what a config says by itself, before the first one."""
         place = bisect_right(self._steps, step)
@@ -145,10 +149,11 @@ class Schedule:
         self._decisions.append(decision)
         self._steps.append(decision.step)
 
-    @property
-    def decisions(self) -> tuple[Decision, ...]:
-        """All decisions, by step."""
-        return tuple(self._decisions)
+    def aligned_steps(self, last: int) -> int:
+        """Return at how many steps before `last` pairs are trained on."""
+        steps = [0, *(min(step, last) for step in self._steps), last]
+        both = zip((_DEFAULT, *self._decisions), steps, steps[1:], strict=False)
+        return sum(decision.aligned_steps(first, end) for decision, first, end in both)
 
 
 _DEFAULT = Decision()

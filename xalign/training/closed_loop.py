@@ -16,7 +16,6 @@ from xalign.control.record import keep_earlier, read_record, record_of, write_re
 from xalign.control.reference import Reference
 from xalign.control.signals import Estimate, Signals
 from xalign.errors import ArgumentError, PairsError
-from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Measurement
 from xalign.metrics.collapse import EFFECTIVE_RANK, OTHERS_COSINE
 from xalign.metrics.margin import MARGIN
@@ -109,15 +108,10 @@ class ClosedLoop:
         config = self.objective.config
         kind = config.kind or config.resolved_loss.kinds[0]
         self._metric = metric_of(kind)
-        options = MeasureOptions(
-            template=config.template,
-            template_pooled=config.template_pooled,
-            truncate=config.max_length is not None,
-        )
         metrics = (self._metric, MARGIN, OTHERS_COSINE, EFFECTIVE_RANK)
         control = self.control.only([code for code in self.control if code in self.objective.pairs])
-        tokenizer = self.objective.inputs.tokenizer
-        return Measurement(self.objective.model, tokenizer, control, metrics, distributed=True, **options)
+        model, tokenizer = self.objective.model, self.objective.inputs.tokenizer
+        return Measurement(model, tokenizer, control, metrics, distributed=True, **config.measure_options)
 
     def _make_guard(self, texts: Mapping[str, Sequence[str]] | None) -> GuardedTexts | None:
         if texts is None:
@@ -237,15 +231,11 @@ class ClosedLoop:
             raise ArgumentError(
                 f"controller {self.controller.name!r} must return a Decision, not {decision!r:.60}"
             )
-        return self._budget.within(decision, signals, self._pairs_per_step)
+        return self._budget.within(decision, signals, self._pairs_per_step(signals.step))
 
-    @property
-    def _pairs_per_step(self) -> float:
-        """Pairs that a step with alignment has trained on, in the mean so far."""
-        done = sum(
-            self.objective.schedule.at(step).aligns_at(step)
-            for step in range(self.signals[-1].step + self.every if self.signals else 0)
-        )
+    def _pairs_per_step(self, step: int) -> float:
+        """Return how many pairs a step with alignment has trained on, in the mean of those so far."""
+        done = self.objective.schedule.aligned_steps(step)
         return sum(self._pairs.values()) / done if done else float(self.objective.config.batch_size)
 
     def _alone(self, step: int, guard: Mapping[str, float]) -> dict[str, float]:

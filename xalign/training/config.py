@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from xalign.checks import positive, whole_number
-from xalign.control import controller_of
-from xalign.control.controller import Controller, Decide
+from xalign.control import CONTROLLERS
+from xalign.control.controller import Controller, Decide, resolve_controller
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses import LOSSES
 from xalign.losses.contrastive import DIRECTIONS, Direction
 from xalign.losses.direction import checked_temperature
 from xalign.losses.loss import Kind, Loss, LossFn, resolve_loss
+from xalign.measurement.options import MeasureOptions
 from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
@@ -202,7 +203,8 @@ class AlignmentConfig:
         if self.control is None:
             return None
         asked = {"target": self.target, "max_forgetting": self.max_forgetting}
-        return controller_of(self.control, {name: one for name, one in asked.items() if one is not None})
+        options = {name: one for name, one in asked.items() if one is not None}
+        return resolve_controller(self.control, CONTROLLERS, options)
 
     @property
     def text_options(self) -> TextOptions:
@@ -212,6 +214,15 @@ class AlignmentConfig:
             template_pooled=self.template_pooled,
             max_length=self.max_length,
             source_codes=cast(dict[str, str] | None, self.source_codes),
+        )
+
+    @property
+    def measure_options(self) -> MeasureOptions:
+        """How sentences that are measured, and not trained on, become tokens."""
+        return MeasureOptions(
+            template=self.template,
+            template_pooled=self.template_pooled,
+            truncate=self.max_length is not None,
         )
 
     def _check_numbers(self, loss: Loss) -> None:

@@ -1,7 +1,7 @@
 """`ControlledRun`: a closed loop in a trainer: it looks, logs what is decided, and is kept in checkpoints."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from transformers import Trainer
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
@@ -13,12 +13,10 @@ from xalign.monitor.hf_trainer import log_row
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.training.closed_loop import ClosedLoop
+from xalign.training.config import AlignmentConfig
 from xalign.training.guarded_texts import texts_of
 from xalign.training.guards import refuse_overlap
 from xalign.training.objective import AlignmentObjective
-
-if TYPE_CHECKING:
-    from xalign.training.config import AlignmentConfig
 
 _NAME = "xalign_control"
 
@@ -35,7 +33,7 @@ class ControlledRun(TrainerCallback):
         loop: The loop.
     """
 
-    def __init__(self, trainer: Trainer, objective: AlignmentObjective, config: "AlignmentConfig") -> None:
+    def __init__(self, trainer: Trainer, objective: AlignmentObjective, config: AlignmentConfig) -> None:
         self._trainer = trainer
         pairs, controller = config.control_pairs, config.resolved_controller
         if pairs is None or controller is None:

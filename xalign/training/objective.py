@@ -13,7 +13,6 @@ from xalign.checks import known_options, whole_number
 from xalign.control.decision import Schedule
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.losses.similarity import InBatch
-from xalign.measurement import MeasureOptions
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.distributed import is_sharded, refuse_split
@@ -205,14 +204,9 @@ class AlignmentObjective:
             raise ArgumentError(
                 f"layer={AUTO!r}: held_out has none of the languages trained on, {', '.join(self.pairs)}"
             )
-        config = self.config
-        options = MeasureOptions(
-            template=config.template,
-            template_pooled=config.template_pooled,
-            truncate=config.max_length is not None,
-        )
         metric = metric_of(self._forward.kind)
-        block, self.reason = choose_layer(self.model, self._inputs.tokenizer, held_out, metric, options)
+        tokenizer, options = self._inputs.tokenizer, self.config.measure_options
+        block, self.reason = choose_layer(self.model, tokenizer, held_out, metric, options)
         self.layers = {block: 1.0}
 
     def probe(self) -> None:
