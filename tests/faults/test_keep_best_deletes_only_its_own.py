@@ -283,6 +283,19 @@ def test_a_save_that_broke_off_is_replaced_and_then_ours(mine, tmp_path):
     assert folder.exists() == mine
 
 
+def test_a_first_save_that_broke_off_is_saved_over_by_a_run_that_begins_anew(tmp_path):
+    """Killed in its first save, with no other checkpoint there: the half of it stayed for good."""
+    killed, own = (OwnCheckpoints(tmp_path, tmp_path / "alignment") for _ in range(2))
+    killed.announce("checkpoint-1")
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "checkpoint-1" / "model.safetensors").write_text("half")
+    own.read()
+    assert own.set_aside() is None
+    assert own.is_free("checkpoint-1")
+    (tmp_path / "checkpoint-1" / "trainer_state.json").write_text("another's")
+    assert not own.is_free("checkpoint-1")
+
+
 def test_a_checkpoint_that_a_run_without_keep_best_saved_stays():
     """Killed between the announcement and the save; then a run without `keep_best` saved at that step."""
     first = watched(SCORES)

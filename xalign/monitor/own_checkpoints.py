@@ -114,6 +114,8 @@ class OwnCheckpoints:
     def set_aside(self) -> Path | None:
         """Move what an earlier run kept to a folder of its own, for a run that begins anew.
 
+        What was announced and never saved whole stays listed, so that it can be saved over.
+
         Returns:
             That folder, or None where nothing was moved.
 
@@ -121,7 +123,9 @@ class OwnCheckpoints:
             OSError: It cannot be moved.
         """
         own = [name for name, was in self._found.items() if was is not None and self._is_own(name)]
-        self._found, self._announced = {name: self._found[name] for name in own}, {}
+        broken_off = [name for name, was in self._found.items() if was is None]
+        self._found = {name: self._found[name] for name in [*own, *broken_off]}
+        self._announced = {name: self._announced[name] for name in broken_off if name in self._announced}
         aside = free_path(self._output_dir, "_earlier")
         for name in own:
             aside.mkdir(exist_ok=True)
