@@ -68,7 +68,6 @@ def steps(signals, decisions):  # noqa: ARG001
 
 def controller_of(arm, out, seed):
     """Return the controller of an arm, for a seed."""
-    other = (seed + 1) % arguments.seeds
     return {
         "none": lambda: Fixed(Decision(weight=0.0)),
         "always": Fixed,
@@ -80,14 +79,19 @@ def controller_of(arm, out, seed):
         "duty": lambda: Duty(TARGET),
         "deficit": lambda: Deficit(TARGET),
         "guarded": lambda: Guarded(arguments.bound),
-        "replayed": lambda: Listed(load_decisions(out / f"loop-{other}")),
+        "replayed": lambda: Listed(load_decisions(out / f"loop-{another(seed)}")),
         "random": lambda: Random(*mean_of_loop(out, seed), seed=seed),
     }[arm]()
 
 
 def reference_of(arm, seed, out):
     """Return a run of the task alone with another seed, as a user has from an earlier run."""
-    return None if arm == "none" else out / f"none-{(seed + 1) % max(arguments.seeds, 2)}"
+    return None if arm == "none" else out / f"none-{another(seed)}"
+
+
+def another(seed):
+    """Return the seed after this one, and the first after the last."""
+    return seed + 1 if seed + 1 < arguments.seeds else arguments.first_seed
 
 
 def mean_of_loop(out, seed):
