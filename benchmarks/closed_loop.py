@@ -2,7 +2,8 @@ r"""Find out what a closed loop pays: the same task with and without controllers
 
     python benchmarks/closed_loop.py runs/closed_loop                            # every arm, 8 seeds
     python benchmarks/closed_loop.py runs/closed_loop --seeds 2 --arms always loop
-    python benchmarks/closed_loop.py runs/closed_loop --world unequal
+    python recipes/pretrain_babel.py configs/babel_unequal.yaml
+    python benchmarks/closed_loop.py runs/closed_loop --world unequal --models runs/babel
 
 Every arm learns the transfer task from English sentences and trains on documents, which is its replay; all
 but `none` align too. Arms are paired by seed; one arm with one seed takes two to three CPU-minutes. The
@@ -102,7 +103,10 @@ def mean_of_loop(out, seed):
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("out", type=Path, help="folder for results")
-parser.add_argument("--world", default="unaligned", help="a Babel model: unaligned, or a folder")
+parser.add_argument("--world", default="unaligned", help="a Babel model: unaligned or unequal")
+parser.add_argument(
+    "--models", type=Path, help="folder of Babel models; by default those that ship with xalign"
+)
 parser.add_argument("--seeds", type=int, default=8, help="run the seeds below this")
 parser.add_argument("--first_seed", type=int, default=0, help="skip the seeds below this")
 parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
@@ -132,7 +136,7 @@ def look(model, tokenizer):
 
 def train(arm, seed, folder):
     """Train one arm with one seed, and return its outcomes."""
-    model, tokenizer = load_babel(arguments.world)
+    model, tokenizer = load_babel(arguments.world, arguments.models)
     pairs = write_pairs(2000, seed, "train")
     objective = AlignmentObjective(model, tokenizer, pairs, held_out=reported, **LOSS, seed=seed)
     budget = None if arguments.budget is None else int(arguments.budget * STEPS * PAIRS)
@@ -196,13 +200,13 @@ def train(arm, seed, folder):
 
 
 # Run what has not been run.
-world = Path(arguments.world).name + arguments.suffix
+world = arguments.world + arguments.suffix
 folder = arguments.out / world
 folder.mkdir(parents=True, exist_ok=True)
 kept = arguments.out / f"closed_loop-{world}.json"
 found = json.loads(kept.read_text()) if kept.exists() else {}
 if "before" not in found:
-    found["before"] = look(*load_babel(arguments.world))
+    found["before"] = look(*load_babel(arguments.world, arguments.models))
 # The others need what `none` has measured, and some of them what the loop has decided.
 order = [["none"], [arm for arm in ARMS if arm not in ("none", *LATE)], LATE]
 for arms in ([arm for arm in group if arm in arguments.arms] for group in order):

@@ -1,10 +1,11 @@
-"""Train one of Babel's two models from scratch, measure its alignment, and write its model card.
+"""Train one of Babel's models from scratch, measure its alignment, and write its model card.
 
     python recipes/pretrain_babel.py configs/babel_aligned.yaml
     python recipes/pretrain_babel.py configs/babel_unaligned.yaml
+    python recipes/pretrain_babel.py configs/babel_unequal.yaml
 
-Training takes about 9 CPU-minutes on one thread, and the final measurements 2 more. The models that ship with
-xalign have seed 0: `--out xalign/babel/shipped --checkpoints 0` writes them there.
+Training takes about 9 CPU-minutes on one thread, and the final measurements 2 more. The aligned and the
+unaligned model ship with xalign, with seed 0: `--out xalign/babel/shipped --checkpoints 0` writes them there.
 """
 
 import argparse
@@ -49,10 +50,12 @@ for xalign.
 IN_WORDS = {
     "aligned": "documents of a sentence and its translation, between all pairs of five languages",
     "unaligned": "documents of a sentence and its translation, from and into English only",
+    "unequal": "documents of a sentence and its translation, from and into English only: half of them\n"
+    "  with Spanish, 30 % with German, 15 % with Russian and 5 % with Chinese",
 }
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("config", type=Path, help="configs/babel_aligned.yaml or configs/babel_unaligned.yaml")
+parser.add_argument("config", type=Path, help="such as configs/babel_aligned.yaml")
 parser.add_argument("--seed", type=int, help="seed, in place of the config's")
 parser.add_argument("--steps", type=int, help="number of steps, in place of the config's")
 parser.add_argument("--checkpoints", type=int, help="number of checkpoints to keep; 0 keeps none")

@@ -134,6 +134,10 @@ def test_the_recipe_runs(tmp_path):
 def test_bad_input(tmp_path):
     with pytest.raises(ArgumentError, match="name='tower' must be one of aligned, unaligned"):
         load_babel("tower")
+    with pytest.raises(
+        ArgumentError, match="'unequal' does not ship with xalign: run recipes/pretrain_babel.py"
+    ):
+        load_babel("unequal")
     with pytest.raises(ModelError, match="does not say how 'aligned' was made"):
         load_babel("aligned", tmp_path)
     for damage, message in (

@@ -143,10 +143,23 @@ def test_documents():
         assert sum("<sep>" not in document for document in documents) == pytest.approx(100, abs=40)
         again = write_documents(mixture, seed=0)
         assert documents[:20] == [next(again) for _ in range(20)]
-        assert len(directions) == {"aligned": 20, "unaligned": 8}[mixture]
-    assert all("eng_Latn" in direction for direction in MIXTURES["unaligned"])
-    with pytest.raises(ArgumentError, match="mixture='both' must be one of aligned, unaligned"):
+        assert len(set(directions)) == {"aligned": 20, "unaligned": 8, "unequal": 8}[mixture]
+    assert all("eng_Latn" in direction for direction in MIXTURES["unaligned"] + MIXTURES["unequal"])
+    with pytest.raises(ArgumentError, match="mixture='both' must be one of aligned, unaligned, unequal"):
         next(write_documents("both", seed=0))
+
+
+def test_documents_of_the_unequal_mixture():
+    stream = write_documents("unequal", seed=1)
+    documents = [next(stream) for _ in range(4000)]
+    translations = [document for document in documents if "<sep>" in document]
+    chinese = lambda texts: sum(bool(re.search("[一-鿿]", one)) for one in texts) / len(texts)  # noqa: E731
+    russian = lambda texts: sum(bool(re.search("[а-я]", one)) for one in texts) / len(texts)  # noqa: E731
+    assert chinese(translations) == pytest.approx(0.05, abs=0.012)
+    assert russian(translations) == pytest.approx(0.15, abs=0.02)
+    single = [document for document in documents if "<sep>" not in document]
+    assert chinese(single) == pytest.approx(0.025, abs=0.03)
+    assert russian(single) == pytest.approx(0.075, abs=0.05)
 
 
 def test_pairs():

@@ -1,4 +1,4 @@
-"""`load_babel`: load and save the two Babel models."""
+"""`load_babel`: load and save Babel models."""
 
 import copy
 import hashlib
@@ -25,8 +25,9 @@ def load_babel(
     """Load a Babel model, in float32 and evaluation mode, and its tokenizer.
 
     Args:
-        name: `aligned` (trained on translations between all five languages) or `unaligned` (trained on
-            translations from and into English only).
+        name: `aligned` (trained on translations between all five languages), `unaligned` (trained on
+            translations from and into English only) or `unequal` (the same, with much Spanish and little
+            Chinese; it does not ship with xalign: train it with the recipe).
         folder: The output folder of `recipes/pretrain_babel.py`; None loads the models that ship with xalign.
 
     Raises:
@@ -62,7 +63,7 @@ def babel_facts(name: str = "aligned", folder: str | Path | None = None) -> dict
     """Read how a Babel model was trained, and what was measured on it afterwards.
 
     Args:
-        name: `aligned` or `unaligned`.
+        name: As in `load_babel`.
         folder: As in `load_babel`.
 
     Returns:
@@ -79,6 +80,11 @@ def babel_facts(name: str = "aligned", folder: str | Path | None = None) -> dict
     if name not in MIXTURES:
         raise ArgumentError(f"name={name!r} must be one of {', '.join(MIXTURES)}")
     place = _place(name, folder) / _FACTS
+    if folder is None and not place.parent.is_dir():
+        raise ArgumentError(
+            f"name={name!r} does not ship with xalign: run recipes/pretrain_babel.py "
+            f"configs/babel_{name}.yaml, and give the folder that it writes to"
+        )
     try:
         facts: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
         if not {"sha256", "run"} <= facts.keys():

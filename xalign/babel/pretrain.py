@@ -25,7 +25,7 @@ class Pretraining:
     """The settings of a training run. The same settings on the same machine give the same loss curve.
 
     Attributes:
-        mixture: `aligned` or `unaligned`, see `write_documents`.
+        mixture: `aligned`, `unaligned` or `unequal`, see `write_documents`.
         seed: Seeds the weights and the documents.
         steps: Optimizer steps.
         batch_size: Documents per step.

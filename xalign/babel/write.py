@@ -11,16 +11,26 @@ from xalign.errors import ArgumentError
 from xalign.pairs.languages import match_languages
 from xalign.pairs.parallel import ParallelPairs
 
+_PIVOT = "eng_Latn"
+_PARTS = {"spa_Latn": 10, "deu_Latn": 6, "rus_Cyrl": 3, "zho_Hans": 1}  # twentieths of the unequal mixture
+
 MIXTURES = {
     "aligned": [(one, other) for one in LANGUAGES.values() for other in LANGUAGES.values() if one != other],
     "unaligned": [
+        pair for other in LANGUAGES.values() if other != _PIVOT for pair in ((_PIVOT, other), (other, _PIVOT))
+    ],
+    "unequal": [
         pair
-        for other in LANGUAGES.values()
-        if other != "eng_Latn"
-        for pair in (("eng_Latn", other), (other, "eng_Latn"))
+        for other, count in _PARTS.items()
+        for pair in ((_PIVOT, other), (other, _PIVOT))
+        for _ in range(count)
     ],
 }
-"""Mixture -> directions of its translations: between all languages, or only from and into English."""
+"""Mixture -> directions of its translations, each as often as its share.
+
+`aligned` has all directions between the languages, `unaligned` those from and into English. `unequal` too,
+but half of them are Spanish, 30 % German, 15 % Russian and 5 % Chinese.
+"""
 
 
 def write_pairs(
@@ -70,7 +80,8 @@ def write_documents(
     """Write documents without end: a sentence, the separator and its translation, or a single sentence.
 
     Args:
-        mixture: `aligned` (translations between all languages) or `unaligned` (from and into English only).
+        mixture: `aligned` (translations between all languages), `unaligned` (from and into English only) or
+            `unequal` (the same, with much Spanish and little Chinese; single sentences too).
         seed: The same seed gives the same documents.
         single_share: The share of documents that are a single sentence, in [0, 1].
         split: The split that the meanings are drawn from.
@@ -88,11 +99,14 @@ def write_documents(
     if mixture not in MIXTURES:
         raise ArgumentError(f"mixture={mixture!r} must be one of {', '.join(MIXTURES)}")
     random_state = random.Random(seed)
+    singles = list(LANGUAGES.values())
+    if mixture == "unequal":
+        singles = [side for direction in MIXTURES[mixture] for side in direction]
     for meaning in draw_meanings(random_state):
         if split_of(meaning) != split:
             continue
         if random_state.random() < single_share:
-            yield meaning.sentence(random_state.choice(list(LANGUAGES.values())))
+            yield meaning.sentence(random_state.choice(singles))
         else:
             one, other = random_state.choice(MIXTURES[mixture])
             yield f"{meaning.sentence(one)} {SEPARATOR} {meaning.sentence(other)}"
