@@ -30,6 +30,7 @@ class Plant:
     every: int = 25
     max_steps: int = 500
     pairs_per_step: int = 32
+    documents: int = 8
     seed: int = 0
     codes: tuple[str, ...] = CODES
 
@@ -58,8 +59,10 @@ class Plant:
                 else:
                     scores[code] -= self.wear * (scores[code] - self.start)
             aligned = self.forgets * now.weight * now.aligns_at(step)
-            lasting += self.rate(step) * (aligned - 0.8 * self.forgets * now.replays_at(step) * (lasting > 0))
-            replayed += 8 * now.replays_at(step)
+            lasting += self.rate(step) * (
+                aligned - 0.8 * self.forgets * (now.replays_at(step) and self.documents > 0) * (lasting > 0)
+            )
+            replayed += self.documents * now.replays_at(step)
         return signals, decisions
 
     def _look(self, step, scores, pairs, replayed, lasting, noise):

@@ -163,7 +163,21 @@ def test_a_rise_that_comes_down_by_itself_is_not_held_against_a_run():
         max(abs(heading_of(signals[:count], decisions[: count - 1])) for count in range(4, len(signals)))
         < 0.005
     )
-    assert decisions[-1].replay == Guarded().lowest_replay and decisions[-1].weight == 1
+    assert decisions[-1].replay == Guarded().lowest_replay and decisions[-1].duty == 1
+
+
+def test_what_the_task_alone_does_is_not_held_against_a_run():
+    signals, _ = Plant(forgets=0.0, transient=0.05).run(Guarded(0.02))
+    known = [replace(one, guard_alone={"eng_Latn": one.guard["eng_Latn"]}) for one in signals]
+    assert forgetting(known) == [0.0] * len(known)
+    assert decided(Guarded(0.001), known)[-1].replay == Guarded().lowest_replay
+
+
+def test_without_replay_pairs_alone_hold_a_bound():
+    signals, decisions = Plant(documents=0, forgets=0.0001).run(Guarded(0.02))
+    assert {one.replay for one in decisions[1:]} == {1.0}
+    assert decisions[-1].duty < 1
+    assert forgetting(signals)[-1] < 0.02 < forgetting(Plant(documents=0, forgets=0.0001).run(Fixed())[0])[-1]
 
 
 @given(

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
 
 from tests.monitor.training import COMMON
@@ -22,7 +23,9 @@ from xalign.control.fixed import Fixed, Listed, Random
 from xalign.control.loop import Loop
 from xalign.control.record import load_decisions
 from xalign.errors import ArgumentError, PairsError, ReportError, XAlignError
+from xalign.results.history import History
 from xalign.training.closed_loop import ClosedLoop
+from xalign.views.decisions import decisions_of
 
 ALL = load_pairs("bundled", ["deu", "rus", "spa"])
 
@@ -191,12 +194,13 @@ def test_bad_input(tmp_path):
         other.begin(4, loop.records)
 
 
-def make_trainer(folder, control="random", **options):
+def make_trainer(folder, control="random", report_to="none", **options):
     set_seed(0)
     tokenizer = make_tokenizer()
     texts = part(120, 160)["deu_Latn"].pivot_sentences
     data = [{"input_ids": tokenizer(text)["input_ids"]} for text in texts]
     arguments = {"max_steps": 8, "save_steps": 4, "save_strategy": "steps", "logging_steps": 2}
+    arguments["report_to"] = report_to
     config = {"control": control, "control_pairs": CONTROL, "control_every": 2} | OPTIONS | options
     return with_alignment(Trainer)(
         model=make_model("llama").train(),
@@ -221,6 +225,29 @@ def test_a_trainer_logs_every_decision_with_its_reason(tmp_path):
     assert load_decisions(tmp_path / "run" / "alignment") == tuple(loop.decisions)
     assert loop.signals[-1].task_loss > 0 and loop.signals[-1].learning_rate < 1
     assert loop.signals[0].task_loss is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_trackers_and_the_page_show_what_was_decided_and_why(tmp_path):
+    trainer = make_trainer(tmp_path / "run", "random", report_to="tensorboard")
+    trainer.add_callback(AlignmentCallback(trainer, part(120, 140), every=2))
+    trainer.train()
+    decisions = trainer.closed_loop.decisions
+    (events,) = (tmp_path / "run" / "runs").iterdir()
+    written = EventAccumulator(str(events)).Reload()
+    tables = written.Tensors("alignment/decisions/text_summary")
+    assert [table.step for table in tables] == [0, 2, 4, 6]
+    last = tables[-1].tensor_proto.string_val[0].decode()
+    assert last.count("\n") == 1 + len(decisions) and "drawn at random" in last
+    (tmp_path / "run" / "alignment").rename(
+        tmp_path / "run" / "_alignment"
+    )  # as a private run keeps its history
+    (tmp_path / "run" / "alignment").mkdir()
+    shown = decisions_of(History.load(tmp_path / "run" / "_alignment"))
+    assert shown["steps"] == [0, 2, 4, 6] and shown["lines"]["duty"] == [one.duty for one in decisions]
+    assert [row[-1] for row in shown["rows"]] == [one.reason for one in decisions]
+    (tmp_path / "run" / "_alignment" / "decisions.jsonl").write_text("{")
+    assert "line 1" in decisions_of(History.load(tmp_path / "run" / "_alignment"))["problem"]
 
 
 @pytest.mark.filterwarnings("ignore")

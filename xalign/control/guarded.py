@@ -1,4 +1,4 @@
-"""`Guarded`: replay, and align less, where a run is heading beyond what may be forgotten."""
+"""`Guarded`: replay, and align less, where a run forgets more than it can still repair."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,30 +21,32 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """Holds a run to a bound on forgetting, by replaying documents and by aligning with less weight.
+    """Holds a run to a bound on forgetting, by replaying documents and by aligning less often.
 
     Forgetting is the rise of the guarded texts' language-modelling loss over what the task alone would make
-    of it, where a reference run says that, or else over what it was at first. It is a share; of several
-    languages, the mean. What counts is where it will stand at the end, and not where
-    it stands: a rise at the highest learning rate comes down by itself as the rate falls (`heading_of`).
+    of it, where a reference run says that, or else over what it was at first (`forgetting`, `heading_of`).
+    It is a share; of several languages, the mean.
 
-    Replay is doubled where the heading is beyond `aim` of the bound and halved where it is below `slack` of
-    it. With full replay and a heading beyond it still, the weight is halved; it rises again once replay
-    alone holds.
+    What counts is the end of the run. Early on a rise may be larger, since there is time to repair it: it may
+    be `aim + early × left` of the bound, where `left` is the share of the run's learning that is still to
+    come. At each measurement the caution is doubled where the rise is twice what it may be, halved where
+    there is none, and changed evenly in between. Caution up to 1 is the share of steps with replay. Beyond 1
+    every step replays, and pairs are trained on at 1/caution of the steps. Where nothing is replayed, it
+    begins there.
 
     Attributes:
         max_forgetting: The bound, as a share of the loss: 0.02 is 2 %.
         aim: The share of the bound that a run should end with.
-        slack: Below this share of the bound, replay is halved.
+        early: What a rise may be above that at the beginning, as a share of the bound.
         lowest_replay: The smallest share of steps with replay.
-        lowest_weight: The smallest factor of the alignment loss.
+        lowest: The smallest share of steps that align.
     """
 
     max_forgetting: float = 0.02
-    aim: float = 0.7
-    slack: float = 0.4
+    aim: float = 0.6
+    early: float = 1.0
     lowest_replay: float = 1 / 16
-    lowest_weight: float = 1 / 16
+    lowest: float = 1 / 8
 
     @property
     def name(self) -> str:
@@ -54,31 +56,52 @@ class Guarded:
     def __post_init__(self) -> None:
         """Check every field."""
         positive("max_forgetting", self.max_forgetting)
-        for name in ("aim", "slack", "lowest_replay", "lowest_weight"):
-            if not 0 <= number(name, getattr(self, name)) <= 1:
-                raise ArgumentError(f"{name}={getattr(self, name)!r} must lie between 0 and 1")
+        positive("early", self.early, zero=True)
+        for name in ("aim", "lowest_replay", "lowest"):
+            if not 0 < number(name, getattr(self, name)) <= 1:
+                raise ArgumentError(f"{name}={getattr(self, name)!r} must lie above 0, and at 1 or below")
 
     def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
-        """Return the last decision with another replay and weight, where they are due."""
+        """Return the last decision with another replay and duty, where they are due."""
         now = signals[-1]
         before = decisions[-1] if decisions else Decision(replay=0.5)
         if not now.guard:
             return replace(before, step=now.step, reason="no guarded text was measured")
-        present, heading = forgetting(signals)[-1], heading_of(signals, decisions)
-        replay, weight = before.replay, before.weight
         if len(signals) == 1:
-            return replace(before, step=now.step, reason=f"replay {replay:g}: nothing is forgotten yet")
-        if heading > self.aim * self.max_forgetting:
-            weight = weight if replay < 1 else max(self.lowest_weight, weight / 2)
-            replay = min(1.0, 2 * max(replay, self.lowest_replay))
-        elif heading < self.slack * self.max_forgetting:
-            replay = replay if weight < 1 else max(self.lowest_replay, replay / 2)
-            weight = min(1.0, 2 * weight)
+            return replace(
+                before, step=now.step, reason=f"replay {before.replay:g}: nothing is forgotten yet"
+            )
+        rise, allowed = heading_of(signals, decisions), self.allowed(signals)
+        pressure = max(-1.0, min(1.0, rise / allowed - 1))
+        caution = before.replay if before.replay < 1 else 1 / before.duty
+        least = self.lowest_replay if now.replayed else 1.0
+        caution = max(least, min(1 / self.lowest, caution * 2**pressure))
+        duty, replay = min(1.0, 1 / caution), min(1.0, caution)
         said = (
-            f"replay {replay:g}, weight {weight:g}: the guarded loss stands at {present:+.1%} and is heading "
-            f"for {heading:+.1%}; the bound is {self.max_forgetting:.1%}"
+            f"replay {replay:.2g}, duty at most {duty:.2g}: the guarded loss is {forgetting(signals)[-1]:+.1%}"
+            f", heading for {rise:+.1%}, and may be {allowed:+.1%} now for {self.max_forgetting:.1%} at the end"
         )
-        return replace(before, step=now.step, replay=replay, weight=weight, reason=said)
+        return replace(before, step=now.step, replay=replay, duty=duty, reason=said)
+
+    def allowed(self, signals: Sequence[Signals]) -> float:
+        """Return what the rise may be now."""
+        return self.max_forgetting * (self.aim + self.early * _left(signals))
+
+
+def _left(signals: Sequence[Signals]) -> float:
+    """Return the share of a run's learning that is still to come: of its steps, times their learning rates.
+
+    The rate is taken to fall evenly to 0 from now on. Where it is not known, steps count alike.
+    """
+    now = signals[-1]
+    if any(one.learning_rate is None for one in signals):
+        return 1 - now.progress
+    done, to_come = float(moved_in(signals).sum()), _to_come(now)
+    return to_come / (done + to_come) if to_come else 0.0
+
+
+def _to_come(now: Signals) -> float:
+    return float(now.learning_rate or 0.0) * max(0, now.max_steps - now.step) / 2
 
 
 def forgetting(signals: Sequence[Signals]) -> list[float]:
@@ -96,13 +119,13 @@ def forgetting(signals: Sequence[Signals]) -> list[float]:
 
 
 def heading_of(signals: Sequence[Signals], decisions: Sequence[Decision]) -> float:
-    """Return the forgetting to expect at the end of the run, if it goes on as it does now.
+    """Return the forgetting to judge a run by.
 
-    A rise has two parts. One follows the learning rate η and goes as it falls. The other lasts; it grows by
-    alignment and shrinks by replay, both by as much as the rate allows. `transient` fits the first. The
-    second is taken to go on as between the last three measurements, for as long as the rate, falling evenly
-    to 0, still moves anything. Where the rate is not known or there are too few measurements, the heading is
-    the present rise.
+    Where a reference run says what the task alone does, it is the present one. Else a part of it follows the
+    learning rate η, goes as that falls, and is no reason to align less; `transient` fits it. Without this
+    part, the rise is taken to go on as between the last three measurements, for as long as the rate, falling
+    evenly to 0, still moves anything. Where the rate is not known or there are too few measurements, it is
+    the present rise too.
 
     Args:
         signals: The measurements.
@@ -110,15 +133,25 @@ def heading_of(signals: Sequence[Signals], decisions: Sequence[Decision]) -> flo
     """
     rises = np.array(forgetting(signals))
     now = signals[-1]
-    if len(signals) < _FEWEST or any(one.learning_rate is None for one in signals[1:]):
+    is_unknown = any(one.learning_rate is None for one in signals[1:])
+    if now.guard_alone or len(signals) < _FEWEST or is_unknown:
         return float(rises[-1])
-    rates = np.array([0.0, *(float(one.learning_rate or 0.0) for one in signals[1:])])
-    moved = np.diff([one.step for one in signals]) * (rates[1:] + rates[:-1]) / 2
+    rates, moved = _rates(signals), moved_in(signals)
     lasting = rises - transient(rises, rates, moved, decisions) * rates
     recent = min(_RECENT, len(moved) - 1)
     slope = (lasting[-1] - lasting[-1 - recent]) / max(moved[-recent:].sum(), _TINY)
-    left = rates[-1] * max(0, now.max_steps - now.step) / 2
-    return float(lasting[-1] + slope * left)
+    return float(lasting[-1] + slope * _to_come(now))
+
+
+def _rates(signals: Sequence[Signals]) -> NDArray[np.float64]:
+    return np.array([0.0, *(float(one.learning_rate or 0.0) for one in signals[1:])])
+
+
+def moved_in(signals: Sequence[Signals]) -> NDArray[np.float64]:
+    """Return, between each two measurements, the sum of the learning rates of the steps."""
+    rates = _rates(signals)
+    moved: NDArray[np.float64] = np.diff([one.step for one in signals]) * (rates[1:] + rates[:-1]) / 2
+    return moved
 
 
 def transient(

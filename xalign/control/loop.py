@@ -16,7 +16,7 @@ class Loop:
     """Aligns as often as a target needs, in the languages that are behind, within a bound on forgetting.
 
     Its parts decide each by itself: `Duty` how often, `Deficit` in which languages, and `Guarded` how much
-    is replayed and how strongly is aligned.
+    is replayed, and how often may be aligned at most.
 
     Attributes:
         target: The score to reach, as in `Target`.
@@ -36,7 +36,11 @@ class Loop:
     @property
     def parts(self) -> tuple[Duty, Deficit, Guarded]:
         """What decides."""
-        return Duty(self.target, self.lowest), Deficit(self.target), Guarded(self.max_forgetting)
+        return (
+            Duty(self.target, self.lowest),
+            Deficit(self.target),
+            Guarded(self.max_forgetting, lowest=self.lowest),
+        )
 
     def __post_init__(self) -> None:
         """Check every field, as the parts do."""
@@ -47,8 +51,7 @@ class Loop:
         duty, deficit, guarded = (decided(part, signals)[-1] for part in self.parts)
         return Decision(
             signals[-1].step,
-            weight=guarded.weight,
-            duty=duty.duty,
+            duty=min(duty.duty, guarded.duty),
             replay=guarded.replay,
             shares=deficit.shares,
             reason="; ".join((duty.reason, deficit.reason, guarded.reason)),

@@ -179,13 +179,17 @@ class ClosedLoop:
             "seconds": seconds,
         }
 
-    def count(self, seen: AlignmentStep | None, task_loss: float | Tensor | None = None) -> None:
+    def count(
+        self, seen: AlignmentStep | None, task_loss: float | Tensor | None = None, replayed: int = 0
+    ) -> None:
         """Note what one call of the objective has trained on.
 
         Args:
             seen: `objective.last` after the call.
             task_loss: The task's own loss of the micro-batch.
+            replayed: Documents that your own loop has replayed, beside those of the objective.
         """
+        self._replayed += replayed * self._ranks.count
         if seen is not None:
             for code in seen.codes:
                 self._pairs[code] = self._pairs.get(code, 0) + self._ranks.count

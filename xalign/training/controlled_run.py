@@ -1,5 +1,6 @@
 """`ControlledRun`: a closed loop in a trainer: it looks, logs what is decided, and is kept in checkpoints."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from transformers.training_args import TrainingArguments
 from xalign.control.decision import Decision
 from xalign.monitor.callback import AlignmentCallback
 from xalign.monitor.hf_trainer import log_row
+from xalign.monitor.report_log import Trackers
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.training.closed_loop import ClosedLoop
@@ -17,7 +19,10 @@ from xalign.training.config import AlignmentConfig
 from xalign.training.guarded_texts import texts_of
 from xalign.training.guards import refuse_overlap
 from xalign.training.objective import AlignmentObjective
+from xalign.views.decisions import COLUMNS, decision_rows
 
+TABLE = "alignment/decisions"
+"""The key of the trackers' table of decisions."""
 _NAME = "xalign_control"
 
 
@@ -56,7 +61,9 @@ class ControlledRun(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Take up what a checkpoint has kept, and decide of the first steps."""
-        for callback in self._trainer.callback_handler.callbacks:
+        callbacks = self._trainer.callback_handler.callbacks
+        self._trackers = Trackers(callbacks)
+        for callback in callbacks:
             if isinstance(callback, AlignmentCallback):
                 refuse_overlap(self.loop.control, callback.pairs, what="control")
         kept = cast(dict[str, Any], state.stateful_callbacks).get(_NAME, {}).get("attributes", {})
@@ -82,9 +89,18 @@ class ControlledRun(TrainerCallback):
             with self.loop.keeps_running("log", state.global_step, "the decision could not be logged"):
                 log_row(self._trainer, row_of(decision), control)
                 cast(dict[str, Any], state.log_history[-1])["align_reason"] = decision.reason
+            self._table(state, decision)
             control.should_training_stop |= decision.stop
         if decision is not None or control.should_save:
             self._keep(state)
+
+    def _table(self, state: TrainerState, decision: Decision) -> None:
+        """Give the trackers the decisions so far, with their reasons: where one differs, and at the last."""
+        decisions = self.loop.decisions
+        is_last = state.global_step + self.loop.every >= state.max_steps or decision.stop
+        differs = len(decisions) == 1 or not is_same(decision, decisions[-2])
+        if state.is_world_process_zero and (differs or is_last):
+            self._trackers.table(TABLE, COLUMNS, decision_rows(decisions), state.global_step)
 
     def _keep(self, state: TrainerState) -> None:
         """Have the trainer's state, which checkpoints hold, hold the run so far."""
@@ -99,6 +115,11 @@ class ControlledRun(TrainerCallback):
         groups = [(group["lr"], group.get("initial_lr", 0.0)) for group in optimizer.param_groups]
         now, largest = max(groups, key=lambda rates: rates[1])
         return float(now / largest) if largest else None
+
+
+def is_same(one: Decision, other: Decision) -> bool:
+    """Return whether two decisions differ in nothing but their steps and reasons."""
+    return replace(one, step=other.step, reason=other.reason) == other
 
 
 def row_of(decision: Decision) -> dict[str, float]:

@@ -9,7 +9,7 @@ function drawCurves(metric, [low, high]) {
   const title = isSingle ? `${metric.name} by layer` : `${metric.name} by step, mean of layers`;
   byId("curves-title").textContent = title;
   byId("curves-note").textContent = curvesNote(metric);
-  const plot = frameOf(xs, low, high);
+  const plot = frameOf(xs, low, high, widthOfCurves() < 600 ? 260 : 380);
   const svg = element("svg:svg", { viewBox: `0 0 ${plot.width} ${plot.height}`, role: "img", "aria-label": title });
   drawAxes(svg, plot, metric, xs);
   const codes = Object.keys(metric.languages);
@@ -38,9 +38,9 @@ function widthOfCurves() {
   return Math.max(300, Math.min(1100, byId("curves").clientWidth || 1100));
 }
 
-function frameOf(xs, low, high) {
+function frameOf(xs, low, high, height) {
   const width = widthOfCurves();
-  const [height, left, right, top, bottom] = [width < 600 ? 260 : 380, 58, 34, 12, 34];
+  const [left, right, top, bottom] = [58, 34, 12, 34];
   const span = xs[xs.length - 1] - xs[0] || 1;
   return {
     width, height, left, right, low, high,
@@ -55,25 +55,40 @@ function across(plot, value, attributes) {
 }
 
 function drawAxes(svg, plot, metric, xs) {
-  const label = (attributes, text) => {
-    svg.append(element("svg:text", attributes, text));
-    drawn.labels += 1;
-  };
-  const below = (v, text) => label({ x: plot.x(v), y: plot.height - 12, "text-anchor": "middle" }, text);
-  const [heights, decimals] = ticks(plot.low, plot.high, 4);
+  drawScale(svg, plot, 4);
+  if (!isSingle) {
+    drawSteps(svg, plot, xs);
+    return;
+  }
+  const every = Math.max(1, Math.ceil(xs.length / Math.floor(plot.width / 90)));
+  xs.forEach((v, i) => {
+    if (i % every === 0 || i === xs.length - 1) labelBelow(svg, plot, v, metric.layers[i]);
+  });
+}
+
+// Lines across a chart at round heights, with their numbers.
+function drawScale(svg, plot, count) {
+  const [heights, decimals] = ticks(plot.low, plot.high, count);
   for (const v of heights) {
     svg.append(across(plot, v, { class: "axis" }));
     const text = (Math.abs(v) < 1e-9 * (plot.high - plot.low) ? 0 : v).toFixed(decimals);
-    label({ x: plot.left - 6, y: plot.y(v) + 4, "text-anchor": "end" }, text);
+    label(svg, { x: plot.left - 6, y: plot.y(v) + 4, "text-anchor": "end" }, text);
   }
-  if (isSingle) {
-    const every = Math.max(1, Math.ceil(xs.length / Math.floor(plot.width / 90)));
-    xs.forEach((v, i) => {
-      if (i % every === 0 || i === xs.length - 1) below(v, metric.layers[i]);
-    });
-    return;
-  }
-  for (const v of ticks(xs[0], xs[xs.length - 1], Math.max(2, Math.floor(plot.width / 110)))[0]) if (Number.isInteger(v)) below(v, v);
+}
+
+// The numbers of round steps below a chart.
+function drawSteps(svg, plot, xs) {
+  const [steps] = ticks(xs[0], xs[xs.length - 1], Math.max(2, Math.floor(plot.width / 110)));
+  for (const v of steps) if (Number.isInteger(v)) labelBelow(svg, plot, v, v);
+}
+
+function labelBelow(svg, plot, v, text) {
+  label(svg, { x: plot.x(v), y: plot.height - 12, "text-anchor": "middle" }, text);
+}
+
+function label(svg, attributes, text) {
+  svg.append(element("svg:text", attributes, text));
+  drawn.labels += 1;
 }
 
 function drawLanguage(svg, plot, metric, xs, code, stroke) {

@@ -199,6 +199,7 @@ function draw(name) {
   drawTable(metric);
   drawMaps(metric, ends);
   drawWorst(name);
+  drawDecisions();
   document.body.dataset.drawn = JSON.stringify(drawn);
 }
 
@@ -222,4 +223,5 @@ addEventListener("resize", () => {
   if (width === widthOfCurves()) return;
   width = widthOfCurves();
   drawCurves(data.metrics[byId("metric").value], range(data.metrics[byId("metric").value]));
+  drawDecisions();
 });

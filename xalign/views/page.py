@@ -22,19 +22,20 @@ from xalign.results.scores import interval_of_layer
 from xalign.results.standing import Standing, bars_in, standing
 from xalign.results.unknown import with_unknown
 from xalign.storage import writable_folder, write_whole
+from xalign.views.decisions import decisions_of
 from xalign.views.digits import decimals_of
 from xalign.views.signs import sign_of, signs_note
 
 WORST = 5  # worst pairs shown per language
-SCRIPTS = ("charts.js", "page.js")  # the second runs what the first defines
+SCRIPTS = ("charts.js", "decisions.js", "page.js")  # the last runs what the others define
 
 
 def write_page(source: AlignmentReport | History | str | Path, path: str | Path) -> Path:
     """Write a page about a report or a run: one file that needs neither network nor server.
 
-    It shows curves with interval bands, floor and chance; when each language emerged; a layer × step map per
-    language; the worst pairs with their text, where the report of the last step is at hand; and cost and
-    provenance.
+    It shows curves with interval bands, floor and chance; what a closed loop decided, and why; when each
+    language emerged; a layer × step map per language; the worst pairs with their text, where the report of
+    the last step is at hand; and cost and provenance.
 
     Args:
         source: A report, a history, the folder of a saved report, or the folder of a run that was measured.
@@ -159,6 +160,7 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
         "labels": {code: with_unknown(code, unknown_in(last, code)) for code in history.languages},
         "metrics": {row: _of_row(history, row) for row in history.metrics},
         "worst": {} if report is None else _worst(report, history.metrics),
+        "decisions": decisions_of(history),
         "about": _about(history, report),
     }
 
