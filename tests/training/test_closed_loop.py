@@ -221,7 +221,9 @@ def test_a_trainer_logs_every_decision_with_its_reason(tmp_path):
     rows = [row for row in trainer.state.log_history if "align_duty" in row]
     assert [row["step"] for row in rows] == [0, 2, 4, 6] == [one.step for one in loop.decisions]
     assert [row["align_reason"] for row in rows] == [one.reason for one in loop.decisions]
-    assert all("guarded loss" in one.reason or "nothing is forgotten" in one.reason for one in loop.decisions)
+    assert all(
+        "forgetting is" in one.reason or "nothing is forgotten" in one.reason for one in loop.decisions
+    )
     assert load_decisions(tmp_path / "run" / "alignment") == tuple(loop.decisions)
     assert loop.signals[-1].task_loss > 0 and loop.signals[-1].learning_rate < 1
     assert loop.signals[0].task_loss is None
