@@ -11,7 +11,6 @@ option of the YAML file can also be given on the command line.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from transformers import (
@@ -25,6 +24,7 @@ from trl import TrlParser
 
 from xalign import AlignmentArguments, AlignmentCallback, load_pairs, with_alignment
 from xalign.errors import ArgumentError
+from xalign.training.documents import cut_into_blocks
 
 
 @dataclass
@@ -49,27 +49,6 @@ class Data:
     )
 
 
-def blocks_of(files, tokenizer, size):
-    """Join all documents and cut them into blocks; drop the last block if it is not full."""
-    if tokenizer.eos_token_id is None:
-        raise ArgumentError(
-            "the tokenizer has no end-of-sequence token, which separates documents; set its eos_token"
-        )
-    ids = []
-    for file in (
-        [files] if isinstance(files, str) else files
-    ):  # a YAML file may name one file without brackets
-        for line in Path(file).read_text(encoding="utf-8").splitlines():
-            if line.strip():
-                ids += [*tokenizer(line)["input_ids"], tokenizer.eos_token_id]
-    blocks = [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
-    if not blocks:
-        raise ArgumentError(
-            f"text holds {len(ids)} tokens, fewer than one block={size}; give more text or a smaller block"
-        )
-    return [{"input_ids": block, "labels": block} for block in blocks]
-
-
 def make_trainer(data, training, alignment, model=None, tokenizer=None):
     """Make the trainer. `model` and `tokenizer` are loaded unless they are given."""
     if tokenizer is None:
@@ -85,7 +64,7 @@ def make_trainer(data, training, alignment, model=None, tokenizer=None):
     trainer = with_alignment(Trainer)(
         model=model,
         args=training,
-        train_dataset=blocks_of(data.text, tokenizer, data.block),
+        train_dataset=cut_into_blocks(data.text, tokenizer, data.block),
         processing_class=tokenizer,
         data_collator=default_data_collator,  # blocks are full: no padding, and every eos counts in the loss
         alignment=alignment.config(),

@@ -10,6 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import xalign.demo.emergence as emergence
+import xalign.demo.improvement as improvement
 from xalign.babel.examine import examine
 from xalign.babel.pretrain import make_trainer
 from xalign.babel.write import write_pairs
@@ -26,6 +27,8 @@ def few_steps(monkeypatch):
     for half in ("emergence", "improvement"):
         few = f"xalign.demo.{half}.write_pairs"
         monkeypatch.setattr(few, lambda n, **options: write_pairs(20, **options))
+    monkeypatch.setattr(improvement, "REPORTED", 12)
+    monkeypatch.setattr(improvement, "CONTROL", 8)
 
 
 def run(*arguments, **options):
@@ -96,22 +99,24 @@ def test_an_interruption_ends_it_with_what_it_has(few_steps, tmp_path, monkeypat
         assert not list((tmp_path / "shown").iterdir())
 
 
-def test_the_twin_is_measured_aligned_steered_and_measured_again(few_steps, tmp_path, monkeypatch):
+def test_the_twin_is_measured_trained_centred_and_measured_again(few_steps, tmp_path, monkeypatch):
     monkeypatch.setattr("xalign.demo.improvement.QUICK_STEPS", 6)
     done = run("improvement", "--quick", "--out", "shown")
     assert done.exit_code == 0, done.output
     with Image.open(tmp_path / "shown" / "improvement.png") as picture:
         assert picture.width > 1000
-    lines = [line for line in done.stdout.splitlines() if line.strip().startswith(("mean", "nasca", "step"))]
-    assert sum(line.startswith("step ") for line in lines) == 6
-    before, steered, aligned, both = (float(number) for number in lines[-1].split()[2:6])
-    assert aligned > before
     said = " ".join(done.stdout.split())
-    rose, did_not = f"rose from {before:.3f} to {steered:.3f}", f"({before:.3f} before, {steered:.3f} after)"
-    assert re.search(rf"the twin's NASCA [^,]*({rose}|{re.escape(did_not)}|fell)", said)
-    assert f"they are {aligned:.3f} and" in said
-    assert f"both together give {both:.3f}" in said
+    for step in range(6):
+        assert f"step {step}: align at " in said
+    (line,) = (line for line in done.stdout.splitlines() if line.split()[:2] == ["mean", "nasca"])
+    before, trained, _ = (float(number) for number in line.split()[2:5])
+    assert trained > before
+    assert f"NASCA, mean of 4 languages: {before:.3f} before, " in said
+    assert "It took 6 steps, " in said and "Subtracting a language's mean " in said
+    assert "What got worse: " in said or "Nothing surely got worse." in said
     assert "Without a prompt, " in said or "No strength tried" in said
+    page = (tmp_path / "shown" / "improvement.html").read_text()
+    assert '"improvement":{' in page and "Forgetting: " in page
     assert not (tmp_path / "shown" / "emergence.png").exists()
 
 
@@ -127,7 +132,7 @@ def test_json_alone_on_stdout(few_steps, tmp_path, monkeypatch):
     assert not emerged["interrupted"]
     for half, names in (
         (emerged, ["emergence.png", "history.jsonl", "report.html"]),
-        (improved, ["improvement.png"]),
+        (improved, ["improvement.png", "improvement.html"]),
     ):
         assert half["files"] == [f"shown/{name}" for name in names]
         assert all((tmp_path / file).is_file() for file in half["files"])
@@ -147,13 +152,12 @@ def test_json_alone_on_stdout(few_steps, tmp_path, monkeypatch):
     assert f"{sum(losses.values()) / len(losses):.2f} against" in said
 
     stages, change = improved["stages"], improved["change"]["nasca"]
-    assert list(stages) == ["before", "steered", "aligned", "both"]
-    for name in ("aligned", "both"):
-        scores = [f"{stages[name][metric]['mean']['score']:.3f}" for metric in ("nasca", "retrieval")]
-        assert " and ".join(scores) in said
-    assert f"{change['mean']['difference']:+.3f} NASCA" in said
-    for row in improved["training"]:
-        assert f"step {row['step']}: task loss {row['task_loss']:.2f}, {row['align_accuracy']:.0%}" in said
+    assert list(stages) == ["before", "trained", "centred"]
+    for sentence in improved["improvement"]["said"]:
+        assert sentence in said
+    assert f"{change['mean']['difference']:+.3f}" in said
+    for decision in improved["decisions"]:
+        assert f"step {decision['step']}: {decision['reason']}" in said
     speech = improved["speech"]
     if speech["strength"] is not None:
         assert f"{speech['before']:.0%} of its sentences are in {speech['language']}" in said

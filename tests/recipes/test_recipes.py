@@ -1,6 +1,5 @@
 """Recipes: every YAML builds its trainer on a model of its architecture, every smoke twin runs."""
 
-import copy
 import importlib.util
 import inspect
 import json
@@ -108,23 +107,6 @@ def test_the_smoke_twins_run(name, tmp_path):
     assert "eval_nasca_worst: " in printed
     assert "'align_loss'" in printed
     assert (tmp_path / "out" / "tokenizer.json").exists()
-
-
-def test_text_is_cut_into_full_blocks(tmp_path):
-    recipe, tokenizer = load("continued_pretraining_with_alignment"), make_tokenizer()
-    (tmp_path / "text.txt").write_text("It rains.\n\n  \nGood morning.\n", encoding="utf-8")
-    end = tokenizer.eos_token_id
-    ids = [*tokenizer("It rains.")["input_ids"], end, *tokenizer("Good morning.")["input_ids"], end]
-    blocks = recipe.blocks_of(str(tmp_path / "text.txt"), tokenizer, 4)
-    assert [token for block in blocks for token in block["input_ids"]] == ids[: len(ids) // 4 * 4]
-    assert all(len(block["input_ids"]) == 4 for block in blocks)
-    assert blocks == recipe.blocks_of([tmp_path / "text.txt"], tokenizer, 4)
-    with pytest.raises(ArgumentError, match="text holds .* fewer than one block=500"):
-        recipe.blocks_of([tmp_path / "text.txt"], tokenizer, 500)
-    without = copy.deepcopy(tokenizer)
-    without.eos_token = None
-    with pytest.raises(ArgumentError, match="no end-of-sequence token"):
-        recipe.blocks_of([tmp_path / "text.txt"], without, 4)
 
 
 @pytest.mark.parametrize("block", [1, -5, 513])

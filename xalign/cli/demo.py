@@ -21,7 +21,7 @@ INTRODUCTION = (
     "learnt it. The score is NASCA: the share of sentences, between 0 and 1, that are each other's nearest "
     "with their translation."
 )
-WRITTEN = ("emergence.png", "improvement.png", "history.jsonl", "report.html")
+WRITTEN = ("emergence.png", "improvement.png", "improvement.html", "history.jsonl", "report.html")
 PARTS = ("emergence", "improvement", "both")
 
 
@@ -44,7 +44,8 @@ def demo(
 
     The model learns English, Spanish, German, Russian and Chinese from sentences and their translations, on
     one core, in about 10 CPU-minutes (--quick: less than 2). Then its twin, which had other documents and
-    does not align, is measured, aligned, steered and measured again, in about 3 (--quick: 1). This needs no
+    does not align, is improved: measured, trained under a closed loop that aligns it, centred and measured
+    again, in about 3 (--quick: 1). This needs no
     network and no account. Ctrl-C ends it and keeps what there is. With --json, prints one object with the
     numbers of each half under its name.
     """

@@ -55,10 +55,10 @@ class Duty:
         recent = signals[len(signals) - min(LOOKS, _since_change(decisions)) :]
         if len(recent) == LOOKS and all(_all_hold(one, goals) for one in recent):
             duty = max(self.lowest, before.duty / 2)
-            said = f"every language holds its target ({_weakest(now, goals)})"
+            said = f"every language surely holds its target ({_weakest(now, goals)})"
         elif len(recent) == LOOKS and (fallen := _fallen_in_all(recent, goals)):
             duty = min(self.highest, max(before.duty * 2, self.lowest))
-            said = f"{', '.join(fallen)} fell below the target ({_weakest(now, goals)})"
+            said = f"surely below the target: {', '.join(fallen)} ({_weakest(now, goals)})"
         else:
             duty, said = before.duty, f"no language surely crossed its target ({_weakest(now, goals)})"
         changed = "" if duty == before.duty else f", from {before.duty:g}"

@@ -79,7 +79,7 @@ class Guarded:
         duty, replay = min(1.0, 1 / caution), min(1.0, caution)
         said = (
             f"replay {replay:.2g}, duty at most {duty:.2g}: forgetting is {forgetting(signals)[-1]:+.1%}, "
-            f"heading for {rise:+.1%}; it may be {allowed:+.1%} now, to be {self.max_forgetting:.1%} at the end"
+            f"heading for {rise:+.1%}; it may be {allowed:+.1%} now, to end at {self.max_forgetting:.1%}"
         )
         return replace(before, step=now.step, replay=replay, duty=duty, reason=said)
 

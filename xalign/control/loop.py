@@ -49,12 +49,16 @@ class Loop:
     def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:  # noqa: ARG002
         """Return what the parts decide."""
         duty, deficit, guarded = (decided(part, signals)[-1] for part in self.parts)
+        share, replay = min(duty.duty, guarded.duty), guarded.replay
+        is_replaying = len(signals) == 1 or signals[-1].replayed > 0
+        replaying = f", replay at {replay:.0%}" if is_replaying else "; nothing is replayed"
         return Decision(
             signals[-1].step,
-            duty=min(duty.duty, guarded.duty),
-            replay=guarded.replay,
+            duty=share,
+            replay=replay,
             shares=deficit.shares,
-            reason="; ".join((duty.reason, deficit.reason, guarded.reason)),
+            reason=f"align at {share:.0%} of the steps{replaying}. Target: {duty.reason}. "
+            f"Languages: {deficit.reason}. Forgetting: {guarded.reason}",
         )
 
 

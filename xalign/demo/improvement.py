@@ -1,7 +1,7 @@
-"""The second half of `xalign demo`: measure a model, align it, steer it, measure again."""
+"""The second half of `xalign demo`: a model is improved in one go, and made to speak a language."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,32 +16,32 @@ from xalign.babel.models import load_babel
 from xalign.babel.pretrain import Pretraining, make_trainer
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.write import write_pairs
-from xalign.demo.change import change
 from xalign.demo.figures import stages_figures
+from xalign.demo.live import SayDecisions
 from xalign.finding.find import find_units
-from xalign.finding.mean_difference import mean_difference
+from xalign.improving.improve import improve as improve_with
+from xalign.improving.improvement import Improvement
 from xalign.judging.calibrate import calibrate
 from xalign.judging.evaluate import evaluate
-from xalign.measurement import measure
-from xalign.results.report import AlignmentReport
-from xalign.steering.steer import steer
+from xalign.pairs.parallel import ParallelPairs
 from xalign.training.config import AlignmentConfig
 from xalign.training.trainer import with_alignment
 from xalign.views.picture import save_picture
-from xalign.views.stages import stages_figure, stages_table
+from xalign.views.stages import stages_figure
 
 STEPS, QUICK_STEPS = 200, 30
+REPORTED, CONTROL = 100, 60  # pairs to report on, and to decide by
 METRICS = ["nasca", "mexa", "retrieval"]
 LANGUAGE = "deu_Latn"
-Stages = dict[str, AlignmentReport]
+PAGE = "improvement.html"
 
 
 def improve(console: Console, out: Path, *, seed: int, quick: bool) -> dict[str, Any]:
-    """Align the unaligned model that ships with xalign; show a table, a picture, and what they say.
+    """Improve the unaligned model that ships with xalign; show a table, a picture, a page, and what they say.
 
     Args:
         console: Where to print.
-        out: Folder for `improvement.png`.
+        out: Folder for `improvement.png` and `improvement.html`.
         seed: The same seed gives the same numbers.
         quick: Fewer steps and samples.
 
@@ -51,32 +51,23 @@ def improve(console: Console, out: Path, *, seed: int, quick: bool) -> dict[str,
     steps = QUICK_STEPS if quick else STEPS
     twin = _Twin(*load_babel("unaligned"), seed=seed, quick=quick)
     console.print(
-        "\nNow the unaligned twin: measure it, align it for "
-        f"{steps} steps while it goes on learning from its own documents, steer it, measure again.\n"
+        f"\nNow the unaligned twin: measure it, train it for {steps} steps on its own documents while a "
+        "closed loop aligns it, subtract each language's mean, measure again.\n"
     )
-    stages = {"before": twin.look(), "steered": twin.look_steered()}
-    training = twin.align(steps)
-    for row in training:
-        console.print(
-            f"step {row['step']}: task loss {row['task_loss']:.2f}, {row['align_accuracy']:.0%} of sentences "
-            "find their translation in the batch",
-            highlight=False,
-        )
-    stages |= {"aligned": twin.look(), "both": twin.look_steered()}
-    console.print(stages_table(stages))
-    save_picture(stages_figure(stages), out / "improvement.png")
-    console.print(f"wrote {out / 'improvement.png'}\n", markup=False)
+    improvement = twin.improve(steps, out, lambda said: console.print(said, highlight=False))
+    console.print(improvement.table())
+    save_picture(stages_figure(improvement.stages), out / "improvement.png")
+    console.print(f"wrote {out / 'improvement.png'} and {out / PAGE}\n", markup=False)
     speech = _speech(twin)
-    for sentence in [*_what_one_sees(stages, steps), _on_speech(speech)]:
-        console.print(f"- {sentence}", highlight=False)
+    for sentence in [*improvement.sentences(), _on_speech(speech)]:
+        console.print(f"- {sentence}", highlight=False, markup=False)
     return {
         "steps": steps,
-        "training": [
-            {name: row[name] for name in ("step", "task_loss", "align_accuracy")} for row in training
-        ],
-        **stages_figures(stages),
+        "decisions": [decision.to_dict() for decision in improvement.decisions],
+        **stages_figures(improvement.stages),
+        "improvement": improvement.to_dict(),
         "speech": speech,
-        "files": [str(out / "improvement.png")],
+        "files": [str(out / "improvement.png"), str(out / PAGE)],
     }
 
 
@@ -91,35 +82,29 @@ class _Twin:
 
     def __post_init__(self) -> None:
         self.pairs = write_pairs(2000, seed=self.seed, split="train")
-        self.held_out = write_pairs(100, seed=0, split="held_out")
+        unseen = write_pairs(REPORTED + CONTROL, seed=0, split="held_out")
+        self.held_out = unseen.first(REPORTED)
+        self.control = _rows(unseen, range(REPORTED, REPORTED + CONTROL))
 
     def texts(self) -> dict[str, list[str]]:
         """Sentences of every language, from the training pairs."""
         most = 50 if self.quick else 300
         return {code: list(sentences[:most]) for code, sentences in self.pairs.texts.items()}
 
-    def look(self, **options: Any) -> AlignmentReport:
-        """Measure the model on the held-out sentences."""
-        return measure(self.model, self.tokenizer, self.held_out, METRICS, **WITH_SEPARATOR, **options)
-
-    def look_steered(self) -> AlignmentReport:
-        """Measure the model while every language's own mean is subtracted in every block."""
-        blocks = [f"{layer}.hidden" for layer in range(self.model.config.num_hidden_layers)]
-        fitted = {
-            code: [f"{sentence} {SEPARATOR}" for sentence in texts] for code, texts in self.texts().items()
-        }
-        own = mean_difference(
-            self.model, self.tokenizer, fitted, blocks, from_others=False, block_by_block=True
-        )
-        return self.look(steered=lambda code: steer(self.model, own[code], strength=-1))
-
-    def align(self, steps: int) -> list[dict[str, Any]]:
-        """Train the model on its own documents, with an alignment loss beside; return the logged rows."""
+    def improve(self, steps: int, out: Path, say: Callable[[str], None]) -> Improvement:
+        """Measure, train on documents under a closed loop, centre, measure; write the page."""
         run = Pretraining(
             "unaligned", self.seed + 1, steps=steps, learning_rate=1e-3, warmup_steps=steps // 10
         )
         alignment = AlignmentConfig(
-            pairs=cast(Any, self.pairs), held_out=cast(Any, self.held_out), seed=self.seed
+            pairs=cast(Any, self.pairs),
+            template=WITH_SEPARATOR["template"],
+            template_pooled=WITH_SEPARATOR["template_pooled"],
+            control="loop",
+            control_pairs=cast(Any, self.control),
+            control_every=max(1, steps // 8),
+            max_forgetting=0.05,
+            seed=self.seed,
         )
         with tempfile.TemporaryDirectory() as scratch:
             trainer = make_trainer(
@@ -127,26 +112,17 @@ class _Twin:
                 scratch,
                 model=self.model,
                 trainer_class=partial(with_alignment(Trainer), alignment=alignment),
-                logging_steps=max(1, steps // 6),
             )
             trainer.remove_callback(PrinterCallback)
-            trainer.train()
+            trainer.add_callback(SayDecisions(say))
+            improvement = improve_with(trainer, self.held_out, metrics=METRICS, every=max(1, steps // 8))
+            improvement.to_html(out / PAGE)
         self.model.train(False)
-        return [row for row in trainer.state.log_history if "align_accuracy" in row]
+        return improvement
 
 
-def _what_one_sees(stages: Stages, steps: int) -> list[str]:
-    before, steered, aligned, both = (stages[name] for name in ("before", "steered", "aligned", "both"))
-    gain = both.score("nasca") - before.score("nasca")
-    worst, lowest = both.worst("nasca")
-    return [
-        "With each language's mean subtracted in every block, without training, the twin's NASCA "
-        f"{change(before, steered, 'nasca')} and its retrieval {change(before, steered, 'retrieval')}.",
-        f"After {steps} steps with an alignment loss beside its own task, they are "
-        f"{aligned.score('nasca'):.3f} and {aligned.score('retrieval'):.3f}; both together give "
-        f"{both.score('nasca'):.3f} and {both.score('retrieval'):.3f}, {gain:+.3f} NASCA (lowest: {worst} "
-        f"{lowest:.3f}; chance {both.chance('nasca', worst):.3f}, floor {both.floor('nasca'):.3f}).",
-    ]
+def _rows(pairs: ParallelPairs, rows: range) -> ParallelPairs:
+    return ParallelPairs.from_bitexts([one.rows(rows) for one in pairs.values()], pairs.pivot)
 
 
 def _speech(twin: _Twin) -> dict[str, Any]:

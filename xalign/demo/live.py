@@ -1,5 +1,6 @@
 """The table that the demo keeps up to date while its model trains."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -98,3 +99,23 @@ class LiveTable(TrainerCallback):
             )
         table.add_row("mean", f"{report.score('nasca'):.3f}", "", f"{report.floor('nasca'):.3f}", "", "")
         return table
+
+
+class SayDecisions(TrainerCallback):
+    """Says each decision of a closed loop when it is made.
+
+    Args:
+        say: What says it.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._said = say, 0
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Say what was decided since the last step."""
+        for row in state.log_history[self._said :]:
+            if "align_reason" in row:
+                self._say(f"step {row['step']}: {row['align_reason']}")
+        self._said = len(state.log_history)

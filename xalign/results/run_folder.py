@@ -27,6 +27,22 @@ def run_folder(output_dir: str | Path) -> Path:
     return private if private.is_dir() and not public.exists() else public
 
 
+def file_of_run(history: Path | None, name: str) -> Path | None:
+    """Return the file of a run that has a name, or None where there is none.
+
+    Args:
+        history: The run's history. Beside it the file lies, or in the other of a run's two folders.
+        name: Its name.
+    """
+    if history is None:
+        return None
+    folder = history.parent
+    folders = [folder]
+    if folder.name in (PUBLIC, PRIVATE):
+        folders += [folder.parent / other for other in (PUBLIC, PRIVATE)]
+    return next((one / name for one in folders if (one / name).is_file()), None)
+
+
 def make_private(output_dir: str | Path, stays: Callable[[str], bool]) -> bool:
     """Move what a run has kept to where a Trainer's upload leaves it out.
 

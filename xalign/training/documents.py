@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from xalign.errors import ArgumentError
 from xalign.model.encode import refuse_unknown_ids
 from xalign.model.inputs import Inputs
@@ -49,3 +51,36 @@ def encode_documents(
         raise ArgumentError(f"{argument} holds a {unit} of fewer than 2 tokens, which has no loss; drop it")
     refuse_unknown_ids(documents, inputs.vocabulary)
     return documents
+
+
+def cut_into_blocks(
+    files: str | Path | Sequence[str | Path], tokenizer: PreTrainedTokenizerBase, size: int
+) -> list[dict[str, list[int]]]:
+    """Join all documents and cut them into blocks of equal size; drop the last one if it is not full.
+
+    Args:
+        files: Files with one document per line.
+        tokenizer: Its end-of-sequence token follows each document.
+        size: Tokens per block.
+
+    Returns:
+        The rows of a training set: `input_ids` and `labels`.
+
+    Raises:
+        ArgumentError: A file that cannot be read, a tokenizer without an end, or too little text.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise ArgumentError(
+            "the tokenizer has no end-of-sequence token, which separates documents; set its eos_token"
+        )
+    ids: list[int] = []
+    for file in [files] if isinstance(files, str | Path) else files:
+        for line in read_lines("text", file):
+            ids += [*tokenizer(line)["input_ids"], end]
+    blocks = [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
+    if not blocks:
+        raise ArgumentError(
+            f"text holds {len(ids)} tokens, fewer than one block={size}; give more text or a smaller block"
+        )
+    return [{"input_ids": block, "labels": block} for block in blocks]

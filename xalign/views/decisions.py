@@ -7,7 +7,7 @@ from xalign.control.decision import Decision
 from xalign.control.record import FILE, load_decisions
 from xalign.errors import ReportError
 from xalign.results.history import History
-from xalign.results.run_folder import PRIVATE, PUBLIC
+from xalign.results.run_folder import file_of_run
 
 LINES = ("duty", "replay", "weight")
 """The parts of a decision that are drawn."""
@@ -19,14 +19,7 @@ def decisions_of(history: History) -> dict[str, Any] | None:
     Returns:
         None where there are none. A file that cannot be read is said under `problem`.
     """
-    if history.path is None:
-        return None
-    folder = history.path.parent
-    beside = [
-        folder,
-        *(folder.parent / name for name in (PUBLIC, PRIVATE) if folder.name in (PUBLIC, PRIVATE)),
-    ]
-    found = next((one / FILE for one in beside if (one / FILE).is_file()), None)
+    found = file_of_run(history.path, FILE)
     if found is None:
         return None
     try:

@@ -199,6 +199,7 @@ function draw(name) {
   drawTable(metric);
   drawMaps(metric, ends);
   drawWorst(name);
+  drawImprovement(name);
   drawDecisions();
   document.body.dataset.drawn = JSON.stringify(drawn);
 }

@@ -22,20 +22,21 @@ from xalign.results.scores import interval_of_layer
 from xalign.results.standing import Standing, bars_in, standing
 from xalign.results.unknown import with_unknown
 from xalign.storage import writable_folder, write_whole
+from xalign.views.before_after import improvement_of
 from xalign.views.decisions import decisions_of
 from xalign.views.digits import decimals_of
 from xalign.views.signs import sign_of, signs_note
 
 WORST = 5  # worst pairs shown per language
-SCRIPTS = ("charts.js", "decisions.js", "page.js")  # the last runs what the others define
+SCRIPTS = ("charts.js", "before_after.js", "decisions.js", "page.js")  # the last runs what the others define
 
 
 def write_page(source: AlignmentReport | History | str | Path, path: str | Path) -> Path:
     """Write a page about a report or a run: one file that needs neither network nor server.
 
-    It shows curves with interval bands, floor and chance; what a closed loop decided, and why; when each
-    language emerged; a layer × step map per language; the worst pairs with their text, where the report of
-    the last step is at hand; and cost and provenance.
+    It shows curves with interval bands, floor and chance; what `improve` made of a model, with what got
+    worse; what a closed loop decided, and why; when each language emerged; a layer × step map per language;
+    the worst pairs with their text, where the report of the last step is at hand; and cost and provenance.
 
     Args:
         source: A report, a history, the folder of a saved report, or the folder of a run that was measured.
@@ -161,6 +162,7 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
         "metrics": {row: _of_row(history, row) for row in history.metrics},
         "worst": {} if report is None else _worst(report, history.metrics),
         "decisions": decisions_of(history),
+        "improvement": improvement_of(history),
         "about": _about(history, report),
     }
 
@@ -202,7 +204,7 @@ def _about(history: History, report: AlignmentReport | None) -> dict[str, str]:
     }
     if report is not None:
         about["versions"] = ", ".join(f"{k} {v}" for k, v in report.provenance.get("versions", {}).items())
-    return {name: str(value) for name, value in about.items() if value not in (None, [], {})}
+    return {name: str(value) for name, value in about.items() if value not in (None, "", [], {})}
 
 
 def _title(history: History) -> str:

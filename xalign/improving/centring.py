@@ -1,0 +1,90 @@
+"""Subtract each language's mean, where that helps on control pairs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from xalign.finding.mean_difference import mean_difference
+from xalign.measurement import measure
+from xalign.measurement.options import MeasureOptions
+from xalign.measurement.run import Metrics
+from xalign.model.architectures.map import map_model
+from xalign.model.encode import Template
+from xalign.model.inputs_for import Processing
+from xalign.pairs.audio import Audio
+from xalign.pairs.parallel import ParallelPairs
+from xalign.results.report import AlignmentReport
+from xalign.steering.steer import steer
+from xalign.units.language_vector import LanguageVector
+from xalign.views.stages import change_of_stages
+
+FITTED = 300
+"""Sentences per language that a mean is taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Centring:
+    """The means of a model's languages.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer.
+        vectors: Language -> its mean at the end of every block.
+        options: How sentences are measured.
+    """
+
+    model: nn.Module
+    tokenizer: Processing
+    vectors: Mapping[str, LanguageVector]
+    options: MeasureOptions
+
+    def measure(self, pairs: ParallelPairs, metrics: Metrics, step: int | None = None) -> AlignmentReport:
+        """Measure with each language's mean subtracted, that of the pivot too."""
+        return measure(
+            self.model,
+            self.tokenizer,
+            pairs,
+            metrics,
+            step=step,
+            **self.options | {"steered": lambda code: steer(self.model, self.vectors[code], strength=-1)},
+        )
+
+    def helps(self, control: ParallelPairs, metric: str) -> tuple[str, ...]:
+        """Return the languages whose score on control pairs surely rises, by the paired 95 % interval."""
+        plain = measure(self.model, self.tokenizer, control, [metric], **self.options)
+        centred = self.measure(control, [metric])
+        stages = {"plain": plain, "centred": centred}
+        is_up = centred.scale(metric).higher_is_better
+        found = []
+        for code in centred.languages:
+            _, (low, high) = change_of_stages(stages, metric, code)
+            if low is not None and high is not None and (low > 0 if is_up else high < 0):
+                found.append(code)
+        return tuple(found)
+
+
+def fit_centring(
+    model: nn.Module, tokenizer: Processing, pairs: ParallelPairs, options: MeasureOptions
+) -> Centring:
+    """Take the mean of every language's states at the end of every block.
+
+    Args:
+        model: The model; it is only read.
+        tokenizer: Its tokenizer.
+        pairs: What it was trained on; the first sentences of each language count.
+        options: How sentences are measured, of which the template counts.
+    """
+    texts = {
+        code: [_filled(options.get("template"), code, sentence) for sentence in own[:FITTED]]
+        for code, own in pairs.texts.items()
+    }
+    blocks = [site for site in map_model(model).sites("hidden") if isinstance(site.layer, int)]
+    vectors = mean_difference(model, tokenizer, texts, blocks, from_others=False, block_by_block=True)
+    return Centring(model, tokenizer, vectors, options)
+
+
+def _filled(template: Template | None, code: str, sentence: str | Audio) -> str | Audio:
+    if template is None or not isinstance(sentence, str):
+        return sentence
+    return template(sentence, code) if callable(template) else template.replace("{text}", sentence)

@@ -1,0 +1,156 @@
+"""`improve`: measure a model, train it, centre its languages where that helps, and measure again."""
+
+import time
+from typing import Any, cast
+
+from transformers import Trainer
+
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.improving.centring import fit_centring
+from xalign.improving.improvement import Improvement
+from xalign.measurement.options import MeasureOptions
+from xalign.measurement.run import Metrics
+from xalign.monitor.cadence import Every
+from xalign.monitor.callback import AlignmentCallback
+from xalign.pairs.parallel import ParallelPairs
+from xalign.training.closed_loop import ClosedLoop
+from xalign.training.guarded_texts import GuardedTexts
+from xalign.training.guards import is_language_model
+from xalign.training.objective import AlignmentObjective
+
+_FEWEST = 8  # sentences of a language whose loss says something
+
+
+def improve(
+    trainer: Trainer,
+    reporting: ParallelPairs,
+    *,
+    metrics: Metrics = ("nasca", "retrieval"),
+    every: Every = None,
+    centre: bool = True,
+    resume_from_checkpoint: str | bool | None = None,
+) -> Improvement:
+    """Measure a trainer's model, train it, centre its languages where that helps, and measure again.
+
+    It reports on sentences that nothing was trained on or decided by. Centring subtracts each language's mean
+    at the end of every block (`xalign.finding.mean_difference`). It is fitted on the training pairs, and
+    kept for the languages in which it surely helps on the control pairs of the trainer's closed loop. Without
+    a closed loop it is not tried. The numbers are kept beside the history of the run, and
+    `history.to_html` shows both on one page.
+
+    Args:
+        trainer: A trainer made by `with_alignment`, not trained yet, with no `AlignmentCallback`.
+        reporting: Pairs to report on. They share no sentence with those trained on or decided by.
+        metrics: What to report.
+        every: How often to report meanwhile, as in `AlignmentCallback`.
+        centre: Try to centre.
+        resume_from_checkpoint: As in `Trainer.train`.
+
+    Returns:
+        The reports, with what got worse.
+
+    Raises:
+        ArgumentTypeError: The trainer was not made by `with_alignment`.
+        ArgumentError: It has an `AlignmentCallback` already.
+        PairsError: Sentences that are trained on, or decided by, are among those to report on.
+
+    Example:
+        >>> from transformers import Trainer, TrainingArguments
+        >>> from xalign import AlignmentConfig, ParallelPairs, with_alignment
+        >>> def rows(first, last):
+        ...     return ParallelPairs.from_bitexts([one.rows(range(first, last)) for one in pairs.values()])
+        >>> trained, control, reporting = rows(0, 4), rows(4, 6), rows(6, 8)
+        >>> trainer = with_alignment(Trainer)(
+        ...     model=model,
+        ...     args=TrainingArguments("improved", max_steps=2, report_to="none", use_cpu=True),
+        ...     train_dataset=[{"input_ids": [1, 2, 3], "labels": [1, 2, 3]}] * 16,
+        ...     processing_class=tokenizer,
+        ...     alignment=AlignmentConfig(pairs=trained, batch_size=4, control="loop", control_pairs=control),
+        ... )
+        >>> improvement = improve(trainer, reporting, metrics=["nasca"])
+        >>> list(improvement.stages)
+        ['before', 'trained', 'centred']
+    """
+    objective = getattr(trainer, "objective", None)
+    if not isinstance(objective, AlignmentObjective):
+        raise ArgumentTypeError(
+            f"trainer must be made by with_alignment, not be a plain {type(trainer).__name__}: "
+            "with_alignment(Trainer)(..., alignment=AlignmentConfig(pairs=...))"
+        )
+    if any(isinstance(one, AlignmentCallback) for one in trainer.callback_handler.callbacks):
+        raise ArgumentError(
+            "the trainer has an AlignmentCallback already; improve adds one of its own: leave yours out"
+        )
+    options = objective.config.measure_options
+    callback = AlignmentCallback(trainer, reporting, every, metrics, **options)
+    trainer.add_callback(callback)
+    loop = cast(ClosedLoop | None, getattr(trainer, "closed_loop", None))
+    texts = _texts_of(objective, reporting)
+    first_losses = {} if texts is None else texts.loss(objective.model)
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=resume_from_checkpoint)
+    seconds = time.monotonic() - started
+    history = callback.history
+    found: dict[str, Any] = {
+        "before": callback.reports[0] if resume_from_checkpoint is None else history.report(history.steps[0]),
+        "trained": callback.report,
+        "cost": _cost(trainer, loop, seconds),
+        "folder": None if history.path is None else history.path.parent,
+    }
+    if any(found[name] is None for name in ("before", "trained")):
+        raise ArgumentError(
+            "the run was not measured before and after training: warnings above say why; run it again"
+        )
+    if texts is not None:
+        last = texts.loss(objective.model)
+        found["losses"] = {code: (loss, last[code]) for code, loss in first_losses.items()}
+    if loop is not None:
+        found["decisions"] = tuple(loop.decisions)
+        if centre:
+            found |= _centred(trainer, objective, loop.control, reporting, metrics, options)
+    improvement = Improvement(**found)
+    if improvement.folder is not None and trainer.is_world_process_zero():
+        improvement.save(improvement.folder)
+    return improvement
+
+
+def _texts_of(objective: AlignmentObjective, pairs: ParallelPairs) -> GuardedTexts | None:
+    """Return the reported sentences as texts whose loss is measured; None where they have none."""
+    if pairs.is_audio or not is_language_model(objective.model) or len(next(iter(pairs.values()))) < _FEWEST:
+        return None
+    return GuardedTexts(
+        {code: list(dict.fromkeys(sentences)) for code, sentences in pairs.texts.items()}, objective.inputs
+    )
+
+
+def _cost(trainer: Trainer, loop: ClosedLoop | None, seconds: float) -> dict[str, float]:
+    steps = trainer.state.global_step
+    if loop is None:
+        return {}
+    counts = loop.counts
+    return {
+        "steps": steps,
+        "pairs": sum(counts["pairs"].values()),
+        "replayed": counts["replayed"],
+        "seconds": seconds,
+    }
+
+
+def _centred(
+    trainer: Trainer,
+    objective: AlignmentObjective,
+    control: ParallelPairs,
+    reporting: ParallelPairs,
+    metrics: Metrics,
+    options: MeasureOptions,
+) -> dict[str, Any]:
+    """Return the report with the languages centred, and those in which that helps by the control pairs."""
+    model = objective.model
+    was_training = model.training
+    model.train(False)
+    try:
+        centring = fit_centring(model, objective.inputs.tokenizer, objective.pairs, options)
+        centred = centring.measure(reporting, metrics, trainer.state.global_step)
+        return {"centred": centred, "kept": centring.helps(control, centred.measured[0])}
+    finally:
+        model.train(was_training)
