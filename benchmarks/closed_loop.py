@@ -1,7 +1,7 @@
 r"""Find out what a closed loop pays: the same task with and without controllers, on Babel.
 
     python benchmarks/closed_loop.py runs/closed_loop                            # every arm, 8 seeds
-    python benchmarks/closed_loop.py runs/closed_loop --seeds 2 --arms always loop
+    python benchmarks/closed_loop.py runs/closed_loop --seeds 2 --arms none always loop-2%
     python recipes/pretrain_babel.py configs/babel_unequal.yaml
     python benchmarks/closed_loop.py runs/closed_loop --world unequal --models runs/babel
 
@@ -15,6 +15,7 @@ import argparse
 import json
 import random
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -54,35 +55,36 @@ LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
 TARGET = 0.7
 
 
-ARMS = (
-    *("none", "always", "duty-1/2", "duty-1/4", "duty-1/8", "steps"),
-    *("loop", "duty", "deficit", "guarded", "replayed", "random"),
-)
-LATE = ("replayed", "random")
+FIXED = ("always", "duty-1/2", "duty-1/4", "duty-1/8")
+BOUNDED = ("loop-1%", "loop-2%", "loop-4%")
+LATE = ("replayed", "random")  # they need the decisions of a loop
+WITH_BUDGET = ("even-25%", "deficit-25%")
+ARMS = ("none", *FIXED, "steps", *BOUNDED, "duty", "deficit", "guarded", *LATE, *WITH_BUDGET)
+MAIN, BOUND = "loop-4%", 0.04  # the loop whose decisions are replayed, and its bound
+ON, MAINTAINED = 0.4, 1 / 8  # of the step schedule: aligned at every step at first, then at one in eight
 
 
 def steps(signals, decisions):  # noqa: ARG001
-    """Align at every step for two fifths of the run, and at one in eight of the rest."""
+    """Align at every step of the first part of the run, and keep that up with few pairs."""
     now = signals[-1]
-    return Decision(now.step, duty=1.0 if now.progress < 0.4 else 1 / 8, reason="as listed")  # noqa: PLR2004
+    return Decision(now.step, duty=1.0 if now.progress < ON else MAINTAINED, reason="as listed")
 
 
 def controller_of(arm, out, seed):
     """Return the controller of an arm, for a seed."""
+    name, _, amount = arm.partition("-")
     return {
         "none": lambda: Fixed(Decision(weight=0.0)),
         "always": Fixed,
-        "duty-1/2": lambda: Fixed(Decision(duty=1 / 2)),
-        "duty-1/4": lambda: Fixed(Decision(duty=1 / 4)),
-        "duty-1/8": lambda: Fixed(Decision(duty=1 / 8)),
+        "even": Fixed,
+        "duty": lambda: Fixed(Decision(duty=float(Fraction(amount)))) if amount else Duty(TARGET),
         "steps": lambda: steps,
-        "loop": lambda: Loop(TARGET, arguments.bound),
-        "duty": lambda: Duty(TARGET),
+        "loop": lambda: Loop(TARGET, float(amount.rstrip("%")) / 100),
         "deficit": lambda: Deficit(TARGET),
-        "guarded": lambda: Guarded(arguments.bound),
-        "replayed": lambda: Listed(load_decisions(out / f"loop-{another(seed)}")),
+        "guarded": lambda: Guarded(BOUND),
+        "replayed": lambda: Listed(load_decisions(out / f"{MAIN}-{another(seed)}")),
         "random": lambda: Random(*mean_of_loop(out, seed), seed=seed),
-    }[arm]()
+    }[name]()
 
 
 def reference_of(arm, seed, out):
@@ -97,7 +99,7 @@ def another(seed):
 
 def mean_of_loop(out, seed):
     """Return the mean duty and replay of the loop with the same seed."""
-    decisions = load_decisions(out / f"loop-{seed}")
+    decisions = load_decisions(out / f"{MAIN}-{seed}")
     return [float(np.mean([getattr(one, name) for one in decisions])) for name in ("duty", "replay")]
 
 
@@ -110,8 +112,6 @@ parser.add_argument(
 parser.add_argument("--seeds", type=int, default=8, help="run the seeds below this")
 parser.add_argument("--first_seed", type=int, default=0, help="skip the seeds below this")
 parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
-parser.add_argument("--bound", type=float, default=0.02, help="what the guarded loss may rise by")
-parser.add_argument("--budget", type=float, help="the most pairs, as a share of those of `always`")
 parser.add_argument("--test", type=int, default=1000, help="test sentences per language")
 parser.add_argument("--suffix", default="", help="put after the names of files, for other settings")
 arguments = parser.parse_args()
@@ -139,7 +139,7 @@ def train(arm, seed, folder):
     model, tokenizer = load_babel(arguments.world, arguments.models)
     pairs = write_pairs(2000, seed, "train")
     objective = AlignmentObjective(model, tokenizer, pairs, held_out=reported, **LOSS, seed=seed)
-    budget = None if arguments.budget is None else int(arguments.budget * STEPS * PAIRS)
+    budget = int(0.25 * STEPS * PAIRS) if arm in WITH_BUDGET else None
     loop = ClosedLoop(
         objective,
         control,
@@ -248,7 +248,7 @@ def forgotten(arm):
     return (losses[0] / losses[1] - 1).mean(axis=1)
 
 
-print(f"\nworld {world}, seeds {arguments.first_seed} to {arguments.seeds - 1}, bound {arguments.bound:.0%}")
+print(f"\nworld {world}, seeds {arguments.first_seed} to {arguments.seeds - 1}")
 columns = ["arm", *OUTCOMES, "LM loss over none", "largest", "zero-shot over always"]
 print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
 for arm in arguments.arms:
