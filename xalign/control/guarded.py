@@ -16,6 +16,8 @@ _FEWEST = 3
 """Measurements from which on a heading is computed; before, the present rise stands for it."""
 _RECENT = 2
 """Intervals between measurements that say how forgetting goes on."""
+_LEAST, _MOST = -1.0, 2.0
+"""Powers of 2 by which one measurement changes the caution."""
 _TINY = 1e-12
 
 
@@ -29,10 +31,10 @@ class Guarded:
 
     What counts is the end of the run. Early on a rise may be larger, since there is time to repair it: it may
     be `aim + early × left` of the bound, where `left` is the share of the run's learning that is still to
-    come. At each measurement the caution is doubled where the rise is twice what it may be, halved where
-    there is none, and changed evenly in between. Caution up to 1 is the share of steps with replay. Beyond 1
-    every step replays, and pairs are trained on at 1/caution of the steps. Where nothing is replayed, it
-    begins there.
+    come. Each measurement multiplies the caution by 2 to the power of (rise ÷ what it may be − 1), from a half
+    up to four times as much. Caution up to 1 is the share of steps with replay. Beyond 1 every step replays,
+    and pairs are trained on at 1/caution of the steps. A run begins with 1. Where nothing is replayed,
+    caution is never less.
 
     Attributes:
         max_forgetting: The bound, as a share of the loss: 0.02 is 2 %.
@@ -43,7 +45,7 @@ class Guarded:
     """
 
     max_forgetting: float = 0.02
-    aim: float = 0.6
+    aim: float = 0.5
     early: float = 1.0
     lowest_replay: float = 1 / 16
     lowest: float = 1 / 8
@@ -64,7 +66,7 @@ class Guarded:
     def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
         """Return the last decision with another replay and duty, where they are due."""
         now = signals[-1]
-        before = decisions[-1] if decisions else Decision(replay=0.5)
+        before = decisions[-1] if decisions else Decision()
         if not now.guard:
             return replace(before, step=now.step, reason="no guarded text was measured")
         if len(signals) == 1:
@@ -72,7 +74,7 @@ class Guarded:
                 before, step=now.step, reason=f"replay {before.replay:g}: nothing is forgotten yet"
             )
         rise, allowed = heading_of(signals, decisions), self.allowed(signals)
-        pressure = max(-1.0, min(1.0, rise / allowed - 1))
+        pressure = max(_LEAST, min(_MOST, rise / allowed - 1))
         caution = before.replay if before.replay < 1 else 1 / before.duty
         least = self.lowest_replay if now.replayed else 1.0
         caution = max(least, min(1 / self.lowest, caution * 2**pressure))
