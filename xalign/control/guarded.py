@@ -31,10 +31,10 @@ class Guarded:
 
     What counts is the end of the run. Early on a rise may be larger, since there is time to repair it: it may
     be `aim + early × left` of the bound, where `left` is the share of the run's learning that is still to
-    come. Each measurement multiplies the caution by 2 to the power of (rise ÷ what it may be − 1), by a half
-    at least and by four at most. Caution up to 1 is the share of steps with replay. Beyond 1 every step replays,
-    and pairs are trained on at 1/caution of the steps. A run begins with 1. Where nothing is replayed,
-    caution is never less.
+    come. Each measurement multiplies the caution by 2 to the power of (rise ÷ what it may be − 1), within ½
+    and 4. Caution up to 1 is the share of steps with replay. Beyond 1 every step replays, and pairs are
+    trained on at 1/caution of the steps. A run begins with 1. Where nothing is replayed, caution is never
+    less.
 
     Attributes:
         max_forgetting: The bound, as a share of the loss: 0.02 is 2 %.
