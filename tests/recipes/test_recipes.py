@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import transformers
@@ -17,6 +18,7 @@ from tests.tiny import ROOT, SIZES, make_model, make_tokenizer
 from xalign import AlignmentArguments, LanguageVector, UnitSet
 from xalign.errors import ArgumentError
 from xalign.finding.expert_ap import expert_ap
+from xalign.improving.config import ImproveConfig
 from xalign.judging import calibrate, evaluate
 from xalign.judging.options import EvaluateArguments, OutputArguments
 from xalign.training.layers import blocks_of, parse_layers
@@ -145,6 +147,35 @@ def test_the_minilm_recipe_runs(where, tmp_path, request):
         assert row["gain"] == pytest.approx(row["nasca_after"] - row["nasca_before"])
         if row["low"] is not None:  # else all sentences changed alike
             assert row["low"] <= row["gain"] <= row["high"]
+
+
+def test_the_loop_has_a_file_for_every_model():
+    """Each builds its trainer on a model of its architecture, with a loop that decides."""
+    files = sorted((ROOT / "configs").glob("closed_loop_*.yaml"))
+    configs = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
+    smoke = next(path for path in files if path.stem.endswith("smoke"))
+    named = {config["model_name_or_path"] for path, config in configs.items() if path != smoke}
+    assert named == set(MODELS)
+    changes = HERE | {"text": [str(SMOKE / "text.txt")], "align_control_pairs": str(SMOKE / "control.tsv")}
+    changes |= {"use_cpu": True, "bf16": False, "align_replay": str(SMOKE / "text.txt")}
+    changes = {name: str(value) if isinstance(value, Path) else value for name, value in changes.items()}
+    for path in set(files) - {smoke}:
+        config = ImproveConfig.load(path, **changes)
+        family, sizes = MODELS[config.improve.model_name_or_path]
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(family, **SIZES | {"max_position_embeddings": 2048} | sizes)
+        )
+        trainer = config.make_trainer(model, make_tokenizer())
+        assert trainer.closed_loop.controller.name == "loop"
+        assert list(config.reporting()) == ["spa_Latn", "deu_Latn"]
+
+
+def test_the_closed_loop_recipe_runs(tmp_path):
+    config = ROOT / "configs" / "closed_loop_smoke.yaml"
+    printed = run("closed_loop", "--config", config, "--output_dir", tmp_path / "out")
+    assert "- NASCA, mean of 2 languages: " in printed
+    assert (tmp_path / "out" / "improvement.html").exists()
+    assert (tmp_path / "out" / "tokenizer.json").exists()
 
 
 def test_steering_has_a_file_for_every_model():

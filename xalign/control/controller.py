@@ -50,12 +50,12 @@ def resolve_controller(
     if isinstance(given, str) and given in known:
         known_options(f"control={given!r}", options or (), signature(known[given]).parameters)
         return known[given](**(options or {}))
+    if isinstance(given, str):
+        raise ArgumentError(f"control={given!r} must be one of {', '.join(known)}, or a Controller")
     if options:
         raise ArgumentError(
             f"{', '.join(options)}: give it to the controller itself, as in Loop(target=0.85)"
         )
-    if isinstance(given, str):
-        raise ArgumentError(f"control={given!r} must be one of {', '.join(known)}, or a Controller")
     if isinstance(given, Controller) and not isinstance(given, type):
         return given
     if callable(given) and not isinstance(given, type):

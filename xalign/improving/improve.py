@@ -15,7 +15,7 @@ from xalign.monitor.callback import AlignmentCallback
 from xalign.pairs.parallel import ParallelPairs
 from xalign.training.closed_loop import ClosedLoop
 from xalign.training.guarded_texts import GuardedTexts
-from xalign.training.guards import is_language_model
+from xalign.training.guards import is_language_model, refuse_overlap
 from xalign.training.objective import AlignmentObjective
 
 _FEWEST = 8  # sentences of a language whose loss says something
@@ -81,10 +81,13 @@ def improve(
         raise ArgumentError(
             "the trainer has an AlignmentCallback already; improve adds one of its own: leave yours out"
         )
+    loop = cast(ClosedLoop | None, getattr(trainer, "closed_loop", None))
+    if loop is not None:
+        refuse_overlap(loop.control, reporting, what="control")
+    refuse_overlap(objective.pairs, reporting)
     options = objective.config.measure_options
     callback = AlignmentCallback(trainer, reporting, every, metrics, **options)
     trainer.add_callback(callback)
-    loop = cast(ClosedLoop | None, getattr(trainer, "closed_loop", None))
     texts = _texts_of(objective, reporting)
     first_losses = {} if texts is None else texts.loss(objective.model)
     started = time.monotonic()

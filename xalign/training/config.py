@@ -223,6 +223,7 @@ class AlignmentConfig:
             template=self.template,
             template_pooled=self.template_pooled,
             truncate=self.max_length is not None,
+            source_codes=cast(dict[str, str] | None, self.source_codes),
         )
 
     def _check_numbers(self, loss: Loss) -> None:
