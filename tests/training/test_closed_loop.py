@@ -286,6 +286,17 @@ def test_a_controller_may_stop_a_run(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_target_below_the_present_score_is_refused_before_the_first_step(tmp_path):
+    """It was a warning, and the run went on without a controller."""
+    trainer = make_trainer(tmp_path, "loop", target=0.001)
+    with pytest.raises(
+        ArgumentError, match=r"target=0.001 is below the scores before training \(deu_Latn 0\."
+    ):
+        trainer.train()
+    assert trainer.state.global_step == 0 and trainer.closed_loop.decisions == []
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_what_is_reported_decides_nothing(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer.add_callback(AlignmentCallback(trainer, part(70, 100)))

@@ -207,18 +207,31 @@ class ClosedLoop:
 
         Returns:
             What was decided, or None where nothing was.
+
+        Raises:
+            ArgumentError: The controller refuses the first measurement, such as one above its target. Later
+                errors leave the last decision in effect.
         """
         is_due = n % self.every == 0 and n < self.max_steps
         if not is_due or (self.signals and n <= self.signals[-1].step):
             return None
         before = len(self.decisions)
         problem = "no decision could be made, and the last one stays"
+        refused: ArgumentError | None = None
         with self.keeps_running("decisions", n, problem, together=True):
-            self._add(self._look(n, learning_rate))
+            signals = self._look(n, learning_rate)
+            try:
+                self._add(signals, self._decide(signals))
+            except ArgumentError as error:
+                if self.signals:
+                    raise
+                refused = error
+        if refused is not None:
+            raise refused
         return self.decisions[-1] if len(self.decisions) > before else None
 
-    def _add(self, signals: Signals) -> None:
-        decision = self._ranks.broadcast(self._decide(signals))
+    def _add(self, signals: Signals, decision: Decision) -> None:
+        decision = self._ranks.broadcast(decision)
         self.objective.schedule.add(decision)
         self.signals.append(signals)
         self.decisions.append(decision)
