@@ -8,7 +8,8 @@ r"""Find out what a closed loop pays: the same task with and without controllers
 Every arm learns the transfer task from English sentences and trains on documents, which is its replay; all
 but `none` align too. Arms are paired by seed; one arm with one seed takes two to three CPU-minutes. The
 controllers measure 60 pairs of their own. Outcomes are measured on 100 others. Writes closed_loop-WORLD.json,
-from which a second call resumes, and decisions per run under WORLD/ARM-SEED.
+from which a second call resumes, and decisions per run under WORLD/ARM-SEED. `closed_loop_table.py` says what
+came of it.
 """
 
 import argparse
@@ -37,7 +38,6 @@ from xalign.control.loop import Loop
 from xalign.control.record import load_decisions
 from xalign.model.batches import pad_documents
 from xalign.pairs.parallel import ParallelPairs
-from xalign.statistics.intervals import bootstrap_interval
 from xalign.training.closed_loop import ClosedLoop
 from xalign.training.objective import AlignmentObjective
 
@@ -219,46 +219,3 @@ for arms in ([arm for arm in group if arm in arguments.arms] for group in order)
                 found = (json.loads(kept.read_text()) if kept.exists() else found) | {f"{arm} {seed}": one}
                 kept.write_text(json.dumps(found, indent=1))
                 print(arm, seed, {code: round(v, 3) for code, v in one["accuracy"].items()}, flush=True)
-
-
-def each(arm, value):
-    """Return the value of an arm for each seed."""
-    return np.array([value(found[f"{arm} {seed}"]) for seed in range(arguments.first_seed, arguments.seeds)])
-
-
-def others(by_language):
-    """Return the languages that the task was not taught in."""
-    return [value for code, value in by_language.items() if code != "eng_Latn"]
-
-
-OUTCOMES = {
-    "zero-shot": lambda run: np.mean(others(run["accuracy"])),
-    "worst": lambda run: min(others(run["accuracy"])),
-    "English": lambda run: run["accuracy"]["eng_Latn"],
-    "NASCA": lambda run: np.mean(list(run["nasca"].values())),
-    "pairs": lambda run: run["pairs"],
-    "replayed": lambda run: run["replayed"],
-    "CPU s": lambda run: run["cpu_seconds"],
-}
-
-
-def forgotten(arm):
-    """Return, for each seed, the mean rise of the LM loss over that of `none`, as a share of it."""
-    losses = [each(one, lambda run: list(run["sentence_loss"].values())) for one in (arm, "none")]
-    return (losses[0] / losses[1] - 1).mean(axis=1)
-
-
-print(f"\nworld {world}, seeds {arguments.first_seed} to {arguments.seeds - 1}")
-columns = ["arm", *OUTCOMES, "LM loss over none", "largest", "zero-shot over always"]
-print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-for arm in arguments.arms:
-    cells = [each(arm, value) for value in OUTCOMES.values()]
-    shown = [f"{one.mean():,.0f}" if one.mean() > 20 else f"{one.mean():.3f}" for one in cells]  # noqa: PLR2004
-    rises = forgotten(arm)
-    shown += [f"{rises.mean():+.2%}", f"{rises.max():+.2%}"]
-    gain = ""
-    if "always" in arguments.arms and arm != "always" and len(cells[0]) > 1:
-        differences = cells[0] - each("always", OUTCOMES["zero-shot"])
-        low, high = bootstrap_interval(differences)
-        gain = f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
-    print(f"| {arm} | " + " | ".join(shown) + f" | {gain} |")

@@ -1,0 +1,167 @@
+"""Say what `closed_loop.py` has found: a table and a picture of outcome against cost for each world.
+
+    python benchmarks/closed_loop_table.py runs/closed_loop/closed_loop-unaligned.json --picture closed_loop.png
+
+Differences are paired by seed, with 95 % bootstrap intervals. *Over fixed* is the difference from the fixed
+duties at the same cost: interpolated between them for each seed, and between no alignment and the smallest.
+Forgetting is the mean rise, over languages, of the loss of unseen sentences over the task alone: with the same
+seed, and as a controller judges it, with another seed, whose run is the reference.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xalign.statistics.intervals import bootstrap_interval
+
+FIXED = ("none", "duty-1/8", "duty-1/4", "duty-1/2", "always")
+FULL = ("zero-shot", "worst", "English", "NASCA", "pairs", "replayed", "CPU s")
+
+
+def others(by_language):
+    """Return the values of the languages that the task was not taught in."""
+    return [value for code, value in by_language.items() if code != "eng_Latn"]
+
+
+OUTCOMES = {
+    "zero-shot": lambda run: np.mean(others(run["accuracy"])),
+    "worst": lambda run: min(others(run["accuracy"])),
+    "English": lambda run: run["accuracy"]["eng_Latn"],
+    "NASCA": lambda run: np.mean(list(run["nasca"].values())),
+    "pairs": lambda run: run["pairs"],
+    "replayed": lambda run: run["replayed"],
+    "CPU s": lambda run: run["cpu_seconds"],
+}
+
+
+class World:
+    """The runs of one world.
+
+    Args:
+        file: What `closed_loop.py` has written.
+    """
+
+    def __init__(self, file):
+        runs = {key: run for key, run in json.loads(file.read_text()).items() if key != "before"}
+        self.name = file.stem.removeprefix("closed_loop-")
+        self.arms = list(dict.fromkeys(key.rpartition(" ")[0] for key in runs))
+        self.seeds = sorted({int(key.rpartition(" ")[2]) for key in runs})
+        self._runs = runs
+
+    def seeds_of(self, *arms):
+        """Return the seeds that all of some arms have run."""
+        return [seed for seed in self.seeds if all(f"{arm} {seed}" in self._runs for arm in arms)]
+
+    def values(self, arm, outcome, seeds):
+        """Return an outcome of an arm for each seed."""
+        return np.array([OUTCOMES[outcome](self._runs[f"{arm} {seed}"]) for seed in seeds])
+
+    def forgotten(self, arm, *, same_seed):
+        """Return for each seed the share by which losses rose over the task alone."""
+        found = []
+        for seed in self.seeds_of(arm):
+            alone = seed if same_seed else self._after(seed)
+            losses = self._runs[f"{arm} {seed}"]["sentence_loss"]
+            reference = self._runs[f"none {alone}"]["sentence_loss"]
+            found.append(np.mean([losses[code] / reference[code] - 1 for code in losses]))
+        return np.array(found)
+
+    def _after(self, seed):
+        return seed + 1 if seed + 1 in self.seeds else self.seeds[0]
+
+    def over_fixed(self, arm, cost):
+        """Return for each seed the zero-shot accuracy above that of fixed duties at the same cost."""
+        fixed = [one for one in FIXED if one in self.arms]
+        found = []
+        for seed in self.seeds_of(arm, *fixed):
+            costs, scores = (
+                [self.values(one, outcome, [seed])[0] for one in fixed] for outcome in (cost, "zero-shot")
+            )
+            order = np.argsort(costs)
+            at = self.values(arm, cost, [seed])[0]
+            mine = self.values(arm, "zero-shot", [seed])[0]
+            found.append(mine - np.interp(at, np.array(costs)[order], np.array(scores)[order]))
+        return np.array(found)
+
+    def over(self, arm, other):
+        """Return for each seed the zero-shot accuracy above that of another arm."""
+        seeds = self.seeds_of(arm, other)
+        return self.values(arm, "zero-shot", seeds) - self.values(other, "zero-shot", seeds)
+
+
+def said(differences):
+    """Return a mean with its interval as text."""
+    if len(differences) < 2:  # noqa: PLR2004
+        return ""
+    low, high = bootstrap_interval(differences)
+    return f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def table(world):
+    """Print the table of a world."""
+    print(f"\n{world.name}, seeds {', '.join(map(str, world.seeds))}\n")
+    columns = ["arm", "seeds", *FULL, "over always", "over fixed, at its pairs", "at its CPU time"]
+    columns += ["forgotten, same seed", "largest", "over the reference", "largest"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for arm in world.arms:
+        seeds = world.seeds_of(arm)
+        means = [world.values(arm, outcome, seeds).mean() for outcome in FULL]
+        cells = [arm, str(len(seeds))]
+        cells += [f"{one:,.0f}" if one > 20 else f"{one:.3f}" for one in means]  # noqa: PLR2004
+        is_fixed = arm in FIXED
+        cells.append("" if arm == "always" else said(world.over(arm, "always")))
+        cells += ["" if is_fixed else said(world.over_fixed(arm, cost)) for cost in ("pairs", "CPU s")]
+        for same_seed in (True, False):
+            rises = world.forgotten(arm, same_seed=same_seed)
+            cells += [f"{rises.mean():+.2%}", f"{rises.max():+.2%}"]
+        print(f"| {' | '.join(cells)} |")
+    for arm in (arm for arm in world.arms if arm.startswith("loop-")):
+        bound = float(arm.removeprefix("loop-").rstrip("%")) / 100
+        within = [world.forgotten(arm, same_seed=same) <= bound for same in (False, True)]
+        print(
+            f"\n{arm}: within its bound of the reference in {within[0].sum()} of {len(within[0])} runs, of the "
+            f"task alone with the same seed in {within[1].sum()}"
+        )
+
+
+def draw(worlds, path):
+    """Draw zero-shot accuracy against pairs and CPU seconds, with the line of the fixed duties."""
+    figure = Figure(figsize=(9, 3.6 * len(worlds)), layout="constrained", dpi=150)
+    panels = figure.subplots(len(worlds), 2, squeeze=False, sharey="row")
+    for row, world in zip(panels, worlds, strict=True):
+        for axes, cost in zip(row, ("pairs", "CPU s"), strict=True):
+            _draw_panel(axes, world, cost)
+        row[0].set_ylabel(f"{world.name}: zero-shot accuracy")
+    figure.savefig(path)
+
+
+def _draw_panel(axes, world, cost):
+    fixed = [arm for arm in FIXED if arm in world.arms]
+    middle = {
+        arm: [world.values(arm, one, world.seeds_of(arm)).mean() for one in (cost, "zero-shot")]
+        for arm in world.arms
+    }
+    axes.plot(*zip(*sorted(middle[arm] for arm in fixed), strict=True), color="0.6", zorder=1)
+    for arm, (x, y) in middle.items():
+        kind = "0.4" if arm in fixed else "C1" if arm.startswith("loop") else "C0"
+        scores = world.values(arm, "zero-shot", world.seeds_of(arm))
+        low, high = bootstrap_interval(scores) if len(scores) > 1 else (y, y)
+        axes.errorbar(x, y, yerr=[[y - low], [high - y]], fmt="o", color=kind, markersize=4, linewidth=1)
+        axes.annotate(arm, (x, y), fontsize=7, xytext=(4, 4), textcoords="offset points", color=kind)
+    axes.set_xlabel({"pairs": "pairs trained on", "CPU s": "CPU seconds"}[cost])
+    axes.grid(alpha=0.3)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", type=Path, nargs="+", help="closed_loop-WORLD.json")
+    parser.add_argument("--picture", type=Path, help="the picture to write")
+    arguments = parser.parse_args()
+    worlds = [World(file) for file in arguments.files]
+    for world in worlds:
+        table(world)
+    if arguments.picture:
+        draw(worlds, arguments.picture)
