@@ -1,11 +1,11 @@
 """Say what `closed_loop.py` has found: a table and a picture of outcome against cost for each world.
 
-    python benchmarks/closed_loop_table.py runs/closed_loop/closed_loop-unaligned.json --picture closed_loop.png
+    python benchmarks/closed_loop_table.py runs/closed_loop/closed_loop-*.json --picture closed_loop.png
 
 Differences are paired by seed, with 95 % bootstrap intervals. *Over fixed* is the difference from the fixed
 duties at the same cost: interpolated between them for each seed, and between no alignment and the smallest.
-Forgetting is the mean rise, over languages, of the loss of unseen sentences over the task alone: with the same
-seed, and as a controller judges it, with another seed, whose run is the reference.
+Forgetting is the mean rise, over languages, of the loss of unseen sentences over the task alone: with the
+same seed, and, as a controller judges it, with another seed, whose run is the reference.
 """
 
 import argparse
@@ -122,8 +122,8 @@ def table(world):
         bound = float(arm.removeprefix("loop-").rstrip("%")) / 100
         within = [world.forgotten(arm, same_seed=same) <= bound for same in (False, True)]
         print(
-            f"\n{arm}: within its bound of the reference in {within[0].sum()} of {len(within[0])} runs, of the "
-            f"task alone with the same seed in {within[1].sum()}"
+            f"\n{arm}: within its bound of the reference in {within[0].sum()} of {len(within[0])} runs, "
+            f"of the task alone with the same seed in {within[1].sum()}"
         )
 
 
