@@ -73,8 +73,9 @@ class ImproveConfig:
             ArgumentError: It cannot be read, holds unknown keys, or lacks needed ones.
 
         Example:
-            >>> config = ImproveConfig.load("configs/closed_loop_smoke.yaml", max_steps=2)
-            >>> config.training.max_steps
+            >>> keys = "model_name_or_path: gpt2, text: [text.txt], output_dir: run, use_cpu: true"
+            >>> _ = Path("improve.yaml").write_text("{" + keys + "}")
+            >>> ImproveConfig.load("improve.yaml", max_steps=2).training.max_steps
             2
         """
         import yaml

@@ -13,6 +13,7 @@ from xalign.measurement.run import Metrics
 from xalign.monitor.cadence import Every
 from xalign.monitor.callback import AlignmentCallback
 from xalign.pairs.parallel import ParallelPairs
+from xalign.results.report import AlignmentReport
 from xalign.training.closed_loop import ClosedLoop
 from xalign.training.guarded_texts import GuardedTexts
 from xalign.training.guards import is_language_model, refuse_overlap
@@ -53,24 +54,38 @@ def improve(
         ArgumentTypeError: The trainer was not made by `with_alignment`.
         ArgumentError: It has an `AlignmentCallback` already.
         PairsError: Sentences that are trained on, or decided by, are among those to report on.
-
-    Example:
-        >>> from transformers import Trainer, TrainingArguments
-        >>> from xalign import AlignmentConfig, ParallelPairs, with_alignment
-        >>> def rows(first, last):
-        ...     return ParallelPairs.from_bitexts([one.rows(range(first, last)) for one in pairs.values()])
-        >>> trained, control, reporting = rows(0, 4), rows(4, 6), rows(6, 8)
-        >>> trainer = with_alignment(Trainer)(
-        ...     model=model,
-        ...     args=TrainingArguments("improved", max_steps=2, report_to="none", use_cpu=True),
-        ...     train_dataset=[{"input_ids": [1, 2, 3], "labels": [1, 2, 3]}] * 16,
-        ...     processing_class=tokenizer,
-        ...     alignment=AlignmentConfig(pairs=trained, batch_size=4, control="loop", control_pairs=control),
-        ... )
-        >>> improvement = improve(trainer, reporting, metrics=["nasca"])
-        >>> list(improvement.stages)
-        ['before', 'trained', 'centred']
     """
+    objective, loop = _checked(trainer, reporting)
+    options = objective.config.measure_options
+    callback = AlignmentCallback(trainer, reporting, every, metrics, **options)
+    trainer.add_callback(callback)
+    texts = _texts_of(objective, reporting)
+    first_losses = {} if texts is None else texts.loss(objective.model)
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=resume_from_checkpoint)
+    seconds = time.monotonic() - started
+    last_losses = {} if texts is None else texts.loss(objective.model)
+    before, trained = _ends_of(callback, is_resumed=resume_from_checkpoint is not None)
+    found: dict[str, Any] = {}
+    if loop is not None:
+        found = {"decisions": tuple(loop.decisions), "cost": _cost(trainer, loop, seconds)}
+        if centre:
+            found |= _centred(trainer, objective, loop.control, reporting, metrics, options)
+    history = callback.history
+    improvement = Improvement(
+        before=before,
+        trained=trained,
+        losses={code: (loss, last_losses[code]) for code, loss in first_losses.items()},
+        folder=None if history.path is None else history.path.parent,
+        **found,
+    )
+    if improvement.folder is not None and trainer.is_world_process_zero():
+        improvement.save(improvement.folder)
+    return improvement
+
+
+def _checked(trainer: Trainer, reporting: ParallelPairs) -> tuple[AlignmentObjective, ClosedLoop | None]:
+    """Return the objective of a trainer and its closed loop; refuse what could not be reported on."""
     objective = getattr(trainer, "objective", None)
     if not isinstance(objective, AlignmentObjective):
         raise ArgumentTypeError(
@@ -85,36 +100,19 @@ def improve(
     if loop is not None:
         refuse_overlap(loop.control, reporting, what="control")
     refuse_overlap(objective.pairs, reporting)
-    options = objective.config.measure_options
-    callback = AlignmentCallback(trainer, reporting, every, metrics, **options)
-    trainer.add_callback(callback)
-    texts = _texts_of(objective, reporting)
-    first_losses = {} if texts is None else texts.loss(objective.model)
-    started = time.monotonic()
-    trainer.train(resume_from_checkpoint=resume_from_checkpoint)
-    seconds = time.monotonic() - started
-    history = callback.history
-    found: dict[str, Any] = {
-        "before": callback.reports[0] if resume_from_checkpoint is None else history.report(history.steps[0]),
-        "trained": callback.report,
-        "cost": _cost(trainer, loop, seconds),
-        "folder": None if history.path is None else history.path.parent,
-    }
-    if any(found[name] is None for name in ("before", "trained")):
+    return objective, loop
+
+
+def _ends_of(callback: AlignmentCallback, *, is_resumed: bool) -> tuple[AlignmentReport, AlignmentReport]:
+    """Return the reports before the first step and after the last one."""
+    history, first = callback.history, next(iter(callback.reports), None)
+    if is_resumed and history.steps:
+        first = history.report(history.steps[0])
+    if first is None or callback.report is None:
         raise ArgumentError(
-            "the run was not measured before and after training: warnings above say why; run it again"
+            "the run was not measured before and after training: the warnings above say why; run it again"
         )
-    if texts is not None:
-        last = texts.loss(objective.model)
-        found["losses"] = {code: (loss, last[code]) for code, loss in first_losses.items()}
-    if loop is not None:
-        found["decisions"] = tuple(loop.decisions)
-        if centre:
-            found |= _centred(trainer, objective, loop.control, reporting, metrics, options)
-    improvement = Improvement(**found)
-    if improvement.folder is not None and trainer.is_world_process_zero():
-        improvement.save(improvement.folder)
-    return improvement
+    return first, callback.report
 
 
 def _texts_of(objective: AlignmentObjective, pairs: ParallelPairs) -> GuardedTexts | None:
@@ -126,13 +124,10 @@ def _texts_of(objective: AlignmentObjective, pairs: ParallelPairs) -> GuardedTex
     )
 
 
-def _cost(trainer: Trainer, loop: ClosedLoop | None, seconds: float) -> dict[str, float]:
-    steps = trainer.state.global_step
-    if loop is None:
-        return {}
+def _cost(trainer: Trainer, loop: ClosedLoop, seconds: float) -> dict[str, float]:
     counts = loop.counts
     return {
-        "steps": steps,
+        "steps": trainer.state.global_step,
         "pairs": sum(counts["pairs"].values()),
         "replayed": counts["replayed"],
         "seconds": seconds,
