@@ -13,14 +13,12 @@ came of it.
 """
 
 import argparse
-import json
 import random
 import time
-from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import torch
+from closed_loop_arms import ARMS, WITH_BUDGET, Seeds, controller_of, run_missing
 from torch import nn
 
 from xalign import measure
@@ -29,13 +27,6 @@ from xalign.babel.examine import WITH_SEPARATOR, token_loss
 from xalign.babel.splits import take_meanings
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.transfer import intent_accuracy, intent_logits, labels_of, new_head
-from xalign.control.decision import Decision
-from xalign.control.deficit import Deficit
-from xalign.control.duty import Duty
-from xalign.control.fixed import Fixed, Listed, Random
-from xalign.control.guarded import Guarded
-from xalign.control.loop import Loop
-from xalign.control.record import load_decisions
 from xalign.model.batches import pad_documents
 from xalign.pairs.parallel import ParallelPairs
 from xalign.training.closed_loop import ClosedLoop
@@ -55,54 +46,6 @@ LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
 TARGET = 0.6
 
 
-FIXED = ("always", "duty-1/2", "duty-1/4", "duty-1/8")
-BOUNDED = ("loop-1%", "loop-2%", "loop-4%")
-LATE = ("replayed", "random")  # they need the decisions of a loop
-WITH_BUDGET = ("even-25%", "deficit-25%")
-ARMS = ("none", *FIXED, "steps", *BOUNDED, "duty", "deficit", "guarded", *LATE, *WITH_BUDGET)
-MAIN, BOUND = "loop-4%", 0.04  # the loop whose decisions are replayed, and its bound
-ON, MAINTAINED = 0.4, 1 / 8  # of the step schedule: aligned at every step at first, then at one in eight
-
-
-def steps(signals, decisions):  # noqa: ARG001
-    """Align at every step of the first part of the run, and keep that up with few pairs."""
-    now = signals[-1]
-    return Decision(now.step, duty=1.0 if now.progress < ON else MAINTAINED, reason="as listed")
-
-
-def controller_of(arm, out, seed):
-    """Return the controller of an arm, for a seed."""
-    name, _, amount = arm.partition("-")
-    return {
-        "none": lambda: Fixed(Decision(weight=0.0)),
-        "always": Fixed,
-        "even": Fixed,
-        "duty": lambda: Fixed(Decision(duty=float(Fraction(amount)))) if amount else Duty(TARGET),
-        "steps": lambda: steps,
-        "loop": lambda: Loop(TARGET, float(amount.rstrip("%")) / 100),
-        "deficit": lambda: Deficit(TARGET),
-        "guarded": lambda: Guarded(BOUND),
-        "replayed": lambda: Listed(load_decisions(out / f"{MAIN}-{another(seed)}")),
-        "random": lambda: Random(*mean_of_loop(out, seed), seed=seed),
-    }[name]()
-
-
-def reference_of(arm, seed, out):
-    """Return a run of the task alone with another seed, as a user has from an earlier run."""
-    return None if arm == "none" else out / f"none-{another(seed)}"
-
-
-def another(seed):
-    """Return the seed after this one, and the first after the last."""
-    return seed + 1 if seed + 1 < arguments.seeds else arguments.first_seed
-
-
-def mean_of_loop(out, seed):
-    """Return the mean duty and replay of the loop with the same seed."""
-    decisions = load_decisions(out / f"{MAIN}-{seed}")
-    return [float(np.mean([getattr(one, name) for one in decisions])) for name in ("duty", "replay")]
-
-
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("out", type=Path, help="folder for results")
 parser.add_argument("--world", default="unaligned", help="a Babel model: unaligned or unequal")
@@ -113,13 +56,13 @@ parser.add_argument("--seeds", type=int, default=8, help="run the seeds below th
 parser.add_argument("--first_seed", type=int, default=0, help="skip the seeds below this")
 parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
 parser.add_argument("--test", type=int, default=1000, help="test sentences per language")
-parser.add_argument("--suffix", default="", help="put after the names of files, for other settings")
 arguments = parser.parse_args()
 torch.set_num_threads(1)
+seeds = Seeds(arguments.first_seed, arguments.seeds)
 tested = take_meanings(arguments.test, 0, "task")
 both = write_pairs(160, 0, "held_out")
-unseen = take_meanings(400, 1, "held_out")
-guarded = {code: [one.sentence(code) for one in unseen[:100]] for code in LANGUAGES}
+texts = take_meanings(500, 1, "held_out")
+guarded, unseen = {code: [one.sentence(code) for one in texts[:100]] for code in LANGUAGES}, texts[100:]
 reported = both.first(100)
 control = ParallelPairs.from_bitexts([one.rows(range(100, 160)) for one in both.values()], both.pivot)
 
@@ -134,7 +77,7 @@ def look(model, tokenizer):
     return {"nasca": {code: report.score("nasca", code) for code in reported}, "sentence_loss": loss}
 
 
-def train(arm, seed, folder):
+def train(arm, seed):
     """Train one arm with one seed, and return its outcomes."""
     model, tokenizer = load_babel(arguments.world, arguments.models)
     pairs = write_pairs(2000, seed, "train")
@@ -143,11 +86,12 @@ def train(arm, seed, folder):
     loop = ClosedLoop(
         objective,
         control,
-        controller_of(arm, folder, seed),
+        controller_of(arm, TARGET, folder, seed, seeds),
         max_steps=STEPS,
         every=EVERY,
         guard=guarded,
-        reference=reference_of(arm, seed, folder),
+        # The task alone with another seed, as a user has from an earlier run.
+        reference=None if arm == "none" else folder / f"none-{seeds.after(seed)}",
         budget_pairs=budget,
         folder=folder / f"{arm.replace('/', '_')}-{seed}",
     )
@@ -201,21 +145,5 @@ def train(arm, seed, folder):
     return {"accuracy": accuracy} | spent | look(model, tokenizer)
 
 
-# Run what has not been run.
-world = arguments.world + arguments.suffix
-folder = arguments.out / world
-folder.mkdir(parents=True, exist_ok=True)
-kept = arguments.out / f"closed_loop-{world}.json"
-found = json.loads(kept.read_text()) if kept.exists() else {}
-if "before" not in found:
-    found["before"] = look(*load_babel(arguments.world, arguments.models))
-# The others need what `none` has measured, and some of them what the loop has decided.
-order = [["none"], [arm for arm in ARMS if arm not in ("none", *LATE)], LATE]
-for arms in ([arm for arm in group if arm in arguments.arms] for group in order):
-    for seed in range(arguments.first_seed, arguments.seeds):
-        for arm in arms:
-            if f"{arm} {seed}" not in found:
-                one = train(arm, seed, folder)
-                found = (json.loads(kept.read_text()) if kept.exists() else found) | {f"{arm} {seed}": one}
-                kept.write_text(json.dumps(found, indent=1))
-                print(arm, seed, {code: round(v, 3) for code, v in one["accuracy"].items()}, flush=True)
+folder = arguments.out / arguments.world
+run_missing(arguments.out / f"closed_loop-{arguments.world}.json", arguments.arms, seeds, train)

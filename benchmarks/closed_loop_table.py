@@ -69,6 +69,11 @@ class World:
             found.append(np.mean([losses[code] / reference[code] - 1 for code in losses]))
         return np.array(found)
 
+    @property
+    def has_losses(self):
+        """Whether losses of text were measured."""
+        return all("sentence_loss" in run for run in self._runs.values())
+
     def _after(self, seed):
         return seed + 1 if seed + 1 in self.seeds else self.seeds[0]
 
@@ -104,7 +109,8 @@ def table(world):
     """Print the table of a world."""
     print(f"\n{world.name}, seeds {', '.join(map(str, world.seeds))}\n")
     columns = ["arm", "seeds", *FULL, "over always", "over fixed, at its pairs", "at its CPU time"]
-    columns += ["forgotten, same seed", "largest", "over the reference", "largest"]
+    if world.has_losses:
+        columns += ["forgotten, same seed", "largest", "over the reference", "largest"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for arm in world.arms:
         seeds = world.seeds_of(arm)
@@ -114,11 +120,11 @@ def table(world):
         is_fixed = arm in FIXED
         cells.append("" if arm == "always" else said(world.over(arm, "always")))
         cells += ["" if is_fixed else said(world.over_fixed(arm, cost)) for cost in ("pairs", "CPU s")]
-        for same_seed in (True, False):
+        for same_seed in (True, False) if world.has_losses else ():
             rises = world.forgotten(arm, same_seed=same_seed)
             cells += [f"{rises.mean():+.2%}", f"{rises.max():+.2%}"]
         print(f"| {' | '.join(cells)} |")
-    for arm in (arm for arm in world.arms if arm.startswith("loop-")):
+    for arm in (arm for arm in world.arms if arm.startswith("loop-") and world.has_losses):
         bound = float(arm.removeprefix("loop-").rstrip("%")) / 100
         within = [world.forgotten(arm, same_seed=same) <= bound for same in (False, True)]
         print(
