@@ -1,4 +1,4 @@
-"""`Duty`: align as often as it takes to hold a target."""
+"""`Duty`: align as often as it takes to reach a target in time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,24 +15,29 @@ LOOKS = 2
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Halves the share of steps that align while a target is held, and doubles it when a language falls.
+    """Aligns as often as it takes to reach a target in time, and no more often.
 
-    A language surely holds its target where the whole interval of its score lies above, and has fallen where
-    all of it lies below. Nothing changes before two measurements in a row say the same, counted since the
-    last change. In between, the duty stays.
+    The way to the target is a straight line, from a language's first score to its target at `deadline`. A
+    language is surely ahead where the whole interval of its score lies above the line, and surely behind
+    where all of it lies below. While all are ahead, the duty is halved; where one is behind, it is doubled.
+    Nothing changes before two measurements in a row say the same, counted since the last change.
 
-    Alignment that is switched off wears off within some fifty steps, so a part stays on: by default one step
-    in eight.
+    So most pairs are trained on late. Alignment wears off within some fifty steps where it is not kept up, and
+    what a run ends with is what counts. For the same reason a part stays on: by default one step in eight.
 
     Attributes:
         target: The score, as in `Target`.
         lowest: The smallest share of the steps.
-        highest: The largest share of the steps, and the first one.
+        highest: The largest share of the steps.
+        first: The share of the steps that a run begins with.
+        deadline: The share of the run by which the target is to be reached; 0 wants it at once.
     """
 
     target: float | str = 0.8
     lowest: float = 1 / 8
     highest: float = 1.0
+    first: float = 1 / 4
+    deadline: float = 0.8
 
     @property
     def name(self) -> str:
@@ -46,23 +51,35 @@ class Duty:
             raise ArgumentError(
                 f"lowest={self.lowest!r} and highest={self.highest!r} must satisfy 0 ≤ lowest ≤ highest ≤ 1"
             )
+        for name in ("first", "deadline"):
+            if not 0 <= number(name, getattr(self, name)) <= 1:
+                raise ArgumentError(f"{name}={getattr(self, name)!r} must lie between 0 and 1")
 
     def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:
         """Return the last decision with another duty, where one is due."""
         now = signals[-1]
-        before = decisions[-1] if decisions else Decision(duty=self.highest)
+        first = min(self.highest, max(self.lowest, self.first))
+        before = decisions[-1] if decisions else Decision(duty=first)
         goals = Target(self.target).check(signals[0])
         recent = signals[len(signals) - min(LOOKS, _since_change(decisions)) :]
-        if len(recent) == LOOKS and all(_all_hold(one, goals) for one in recent):
-            duty = max(self.lowest, before.duty / 2)
-            said = f"every language surely holds its target ({_weakest(now, goals)})"
-        elif len(recent) == LOOKS and (fallen := _fallen_in_all(recent, goals)):
+        looks = [(one, self._line(one, signals[0], goals)) for one in recent]
+        said = _weakest(now, self._line(now, signals[0], goals), goals)
+        duty, why = before.duty, "no language is surely off its way"
+        if len(looks) == LOOKS and all(_all_ahead(*look) for look in looks):
+            duty, why = max(self.lowest, before.duty / 2), "every language is surely ahead"
+        elif len(looks) == LOOKS and (behind := _behind_in_all(looks)):
             duty = min(self.highest, max(before.duty * 2, self.lowest))
-            said = f"surely below the target: {', '.join(fallen)} ({_weakest(now, goals)})"
-        else:
-            duty, said = before.duty, f"no language surely crossed its target ({_weakest(now, goals)})"
+            why = f"surely behind: {', '.join(behind)}"
         changed = "" if duty == before.duty else f", from {before.duty:g}"
-        return replace(before, step=now.step, duty=duty, reason=f"duty {duty:g}{changed}: {said}")
+        return replace(before, step=now.step, duty=duty, reason=f"duty {duty:g}{changed}: {why} ({said})")
+
+    def _line(self, signals: Signals, first: Signals, goals: dict[str, float]) -> dict[str, float]:
+        """Return language -> where it should be by now."""
+        done = min(1.0, signals.progress / self.deadline) if self.deadline else 1.0
+        return {
+            code: first.alignment[code].value + done * (goal - first.alignment[code].value)
+            for code, goal in goals.items()
+        }
 
 
 def _since_change(decisions: Sequence[Decision]) -> int:
@@ -75,22 +92,25 @@ def _since_change(decisions: Sequence[Decision]) -> int:
     return count if decisions else 0
 
 
-def _all_hold(signals: Signals, goals: dict[str, float]) -> bool:
-    return all(found.low >= goals[language] for language, found in signals.alignment.items())
+def _all_ahead(signals: Signals, line: dict[str, float]) -> bool:
+    return all(found.low >= line[language] for language, found in signals.alignment.items())
 
 
-def _fallen_in_all(recent: Sequence[Signals], goals: dict[str, float]) -> list[str]:
-    """Return the languages whose intervals lie below their targets in all of some measurements."""
+def _behind_in_all(looks: Sequence[tuple[Signals, dict[str, float]]]) -> list[str]:
+    """Return the languages whose intervals lie below the line in all of some measurements."""
 
-    def is_below(signals: Signals, language: str) -> bool:
+    def is_behind(signals: Signals, line: dict[str, float], language: str) -> bool:
         found: Estimate = signals.alignment[language]
-        return found.high < goals[language]
+        return found.high < line[language]
 
-    return [language for language in sorted(goals) if all(is_below(one, language) for one in recent)]
+    return [code for code in sorted(looks[-1][1]) if all(is_behind(*look, code) for look in looks)]
 
 
-def _weakest(signals: Signals, goals: dict[str, float]) -> str:
-    """Return the language furthest below its target, with its score."""
-    language = min(sorted(goals), key=lambda code: signals.alignment[code].value - goals[code])
+def _weakest(signals: Signals, line: dict[str, float], goals: dict[str, float]) -> str:
+    """Return the language furthest below the line, with its score."""
+    language = min(sorted(goals), key=lambda code: signals.alignment[code].value - line[code])
     found = signals.alignment[language]
-    return f"{language} {found.value:.2f}, {found.low:.2f}–{found.high:.2f}; target {goals[language]:.2f}"
+    return (
+        f"{language} {found.value:.2f}, {found.low:.2f}–{found.high:.2f}; {line[language]:.2f} by now, "
+        f"{goals[language]:.2f} in the end"
+    )
