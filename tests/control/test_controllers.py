@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.control.plant import CODES, Plant, still
+from tests.control.plant import CODES, Plant, on_its_way, still
 from xalign.control import CONTROLLERS
 from xalign.control.controller import Controller, resolve_controller
 from xalign.control.decision import Decision, Schedule
@@ -98,24 +98,33 @@ def test_listed_repeats_a_run_to_the_bit(controller):
     assert repeated == decisions
 
 
-@pytest.mark.parametrize("level", [0.5, 0.7, 0.8, 0.82, 0.9])
+@pytest.mark.parametrize("ahead", [-0.2, 0.0, 0.02, 0.1])
 @pytest.mark.parametrize("controller", [Duty(), Loop()], ids=lambda one: one.name)
-def test_noise_alone_changes_a_duty_in_few_runs(controller, level):
-    """Of 200 runs in which every true score stays where it is; one that holds its target settles first."""
+def test_noise_alone_changes_a_duty_in_few_runs(controller, ahead):
+    """Of 200 runs in which every true score goes along its way; one beside it settles first."""
     changed = 0
     for seed in range(200):
-        duties = [one.duty for one in decided(controller, still(level, noise=0.02, seed=seed, looks=24))]
-        changed += len(set(duties[8:])) > 1
+        signals = on_its_way(0.8, ahead, noise=0.02, seed=seed, looks=24)
+        changed += len({one.duty for one in decided(controller, signals)[8:]}) > 1
     assert changed <= 10
 
 
+@pytest.mark.parametrize("target", [0.5, 0.7])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_duty_falls_while_a_target_is_held_and_the_target_stays_held(seed):
-    signals, decisions = Plant(seed=seed, max_steps=1500).run(Duty(0.7))
-    assert decisions[-1].duty <= 0.5
-    late = signals[len(signals) // 2 :]
-    assert min(one.alignment[code].value for one in late for code in CODES) > 0.7 - 0.15
-    assert signals[-1].all_pairs < 0.7 * 32 * 1500
+def test_a_target_is_reached_in_time_and_held_with_few_pairs(seed, target):
+    signals, _ = Plant(seed=seed, max_steps=1500).run(Duty(target))
+    late = [one for one in signals if one.progress >= 0.85]
+    assert min(one.alignment[code].value for one in late for code in CODES) > target - 0.15
+    assert signals[-1].all_pairs < 0.5 * 32 * 1500
+    early = next(one for one in signals if one.progress >= 0.5)
+    assert early.all_pairs < 0.5 * signals[-1].all_pairs
+
+
+def test_a_target_at_once_is_aimed_at_with_every_step_until_it_is_held():
+    signals, decisions = Plant(max_steps=1500).run(Duty(0.7, first=1.0, deadline=0))
+    held = next(n for n, one in enumerate(signals) if min(x.value for x in one.alignment.values()) > 0.75)
+    assert {one.duty for one in decisions[:held]} == {1.0}
+    assert decisions[-1].duty < 1
 
 
 @pytest.mark.parametrize("seed", SEEDS)
