@@ -43,7 +43,7 @@ LOSS = {
     "template_pooled": True,
 }
 LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
-TARGET = 0.85
+TARGET = 0.9
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

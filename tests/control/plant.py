@@ -94,9 +94,9 @@ def still(level, noise=0.02, looks=20, seed=0, codes=CODES):
 
 
 def on_its_way(target, ahead, noise=0.02, looks=20, seed=0):
-    """Signals of a run whose scores go on a straight line to a target at 80 % of it, or so much above it."""
+    """Signals of a run whose scores go on a straight line to a target at 60 % of it, or so much above it."""
     plant, draw = Plant(noise=noise, seed=seed, max_steps=25 * looks), random.Random(f"way {seed}")
-    lines = [plant.start + (target - plant.start) * min(1.0, n / looks / 0.8) for n in range(looks)]
+    lines = [plant.start + (target - plant.start) * min(1.0, n / looks / 0.6) for n in range(looks)]
     return [
         plant._look(25 * n, dict.fromkeys(CODES, line + ahead if n else line), {}, 0, 0.0, draw)
         for n, line in enumerate(lines)

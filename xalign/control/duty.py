@@ -22,8 +22,9 @@ class Duty:
     where all of it lies below. While all are ahead, the duty is halved; where one is behind, it is doubled.
     Nothing changes before two measurements in a row say the same, counted since the last change.
 
-    So most pairs are trained on late. Alignment wears off within some fifty steps where it is not kept up, and
-    what a run ends with is what counts. For the same reason a part stays on: by default one step in eight.
+    So most pairs are trained on late. Alignment wears off within some fifty steps where it is not kept up,
+    and what a run ends with is what counts. For the same reason a part stays on: by default one step in
+    eight.
 
     Attributes:
         target: The score, as in `Target`.
@@ -36,8 +37,8 @@ class Duty:
     target: float | str = 0.8
     lowest: float = 1 / 8
     highest: float = 1.0
-    first: float = 1 / 4
-    deadline: float = 0.8
+    first: float = 1 / 2
+    deadline: float = 0.6
 
     @property
     def name(self) -> str:

@@ -18,6 +18,8 @@ _RECENT = 2
 """Intervals between measurements that say how forgetting goes on."""
 _LEAST, _MOST = -1.0, 2.0
 """Powers of 2 by which one measurement changes the caution."""
+_HASTE = 2.0
+"""How much faster it rises than it falls: what is forgotten late cannot be repaired."""
 _TINY = 1e-12
 
 
@@ -31,10 +33,10 @@ class Guarded:
 
     What counts is the end of the run. Early on a rise may be larger, since there is time to repair it: it may
     be `aim + early × left` of the bound, where `left` is the share of the run's learning that is still to
-    come. Each measurement multiplies the caution by 2 to the power of (rise ÷ what it may be − 1), within ½
-    and 4. Caution up to 1 is the share of steps with replay. Beyond 1 every step replays, and pairs are
-    trained on at 1/caution of the steps. A run begins with 1. Where nothing is replayed, caution is never
-    less.
+    come. Each measurement multiplies the caution by 2 to the power of (rise ÷ what it may be − 1), or of
+    twice that where it is above 0, within ½ and 4. Caution up to 1 is the share of steps with replay. Beyond
+    1 every step replays, and pairs are trained on at 1/caution of the steps. A run begins with 1. Where
+    nothing is replayed, caution is never less.
 
     Attributes:
         max_forgetting: The bound, as a share of the loss: 0.02 is 2 %.
@@ -45,7 +47,7 @@ class Guarded:
     """
 
     max_forgetting: float = 0.02
-    aim: float = 0.5
+    aim: float = 0.4
     early: float = 1.0
     lowest_replay: float = 1 / 16
     lowest: float = 1 / 8
@@ -74,10 +76,11 @@ class Guarded:
                 before, step=now.step, reason=f"replay {before.replay:g}: nothing is forgotten yet"
             )
         rise, allowed = heading_of(signals, decisions), self.allowed(signals)
-        pressure = max(_LEAST, min(_MOST, rise / allowed - 1))
+        beyond = rise / allowed - 1
+        power = max(_LEAST, min(_MOST, _HASTE * beyond if beyond > 0 else beyond))
         caution = before.replay if before.replay < 1 else 1 / before.duty
         least = self.lowest_replay if now.replayed else 1.0
-        caution = max(least, min(1 / self.lowest, caution * 2**pressure))
+        caution = max(least, min(1 / self.lowest, caution * 2**power))
         duty, replay = min(1.0, 1 / caution), min(1.0, caution)
         said = (
             f"replay {replay:.2g}, duty at most {duty:.2g}: forgetting is {forgetting(signals)[-1]:+.1%}, "
