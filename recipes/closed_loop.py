@@ -4,8 +4,9 @@
     python recipes/closed_loop.py --config configs/closed_loop_qwen3_0.6b.yaml     # one GPU
 
 Needs `pip install -e '.[train,wandb]'` in the checkout.
-The command `xalign improve CONFIG` does the same. The text is in UTF-8 files with one document per line. The plain `Trainer` trains all weights; for
-another trainer, wrap its class with `with_alignment`, and give that trainer to `improve`.
+The command `xalign improve CONFIG` does the same. The text is in UTF-8 files with one document per line. The
+plain `Trainer` trains all weights; for another trainer, wrap its class with `with_alignment`, and give that
+trainer to `improve`.
 """
 
 import argparse
