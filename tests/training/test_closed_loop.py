@@ -150,6 +150,35 @@ def test_a_measurement_that_fails_leaves_the_last_decision(monkeypatch):
     assert loop.step(9).step == 9
 
 
+@pytest.mark.filterwarnings("ignore:.*no decision could be made")
+def test_where_all_measurements_fail_the_run_trains_as_without_a_controller(tmp_path, monkeypatch):
+    plain = make_trainer(tmp_path / "plain", None, control_pairs=None)
+    failing = make_trainer(tmp_path / "failing", "random")
+    monkeypatch.setattr(failing.closed_loop._measurement, "run", lambda step: 1 / 0)
+    for trainer in (plain, failing):
+        trainer.train()
+    assert failing.state.global_step == 8 and failing.closed_loop.decisions == []
+    for one, other in zip(plain.model.parameters(), failing.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "message"),
+    [
+        ({"shares": {"fra_Latn": 1.0}}, "gives pairs to fra_Latn, and this run trains on deu_Latn, rus_Cyrl"),
+        ({"layers": {77: 1.0}}, "aligns block 77, and this model has blocks 0 to 2"),
+    ],
+)
+def test_decisions_of_another_run_are_refused(foreign, message):
+    """They ended a run in its middle, with an IndexError or in a forward."""
+    with pytest.raises(ArgumentError, match=message):
+        train(Listed((Decision(0), Decision(9, **foreign))))
+    later = lambda signals, decisions: Decision(signals[-1].step, **(foreign if len(signals) > 1 else {}))  # noqa: E731
+    with pytest.warns(UserWarning, match=message):
+        loop, losses = train(later)
+    assert len(losses) == 12 and [one.step for one in loop.decisions] == [0]
+
+
 def test_a_budget_of_pairs_is_kept_and_spread():
     loop, losses = train(Fixed(), steps=24, budget_pairs=100)
     assert sum(loop._pairs.values()) <= 100

@@ -12,6 +12,7 @@ from xalign.control import CONTROLLERS
 from xalign.control.budget import Budget
 from xalign.control.controller import Controller, Decide, resolve_controller
 from xalign.control.decision import Decision, Schedule
+from xalign.control.fixed import Listed
 from xalign.control.record import keep_earlier, read_record, record_of, write_records
 from xalign.control.reference import Reference
 from xalign.control.signals import Estimate, Signals
@@ -19,12 +20,13 @@ from xalign.errors import ArgumentError, PairsError
 from xalign.measurement.run import Measurement
 from xalign.metrics.collapse import EFFECTIVE_RANK, OTHERS_COSINE
 from xalign.metrics.margin import MARGIN
+from xalign.model.architectures.map import map_model
 from xalign.model.distributed import Ranks
 from xalign.monitor.keeps_running import KeepsRunning
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
 from xalign.training.guarded_texts import GuardedTexts
-from xalign.training.guards import is_language_model
+from xalign.training.guards import is_language_model, refuse_foreign
 from xalign.training.layers import metric_of
 from xalign.training.objective import AlignmentObjective, AlignmentStep
 
@@ -60,7 +62,8 @@ class ClosedLoop:
         signals: What was measured at each decision.
 
     Raises:
-        ArgumentError: An unknown controller, an empty budget, or a guard of too few texts.
+        ArgumentError: An unknown controller, an empty budget, a guard of too few texts, or listed decisions
+            of another run.
         PairsError: A sentence of the training pairs among the control pairs, or a language without control
             pairs.
     """
@@ -95,6 +98,9 @@ class ClosedLoop:
                 "nothing can be decided of them"
             )
         objective.hold_out(control)
+        self._n_layers = map_model(objective.model).n_layers
+        for listed in self.controller.decisions if isinstance(self.controller, Listed) else ():
+            refuse_foreign(listed, objective.pairs, self._n_layers)
         self._ranks = Ranks(shared=True)
         self.keeps_running = KeepsRunning(self._ranks)
         self._measurement = self._make_measurement()
@@ -248,6 +254,7 @@ class ClosedLoop:
             raise ArgumentError(
                 f"controller {self.controller.name!r} must return a Decision, not {decision!r:.60}"
             )
+        refuse_foreign(decision, self.objective.pairs, self._n_layers)
         return self._budget.within(decision, signals, self._pairs_per_step(signals.step))
 
     def _pairs_per_step(self, step: int) -> float:

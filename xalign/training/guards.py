@@ -1,16 +1,42 @@
 """What cannot be trained with, or would silently learn nothing: found out before the first step."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from xalign.control.decision import Decision
 from xalign.errors import ArgumentError, ModelError, PairsError
 from xalign.losses.loss import Loss
 from xalign.model.run import is_pair
 from xalign.model.wrapped import unwrapped
 from xalign.pairs.parallel import ParallelPairs
 from xalign.warn import warn
+
+
+def refuse_foreign(decision: Decision, languages: Collection[str], n_layers: int) -> None:
+    """Refuse a decision that names what a run does not have, such as one of another run.
+
+    Args:
+        decision: The decision.
+        languages: The languages that are trained on.
+        n_layers: The number of blocks of the model.
+
+    Raises:
+        ArgumentError: Another language, or a block that is not there.
+    """
+    unknown = sorted(set(decision.shares) - set(languages))
+    if unknown:
+        raise ArgumentError(
+            f"the decision of step {decision.step} gives pairs to {', '.join(unknown)}, and this run trains "
+            f"on {', '.join(sorted(languages))}: it is of another run"
+        )
+    missing = [block for block in decision.layers if not 0 <= block < n_layers]
+    if missing:
+        raise ArgumentError(
+            f"the decision of step {decision.step} aligns block {missing[0]}, and this model has blocks 0 to "
+            f"{n_layers - 1}: it is of another run"
+        )
 
 
 def refuse_overlap(training: ParallelPairs, measured: ParallelPairs, what: str = "training") -> None:

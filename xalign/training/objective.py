@@ -1,5 +1,6 @@
 """`AlignmentObjective`: an alignment loss for any training loop."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -283,13 +284,15 @@ class AlignmentObjective:
         layers = decision.layers or self.layers
         states = self._forward(model, [*pairs.language_lines, *pairs.pivot_lines], list(layers))
         loss, seen = compare(self._loss, config, states, pairs, layers.values())
-        self._check_loss(loss, states, pairs, f"step {step}, micro-step {micro_step}")
+        self._check_loss(loss, states, pairs, f"step {step}, micro-step {micro_step}", layers)
         self.last = AlignmentStep(loss.detach(), seen, [code for code, _ in pairs.names], replay_loss)
         return total + config.weight * decision.weight * loss
 
-    def _check_loss(self, loss: Tensor, states: PairStates, pairs: PairBatch, place: str) -> None:
+    def _check_loss(
+        self, loss: Tensor, states: PairStates, pairs: PairBatch, place: str, layers: Mapping[int, float]
+    ) -> None:
         if not bool(loss.isfinite()):
-            cause = not_finite(states, pairs, self.layers)
+            cause = not_finite(states, pairs, layers)
             if cause is None:
                 raise ArgumentError(
                     f"loss {self._loss.name!r} is {loss.item()} at {place}, on finite states of the pairs "
