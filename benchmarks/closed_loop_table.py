@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from xalign.statistics.intervals import bootstrap_interval
 
 FIXED = ("none", "duty-1/8", "duty-1/4", "duty-1/2", "always")
-FULL = ("zero-shot", "worst", "English", "NASCA", "pairs", "replayed", "CPU s")
 
 
 def others(by_language):
@@ -108,13 +107,13 @@ def said(differences):
 def table(world):
     """Print the table of a world."""
     print(f"\n{world.name}, seeds {', '.join(map(str, world.seeds))}\n")
-    columns = ["arm", "seeds", *FULL, "over always", "over fixed, at its pairs", "at its CPU time"]
+    columns = ["arm", "seeds", *OUTCOMES, "over always", "over fixed, at its pairs", "at its CPU time"]
     if world.has_losses:
         columns += ["forgotten, same seed", "largest", "over the reference", "largest"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for arm in world.arms:
         seeds = world.seeds_of(arm)
-        means = [world.values(arm, outcome, seeds).mean() for outcome in FULL]
+        means = [world.values(arm, outcome, seeds).mean() for outcome in OUTCOMES]
         cells = [arm, str(len(seeds))]
         cells += [f"{one:,.0f}" if one > 20 else f"{one:.3f}" for one in means]  # noqa: PLR2004
         is_fixed = arm in FIXED

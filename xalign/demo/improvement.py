@@ -23,7 +23,6 @@ from xalign.improving.improve import improve as improve_with
 from xalign.improving.improvement import Improvement
 from xalign.judging.calibrate import calibrate
 from xalign.judging.evaluate import evaluate
-from xalign.pairs.parallel import ParallelPairs
 from xalign.training.config import AlignmentConfig
 from xalign.training.trainer import with_alignment
 from xalign.views.picture import save_picture
@@ -84,7 +83,7 @@ class _Twin:
         self.pairs = write_pairs(2000, seed=self.seed, split="train")
         unseen = write_pairs(REPORTED + CONTROL, seed=0, split="held_out")
         self.held_out = unseen.first(REPORTED)
-        self.control = _rows(unseen, range(REPORTED, REPORTED + CONTROL))
+        self.control = unseen.rows(range(REPORTED, REPORTED + CONTROL))
 
     def texts(self) -> dict[str, list[str]]:
         """Sentences of every language, from the training pairs."""
@@ -119,10 +118,6 @@ class _Twin:
             improvement.to_html(out / PAGE)
         self.model.train(False)
         return improvement
-
-
-def _rows(pairs: ParallelPairs, rows: range) -> ParallelPairs:
-    return ParallelPairs.from_bitexts([one.rows(rows) for one in pairs.values()], pairs.pivot)
 
 
 def _speech(twin: _Twin) -> dict[str, Any]:

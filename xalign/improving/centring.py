@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from xalign.finding.mean_difference import mean_difference
+from xalign.improving.improvement import verdict_of
 from xalign.measurement import measure
 from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Metrics
 from xalign.model.architectures.map import map_model
-from xalign.model.encode import Template
+from xalign.model.encode import Template, fill_template
 from xalign.model.inputs_for import Processing
 from xalign.pairs.audio import Audio
 from xalign.pairs.parallel import ParallelPairs
@@ -56,12 +57,12 @@ class Centring:
         centred = self.measure(control, [metric])
         stages = {"plain": plain, "centred": centred}
         is_up = centred.scale(metric).higher_is_better
-        found = []
-        for code in centred.languages:
-            _, (low, high) = change_of_stages(stages, metric, code)
-            if low is not None and high is not None and (low > 0 if is_up else high < 0):
-                found.append(code)
-        return tuple(found)
+        changes = {code: change_of_stages(stages, metric, code) for code in centred.languages}
+        return tuple(
+            code
+            for code, (_, (low, high)) in changes.items()
+            if verdict_of(low, high, is_up=is_up) == "better"
+        )
 
 
 def fit_centring(
@@ -85,6 +86,4 @@ def fit_centring(
 
 
 def _filled(template: Template | None, code: str, sentence: str | Audio) -> str | Audio:
-    if template is None or not isinstance(sentence, str):
-        return sentence
-    return template(sentence, code) if callable(template) else template.replace("{text}", sentence)
+    return fill_template(template, sentence, code, "")[0] if isinstance(sentence, str) else sentence

@@ -15,11 +15,9 @@ from xalign.monitor.callback import AlignmentCallback
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
 from xalign.training.closed_loop import ClosedLoop
-from xalign.training.guarded_texts import GuardedTexts
+from xalign.training.guarded_texts import FEWEST, GuardedTexts
 from xalign.training.guards import is_language_model, refuse_overlap
 from xalign.training.objective import AlignmentObjective
-
-_FEWEST = 8  # sentences of a language whose loss says something
 
 
 def improve(
@@ -117,7 +115,7 @@ def _ends_of(callback: AlignmentCallback, *, is_resumed: bool) -> tuple[Alignmen
 
 def _texts_of(objective: AlignmentObjective, pairs: ParallelPairs) -> GuardedTexts | None:
     """Return the reported sentences as texts whose loss is measured; None where they have none."""
-    if pairs.is_audio or not is_language_model(objective.model) or len(next(iter(pairs.values()))) < _FEWEST:
+    if pairs.is_audio or not is_language_model(objective.model) or len(next(iter(pairs.values()))) < FEWEST:
         return None
     return GuardedTexts(
         {code: list(dict.fromkeys(sentences)) for code, sentences in pairs.texts.items()}, objective.inputs
@@ -143,12 +141,6 @@ def _centred(
     options: MeasureOptions,
 ) -> dict[str, Any]:
     """Return the report with the languages centred, and those in which that helps by the control pairs."""
-    model = objective.model
-    was_training = model.training
-    model.train(False)
-    try:
-        centring = fit_centring(model, objective.inputs.tokenizer, objective.pairs, options)
-        centred = centring.measure(reporting, metrics, trainer.state.global_step)
-        return {"centred": centred, "kept": centring.helps(control, centred.measured[0])}
-    finally:
-        model.train(was_training)
+    centring = fit_centring(objective.model, objective.inputs.tokenizer, objective.pairs, options)
+    centred = centring.measure(reporting, metrics, trainer.state.global_step)
+    return {"centred": centred, "kept": centring.helps(control, centred.measured[0])}

@@ -79,7 +79,7 @@ class Improvement:
             **{"difference": difference, "low": low, "high": high},
             "floor": end.floor(metric, language),
             "chance": end.chance(metric, language),
-            "verdict": _verdict(low, high, is_up=end.scale(metric).higher_is_better),
+            "verdict": verdict_of(low, high, is_up=end.scale(metric).higher_is_better),
         }
 
     def worse(self) -> list[str]:
@@ -174,7 +174,8 @@ class Improvement:
         return file
 
 
-def _verdict(low: float | None, high: float | None, *, is_up: bool) -> str:
+def verdict_of(low: float | None, high: float | None, *, is_up: bool) -> str:
+    """Return what the 95 % interval of a change makes sure: better, worse, or "" where it holds 0."""
     if low is None or high is None or low <= 0 <= high:
         return ""
     return "better" if (low > 0) == is_up else "worse"

@@ -88,7 +88,9 @@ def encode(
             context, one without any token to pool, or ids that the model does not embed.
     """
     names = [str(row) for row in range(len(sentences))] if ids is None else ids
-    filled = (_fill(template, one, language, name) for name, one in zip(names, sentences, strict=True))
+    filled = (
+        fill_template(template, one, language, name) for name, one in zip(names, sentences, strict=True)
+    )
     texts, spans = zip(*filled, strict=True)
     own_only = template is not None and not template_pooled
     if own_only and not _has_offsets(tokenizer):
@@ -173,7 +175,9 @@ def _count_unknown(tokenizer: PreTrainedTokenizerBase, own: tuple[bool, ...], to
     return sum(mine and token == tokenizer.unk_token_id for mine, token in zip(own, tokens, strict=True))
 
 
-def _fill(template: Template | None, sentence: str, language: str, name: str) -> tuple[str, tuple[int, int]]:
+def fill_template(
+    template: Template | None, sentence: str, language: str, name: str
+) -> tuple[str, tuple[int, int]]:
     """Return the text to tokenize, and where the sentence begins and ends in it."""
     if template is None:
         return sentence, (0, len(sentence))

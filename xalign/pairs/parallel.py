@@ -254,6 +254,10 @@ class ParallelPairs(Mapping[str, Bitext[Item]], Generic[Item]):
         self._check_second_language(self.pivot, codes)
         return self._of(self.pivot, {code: self._bitexts[code] for code in codes}, self.source)
 
+    def rows(self, rows: Sequence[int]) -> "ParallelPairs[Item]":
+        """Return the given rows of each language, in the given order."""
+        return self._each(lambda bitext: bitext.rows(rows))
+
     def first(self, n: int) -> "ParallelPairs[Item]":
         """Return the first n pairs of each language."""
         return self._each(lambda bitext: bitext.first(n))
@@ -276,7 +280,7 @@ class ParallelPairs(Mapping[str, Bitext[Item]], Generic[Item]):
             )
         bitexts = list(self._bitexts.values())
         kept = first_occurrences([bitexts[0].pivot_sentences, *(bitext.sentences for bitext in bitexts)])
-        return self._each(lambda bitext: bitext.rows(kept))
+        return self.rows(kept)
 
     def split(self, share: float, seed: int) -> tuple["ParallelPairs[Item]", "ParallelPairs[Item]"]:
         """Split the rows into two disjoint parts.
@@ -298,9 +302,7 @@ class ParallelPairs(Mapping[str, Bitext[Item]], Generic[Item]):
 
         def part(inside: bool) -> "ParallelPairs[Item]":
             return self._each(
-                lambda bitext: bitext.rows(
-                    [i for i, group in enumerate(bitext.groups) if (group in chosen) is inside]
-                )
+                lambda one: one.rows([i for i, group in enumerate(one.groups) if (group in chosen) is inside])
             )
 
         return part(True), part(False)

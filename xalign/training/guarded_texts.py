@@ -15,7 +15,7 @@ from xalign.model.placement import device_of
 from xalign.model.wrapped import unwrapped
 from xalign.training.documents import encode_documents, read_lines
 
-_FEWEST = 8
+FEWEST = 8
 _BATCH = 16
 
 
@@ -52,9 +52,9 @@ class GuardedTexts:
         for language, own in texts.items():
             if isinstance(own, str) or not isinstance(own, Sequence):
                 raise ArgumentTypeError(f"guard[{language!r}] must be a list of texts")
-            if len(own) < _FEWEST:
+            if len(own) < FEWEST:
                 raise ArgumentError(
-                    f"guard[{language!r}] holds {len(own)} text(s); the loss of fewer than {_FEWEST} says "
+                    f"guard[{language!r}] holds {len(own)} text(s); the loss of fewer than {FEWEST} says "
                     "little of a language: give more"
                 )
             documents = encode_documents(f"guard[{language!r}]", own, inputs, unit="text")
