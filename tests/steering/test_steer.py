@@ -178,7 +178,9 @@ def test_what_does_not_fit():
         with pytest.raises(error, match=message), steer(model, UNITS, **options):
             pass
     with (
-        pytest.raises(ArgumentTypeError, match="what must be a UnitSet or a LanguageVector, not dict"),
+        pytest.raises(
+            ArgumentTypeError, match="what must be a UnitSet, a LanguageVector or an Intervention, not dict"
+        ),
         steer(model, {}),
     ):
         pass

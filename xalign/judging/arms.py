@@ -14,11 +14,12 @@ from xalign.judging.controls import random_units, shuffled_texts
 from xalign.judging.evaluation import CONTROLS
 from xalign.judging.options import EvaluateOptions
 from xalign.pairs.parallel import ParallelPairs
+from xalign.steering.intervention import Intervention
 from xalign.units.language_vector import LanguageVector
 from xalign.units.unit_set import UnitSet
 
 Texts = Mapping[str, Sequence[str]]
-Steering = UnitSet | Mapping[str, LanguageVector]
+Steering = UnitSet | Mapping[str, LanguageVector | Intervention]
 Finder = Callable[[nn.Module, PreTrainedTokenizerBase, dict[str, list[str]]], Steering]
 
 
@@ -121,9 +122,12 @@ class Arms:
 def labels_of(found: Steering) -> list[str]:
     """Return the labels that there are units or vectors of."""
     if not isinstance(found, UnitSet | Mapping):
-        raise ArgumentTypeError(f"what must be units, vectors or a finder, not {found!r:.60}")
-    if not isinstance(found, UnitSet) and not all(isinstance(one, LanguageVector) for one in found.values()):
-        raise ArgumentTypeError(f"what must map labels to vectors, and holds others: {found!r:.60}")
+        raise ArgumentTypeError(f"what must be units, vectors, interventions or a finder, not {found!r:.60}")
+    kinds = LanguageVector | Intervention
+    if not isinstance(found, UnitSet) and not all(isinstance(one, kinds) for one in found.values()):
+        raise ArgumentTypeError(
+            f"what must map labels to vectors or interventions, and holds others: {found!r:.60}"
+        )
     return found.labels if isinstance(found, UnitSet) else list(found)
 
 

@@ -26,6 +26,7 @@ from xalign.model.positions import Positions, check_positions
 from xalign.model.prompt_tracker import PromptLength
 from xalign.model.user_function import errors_of
 from xalign.model.write import Edit, Written, write
+from xalign.steering.intervention import Intervention
 from xalign.units.compatibility import check_compatible
 from xalign.units.language_vector import LanguageVector
 from xalign.units.same_units import first_repeated
@@ -35,28 +36,30 @@ from xalign.units.unit_set import UnitSet
 @takes_layout
 def steer(
     model: nn.Module,
-    what: UnitSet | LanguageVector,
+    what: UnitSet | LanguageVector | Intervention,
     *,
     operator: OperatorLike | None = None,
     strength: float | None = None,
-    positions: Positions = "all",
+    positions: Positions | None = None,
     prompt_length: PromptLength | None = None,
     trace: bool = False,
 ) -> AbstractContextManager[Written]:
-    """Change a set's units, or add a language's vectors, in every forward inside the `with`.
+    """Change a set's units, add a language's vectors, or intervene, in every forward inside the `with`.
 
     The weights are not touched, and after the `with` the model is what it was, to the bit. Steering nests:
     the inner one sees the values that the outer one wrote, so that of two that set a unit the inner one wins.
 
     Args:
         model: The model that is called inside the `with`, also by `generate`.
-        what: Units, of one label, or of several labels that share no unit; or a language's vectors.
+        what: Units, of one label, or of several labels that share no unit; or a language's vectors; or an
+            `Intervention`.
         operator: For units `set` (the default) to strength · value, `add` strength · value, `scale` by the
             strength, or `zero`; for vectors `add` (the default) strength · vector, or `project` it away. An
             `Operator` says itself what it makes of units and vectors. A function (values, operand) -> values
-            gets the values [batch, token, unit] and strength · value of each unit, or strength · vector.
+            gets the values [batch, token, unit] and strength · value of each unit, or strength · vector. An
+            `Intervention` has operators of its own and takes none.
         strength: The factor; 1 where None. `scale`, which does nothing at 1, must be given one.
-        positions: At which tokens, as in `write`.
+        positions: At which tokens, as in `write`; all where None, or those that an `Intervention` names.
         prompt_length: Number of columns of the prompt, as in `write`: for forwards by hand that go on with a
             cache, and in place of what `generate` was given.
         trace: Record every token that is changed.
@@ -80,13 +83,24 @@ def steer(
     """
     if strength is not None:
         number("strength", strength)
+    if positions is None:
+        positions = what.positions if isinstance(what, Intervention) else "all"
     check_positions(positions)
+    edits: Mapping[Site, Edit]
     if isinstance(what, UnitSet):
         edits = _edits_of_units(what, operator, strength)
     elif isinstance(what, LanguageVector):
         edits = _edits_of_vectors(what, operator, strength)
+    elif isinstance(what, Intervention):
+        if operator is not None:
+            raise ArgumentError(
+                f"operator={operator!r:.60}: intervention {what.name!r} has its own; give none"
+            )
+        edits = what.edits(1.0 if strength is None else strength)
     else:
-        raise ArgumentTypeError(f"what must be a UnitSet or a LanguageVector, not {type(what).__name__}")
+        raise ArgumentTypeError(
+            f"what must be a UnitSet, a LanguageVector or an Intervention, not {type(what).__name__}"
+        )
     return _steered(
         model, edits, what.provenance, positions=positions, prompt_length=prompt_length, trace=trace
     )
