@@ -86,24 +86,27 @@ def steer(
     if positions is None:
         positions = what.positions if isinstance(what, Intervention) else "all"
     check_positions(positions)
-    edits: Mapping[Site, Edit]
-    if isinstance(what, UnitSet):
-        edits = _edits_of_units(what, operator, strength)
-    elif isinstance(what, LanguageVector):
-        edits = _edits_of_vectors(what, operator, strength)
-    elif isinstance(what, Intervention):
-        if operator is not None:
-            raise ArgumentError(
-                f"operator={operator!r:.60}: intervention {what.name!r} has its own; give none"
-            )
-        edits = what.edits(1.0 if strength is None else strength)
-    else:
-        raise ArgumentTypeError(
-            f"what must be a UnitSet, a LanguageVector or an Intervention, not {type(what).__name__}"
-        )
+    edits = _edits_of(what, operator, strength)
     return _steered(
         model, edits, what.provenance, positions=positions, prompt_length=prompt_length, trace=trace
     )
+
+
+def _edits_of(
+    what: UnitSet | LanguageVector | Intervention, operator: OperatorLike | None, strength: float | None
+) -> Mapping[Site, Edit]:
+    """Return the edit of each site."""
+    if isinstance(what, UnitSet):
+        return _edits_of_units(what, operator, strength)
+    if isinstance(what, LanguageVector):
+        return _edits_of_vectors(what, operator, strength)
+    if not isinstance(what, Intervention):
+        raise ArgumentTypeError(
+            f"what must be a UnitSet, a LanguageVector or an Intervention, not {type(what).__name__}"
+        )
+    if operator is not None:
+        raise ArgumentError(f"operator={operator!r:.60}: intervention {what.name!r} has its own; give none")
+    return what.edits(1.0 if strength is None else strength)
 
 
 @contextmanager
