@@ -16,9 +16,11 @@ from xalign.control.record import load_decisions
 FIXED = ("always", "duty-1/2", "duty-1/4", "duty-1/8")
 BOUNDED = ("loop-1%", "loop-2%", "loop-4%")
 LATE = ("replayed", "random")  # they need the decisions of a loop
-WITH_BUDGET = ("even-25%", "deficit-25%")  # of the pairs of `always`
+# With 25 % of the pairs of `always`: even shares, and three ways to share by deficit.
+WITH_BUDGET = ("even-25%", "deficit-25%", "deficit-equal gains", "deficit-half even")
 ARMS = ("none", *FIXED, "steps", *BOUNDED, "duty", "deficit", "guarded", *LATE, *WITH_BUDGET)
 MAIN, BOUND = "loop-4%", 0.04  # the loop whose decisions are replayed, and its bound
+DEFICITS = {"equal gains": {"prior": 1e9}, "half even": {"prior": 1e9, "floor": 0.5}}
 ON, MAINTAINED = 0.4, 1 / 8  # of the step schedule: aligned at every step at first, then at one in eight
 
 
@@ -54,7 +56,7 @@ def controller_of(arm, target, folder, seed, seeds):
         "duty": lambda: Fixed(Decision(duty=float(Fraction(amount)))) if amount else Duty(target),
         "steps": lambda: steps,
         "loop": lambda: Loop(target, float(amount.rstrip("%")) / 100),
-        "deficit": lambda: Deficit(target),
+        "deficit": lambda: Deficit(target, **DEFICITS.get(amount, {})),
         "guarded": lambda: Guarded(BOUND),
         "replayed": lambda: Listed(load_decisions(folder / f"{MAIN}-{seeds.after(seed)}")),
         "random": lambda: Random(*mean_of_loop(folder, seed), seed=seed),
