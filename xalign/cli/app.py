@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from xalign.cli.advice import as_typed
+from xalign.cli.bench import steer as bench_steer
 from xalign.cli.compare import compare
 from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
@@ -35,7 +36,11 @@ app = typer.Typer(
 )
 
 
-def _verb(function: Callable[..., None]) -> None:
+_bench = typer.Typer(no_args_is_help=True, help="Compare ways to do the same thing, beside controls.")
+app.add_typer(_bench, name="bench")
+
+
+def _verb(function: Callable[..., None], group: typer.Typer = app, name: str | None = None) -> None:
     """Make a function a command whose errors are one line on stderr.
 
     Exit codes: 0 done, 1 unexpected error (of `doctor`: a measurement would be refused), 2 wrong input, 130
@@ -58,7 +63,7 @@ def _verb(function: Callable[..., None]) -> None:
         if was_interrupted():  # what there was by then has been shown and written
             _fail("interrupted", CODE)
 
-    app.command(cls=HelpfulCommand)(command)
+    group.command(name, cls=HelpfulCommand)(command)
 
 
 def _said(error: Exception, verb: str) -> tuple[str, int]:
@@ -84,6 +89,7 @@ def _line(message: Warning | str) -> str:
 
 for function in (measure, compare, track, page, experts, steer, improve, demo, doctor):
     _verb(function)
+_verb(bench_steer, _bench, "steer")
 
 _debug = False
 _options: list[str] = []  # of the command that runs

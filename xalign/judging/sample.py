@@ -1,6 +1,6 @@
 """`sample`: continuations of a prompt, or of nothing, sampled from a model as it is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from xalign.checks import whole_number
+from xalign.checks import names, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.model.inputs import Inputs
 from xalign.model.observe import observing
@@ -68,26 +68,61 @@ def sample(
         >>> len(samples.texts), samples.prompt
         (3, 1)
     """
-    n, seed = whole_number("n", n, least=1), whole_number("seed", seed)
-    if seed > _LARGEST_SEED:
-        raise ArgumentError(f"seed={seed} must be at most {_LARGEST_SEED}")
+    n, seed = whole_number("n", n, least=1), _checked_seed(seed)
     check_sampling(prompt, generation)
-    Inputs(model, tokenizer)  # refuses what is no tokenizer
-    generate: Any = getattr(model, "generate", None)
-    if generate is None:
-        raise ModelError(f"{type(model).__name__} does not generate; load it with its language-model head")
-    given = prompt_ids(tokenizer, prompt)
-    ids = torch.tensor([given] * n, device=device_of(model))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    options = _options(generation, pad)
-    with observing(model), _plain_generation(model) as config:
-        _seed(seed, ids.device)
-        generated = generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)
-    stops = options.get("eos_token_id", config.eos_token_id)
-    ends = set(stops) if isinstance(stops, list | tuple) else {stops}
-    rows = [_until(row, ends | {pad}, len(given)) for row in generated.tolist()]
-    texts = [str(tokenizer.decode(row[len(given) :], skip_special_tokens=True)) for row in rows]
-    return Sampled(texts, rows, len(given))
+    with _ready(model, tokenizer, seed):
+        found = _continued(model, tokenizer, [prompt_ids(tokenizer, prompt)] * n, generation)
+    texts, ids = [one.texts[0] for one in found], [one.ids[0] for one in found]
+    return Sampled(texts, ids, found[0].prompt)
+
+
+def continue_each(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    seed: int = 0,
+    generation: Mapping[str, Any] | None = None,
+    batch_size: int = 32,
+) -> list[Sampled]:
+    """Continue each of several prompts once with a model as it is, steered if inside `steer`.
+
+    Prompts of like length share a batch, padded on the left.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer.
+        prompts: The texts to continue.
+        seed: The same seed gives the same continuations. Random number generators are put back.
+        generation: Arguments of `generate`, as in `sample`.
+        batch_size: The most prompts that are continued at once.
+
+    Returns:
+        For each prompt its one continuation.
+
+    Raises:
+        ArgumentError: No prompt, or an empty one and a tokenizer without a beginning-of-sequence token.
+        ModelError: A model that does not generate.
+
+    Example:
+        >>> found = continue_each(model, tokenizer, ["It rains.", "Good"], generation={"max_new_tokens": 4})
+        >>> len(found), len(found[0].texts)
+        (2, 1)
+    """
+    seed, batch_size = _checked_seed(seed), whole_number("batch_size", batch_size, least=1)
+    prompts = names("prompts", prompts)
+    if not prompts:
+        raise ArgumentError("prompts is empty; give at least one text to continue")
+    check_sampling(prompts[0], generation)
+    continued: dict[int, Sampled] = {}
+    with _ready(model, tokenizer, seed):
+        given = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+        order = sorted(range(len(given)), key=lambda row: (len(given[row]), row))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            found = _continued(model, tokenizer, [given[row] for row in rows], generation)
+            continued |= zip(rows, found, strict=True)
+    return [continued[row] for row in range(len(given))]
 
 
 def check_sampling(prompt: object, generation: object) -> None:
@@ -118,6 +153,48 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     with keeping(tokenizer):
         ids = list(tokenizer(prompt)["input_ids"])
     return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+
+
+@contextmanager
+def _ready(model: nn.Module, tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[None]:
+    """Make a model ready to sample from a seed, and put everything back."""
+    Inputs(model, tokenizer)  # refuses what is no tokenizer
+    if getattr(model, "generate", None) is None:
+        raise ModelError(f"{type(model).__name__} does not generate; load it with its language-model head")
+    with observing(model):
+        _seed(seed, device_of(model))
+        yield
+
+
+def _continued(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    given: Sequence[list[int]],
+    generation: Mapping[str, Any] | None,
+) -> list[Sampled]:
+    """Continue token ids in one batch, padded on the left."""
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    longest, options = max(map(len, given)), _options(generation, pad)
+    filler = 0 if pad is None else pad  # masked, so that any token will do
+    ids = torch.tensor([[filler] * (longest - len(row)) + row for row in given], device=device_of(model))
+    real = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in given], device=ids.device)
+    with _plain_generation(model) as config:
+        generated = model.generate(input_ids=ids, attention_mask=real, **options)
+    stops = options.get("eos_token_id", config.eos_token_id)
+    ends = {*stops, pad} if isinstance(stops, list | tuple) else {stops, pad}
+    found = []
+    for row, padded in zip(given, generated.tolist(), strict=True):
+        whole = _until(padded[longest - len(row) :], ends, len(row))
+        text = str(tokenizer.decode(whole[len(row) :], skip_special_tokens=True))
+        found.append(Sampled([text], [whole], len(row)))
+    return found
+
+
+def _checked_seed(seed: object) -> int:
+    checked = whole_number("seed", seed)
+    if checked > _LARGEST_SEED:
+        raise ArgumentError(f"seed={checked} must be at most {_LARGEST_SEED}")
+    return checked
 
 
 def _options(generation: Mapping[str, Any] | None, pad: int | None) -> dict[str, Any]:
