@@ -35,7 +35,7 @@ def test_mistakes_are_one_line(model_folder, tmp_path):
         (("--methods", "magic"), "must be one of mean_difference-0.25"),
         (("--prompt", "Translate"), "must hold {text}"),
         (("--stop", "<nothing>"), "is no token of this tokenizer"),
-        (("--max-new-tokens", 0), "max-new-tokens=0"),
+        (("--max-new-tokens", 0), "max_new_tokens=0"),
     ):
         done = xalign("bench", "steer", model_folder, *TWO, *options, "--out", tmp_path / "bench")
         assert done.exit_code == 2, done.stdout
