@@ -163,11 +163,11 @@ def _read_side(
         by_site[reading.site].append(reading)
     on_device = batch.pooled.to(device_of(model))
     weights = {how: token_weights(on_device, how) for how in {reading.pool for reading in readings}}
-    real = batch.real
+    real = batch.real.to(on_device.device)
     stack = _stack_of(model_map, readings, decodes)
     last = readings[-1].site if model_map.refused("hidden", stack) else Site("hidden", "final", stack)
     pooled: Pooled = {}
-    finite: list[bool] = []
+    finite: list[Tensor] = []
 
     def reader(site: Site) -> VisitFn:
         def look(values: Float[Tensor, "batch token width"] | Routed) -> None:
@@ -193,7 +193,7 @@ def _read_side(
     fns = {site: reader(site) for site in dict.fromkeys((*by_site, last))}
     with visit(model, fns, early_exit=leaves_early(model, decodes=decodes)):
         run(model, batch)
-    if not finite[0]:
+    if not bool(finite[0]):
         raise NotFiniteError(_first_not_finite(model, model_map, batch, stack, decodes))
     return pooled
 
@@ -260,10 +260,13 @@ def token_weights(pooled: Bool[Tensor, "batch token"], how: Pool) -> Float[Tenso
     return raw.float() / raw.sum(dim=1, keepdim=True)
 
 
-def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "batch token"]) -> bool:
-    """Return whether all states of real tokens are finite."""
+def _is_finite(
+    values: Float[Tensor, "batch token width"], real: Bool[Tensor, "batch token"]
+) -> Bool[Tensor, ""]:
+    """Return whether all states of real tokens are finite; on their device, so that nobody waits for it."""
     # A sum is finite only if every term is, and it is faster than a check of each term.
-    return bool(values[real.to(values.device)].sum(dtype=torch.float64).isfinite())
+    sums = values.sum(dim=-1, dtype=torch.float64)
+    return sums.masked_fill(~real.to(values.device), 0.0).sum().isfinite()
 
 
 def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch, stack: str, decodes: bool) -> str:
@@ -277,7 +280,7 @@ def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch, stack
 
     def checker(site: Site) -> VisitFn:
         def check(values: Tensor) -> None:
-            if not _is_finite(values, real):
+            if not bool(_is_finite(values, real)):
                 broken.append(site)
 
         return check
