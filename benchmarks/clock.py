@@ -27,11 +27,11 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def alternate(
-    calls: Mapping[str, Callable[[], object]], runs: int, device: torch.device
+    calls: Mapping[str, Callable[[], object]], runs: int, device: torch.device, *, warm: bool = True
 ) -> dict[str, list[float]]:
-    """Time calls in turn, so that other load meets all of them; a run before the first is a warm-up."""
+    """Time calls in turn, so that other load meets all of them; with `warm`, after an untimed run."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    for run in range(runs + 1):
+    for run in range(0 if warm else 1, runs + 1):
         names = list(calls) if run % 2 else list(reversed(calls))
         for name in names:
             found = seconds(calls[name], device)

@@ -176,7 +176,7 @@ def ap_part(options):
 
 
 def waits_of(call):
-    """Count the warnings of torch that a call waited for the device, by the line of xalign or of the model."""
+    """Count how often a call waits for the device, by the line of xalign or of the model, as torch warns."""
     places = Counter()
 
     def note(message, *_given, **_named):
@@ -188,7 +188,9 @@ def waits_of(call):
             if "xalign/" in frame.filename or "transformers/" in frame.filename
         ]
         last = frames[-1] if frames else None
-        places["elsewhere" if last is None else f"{'/'.join(last.filename.split('/')[-2:])}:{last.lineno}"] += 1
+        places[
+            "elsewhere" if last is None else f"{'/'.join(last.filename.split('/')[-2:])}:{last.lineno}"
+        ] += 1
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")

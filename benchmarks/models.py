@@ -1,4 +1,4 @@
-"""Models of the shapes of published ones, with random weights, made where they run; and what a forward costs."""
+"""Models of the shapes of published ones, with random weights; and what a forward costs."""
 
 from collections.abc import Sequence
 

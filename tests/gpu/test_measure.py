@@ -58,7 +58,7 @@ def test_few_neuron_states_flip(family, device):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_are_those_of_the_cpu(family, device):
-    """But where a cosine is as large as another up to rounding, or a neuron flips: at most one pair in all."""
+    """But where two cosines are equal up to rounding, or a neuron flips: at most one pair in all."""
     found, expected = (
         measure(make_model(family).to(where), make_tokenizer(), PAIRS, METRICS) for where in (device, "cpu")
     )

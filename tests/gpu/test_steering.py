@@ -1,4 +1,4 @@
-"""Steering on a CUDA device: exactly the units chosen, in `generate` with its cache, and no trace after it."""
+"""Steering on a CUDA device: exactly the units chosen, in `generate` with its cache, and no trace after."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Training on a CUDA device: watched without a trace, aligned with the gradient of the CPU, steered by a loop."""
+"""Training on a CUDA device: watched without a trace, aligned as on the CPU, and under a closed loop."""
 
 import pytest
 import torch
