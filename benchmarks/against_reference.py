@@ -88,8 +88,8 @@ def line_of(name, found):
     speed, same = found["times_as_fast"], found["scores"]
     ours, theirs = (found["peak_bytes"][whose] / 2**20 for whose in ("ours", "theirs"))
     return (
-        f"{name:14s} {speed['median']:.2f} times as fast ({speed['min']:.2f} to {speed['max']:.2f}); peak over "
-        f"the weights {ours:.0f} MiB, theirs {theirs:.0f}; {same['scores'] - same['differ']} of "
+        f"{name:14s} {speed['median']:.2f} times as fast ({speed['min']:.2f} to {speed['max']:.2f}); peak "
+        f"over the weights {ours:.0f} MiB, theirs {theirs:.0f}; {same['scores'] - same['differ']} of "
         f"{same['scores']} scores equal, largest difference {same['largest']:.3g}"
     )
 

@@ -34,6 +34,7 @@ from texts import byte_level_tokenizer, longer_sentences
 from xalign import AlignmentObjective, UnitSet, steer
 from xalign.measurement import Measurement
 from xalign.metrics.average_precision import average_precision
+from xalign.metrics.cosine import cosine_matrix
 from xalign.model.read import read_states
 from xalign.model.run import run
 
@@ -64,6 +65,7 @@ def measure_part(shape, options):
             read_states(model, side.batches, measurement._users)
 
     taken = alternate({"bare": bare, "read": read, "measured": measurement.run}, options.runs, options.device)
+    scoring = score_times(model, sides, measurement, options)
     bare_seconds = statistics.median(taken["bare"])
     lengths = [length for batch in batches for length in batch.real.sum(dim=1).tolist()]
     padded = [batch.shape[1] for batch in batches for _ in range(batch.shape[0])]
@@ -76,6 +78,7 @@ def measure_part(shape, options):
         "seconds": taken,
         "measured_by_bare": ratio(taken, "measured", "bare"),
         "read_by_bare": ratio(taken, "read", "bare"),
+        "cosines": scoring,
         "teraflops_per_second": {
             "real": forward_flops(model.config, lengths) / bare_seconds / 1e12,
             "padded": forward_flops(model.config, padded) / bare_seconds / 1e12,
@@ -85,6 +88,21 @@ def measure_part(shape, options):
             "measured": peak_bytes(measurement.run, options.device),
         },
         "states_bytes": measurement.run().cost.peak_bytes,
+    }
+
+
+def score_times(model, sides, measurement, options):
+    """Time the cosines of all readings of one language, on the CPU, and on the device with the way there."""
+    pivot, states = (read_states(model, side.batches, measurement._users) for side in sides[:2])
+
+    def on(device):
+        for reading, values in pivot.items():
+            cosine_matrix(values.to(device), states[reading].to(device)).cpu()
+
+    calls = {"cpu": partial(on, torch.device("cpu")), "device": partial(on, options.device)}
+    return {
+        name: statistics.median(found)
+        for name, found in alternate(calls, min(options.runs, 3), options.device).items()
     }
 
 

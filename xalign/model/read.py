@@ -14,6 +14,7 @@ from xalign.model.architectures.sites import Pool, Reading, Site
 from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, is_sharded, reshard
 from xalign.model.observe import observing
+from xalign.model.on_cpu import on_cpu
 from xalign.model.placement import device_of
 from xalign.model.pool_experts import pool_experts
 from xalign.model.routed import Routed
@@ -61,7 +62,7 @@ def read_states(
     n = sum(len(rows) for batch in batches for rows in batch.rows)
     widths = {reading: model_map.place(reading.site).width for reading in readings}
     states: States = {
-        reading: torch.zeros(n, width, dtype=torch.float32) for reading, width in widths.items()
+        reading: torch.zeros(n, width, dtype=torch.float32, device="cpu") for reading, width in widths.items()
     }
     ranks = ranks or Ranks()
     # Within a sharded forward the other processes wait for this one's weights and cannot receive an error:
@@ -108,10 +109,11 @@ def _parts_or_error(
 def _store(states: States, parts: Sequence[tuple[Batch, Pooled]]) -> None:
     """Copy pooled states into the rows of the sentences that each line stands for."""
     for part, pooled in parts:
+        rows = torch.tensor([row for group in part.rows for row in group], device="cpu")
         lines = [line for line, rows in enumerate(part.rows) for _ in rows]
-        rows = [row for group in part.rows for row in group]
-        for reading, values in pooled.items():
-            states[reading][rows] = values.cpu()[lines]
+        repeats = len(lines) > len(part.rows)
+        for reading, values in on_cpu(pooled).items():
+            states[reading].index_copy_(0, rows, values[lines] if repeats else values)
 
 
 def _read_fitting(
