@@ -239,21 +239,17 @@ def waits_part(shape, options):
 
 
 def parts_of(options):
-    """Return the parts by name, each a function without arguments."""
-    small, moe = ("smoke", "smoke MoE") if options.smoke else ("1B", "MoE")
-    shapes = [small, moe] if options.smoke else [small, "8B", moe]
-    parts = {}
-    if "measure" in options.parts:
-        parts |= {f"measure {shape}": partial(measure_part, shape, options) for shape in shapes}
-    if "align" in options.parts:
-        parts[f"align {small}"] = partial(align_part, small, options)
-    if "generate" in options.parts:
-        parts[f"generate {small}"] = partial(generate_part, small, options)
-    if "ap" in options.parts:
-        parts["ap"] = partial(ap_part, options)
-    if "waits" in options.parts:
-        parts[f"waits {small}"] = partial(waits_part, small, options)
-    return parts
+    """Return the parts by name, each a function without arguments; the longest come last."""
+    small, large = ("smoke", ["smoke MoE"]) if options.smoke else ("1B", ["8B", "MoE"])
+    found = {
+        ("measure", small): partial(measure_part, small, options),
+        ("align", small): partial(align_part, small, options),
+        ("generate", small): partial(generate_part, small, options),
+        ("ap", ""): partial(ap_part, options),
+        ("waits", small): partial(waits_part, small, options),
+    }
+    found |= {("measure", shape): partial(measure_part, shape, options) for shape in large}
+    return {f"{part} {shape}".strip(): call for (part, shape), call in found.items() if part in options.parts}
 
 
 def lines_of(found):
