@@ -1,8 +1,7 @@
 """Average precision of very many units at once: how well each one alone tells some sentences from others."""
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xalign.checks import whole_number
@@ -25,13 +24,13 @@ def average_precision(
     positives, and a random one about that; a detector of the opposite sign has less.
 
     Args:
-        scores: A score per example and unit.
+        scores: A score per example and unit. They are sorted on the device on which they lie.
         positive: Which examples are to be detected.
         block_bytes: Units are computed in blocks whose scores take at most this much memory. At the peak,
             about 4 times as much is held beside `scores`.
 
     Returns:
-        AP per unit, in [0, 1], float64.
+        AP per unit, in [0, 1], float64, on the CPU.
 
     Raises:
         ArgumentError: No positive or no negative example, different numbers of examples, or NaN.
@@ -47,18 +46,18 @@ def average_precision(
     """
     _check(scores, positive)
     block_bytes = whole_number("block_bytes", block_bytes, least=1)
+    scores = scores.detach()
     # Half precision has no sort of its own in numpy; the order is the same in float32.
-    scores = scores.detach().cpu()
     scores = scores if scores.dtype == torch.float64 else scores.float()
-    chosen = positive.cpu().numpy()
+    chosen = positive.to(scores.device)
     n, units = scores.shape
     width = max(1, block_bytes // (n * scores.element_size()))
-    found = np.empty(units)
+    found = torch.empty(units, dtype=torch.float64, device=scores.device)
     for start in range(0, units, width):
         # A copy, also of a single unit, whose transpose is contiguous as it is.
-        block = scores[:, start : start + width].T.clone(memory_format=torch.contiguous_format).numpy()
+        block = scores[:, start : start + width].T.clone(memory_format=torch.contiguous_format)
         found[start : start + width] = _of_block(block, chosen, start)
-    return torch.from_numpy(found)
+    return found.cpu()
 
 
 def _check(scores: Tensor, positive: Tensor) -> None:
@@ -83,25 +82,24 @@ def _check(scores: Tensor, positive: Tensor) -> None:
 
 
 def _of_block(
-    block: Float[np.ndarray, "unit example"], chosen: Bool[np.ndarray, " example"], start: int
-) -> Float[np.ndarray, " unit"]:
-    """Return the average precision of each unit, counted from `start`; the block is sorted in place."""
-    wanted = np.ascontiguousarray(block[:, chosen])
-    # numpy sorts float32 many times as fast as torch does on a CPU, and NaN last.
-    block.sort(axis=1)
-    wanted.sort(axis=1)
-    if np.isnan(block[:, -1]).any():
-        unit = start + int(np.isnan(block[:, -1]).argmax())
+    block: Float[Tensor, "unit example"], chosen: Bool[Tensor, " example"], start: int
+) -> Float[Tensor, " unit"]:
+    """Return the average precision of each unit, counted from `start`; the block may be sorted in place."""
+    wanted = _ascending(block[:, chosen])
+    block = _ascending(block)
+    if bool(block[:, -1].isnan().any()):
+        unit = start + int(block[:, -1].isnan().int().argmax())
         raise ArgumentError(f"the scores of unit {unit} hold NaN; check the activations they come from")
     # Per positive, how many examples and how many positives score at least as high.
-    every = block.shape[1] - _first_at_least(block, wanted)
-    same = wanted.shape[1] - _first_at_least(wanted, wanted)
-    means: Float[np.ndarray, " unit"] = (same / every).mean(axis=1)
-    return means
+    every = block.shape[1] - torch.searchsorted(block, wanted)
+    same = wanted.shape[1] - torch.searchsorted(wanted, wanted)
+    return (same.double() / every).mean(dim=1)
 
 
-def _first_at_least(
-    ordered: Float[np.ndarray, "unit example"], values: Float[np.ndarray, "unit positive"]
-) -> Int[np.ndarray, "unit positive"]:
-    """Return per row where each value would stand first in the row's ascending order."""
-    return torch.searchsorted(torch.from_numpy(ordered), torch.from_numpy(values)).numpy()
+def _ascending(block: Float[Tensor, "unit example"]) -> Float[Tensor, "unit example"]:
+    """Return the rows in ascending order, NaN last; on the CPU they are sorted in place."""
+    if block.device.type != "cpu":
+        return block.sort(dim=1).values
+    # numpy sorts float32 many times as fast as torch does on a CPU.
+    block.numpy().sort(axis=1)
+    return block

@@ -14,6 +14,7 @@ from xalign.model.architectures.sites import Pool, Reading, Site
 from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, is_sharded, reshard
 from xalign.model.observe import observing
+from xalign.model.on_cpu import on_cpu
 from xalign.model.placement import device_of
 from xalign.model.pool_experts import pool_experts
 from xalign.model.routed import Routed
@@ -61,7 +62,7 @@ def read_states(
     n = sum(len(rows) for batch in batches for rows in batch.rows)
     widths = {reading: model_map.place(reading.site).width for reading in readings}
     states: States = {
-        reading: torch.zeros(n, width, dtype=torch.float32) for reading, width in widths.items()
+        reading: torch.zeros(n, width, dtype=torch.float32, device="cpu") for reading, width in widths.items()
     }
     ranks = ranks or Ranks()
     # Within a sharded forward the other processes wait for this one's weights and cannot receive an error:
@@ -108,10 +109,11 @@ def _parts_or_error(
 def _store(states: States, parts: Sequence[tuple[Batch, Pooled]]) -> None:
     """Copy pooled states into the rows of the sentences that each line stands for."""
     for part, pooled in parts:
+        rows = torch.tensor([row for group in part.rows for row in group], device="cpu")
         lines = [line for line, rows in enumerate(part.rows) for _ in rows]
-        rows = [row for group in part.rows for row in group]
-        for reading, values in pooled.items():
-            states[reading][rows] = values.cpu()[lines]
+        repeats = len(lines) > len(part.rows)
+        for reading, values in on_cpu(pooled).items():
+            states[reading].index_copy_(0, rows, values[lines] if repeats else values)
 
 
 def _read_fitting(
@@ -163,11 +165,11 @@ def _read_side(
         by_site[reading.site].append(reading)
     on_device = batch.pooled.to(device_of(model))
     weights = {how: token_weights(on_device, how) for how in {reading.pool for reading in readings}}
-    real = batch.real
+    real = batch.real.to(on_device.device)
     stack = _stack_of(model_map, readings, decodes)
     last = readings[-1].site if model_map.refused("hidden", stack) else Site("hidden", "final", stack)
     pooled: Pooled = {}
-    finite: list[bool] = []
+    finite: list[Tensor] = []
 
     def reader(site: Site) -> VisitFn:
         def look(values: Float[Tensor, "batch token width"] | Routed) -> None:
@@ -193,7 +195,7 @@ def _read_side(
     fns = {site: reader(site) for site in dict.fromkeys((*by_site, last))}
     with visit(model, fns, early_exit=leaves_early(model, decodes=decodes)):
         run(model, batch)
-    if not finite[0]:
+    if not bool(finite[0]):
         raise NotFiniteError(_first_not_finite(model, model_map, batch, stack, decodes))
     return pooled
 
@@ -260,10 +262,13 @@ def token_weights(pooled: Bool[Tensor, "batch token"], how: Pool) -> Float[Tenso
     return raw.float() / raw.sum(dim=1, keepdim=True)
 
 
-def _is_finite(values: Float[Tensor, "batch token width"], real: Bool[Tensor, "batch token"]) -> bool:
-    """Return whether all states of real tokens are finite."""
+def _is_finite(
+    values: Float[Tensor, "batch token width"], real: Bool[Tensor, "batch token"]
+) -> Bool[Tensor, ""]:
+    """Return whether all states of real tokens are finite; on their device, so that nobody waits for it."""
     # A sum is finite only if every term is, and it is faster than a check of each term.
-    return bool(values[real.to(values.device)].sum(dtype=torch.float64).isfinite())
+    sums = values.sum(dim=-1, dtype=torch.float64)
+    return sums.masked_fill(~real.to(values.device), 0.0).sum().isfinite()
 
 
 def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch, stack: str, decodes: bool) -> str:
@@ -277,7 +282,7 @@ def _first_not_finite(model: nn.Module, model_map: ModelMap, batch: Batch, stack
 
     def checker(site: Site) -> VisitFn:
         def check(values: Tensor) -> None:
-            if not _is_finite(values, real):
+            if not bool(_is_finite(values, real)):
                 broken.append(site)
 
         return check
