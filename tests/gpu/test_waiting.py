@@ -42,17 +42,27 @@ def test_no_hook_waits_for_the_device(family, dtype, pool, cuda, monkeypatch):
 @pytest.mark.parametrize("family", ["llama", "qwen3_moe"])
 def test_pooled_states_leave_the_device_without_waiting_for_each(family, cuda, monkeypatch):
     """Between the last hook and the stored states there is one wait, for the stream as a whole."""
-    stored, plain = [], read._store
+    stored, waits, plain = [], [], read._store
+    synchronize = torch.cuda.Stream.synchronize
+
+    def counted(stream):
+        waits.append(stream)
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("default")
+        synchronize(stream)
+        torch.cuda.set_sync_debug_mode(before)
 
     def watched(states, parts):
         stored.append({reading: values.cpu() for _, pooled in parts for reading, values in pooled.items()})
         with refusing_to_wait():
             plain(states, parts)
 
+    monkeypatch.setattr(torch.cuda.Stream, "synchronize", counted)
     monkeypatch.setattr(read, "_store", watched)
     measurement = Measurement(make_model(family).to(cuda), make_tokenizer(), PAIRS, token_budget=256)
     measurement.run()
     assert len(stored) == measurement.forwards > 2
+    assert len(waits) == len(stored)
 
 
 def test_what_is_brought_to_the_cpu_is_what_was_there(cuda):

@@ -31,6 +31,7 @@ from xalign.model.architectures.sites import Reading
 from xalign.model.batches import Batch
 from xalign.model.distributed import Ranks, refuse_split
 from xalign.model.inputs_for import Processing, inputs_for
+from xalign.model.placement import device_of
 from xalign.model.read import States, read_states
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
@@ -249,7 +250,7 @@ class Measurement:
                 peak = max(peak, sum(state.nbytes for state in (*pivot.values(), *states.values())))
                 layers: dict[str, list[Tensor]] = defaultdict(list)
                 for reading, users in self._users.items():
-                    similarity = cosine_matrix(pivot[reading], states[reading])
+                    similarity = self._similarity(pivot[reading], states[reading])
                     if bool(similarity.isnan().any()):
                         without_direction.append(f"{reading} of {language}")
                     for row, over, compute in users:
@@ -261,6 +262,13 @@ class Measurement:
                     values[row][language] = torch.stack(of_layers)
         self._refuse_nan(values, without_direction)
         return values, peak
+
+    def _similarity(self, pivot: Tensor, other: Tensor) -> Tensor:
+        """Return the cosines of two languages' states, computed where a float64 product takes least."""
+        device = device_of(self.model)
+        if device.type != "cuda":
+            return cosine_matrix(pivot, other)
+        return cosine_matrix(pivot.to(device), other.to(device)).cpu()
 
     def _refuse_nan(self, values: Mapping[str, Mapping[str, Tensor]], without_direction: list[str]) -> None:
         """Refuse values that are not finite, and warn of sentences without a direction."""
