@@ -21,7 +21,7 @@ WITH_BUDGET = ("even-25%", "deficit-25%", "deficit-equal gains", "deficit-half e
 ARMS = ("none", *FIXED, "steps", *BOUNDED, "duty", "deficit", "guarded", *LATE, *WITH_BUDGET)
 MAIN, BOUND = "loop-4%", 0.04  # the loop whose decisions are replayed, and its bound
 DEFICITS = {"equal gains": {"prior": 1e9}, "half even": {"prior": 1e9, "floor": 0.5}}
-ON, MAINTAINED = 0.4, 1 / 8  # of the step schedule: aligned at every step at first, then at one in eight
+ON, MAINTAINED = 0.3, 1 / 4  # of the step schedule: aligned at every step at first, then at one in four
 
 
 class Seeds:
