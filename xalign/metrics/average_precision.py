@@ -5,10 +5,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from xalign.checks import whole_number
-from xalign.errors import ArgumentError, ArgumentTypeError
-
-BLOCK_BYTES = 16 * 2**20
+from xalign.metrics.detection import BLOCK_BYTES, in_blocks
 
 
 def average_precision(
@@ -45,54 +42,17 @@ def average_precision(
         >>> average_precision(scores, torch.tensor([True, True, False])).tolist()
         [0.8333333333333333, 0.5833333333333333]
     """
-    _check(scores, positive)
-    block_bytes = whole_number("block_bytes", block_bytes, least=1)
-    # Half precision has no sort of its own in numpy; the order is the same in float32.
-    scores = scores.detach().cpu()
-    scores = scores if scores.dtype == torch.float64 else scores.float()
-    chosen = positive.cpu().numpy()
-    n, units = scores.shape
-    width = max(1, block_bytes // (n * scores.element_size()))
-    found = np.empty(units)
-    for start in range(0, units, width):
-        # A copy, also of a single unit, whose transpose is contiguous as it is.
-        block = scores[:, start : start + width].T.clone(memory_format=torch.contiguous_format).numpy()
-        found[start : start + width] = _of_block(block, chosen, start)
-    return torch.from_numpy(found)
-
-
-def _check(scores: Tensor, positive: Tensor) -> None:
-    """Raise an error for scores and a mask that do not go together."""
-    for name, values in (("scores", scores), ("positive", positive)):
-        if not isinstance(values, Tensor):
-            raise ArgumentTypeError(f"{name} must be a tensor, not {type(values).__name__}")
-    if not scores.is_floating_point():
-        raise ArgumentTypeError(f"scores must hold floating-point numbers, not {scores.dtype}")
-    if positive.dtype != torch.bool:
-        raise ArgumentTypeError(f"positive must be boolean, not {positive.dtype}")
-    if scores.dim() != 2 or positive.shape != scores.shape[:1]:
-        raise ArgumentError(
-            f"scores must be [example, unit] and positive [example]; they are {tuple(scores.shape)} and "
-            f"{tuple(positive.shape)}"
-        )
-    count = int(positive.sum())
-    if not 0 < count < len(positive):
-        raise ArgumentError(
-            f"{count} of {len(positive)} examples are positive; average precision takes some of either kind"
-        )
+    return in_blocks(_of_block, scores, positive, name="average precision", block_bytes=block_bytes)
 
 
 def _of_block(
-    block: Float[np.ndarray, "unit example"], chosen: Bool[np.ndarray, " example"], start: int
+    block: Float[np.ndarray, "unit example"], chosen: Bool[np.ndarray, " example"]
 ) -> Float[np.ndarray, " unit"]:
-    """Return the average precision of each unit, counted from `start`; the block is sorted in place."""
+    """Return the average precision of each unit; the block is sorted in place."""
     wanted = np.ascontiguousarray(block[:, chosen])
-    # numpy sorts float32 many times as fast as torch does on a CPU, and NaN last.
+    # numpy sorts float32 many times as fast as torch does on a CPU.
     block.sort(axis=1)
     wanted.sort(axis=1)
-    if np.isnan(block[:, -1]).any():
-        unit = start + int(np.isnan(block[:, -1]).argmax())
-        raise ArgumentError(f"the scores of unit {unit} hold NaN; check the activations they come from")
     # Per positive, how many examples and how many positives score at least as high.
     every = block.shape[1] - _first_at_least(block, wanted)
     same = wanted.shape[1] - _first_at_least(wanted, wanted)
