@@ -104,7 +104,7 @@ def _options(method: str, sites: str, share: float | None) -> dict[str, Any]:
 
     found_by = resolve_method(method, METHODS)
     if sites != _SITES and not found_by.takes("sites"):
-        able = " or ".join(name for name, other in METHODS.items() if other.takes("sites"))
+        able = ", ".join(name for name, other in METHODS.items() if other.takes("sites"))
         raise ArgumentError(f"sites={sites!r} is of method={able}; {method} decides itself where to look")
     share_parameter = signature(found_by.fn).parameters.get("share")
     has_own = share_parameter is not None and share_parameter.default is None

@@ -141,7 +141,8 @@ def logistic(positive: Tensor, negative: Tensor) -> Tensor:
     found: Tensor = torch.from_numpy(
         minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
     )
-    return found / found.norm()
+    unit: Tensor = found / found.norm()
+    return unit
 
 
 def _first_direction(rows: Tensor) -> Tensor:

@@ -128,5 +128,8 @@ def factors_of(
             )
         bar = area.kthvalue(len(area) - k).values.item()
     same = {"det0": 0.0, "damp": number("factor", factor)}
-    factors = torch.full_like(area, same[variant]) if variant in same else 1 - 2 * (area - _CHANCE)
+    # A unit that detects nothing would be raised by the formula.
+    factors = (
+        torch.full_like(area, same[variant]) if variant in same else (1 - 2 * (area - _CHANCE)).clamp(max=1)
+    )
     return torch.where(area > bar, factors, torch.ones_like(area))

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xalign.errors import ModelError
+from xalign.checks import whole_number
+from xalign.errors import ArgumentError, ModelError
 from xalign.finding.frozen_norm import FrozenNorm, freeze_norm
 from xalign.model.architectures.map import ModelMap, Place, map_model
 from xalign.model.architectures.sites import Site
@@ -56,6 +57,7 @@ def attribute_next_token(model: nn.Module, ids: Any, target: int | None = None) 
         Scores and values of all neurons.
 
     Raises:
+        ArgumentError: A target that is no token.
         ModelError: A model that is none, a block in which a norm stands behind the down projection, or a head
             that is more than a Linear after a norm.
 
@@ -85,7 +87,9 @@ def attribute_next_token(model: nn.Module, ids: Any, target: int | None = None) 
     with observing(model):
         norm = _frozen(model_map, seen[last], seen[_FINAL])
         known = logits.log_softmax(dim=-1)
-        token = int(known.argmax()) if target is None else target
+        token = int(known.argmax()) if target is None else whole_number("target", target)
+        if token >= len(known):
+            raise ArgumentError(f"target={token} is no token: the model predicts {len(known)}")
         reader = _Reader(head, norm, token)
         _check_logits(reader.log_probabilities(seen[last]), known, model)
         scores = {

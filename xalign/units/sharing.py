@@ -47,8 +47,7 @@ def is_shared_by(columns: Columns, labels: Sequence[str], *, exactly: bool) -> B
     """Return per row whether its unit stands under all of some labels, and, with `exactly`, no other."""
     stands, group = sharing_groups(columns)
     wanted = np.isin(np.array(columns.labels), labels)
-    fits: Bool[Array, " group"] = (stands | ~wanted).all(axis=1)
-    if exactly:
-        fits = fits & ~(stands & ~wanted).any(axis=1)
+    lacks, has_others = (stands < wanted).sum(axis=1), (stands > wanted).sum(axis=1)
+    fits: Bool[Array, " group"] = (lacks + has_others if exactly else lacks) == 0
     chosen: Bool[Array, " row"] = fits[group]
     return chosen

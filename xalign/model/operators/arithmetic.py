@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from xalign.errors import ArgumentError
 from xalign.model.operators.operands import NOTHING, Operand
 from xalign.model.operators.operator import Operator
 
@@ -37,7 +38,13 @@ def _strength_alone(values: Tensor, strength: float) -> Operand:  # noqa: ARG001
 
 
 def _towards_factors(factors: Tensor, strength: float) -> Operand:
-    """Return 1 at strength 0, the factors at 1, and what lies between them between."""
+    """Return 1 at strength 0, the factors at strength 1, and what lies between at strengths between.
+
+    Raises:
+        ArgumentError: Another strength, which would turn the sign of units around, or raise them.
+    """
+    if not 0 <= strength <= 1:
+        raise ArgumentError(f"strength={strength:g} of 'dampen' must be between 0 and 1")
     return 1 + strength * (factors - 1)
 
 
