@@ -164,7 +164,16 @@ def test_docstrings(name, tmp_path):
         assert not runner.failures, "".join(failures)
 
 
-_SPEAKING = ("calibrate", "evaluate", "losses.text", "sample.sample", "attribution", "next_token", "gradient")
+_SPEAKING = (
+    "calibrate",
+    "evaluate",
+    "losses.text",
+    "sample.sample",
+    "attribution",
+    "next_token",
+    "gradient",
+    "importance",
+)
 
 
 def namespace_for(name):
