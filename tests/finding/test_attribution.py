@@ -103,6 +103,48 @@ def test_models_that_it_is_not_for(family, changes, message):
         attribute_next_token(make_model(family, **changes), IDS)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "message"),
+    [
+        ("cohere", "capped or scaled"),
+        ("t5", "has an encoder; give a causal language model"),
+    ],
+)
+def test_architectures_that_it_is_not_for(model_type, message):
+    from tests.architectures.zoo import zoo
+
+    specimen = next(one for one in zoo() if one.model_type == model_type)
+    with pytest.raises(ModelError, match=message):
+        attribute_next_token(specimen.build()[0], [5, 6, 7])
+
+
+def test_what_is_added_times_a_factor_is_refused():
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    from tests.tiny import SIZES
+
+    scaled = GraniteForCausalLM(GraniteConfig(**SIZES, residual_multiplier=0.5)).eval()
+    with pytest.raises(ModelError, match="what block 0 of granite adds is multiplied by 0.5 first"):
+        attribute_next_token(scaled, IDS)
+
+
+@pytest.mark.parametrize("ids", [[], [[1, 2]], [0.5], torch.tensor([True])])
+def test_ids_that_are_none(ids):
+    with pytest.raises(ArgumentError, match="must be the token ids of one text"):
+        attribute_next_token(make_model("llama"), ids)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision(dtype):
+    """Numbers of bfloat16 have 8 bits; scores go up to .4."""
+    whole, half = (
+        attribute_next_token(make_model("llama").to(one), IDS, 77).scores for one in (torch.float32, dtype)
+    )
+    for site, scores in whole.items():
+        assert (half[site] - scores).abs().max() < 0.05
+        assert torch.corrcoef(torch.stack([half[site], scores]))[0, 1] > 0.99
+
+
 def test_logits_that_are_more_than_the_head_are_refused():
     model = make_model("llama")
     model.lm_head.register_forward_hook(lambda module, args, output: torch.tanh(output / 2) * 2)

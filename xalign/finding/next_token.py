@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from xalign.checks import whole_number
@@ -12,6 +12,7 @@ from xalign.errors import ArgumentError, ModelError
 from xalign.finding.frozen_norm import FrozenNorm, freeze_norm
 from xalign.model.architectures.map import ModelMap, Place, map_model
 from xalign.model.architectures.sites import Site
+from xalign.model.distributed import is_sharded
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.run import is_pair
@@ -57,7 +58,7 @@ def attribute_next_token(model: nn.Module, ids: Any, target: int | None = None) 
         Scores and values of all neurons.
 
     Raises:
-        ArgumentError: A target that is no token.
+        ArgumentError: Ids that are no list of tokens, or a target that is no token.
         ModelError: A model that is none, a block in which a norm stands behind the down projection, or a head
             that is more than a Linear after a norm.
 
@@ -80,10 +81,10 @@ def attribute_next_token(model: nn.Module, ids: Any, target: int | None = None) 
 
     last = Site("hidden", model_map.n_layers - 1)
     sites = {site for three in blocks for site in three} | {last, _FINAL}
-    given = torch.as_tensor(ids, device=device_of(model)).reshape(1, -1)
+    given = _checked(ids).to(device_of(model))
     with observing(model), visit(model, {site: keeper(site) for site in sites}):
         logits = model(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False).logits[0, -1]
-        logits = logits.double()
+        dtype, logits = logits.dtype, logits.double()
     with observing(model):
         norm = _frozen(model_map, seen[last], seen[_FINAL])
         known = logits.log_softmax(dim=-1)
@@ -91,13 +92,21 @@ def attribute_next_token(model: nn.Module, ids: Any, target: int | None = None) 
         if token >= len(known):
             raise ArgumentError(f"target={token} is no token: the model predicts {len(known)}")
         reader = _Reader(head, norm, token)
-        _check_logits(reader.log_probabilities(seen[last]), known, model)
+        _check_logits(reader.log_probabilities(seen[last]), known, dtype, model)
         scores = {
             inner: reader.scores(seen[hidden] - seen[added], seen[inner], seen[added], model_map.place(inner))
             for inner, added, hidden in blocks
         }
     coefficients = {site: seen[site].cpu() for site in scores}
     return NextToken(token, float(known[token]), scores, coefficients)
+
+
+def _checked(ids: Any) -> Int[Tensor, "1 token"]:
+    """Return token ids as a batch of one line."""
+    given = torch.as_tensor(ids)
+    if given.dim() != 1 or not len(given) or given.is_floating_point() or given.dtype == torch.bool:
+        raise ArgumentError(f"ids={ids!r:.60} must be the token ids of one text, [token], at least one")
+    return given.long().unsqueeze(0)
 
 
 class _Reader:
@@ -132,7 +141,7 @@ class _Reader:
         zero = torch.zeros(1, len(inner), dtype=dtype, device=inner.device)
         nothing = down(zero)[0].double()
         given = down(inner.to(zero.dtype).unsqueeze(0))[0].double()
-        if not bool((given - added).norm() <= _ERROR * (1 + added.norm())):
+        if not bool((given - added).norm() <= _tolerance(dtype) * (1 + added.norm())):
             raise ModelError(
                 f"{place.path}: what the network adds to the stream is not what its down projection gives (a "
                 "norm or a factor stands behind it), so that a neuron's part of it cannot be told; use the "
@@ -161,6 +170,10 @@ def _blocks(model: nn.Module, model_map: ModelMap) -> list[tuple[Site, Site, Sit
         raise ModelError(
             f"{type(base_model_of(model)).__name__} has an encoder; give a causal language model"
         )
+    if is_sharded(model):
+        raise ModelError(
+            "the weights of this model are split between processes; load it whole in one process"
+        )
     if model_map.mixtures():
         raise ModelError(
             f"{model_map.model_type} is a mixture of experts, whose neurons act by turns; use the method "
@@ -172,7 +185,14 @@ def _blocks(model: nn.Module, model_map: ModelMap) -> list[tuple[Site, Site, Sit
             raise ModelError(
                 f"block {inner.layer} of {model_map.model_type} has several feed-forward networks"
             )
-        found.append((inner, Site("mlp_out", inner.layer), Site("hidden", inner.layer)))
+        added = Site("mlp_out", inner.layer)
+        factor = model_map.stack().blocks[int(str(inner.layer))].factors.get(model_map.place(added).path)
+        if factor is not None:
+            raise ModelError(
+                f"what block {inner.layer} of {model_map.model_type} adds is multiplied by {factor} first; use "
+                "the method activation_gradient"
+            )
+        found.append((inner, added, Site("hidden", inner.layer)))
     return found
 
 
@@ -193,10 +213,15 @@ def _frozen(model_map: ModelMap, last: Tensor, final: Tensor) -> FrozenNorm:
     return freeze_norm(model_map.final[0], last)
 
 
-def _check_logits(found: Tensor, known: Tensor, model: nn.Module) -> None:
+def _tolerance(dtype: torch.dtype) -> float:
+    """Return by how much two ways to compute the same may differ, relatively."""
+    return max(_ERROR, 8 * torch.finfo(dtype).eps)
+
+
+def _check_logits(found: Tensor, known: Tensor, dtype: torch.dtype, model: nn.Module) -> None:
     """Raise an error where the head of the frozen norm does not give the model's own log-probabilities."""
     likely = known > known.max() - 10  # noqa: PLR2004
-    if not bool((found - known)[likely].abs().max() <= 0.05):  # noqa: PLR2004
+    if not bool((found - known)[likely].abs().max() <= 10 * _tolerance(dtype)):
         raise ModelError(
             f"the logits of {type(base_model_of(model)).__name__} are not its head after its final norm; "
             "they are capped or scaled, so that what a neuron does to them cannot be told; use the method "
