@@ -189,8 +189,8 @@ def _blocks(model: nn.Module, model_map: ModelMap) -> list[tuple[Site, Site, Sit
         factor = model_map.stack().blocks[int(str(inner.layer))].factors.get(model_map.place(added).path)
         if factor is not None:
             raise ModelError(
-                f"what block {inner.layer} of {model_map.model_type} adds is multiplied by {factor} first; use "
-                "the method activation_gradient"
+                f"what block {inner.layer} of {model_map.model_type} adds is multiplied by {factor} first; "
+                "use the method activation_gradient"
             )
         found.append((inner, added, Site("hidden", inner.layer)))
     return found
