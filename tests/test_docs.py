@@ -164,12 +164,24 @@ def test_docstrings(name, tmp_path):
         assert not runner.failures, "".join(failures)
 
 
+_SPEAKING = (
+    "calibrate",
+    "evaluate",
+    "losses.text",
+    "sample.sample",
+    "attribution",
+    "next_token",
+    "gradient",
+    "importance",
+)
+
+
 def namespace_for(name):
     """Return what an example may use: a model, its tokenizer, a batch, a report, a trainer."""
     import numpy as np
 
     everything = {public: getattr(xalign, public) for public in xalign.__all__}
-    speaks = any(part in name for part in ("calibrate", "evaluate", "losses.text", "sample.sample"))
+    speaks = any(part in name for part in _SPEAKING)
     model = make_model("llama" if speaks else "bert", intermediate_size=64)
     names = {
         "model": model,

@@ -69,7 +69,10 @@ def test_greedy_is_the_same_twice(model_folder, units_folder):
         (("steer", "--language", "deu", "--max-new-tokens", "0"), "max_new_tokens=0 must be at least 1"),
         (("steer", "--language", "deu", "--units", "nowhere"), "source='nowhere' is no folder"),
         (("experts",), "holds units already; give another folder, or --overwrite"),
-        (("experts", "--out", "new", "--method", "foo"), "method='foo' must be one of expert_ap, lape"),
+        (
+            ("experts", "--out", "new", "--method", "foo"),
+            "method='foo' must be one of expert_ap, expert_auroc",
+        ),
         (("experts", "--out", "new", "--share", "2"), "share=2.0 must be at most 1"),
         (("experts", "--out", "new", "--sites", "9.inner"), "9.inner"),
         (
@@ -99,8 +102,52 @@ def test_a_method_that_chooses_its_own_sites_and_share(model_folder, tmp_path, m
     assert done.exit_code == 0, done.stderr
     assert len(UnitSet.from_pretrained(tmp_path / "units")["deu_Latn"]) == 2
     for given, message in (
-        (("--sites", "gate"), "sites='gate' is of --method expert_ap; first decides itself where to look"),
+        (("--sites", "gate"), "sites='gate' is of --method expert_ap, expert_auroc, "),
+        (("--sites", "gate"), "; first decides itself where to look"),
         (("--share", 0.1), "has no option 'share'; it has count"),
     ):
         done = xalign(*arguments, "--overwrite", *given)
         assert done.exit_code == 2 and message in done.stderr
+
+
+def test_every_method_is_offered_by_its_name(model_folder, tmp_path):
+    shown = xalign("experts", "--help").stdout
+    for name in METHODS:
+        assert name in shown.replace("\n", " "), name
+    for name in ("aura", "activation_probability", "l1_probe"):
+        done = xalign(*("experts", model_folder, "--n", 20, "--method", name, "--out", tmp_path / name))
+        assert done.exit_code == 0, done.stderr
+        assert UnitSet.from_pretrained(tmp_path / name).provenance["method"] == name
+    found = UnitSet.from_pretrained(tmp_path / "activation_probability")
+    assert found.provenance["settings"]["share"] == 0.00125  # its own default
+
+
+def test_dampening_at_numbered_tokens(model_folder, tmp_path):
+    out = tmp_path / "units"
+    xalign("experts", model_folder, "--n", 20, "--method", "aura", "--out", out)
+    arguments = (
+        "steer",
+        model_folder,
+        "--units",
+        out,
+        "--language",
+        "deu",
+        "--prompt",
+        "Good morning",
+        "--n",
+        1,
+    )
+    done = xalign(*arguments, "--operator", "dampen", "--positions", "0,-1", "--max-new-tokens", 2)
+    assert done.exit_code == 0, done.stderr
+    assert "deu_Latn, dampen × 1, [0, -1]" in done.stdout and "written at 2 tokens" in done.stdout
+    for given, message in (
+        (("--operator", "set"), "holds factors, not values, and 'set' writes values"),
+        (("--operator", "dampen", "--strength", 4), "strength=4 of 'dampen' must be between 0 and 1"),
+        (
+            ("--operator", "dampen", "--positions", "99"),
+            "positions has number 99, and the prompt of sentence 0 has",
+        ),
+        (("--operator", "dampen", "--positions", "1,1"), "must be different numbers"),
+    ):
+        done = xalign(*arguments, *given)
+        assert done.exit_code == 2 and message in done.stderr.replace("\n", " "), done.stderr

@@ -9,7 +9,8 @@ from xalign import Site, find_units, load_pairs, map_model
 from xalign.errors import ArgumentError
 from xalign.finding import language_means, mean_difference
 from xalign.finding.activations import activations
-from xalign.finding.expert_ap import _stored, expert_ap
+from xalign.finding.detectors import stored
+from xalign.finding.expert_ap import expert_ap
 from xalign.finding.language_neurons import language_neurons
 
 TEXTS = {code: list(load_pairs("bundled", n=5)[code].sentences) for code in ("deu_Latn", "rus_Cyrl")}
@@ -106,6 +107,6 @@ def test_shared_experts_are_ordinary_networks():
 def test_values_of_very_many_units_are_taken_in_parts(value, monkeypatch):
     """torch.quantile refuses more than 16 million numbers, which 200 sentences at a site of experts have."""
     values, is_low = torch.randn(7, 50), torch.arange(50) % 2 == 0
-    whole = _stored(values, is_low, value)
-    monkeypatch.setattr("xalign.finding.expert_ap._AT_ONCE", 20)
-    assert torch.equal(_stored(values, is_low, value), whole)
+    whole = stored(values, is_low, value)
+    monkeypatch.setattr("xalign.finding.detectors._AT_ONCE", 20)
+    assert torch.equal(stored(values, is_low, value), whole)

@@ -21,7 +21,7 @@ def test_it_is_the_methods():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "magic"}, "method='magic' must be one of expert_ap, lape"),
+        ({"method": "magic"}, "method='magic' must be one of expert_ap, expert_auroc"),
         (
             {"method": "lape", "sites": "gate"},
             r"method='lape'\) has no option 'sites', did .* it has bar, experts, penalty",

@@ -38,7 +38,7 @@ def test_what_the_losses_that_ship_say_of_themselves():
 
 
 def test_its_words_are_those_of_sites():
-    known = (kind for kind in sites.KINDS if kind not in (*sites.EXPERT_KINDS, "linear"))
+    known = (kind for kind in sites.KINDS if kind not in (*sites.EXPERT_KINDS, *sites.PATH_KINDS, "act"))
     assert tuple(known) == KINDS
     assert get_args(Pool) == sites.POOLS
 

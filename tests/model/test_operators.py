@@ -19,9 +19,12 @@ OPERANDS = {
     "set": torch.tensor([1.0, -2.0, 3.0]),
     "add": torch.tensor([1.0, -2.0, 3.0]),
     "scale": torch.tensor([0.5, -2.0, 3.0]),
+    "dampen": torch.tensor([0.5, 0.0, 1.0]),
     "zero": None,
     "clamp": (-0.1, torch.tensor([0.2, 0.0, 0.1])),
     "project": torch.tensor([1.0, -2.0, 3.0]),
+    "project_add": torch.tensor([1.0, -2.0, 3.0]),
+    "add_keep_norm": torch.tensor([1.0, -2.0, 3.0]),
     "replace": torch.tensor([[1.0, -2.0, 3.0], [0.0, 5.0, 1.0]]),
 }
 
@@ -48,10 +51,16 @@ def values_with(edit, **options):
 
 
 def test_the_names_are_those_of_before():
-    assert list(OPERATORS) == list(OPERANDS) == ["set", "add", "scale", "zero", "clamp", "project", "replace"]
+    known = ["set", "add", "scale", "zero", "clamp", "project", "replace"]
+    assert [name for name in OPERATORS if name in known] == known
+    assert list(OPERATORS) == list(OPERANDS)
     assert all(operator.name == name for name, operator in OPERATORS.items())
-    assert [name for name, one in OPERATORS.items() if one.of_units] == ["set", "add", "scale", "zero"]
-    assert [name for name, one in OPERATORS.items() if one.of_vector] == ["add", "project"]
+    assert [name for name, one in OPERATORS.items() if one.of_units] == [
+        *("set", "add", "scale", "dampen", "zero"),
+    ]
+    assert [name for name, one in OPERATORS.items() if one.of_vector] == [
+        *("add", "project", "project_add", "add_keep_norm"),
+    ]
     assert [name for name, one in OPERATORS.items() if one.writes_unit_values and one.of_units] == [
         "set",
         "add",
@@ -77,8 +86,10 @@ def test_what_is_linear():
         "set",
         "add",
         "scale",
+        "dampen",
         "zero",
         "project",
+        "project_add",
     ]
 
 
@@ -209,3 +220,41 @@ def test_a_change_in_place_is_refused_in_inference_mode_too():
         write(model, {Site("inner", 1): Edit(spoils, 1.0)}, positions="last_prompt"),
     ):
         model(input_ids=torch.arange(4, 14)[None])
+
+
+def test_adding_at_the_norm_that_was_there():
+    vector = torch.linspace(-3, 4, WIDTH)
+    before, after = values_with(Edit("add_keep_norm", vector))
+    assert torch.allclose(after.norm(dim=-1), before.norm(dim=-1), rtol=1e-5)
+    moved = before + vector
+    assert torch.allclose(
+        after, moved / moved.norm(dim=-1, keepdim=True) * before.norm(dim=-1, keepdim=True), atol=1e-5
+    )
+    assert not torch.allclose(after, before, atol=0.1)
+    # A state that the vector cancels has no direction to go to.
+    opposite = OPERATORS["add_keep_norm"].fn(-vector.reshape(1, 1, -1), vector)
+    assert torch.equal(opposite, -vector.reshape(1, 1, -1))
+    half = OPERATORS["add_keep_norm"].fn(torch.full((1, 1, 4), 60.0, dtype=torch.half), torch.full((4,), 6e4))
+    assert half.dtype == torch.half and torch.allclose(half, torch.tensor(60.0, dtype=torch.half), rtol=1e-3)
+
+
+def test_project_add_leaves_exactly_the_vector_along_its_direction():
+    vector = torch.linspace(-3, 4, WIDTH)
+    before, after = values_with(Edit("project_add", vector))
+    unit = vector / vector.norm()
+    assert torch.allclose(after @ unit, vector.norm().expand(after.shape[:-1]), rtol=1e-4)
+    across = torch.eye(WIDTH) - torch.outer(unit, unit)
+    assert torch.allclose(after @ across, before @ across, atol=1e-5)
+    twice = OPERATORS["project_add"].fn(after, vector)
+    assert torch.allclose(twice, after, atol=1e-5)
+
+
+def test_what_dampen_makes_of_factors():
+    factors = torch.tensor([0.0, 0.5, 1.0])
+    make = OPERATORS["dampen"].of_units
+    assert make(factors, 1.0).tolist() == [0, 0.5, 1]
+    assert make(factors, 0.0).tolist() == [1, 1, 1]
+    assert make(factors, 0.5).tolist() == [0.5, 0.75, 1]
+    for strength in (-0.1, 1.1):  # a unit of factor 0 would be turned around
+        with pytest.raises(ArgumentError, match=f"strength={strength} of 'dampen' must be between 0 and 1"):
+            make(factors, strength)

@@ -21,6 +21,10 @@ EDITS = {
     "project": lambda rows: Edit("project", DIRECTION, UNITS),
     "replace": lambda rows: Edit("replace", ROWS[rows], UNITS),
 }
+OF_VECTORS = {
+    "project_add": lambda rows: Edit("project_add", VECTOR),
+    "add_keep_norm": lambda rows: Edit("add_keep_norm", VECTOR),
+}
 
 
 def odd(tokens):
@@ -44,6 +48,7 @@ POSITIONS = {
     "function": lambda *_: odd,
     "mask": starts_late,
 }
+NUMBERED = {"numbers": lambda *_: [1, -1]}
 
 
 def logits(model, rows, operator, positions, cache):
@@ -52,8 +57,8 @@ def logits(model, rows, operator, positions, cache):
     width = max(map(len, prompts))
     ids = torch.tensor([[PAD] * (width - len(one)) + one for one in prompts])
     mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts])
-    where = POSITIONS[positions]([len(one) for one in prompts], width)
-    edit = {SITE: EDITS[operator](rows)} if operator else {}
+    where = (POSITIONS | NUMBERED)[positions]([len(one) for one in prompts], width)
+    edit = {SITE: (EDITS | OF_VECTORS)[operator](rows)} if operator else {}
     with write(model, edit, positions=where) as done:
         made = model.generate(
             input_ids=ids,
@@ -71,6 +76,7 @@ def logits(model, rows, operator, positions, cache):
 
 CELLS = [("llama", operator, where) for operator in EDITS for where in POSITIONS]
 CELLS += [("gpt2", "add", where) for where in POSITIONS]  # absolute positions
+CELLS += [("llama", operator, "prompt") for operator in OF_VECTORS] + [("llama", "add", "numbers")]
 
 
 @pytest.mark.parametrize(("family", "operator", "positions"), CELLS)
@@ -173,7 +179,7 @@ def test_embeddings_in_place_of_ids():
     ("positions", "error", "message"),
     [
         ("first", ArgumentError, "positions='first' must be one of all, prompt, generated, last_prompt"),
-        (3, ArgumentTypeError, "positions=3 must be one of"),
+        (3.5, ArgumentTypeError, "positions=3.5 must be one of"),
         (torch.ones(1, 3), ArgumentError, "a boolean mask .*torch.float32"),
         (torch.ones(3, dtype=torch.bool), ArgumentError, r"of shape \(3,\)"),
         (torch.ones(2, 3, dtype=torch.bool), ArgumentError, "mask of 2 sentences, and the forward has 1"),

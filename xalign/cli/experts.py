@@ -1,6 +1,7 @@
 """`xalign experts MODEL`."""
 
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,12 +40,16 @@ def experts(
     method: Annotated[str, typer.Option(help="{methods}.")] = "expert_ap",
     sites: Annotated[
         str,
-        typer.Option(help="Where to look, for expert_ap: inner, gate, linear, …, or one site like 3.inner."),
+        typer.Option(
+            help="Where to look, for methods that can look anywhere: inner, gate, linear, …, or a site like "
+            "3.inner."
+        ),
     ] = _SITES,
     share: Annotated[
         float | None,
         typer.Option(
-            help=f"Share of all units ({_SHARE} by default), for each language; with lape, for all together."
+            help="Share of all units for each language, by default what the method takes; with lape, "
+            f"for all together, {_SHARE} by default."
         ),
     ] = None,
     overwrite: Annotated[
@@ -89,16 +94,21 @@ def experts(
 
 
 def _options(method: str, sites: str, share: float | None) -> dict[str, Any]:
-    """Return the options of a method that were given, with defaults for those that it takes."""
+    """Return the options of a method that were given, with defaults for those that it takes.
+
+    The share is that of the command line where the method's own default is a number, and else its own.
+    """
     from xalign.errors import ArgumentError
     from xalign.finding import METHODS
     from xalign.finding.method import resolve_method
 
     found_by = resolve_method(method, METHODS)
     if sites != _SITES and not found_by.takes("sites"):
-        able = " or ".join(name for name, other in METHODS.items() if other.takes("sites"))
+        able = ", ".join(name for name, other in METHODS.items() if other.takes("sites"))
         raise ArgumentError(f"sites={sites!r} is of method={able}; {method} decides itself where to look")
-    defaults = {"sites": sites, "share": _SHARE}
+    share_parameter = signature(found_by.fn).parameters.get("share")
+    has_own = share_parameter is not None and share_parameter.default is None
+    defaults = {"sites": sites} | ({} if has_own else {"share": _SHARE})
     options = {name: value for name, value in defaults.items() if found_by.takes(name)}
     return options if share is None else options | {"share": share}
 

@@ -37,7 +37,8 @@ def steer(
     strength: Annotated[
         float | None,
         typer.Option(
-            help=f"Times the values that the units take in their language, {_STRENGTH:g} by default."
+            help=f"Times the values that the units take in their language, {_STRENGTH:g} by default; of "
+            "dampen 1, from 0 to 1."
         ),
     ] = None,
     calibrate: Annotated[
@@ -45,7 +46,12 @@ def steer(
         typer.Option("--calibrate", help="Try strengths, and take the one with most output in the language."),
     ] = False,
     pairs: Pairs = "bundled",
-    positions: Annotated[str, typer.Option(help="prompt, all, generated or last_prompt.")] = "prompt",
+    positions: Annotated[
+        str,
+        typer.Option(
+            help="prompt, all, generated, last_prompt, or numbers of the prompt's tokens like 0,-1."
+        ),
+    ] = "prompt",
     n: Annotated[int, typer.Option(help="Number of continuations.")] = 3,
     max_new_tokens: Annotated[int, typer.Option(help="The longest continuation.")] = 32,
     temperature: Annotated[
@@ -71,7 +77,8 @@ def steer(
     from xalign.cli.loading import check_text, load_model
 
     check_text("prompt", prompt)
-    _check(operator, strength, positions, calibrate=calibrate)
+    where = _positions(positions)
+    _check(operator, strength, where, calibrate=calibrate)
     own, generation = _units_of(units, language), _generation(temperature, max_new_tokens, n)
     loaded = load_model(
         model,
@@ -82,28 +89,46 @@ def steer(
         progress=sys.stderr.isatty(),
     )
     output = Output(json)
-    how: dict[str, Any] = {"operator": operator, "positions": positions}
-    how["strength"] = _STRENGTH if strength is None else strength
+    how: dict[str, Any] = {"operator": operator, "positions": where}
+    how["strength"] = _default_strength(operator) if strength is None else strength
     if calibrate:
         how |= _calibrated(output, loaded, own, pairs, how, prompt=prompt, generation=generation)
     options = {"prompt": prompt, "seed": seed, "generation": generation}
     _side_by_side(output, loaded, own, how, n, is_calibrated=calibrate, **options)
 
 
-def _check(operator: str, strength: float | None, positions: str, *, calibrate: bool) -> None:
+def _positions(text: str) -> str | list[int]:
+    """Return positions as a name, or as numbers where they are written as such."""
+    try:
+        return [int(one) for one in text.split(",")]
+    except ValueError:
+        return text
+
+
+def _check(operator: str, strength: float | None, positions: str | list[int], *, calibrate: bool) -> None:
     """Refuse what cannot be steered with, before anything is loaded."""
     from xalign.errors import ArgumentError
     from xalign.model.operators import OPERATORS, resolve_operator
-    from xalign.model.positions import WHERE
+    from xalign.model.positions import WHERE, check_positions
 
-    if positions not in WHERE:
-        raise ArgumentError(f"positions={positions!r} must be one of {', '.join(WHERE)}")
+    if isinstance(positions, str) and positions not in WHERE:
+        raise ArgumentError(
+            f"positions={positions!r} must be one of {', '.join(WHERE)}, or numbers like 0,-1"
+        )
+    check_positions(positions)  # type: ignore[arg-type]
     known = {name: one for name, one in OPERATORS.items() if one.of_units is not None}
     needs_strength = resolve_operator(operator, known).operand.is_needed
     if strength is not None and calibrate:
         raise ArgumentError(f"strength={strength:g}: --calibrate finds the strength, so leave one of the two")
     if not needs_strength and (calibrate or strength is not None):
         raise ArgumentError(f"operator={operator!r} has no strength: leave --strength and --calibrate away")
+
+
+def _default_strength(operator: str) -> float:
+    """Return the strength where none is given: factors are taken as they are."""
+    from xalign.model.operators import OPERATORS
+
+    return 1.0 if OPERATORS[operator].takes_factors else _STRENGTH
 
 
 def _side_by_side(

@@ -28,12 +28,11 @@ def find_units(
         model: The model; it is only read.
         tokenizer: Its tokenizer; for recordings, its feature extractor or processor.
         texts: Language -> sentences, written or spoken, at least two languages.
-        method: `"expert_ap"`, units that each tell the language's sentences from all others, or `"lape"`,
-            neurons that fire for few languages; or one of your own: a `Method`, or a function (model,
-            tokenizer, texts, **options) -> `UnitSet`.
-        **options: Those of the method. `expert_ap` has `sites`, `share`, `k`, `ends`, … (see
-            `xalign.finding.expert_ap`), `lape` has `share`, `bar`, `penalty`, … (see
-            `xalign.finding.language_neurons`), a function those of its signature.
+        method: `"expert_ap"`, units that each tell the language's sentences from all others; `"lape"`,
+            neurons that fire for few languages; another name in `xalign.finding.METHODS`; or one of your own:
+            a `Method`, or a function (model, tokenizer, texts, **options) -> `UnitSet`.
+        **options: Those of the method, `METHODS[name].options`. The function that does it,
+            `METHODS[name].fn`, documents them. A function of your own has those of its signature.
 
     Returns:
         Per language its units, the best first.

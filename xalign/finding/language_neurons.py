@@ -18,7 +18,7 @@ from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.sites import Site
 from xalign.model.inputs_for import Processing
 from xalign.pairs.audio import Audio
-from xalign.units.columns import COLUMNS
+from xalign.units.sharing import kinds_by_reach
 from xalign.units.unit_set import UnitSet
 
 _ROUGH = 0.25  # tokens by which a mean times its tokens may miss a whole number
@@ -53,7 +53,8 @@ def language_neurons(
             `experts` of `activations`.
 
     Returns:
-        Per label its neurons, the best first. A label may have none.
+        Per label its neurons, the best first, each with its kind: `specific` to the one label that fires it,
+        `related`, or `general` to all. A label may have none.
 
     Raises:
         ArgumentError: Fewer than two labels, or as in `lape`.
@@ -119,9 +120,10 @@ def _units(
 ) -> UnitSet:
     """Return the neurons that LAPE selected, under each label that fires them."""
     places = Places({site: values.shape[1] for site, values in gates.items()})
-    values, parts = torch.cat(list(gates.values()), dim=1), []
-    for number in range(len(labels)):
-        own = found.neurons_of(number)
-        parts.append((torch.full_like(own, number), *places.of(own), -found.score[own], values[number, own]))
-    columns = dict(zip(COLUMNS, map(torch.cat, zip(*parts, strict=True)), strict=True))
-    return UnitSet.from_columns(labels, places.sites, **columns, provenance=provenance)
+    values = torch.cat(list(gates.values()), dim=1)
+    kinds = torch.from_numpy(kinds_by_reach(found.reach.numpy(), len(labels)))
+    own = [found.neurons_of(number) for number in range(len(labels))]
+    chosen = [
+        (units, -found.score[units], values[number, units], kinds[units]) for number, units in enumerate(own)
+    ]
+    return places.unit_set(labels, chosen, provenance)

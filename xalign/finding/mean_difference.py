@@ -14,7 +14,7 @@ from xalign.finding.activations import Sites, activations, check_options, check_
 from xalign.finding.provenance import origin_of
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
-from xalign.model.architectures.sites import Kind, Site
+from xalign.model.architectures.sites import PATH_KINDS, Kind, Site
 from xalign.model.inputs_for import Processing
 from xalign.model.write import Edit, write
 from xalign.pairs.audio import Audio
@@ -22,7 +22,7 @@ from xalign.units.language_vector import LanguageVector
 
 Vectors = dict[Site, Tensor]
 _WITHIN_A_BLOCK: tuple[Kind, ...] = (
-    *("attn_out", "gate", "inner", "router", "expert_gate", "expert_inner", "mlp_out", "hidden"),
+    *("attn_out", "gate", "act", "inner", "router", "expert_gate", "expert_inner", "mlp_out", "hidden"),
 )
 
 
@@ -134,7 +134,7 @@ def _while_subtracted(
 
 def _order(site: Site) -> tuple[float, int]:
     """Return a key that sorts sites as a forward passes them."""
-    if site.kind == "linear":
+    if site.kind in PATH_KINDS:
         raise ArgumentError(
             f"block_by_block=True takes sites of blocks; where {site} stands among them is not known"
         )

@@ -14,6 +14,7 @@ from xalign.judging.identify import check_known
 from xalign.judging.options import EvaluateOptions
 from xalign.judging.probe import BOUNDS, Observed, Probe
 from xalign.measurement.run import Measurement
+from xalign.model.numbers import is_numbers, listed
 from xalign.pairs.languages import match_language
 from xalign.pairs.parallel import ParallelPairs
 from xalign.steering.steer import steer
@@ -166,7 +167,8 @@ class Comparison:
 
     def _changes_texts(self, arguments: Mapping[str, Any]) -> bool:
         """Return whether a given text is changed; if it is not, note what is left out."""
-        where = arguments.get("positions")
+        given = arguments.get("positions")
+        where = "last_prompt" if is_numbers(given) and set(listed(given)) == {-1} else given
         if not isinstance(where, str) or where not in _NOT_IN_TEXTS:
             return True
         self._left_out[where] = (

@@ -4,10 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xalign.checks import whole_number
-from xalign.errors import ArgumentError, ArgumentTypeError
-
-BLOCK_BYTES = 16 * 2**20
+from xalign.metrics.detection import BLOCK_BYTES, ascending, in_blocks
 
 
 def average_precision(
@@ -44,62 +41,16 @@ def average_precision(
         >>> average_precision(scores, torch.tensor([True, True, False])).tolist()
         [0.8333333333333333, 0.5833333333333333]
     """
-    _check(scores, positive)
-    block_bytes = whole_number("block_bytes", block_bytes, least=1)
-    scores = scores.detach()
-    # Half precision has no sort of its own in numpy; the order is the same in float32.
-    scores = scores if scores.dtype == torch.float64 else scores.float()
-    chosen = positive.to(scores.device)
-    n, units = scores.shape
-    width = max(1, block_bytes // (n * scores.element_size()))
-    found = torch.empty(units, dtype=torch.float64, device=scores.device)
-    for start in range(0, units, width):
-        # A copy, also of a single unit, whose transpose is contiguous as it is.
-        block = scores[:, start : start + width].T.clone(memory_format=torch.contiguous_format)
-        found[start : start + width] = _of_block(block, chosen, start)
-    return found.cpu()
-
-
-def _check(scores: Tensor, positive: Tensor) -> None:
-    """Raise an error for scores and a mask that do not go together."""
-    for name, values in (("scores", scores), ("positive", positive)):
-        if not isinstance(values, Tensor):
-            raise ArgumentTypeError(f"{name} must be a tensor, not {type(values).__name__}")
-    if not scores.is_floating_point():
-        raise ArgumentTypeError(f"scores must hold floating-point numbers, not {scores.dtype}")
-    if positive.dtype != torch.bool:
-        raise ArgumentTypeError(f"positive must be boolean, not {positive.dtype}")
-    if scores.dim() != 2 or positive.shape != scores.shape[:1]:
-        raise ArgumentError(
-            f"scores must be [example, unit] and positive [example]; they are {tuple(scores.shape)} and "
-            f"{tuple(positive.shape)}"
-        )
-    count = int(positive.sum())
-    if not 0 < count < len(positive):
-        raise ArgumentError(
-            f"{count} of {len(positive)} examples are positive; average precision takes some of either kind"
-        )
+    return in_blocks(_of_block, scores, positive, name="average precision", block_bytes=block_bytes)
 
 
 def _of_block(
-    block: Float[Tensor, "unit example"], chosen: Bool[Tensor, " example"], start: int
+    block: Float[Tensor, "unit example"], chosen: Bool[Tensor, " example"]
 ) -> Float[Tensor, " unit"]:
-    """Return the average precision of each unit, counted from `start`; the block may be sorted in place."""
-    wanted = _ascending(block[:, chosen])
-    block = _ascending(block)
-    if bool(block[:, -1].isnan().any()):
-        unit = start + int(block[:, -1].isnan().int().argmax())
-        raise ArgumentError(f"the scores of unit {unit} hold NaN; check the activations they come from")
+    """Return the average precision of each unit; the block may be sorted in place."""
+    wanted = ascending(block[:, chosen])
+    block = ascending(block)
     # Per positive, how many examples and how many positives score at least as high.
     every = block.shape[1] - torch.searchsorted(block, wanted)
     same = wanted.shape[1] - torch.searchsorted(wanted, wanted)
     return (same.double() / every).mean(dim=1)
-
-
-def _ascending(block: Float[Tensor, "unit example"]) -> Float[Tensor, "unit example"]:
-    """Return the rows in ascending order, NaN last; on the CPU they are sorted in place."""
-    if block.device.type != "cpu":
-        return block.sort(dim=1).values
-    # numpy sorts float32 many times as fast as torch does on a CPU.
-    block.numpy().sort(axis=1)
-    return block

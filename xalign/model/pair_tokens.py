@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from xalign.model.forward_facts import cache_length, columns_of, prompt_mask, real_of
-from xalign.model.tokens import Tokens, Unknown
+from xalign.model.tokens import Numbered, Tokens, Unknown
 
 ENCODER, DECODER = "encoder", "decoder"
 _IGNORED_LABEL = -100
@@ -25,10 +25,11 @@ def tokens_of_encoder(given: dict[str, Any]) -> Tokens | None:
     real = real_of(mask, inputs, 0)
     whole = prompt_mask(mask, inputs, shape[1])
     last: Tensor | Unknown = whole
+    numbers: Numbered | Unknown = whole if isinstance(whole, Unknown) else Numbered.within(whole)
     if not isinstance(whole, Unknown):
         last = column == ((whole * (column + 1)).amax(dim=1) - 1).unsqueeze(1)
     prompt = torch.ones(shape, dtype=torch.bool, device=inputs.device)
-    return Tokens(shape, given.get("input_ids"), column, real, prompt, last)
+    return Tokens(shape, given.get("input_ids"), column, real, prompt, last, numbers)
 
 
 def tokens_of_decoder(given: dict[str, Any]) -> Tokens | None:
@@ -44,7 +45,8 @@ def tokens_of_decoder(given: dict[str, Any]) -> Tokens | None:
         known = cache_length(given.get("past_key_values"))
         if isinstance(known, Unknown):
             nothing = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
-            return Tokens(inputs.shape[:2], ids, known, known, nothing, nothing)
+            numbers = Numbered.of_none(nothing.shape, nothing.device)
+            return Tokens(inputs.shape[:2], ids, known, known, nothing, nothing, numbers)
         past = known
         mask = given.get("decoder_attention_mask")
         real = real_of(mask, inputs, past)
@@ -54,4 +56,5 @@ def tokens_of_decoder(given: dict[str, Any]) -> Tokens | None:
     else:
         return None
     nothing = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
-    return Tokens(inputs.shape[:2], ids, columns_of(inputs, past, {}), real, nothing, nothing)
+    numbers = Numbered.of_none(nothing.shape, nothing.device)
+    return Tokens(inputs.shape[:2], ids, columns_of(inputs, past, {}), real, nothing, nothing, numbers)

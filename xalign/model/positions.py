@@ -9,13 +9,15 @@ from torch import Tensor
 
 from xalign.checks import function_of
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.model.numbers import Numbers, chosen_by_number, is_numbers, listed
 from xalign.model.tokens import Tokens, Unknown
 from xalign.model.user_function import errors_of
 from xalign.renamed import renamed
 
 Where = Literal["all", "prompt", "generated", "last_prompt"]
 WHERE: tuple[Where, ...] = ("all", "prompt", "generated", "last_prompt")
-Positions = Where | Bool[Tensor, "batch column"] | Callable[[Tokens], Bool[Tensor, "batch token"]]
+Positions = Where | Numbers | Bool[Tensor, "batch column"] | Callable[[Tokens], Bool[Tensor, "batch token"]]
+_ALLOWED = f"{', '.join(WHERE)}, numbers of the prompt's tokens like [0, -1], a boolean mask, or a function"
 _NAMED: dict[str, Callable[[Tokens], Tensor]] = {
     "all": lambda tokens: tokens.real,
     "prompt": lambda tokens: tokens.real & tokens.prompt,
@@ -25,12 +27,12 @@ _NAMED: dict[str, Callable[[Tokens], Tensor]] = {
 
 
 def check_positions(positions: Positions) -> None:
-    """Raise an error where `positions` is not a name, a boolean mask or a function."""
+    """Raise an error where `positions` is not a name, numbers of tokens, a boolean mask or a function."""
     if isinstance(positions, str):
         if positions not in WHERE:
-            raise ArgumentError(
-                f"positions={positions!r} must be one of {', '.join(WHERE)}, a boolean mask, or a function"
-            )
+            raise ArgumentError(f"positions={positions!r} must be one of {_ALLOWED}")
+    elif is_numbers(positions):
+        listed(positions)
     elif isinstance(positions, Tensor):
         if positions.dtype != torch.bool or positions.dim() != 2 or not positions.numel():
             raise ArgumentError(
@@ -38,9 +40,7 @@ def check_positions(positions: Positions) -> None:
                 f"{tuple(positions.shape)}"
             )
     elif not callable(positions):
-        raise ArgumentTypeError(
-            f"positions={positions!r:.60} must be one of {', '.join(WHERE)}, a boolean mask, or a function"
-        )
+        raise ArgumentTypeError(f"positions={positions!r:.60} must be one of {_ALLOWED}")
     else:
         function_of("positions", positions, "tokens")
 
@@ -49,7 +49,7 @@ def chosen(positions: Positions, tokens: Tokens) -> Bool[Tensor, "batch token"]:
     """Return which tokens of a forward are chosen; never padding.
 
     Args:
-        positions: A name, a mask or a function.
+        positions: A name, numbers, a mask or a function.
         tokens: What is known of the tokens.
 
     Raises:
@@ -60,8 +60,10 @@ def chosen(positions: Positions, tokens: Tokens) -> Bool[Tensor, "batch token"]:
         return _NAMED[positions](tokens)
     if isinstance(positions, Tensor):
         return _of_mask(positions, tokens)
+    if is_numbers(positions):
+        return chosen_by_number(positions, tokens)
     with errors_of("positions(tokens)"):
-        given = positions(tokens)
+        given = positions(tokens)  # type: ignore[operator]
     if not isinstance(given, Tensor) or given.dtype != torch.bool or given.shape != tokens.shape:
         raise ArgumentError(
             f"positions(tokens) must return a boolean tensor of shape {tuple(tokens.shape)}, not "

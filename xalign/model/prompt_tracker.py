@@ -11,10 +11,11 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ModelError
 from xalign.model.forward_facts import cache_length, columns_of, packed_starts, prompt_mask, real_of
 from xalign.model.generation import GenerateCall, GenerateWatcher
+from xalign.model.numbers import is_numbers
 from xalign.model.pair_tokens import DECODER, ENCODER, tokens_of_decoder, tokens_of_encoder
 from xalign.model.run import decoder_test, is_pair
 from xalign.model.sound_tokens import sound_tokens
-from xalign.model.tokens import Tokens, Unknown
+from xalign.model.tokens import Numbered, Tokens, Unknown
 
 PromptLength = int | Int[Tensor, " batch"]
 
@@ -68,11 +69,12 @@ class PromptTracker:
                 "given the prompt and whose decoder the rest; leave it out"
             )
         wrong = {"generated": {ENCODER}, "prompt": {DECODER}, "last_prompt": {DECODER}}
-        if isinstance(positions, str) and sides == wrong.get(positions):
+        where = positions if isinstance(positions, str) else "prompt" if is_numbers(positions) else ""
+        if sides == wrong.get(where):
             only = "prompt" if ENCODER in sides else "what is generated"
             raise ArgumentError(
-                f"positions={positions!r}: the sites are in the {sides.pop()}, which is given {only} only; "
-                "give positions='all', or sites of the other stack"
+                f"positions={positions!r:.60}: the sites are in the {sides.pop()}, which is given {only} "
+                "only; give positions='all', or sites of the other stack"
             )
         if isinstance(positions, Tensor) and len(sides) > 1:
             raise ArgumentError(
@@ -108,7 +110,7 @@ class PromptTracker:
         inputs = inputs_of(given)
         past = cache_length(given.get("past_key_values"))
         if isinstance(past, Unknown):
-            return Tokens(inputs.shape[:2], given.get("input_ids"), past, past, past, past)
+            return Tokens(inputs.shape[:2], given.get("input_ids"), *(5 * (past,)))
         call = self._watcher.current
         if call is not None:
             return self._in_generate(call, inputs, past, given)
@@ -126,7 +128,7 @@ class PromptTracker:
                 f"outside of generate, a forward that goes on with a cache of {past} tokens may carry prompt "
                 "or generated tokens; give prompt_length=, a boolean mask, or positions='all'"
             )
-            return Tokens(inputs.shape[:2], ids, column, real, unknown, unknown)
+            return Tokens(inputs.shape[:2], ids, column, real, *(3 * (unknown,)))
         width = _per_row(end if self._prompt_length is None else self._prompt_length, inputs)
         return Tokens(
             inputs.shape[:2],
@@ -142,9 +144,9 @@ class PromptTracker:
         column, real = columns_of(inputs, past, given), real_of(mask, inputs, past)
         foreign = call.why_foreign(inputs, past, given.get("past_key_values"))
         if foreign is not None:
-            return Tokens(inputs.shape[:2], ids, foreign, real, foreign, foreign)
+            return Tokens(inputs.shape[:2], ids, foreign, real, *(3 * (foreign,)))
         if isinstance(call.width, Unknown):
-            return Tokens(inputs.shape[:2], ids, column, real, call.width, call.width)
+            return Tokens(inputs.shape[:2], ids, column, real, *(3 * (call.width,)))
         copies = len(inputs) // call.rows
         whole: Tensor | Unknown
         if call.real is None:  # what transformers made of the prompt stands in the forward's mask
@@ -175,7 +177,11 @@ class PromptTracker:
                 )
             prompt = own < self._prompt_length
             ends = (ends & prompt) | (own == self._prompt_length - 1)
-        return Tokens(starts.shape, given.get("input_ids"), column, torch.ones_like(starts), prompt, ends)
+        # The end of each token's own prompt: the nearest one from here on.
+        nearest = torch.where(ends, column, column[-1] + 1).flip(1).cummin(dim=1).values.flip(1)
+        numbers = Numbered(torch.where(prompt, own, -1), torch.where(prompt, column - nearest - 1, 0))
+        real = torch.ones_like(starts)
+        return Tokens(starts.shape, given.get("input_ids"), column, real, prompt, ends, numbers)
 
 
 def side_of(model: nn.Module, module: nn.Module) -> str:
@@ -210,11 +216,12 @@ def _split(
     column: Int[Tensor, " token"],
     width: Int[Tensor, " batch"],
     whole: Bool[Tensor, "batch column"] | Unknown,
-) -> tuple[Bool[Tensor, "batch token"], Bool[Tensor, "batch token"] | Unknown]:
-    """Return which tokens are prompt, and which is the last real token of its prompt."""
+) -> tuple[Bool[Tensor, "batch token"], Bool[Tensor, "batch token"] | Unknown, Numbered | Unknown]:
+    """Return which tokens are prompt, which is the last real token of its prompt, and their numbers."""
     prompt = column < width.unsqueeze(1)
     if isinstance(whole, Unknown):
-        return prompt, whole
+        return prompt, whole, whole
     at = torch.arange(whole.shape[1], device=column.device)
-    ends = ((whole & (at < width.unsqueeze(1))) * (at + 1)).amax(dim=1) - 1
-    return prompt, column == ends.unsqueeze(1)
+    of_prompt = whole & (at < width.unsqueeze(1))
+    ends = (of_prompt * (at + 1)).amax(dim=1) - 1
+    return prompt, column == ends.unsqueeze(1), Numbered.within(of_prompt, column)

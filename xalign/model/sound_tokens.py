@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from xalign.model.audio_inputs import SOUND
 from xalign.model.frames import frames_of
-from xalign.model.tokens import Tokens, Unknown
+from xalign.model.tokens import Numbered, Tokens, Unknown
 from xalign.model.wrapped import base_model_of
 
 _NO_MASK = Unknown(
@@ -31,10 +31,11 @@ def sound_tokens(model: nn.Module, given: dict[str, Any]) -> Tokens | None:
     mask, frames = given.get("attention_mask"), frames_of(base_model_of(model))
     if not isinstance(mask, Tensor) or mask.dim() != 2:
         if sound.dim() != 2:  # bins before frames, or frames before bins
-            return Tokens(sound.shape[:1], None, *(4 * (_NO_MASK,)))
+            return Tokens(sound.shape[:1], None, *(5 * (_NO_MASK,)))
         mask = torch.ones(sound.shape, dtype=torch.bool, device=sound.device)
     column = torch.arange(frames(mask.shape[1]), device=sound.device)
     lengths = torch.tensor([frames(int(one)) for one in mask.sum(1)], device=sound.device).unsqueeze(1)
     real = column < lengths
     shape = torch.Size((len(sound), len(column)))
-    return Tokens(shape, None, column, real, torch.ones_like(real), column == lengths - 1)
+    numbers = Numbered.within(real)
+    return Tokens(shape, None, column, real, torch.ones_like(real), column == lengths - 1, numbers)

@@ -49,7 +49,8 @@ def write(
         model: The model that is called inside the `with`.
         edits: Site -> change.
         positions: `"all"`, `"prompt"`, `"generated"`, `"last_prompt"` (each sentence's last real token of the
-            prompt); a boolean mask [sentence, column] over the sequence, False beyond its end; or a function
+            prompt); numbers of the prompt's real tokens, like `[0, -1]` for the first and the last; a boolean
+            mask [sentence, column] over the sequence, False beyond its end; or a function
             from `Tokens` to a boolean tensor [sentence, token]. Padding is never changed.
         prompt_length: Number of columns of the prompt, padding and cached tokens included; one number, or a
             tensor with one for each row. It goes before what `generate` was given.

@@ -30,6 +30,7 @@ from xalign.steering.intervention import Intervention
 from xalign.units.compatibility import check_compatible
 from xalign.units.language_vector import LanguageVector
 from xalign.units.same_units import first_repeated
+from xalign.units.unit import FACTORS
 from xalign.units.unit_set import UnitSet
 
 
@@ -54,8 +55,10 @@ def steer(
         what: Units, of one label, or of several labels that share no unit; or a language's vectors; or an
             `Intervention`.
         operator: For units `set` (the default) to strength · value, `add` strength · value, `scale` by the
-            strength, or `zero`; for vectors `add` (the default) strength · vector, or `project` it away. An
-            `Operator` says itself what it makes of units and vectors. A function (values, operand) -> values
+            strength, `dampen` by factors that `aura` found, or `zero`; for vectors `add` (the default)
+            strength · vector, `project` it away, `project_add` strength · vector in place of what lay along
+            it, or `add_keep_norm`, which adds and keeps each token's norm. An `Operator` says itself what it
+            makes of units and vectors. A function (values, operand) -> values
             gets the values [batch, token, unit] and strength · value of each unit, or strength · vector. An
             `Intervention` has operators of its own and takes none.
         strength: The factor; 1 where None. `scale`, which does nothing at 1, must be given one.
@@ -141,12 +144,7 @@ def _edits_of_units(units: UnitSet, given: OperatorLike | None, strength: float 
     operator = DEFAULT_FOR_UNITS if given is None else resolve_operator(given, known)
     if operator.of_units is None:
         raise _not_for("units", "of_units", operator, known)
-    found_in = dict(units.provenance.get("settings") or {}).get("state", "value")
-    if operator.writes_unit_values and found_in != "value":
-        raise ArgumentError(
-            f"what holds values of the state {found_in!r}, and {operator.name!r} writes plain values: find "
-            "the units with state='value', or scale or zero them"
-        )
+    _check_meaning_of_values(units, operator)
     if not len(units):
         raise ArgumentError("units is empty; there is nothing to steer with")
     if first_repeated(units.columns) is not None:
@@ -160,6 +158,27 @@ def _edits_of_units(units: UnitSet, given: OperatorLike | None, strength: float 
         operand = _operand(operator, operator.of_units, values, strength, site)
         edits[site] = Edit(operator, operand, Indices(rows.columns.index))
     return edits
+
+
+def _check_meaning_of_values(units: UnitSet, operator: Operator) -> None:
+    """Raise an error where an operator takes the units' values for something else than they are."""
+    settings = dict(units.provenance.get("settings") or {})
+    found_in, are_factors = settings.get("state", "value"), settings.get("value") == FACTORS
+    if are_factors and operator.writes_unit_values:
+        raise ArgumentError(
+            f"what holds factors, not values, and {operator.name!r} writes values: give operator='dampen', "
+            "or scale or zero the units"
+        )
+    if settings and operator.takes_factors and not are_factors:
+        raise ArgumentError(
+            f"what holds values, not factors, and {operator.name!r} multiplies by factors: find the units "
+            "with method='aura', or give operator='scale' and a strength"
+        )
+    if operator.writes_unit_values and found_in != "value":
+        raise ArgumentError(
+            f"what holds values of the state {found_in!r}, and {operator.name!r} writes plain values: find "
+            "the units with state='value', or scale or zero them"
+        )
 
 
 def _edits_of_vectors(

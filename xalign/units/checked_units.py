@@ -13,7 +13,7 @@ from torch import Tensor
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.sites import Site
-from xalign.units.columns import Array, Columns
+from xalign.units.columns import KINDS_OF_UNITS, Array, Columns
 from xalign.units.same_units import first_repeated
 from xalign.units.unit import Unit
 
@@ -21,15 +21,16 @@ Column = Sequence[float] | Array | Tensor
 
 
 def columns_of_rows(rows: Iterable[Sequence[Any]]) -> Columns:
-    """Return rows (label, site, index, score, value) as columns.
+    """Return rows (label, site, index, score, value), or with a kind behind them, as columns.
 
     Raises:
-        ArgumentError: A negative index, a score or value that is not finite, or a repeated row.
+        ArgumentError: A negative index, a score or value that is not finite, an unknown kind, or a repeated
+            row.
         ArgumentTypeError: A row that is not such a tuple.
     """
     labels: dict[str, int] = {}
     sites: dict[Site, int] = {}
-    label, site, index = (array("q") for _ in range(3))
+    label, site, index, kind = (array("q") for _ in range(4))
     score, value = array("d"), array("d")
     for row in map(_checked, rows):
         label.append(labels.setdefault(row.label, len(labels)))
@@ -37,7 +38,8 @@ def columns_of_rows(rows: Iterable[Sequence[Any]]) -> Columns:
         index.append(row.index)
         score.append(row.score)
         value.append(row.value)
-    arrays = (np.array(column) for column in (label, site, index, score, value))
+        kind.append(KINDS_OF_UNITS.index(row.kind))
+    arrays = (np.array(column) for column in (label, site, index, score, value, kind))
     return _without_repeats(Columns.of([*labels], [*sites], *arrays))
 
 
@@ -49,7 +51,8 @@ def columns_of_arrays(
     Args:
         labels: The names that the codes of `given["label"]` number.
         sites: The sites that the codes of `given["site"]` number.
-        given: `label`, `site`, `index`, `score` and `value`, one number per row.
+        given: `label`, `site`, `index`, `score` and `value`, and `kind` where it is known; one number per
+            row.
 
     Raises:
         ArgumentError: Columns of different lengths, codes of no name, a negative index, a score or value that
@@ -65,8 +68,9 @@ def columns_of_arrays(
     for name, known in (("label", names), ("site", where)):
         if len(set(known)) < len(known):
             raise ArgumentError(f"{name}s={[str(one) for one in known]!r:.80} has one of them twice")
-        if bool(((found[name] < 0) | (found[name] >= len(known))).any()):
-            raise ArgumentError(f"the column {name!r} points outside the {len(known)} {name}s")
+    for name, size in (("label", len(names)), ("site", len(where)), ("kind", len(KINDS_OF_UNITS))):
+        if name in found and bool(((found[name] < 0) | (found[name] >= size)).any()):
+            raise ArgumentError(f"the column {name!r} points outside the {size} {name}s")
     if len(found["index"]) and found["index"].min() < 0:
         raise ArgumentError(f"index={found['index'].min()} must be at least 0")
     for name in ("score", "value"):
@@ -90,10 +94,15 @@ def _without_repeats(columns: Columns) -> Columns:
 
 
 def _checked(row: Sequence[Any]) -> Unit:
-    if not isinstance(row, tuple | list) or len(row) != 5:
-        raise ArgumentTypeError(f"a row must be (label, site, index, score, value), not {row!r:.80}")
-    label, site, index, score, value = row
+    if not isinstance(row, tuple | list) or len(row) not in (5, 6):
+        raise ArgumentTypeError(
+            f"a row must be (label, site, index, score, value), or with a kind behind them, not {row!r:.80}"
+        )
+    label, site, index, score, value, *kinds = row
     _check_label(label)
+    kind = kinds[0] if kinds else ""
+    if kind not in KINDS_OF_UNITS:
+        raise ArgumentError(f"kind={kind!r:.60} must be {', '.join(KINDS_OF_UNITS[1:])}, or empty")
     for name, number in (("score", score), ("value", value)):
         if isinstance(number, bool) or not isinstance(number, Real):
             raise ArgumentTypeError(f"{name}={number!r:.60} must be a number")
@@ -102,7 +111,7 @@ def _checked(row: Sequence[Any]) -> Unit:
     if isinstance(index, int) and index >= 2**63:
         raise ArgumentError(f"index={index!r:.60} is larger than any width")
     where = site if isinstance(site, Site) else Site.parse(site)
-    return Unit(label, where, whole_number("index", index), float(score), float(value))
+    return Unit(label, where, whole_number("index", index), float(score), float(value), kind)
 
 
 def _check_label(label: object) -> None:
@@ -134,7 +143,7 @@ def _array(name: str, column: object) -> Shaped[Array, " row"]:
         column = column.detach().cpu()
         column = (column.double() if column.is_floating_point() else column).numpy()
     given = np.asarray(column)
-    allowed = "iu" if name in ("label", "site", "index") else "iuf"
+    allowed = "iuf" if name in ("score", "value") else "iu"
     if given.dtype.kind not in allowed and given.size:
         kind = "whole numbers" if allowed == "iu" else "numbers"
         raise ArgumentTypeError(f"the column {name!r} must hold {kind}, not {given.dtype}")

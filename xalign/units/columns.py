@@ -11,7 +11,8 @@ from xalign.model.architectures.sites import Site
 
 Name = TypeVar("Name", bound=Hashable)
 Array = np.ndarray[Any, np.dtype[Any]]
-COLUMNS = ("label", "site", "index", "score", "value")
+COLUMNS = ("label", "site", "index", "score", "value", "kind")
+KINDS_OF_UNITS = ("", "specific", "related", "general")
 _CODE, _FEW = np.int32, 2**16
 
 
@@ -27,6 +28,7 @@ class Columns:
         index: Per row, the coordinate at the site.
         score: Per row, the score.
         value: Per row, the value.
+        kind: Per row, the number of its kind in `KINDS_OF_UNITS`; 0 where it is not known.
     """
 
     labels: tuple[str, ...]
@@ -36,6 +38,7 @@ class Columns:
     index: Int[Array, " row"]
     score: Float[Array, " row"]
     value: Float[Array, " row"]
+    kind: Int[Array, " row"]
 
     @classmethod
     def of(cls, labels: Sequence[str], sites: Sequence[Site], *columns: Array) -> "Columns":
@@ -44,16 +47,18 @@ class Columns:
         Args:
             labels: Names that the codes may number; those of no row are left out.
             sites: The same for sites.
-            *columns: Label and site codes, index, score and value. They may be shared with the caller where
-                they have the right data type already; give arrays that are not changed later.
+            *columns: Label and site codes, index, score and value, and kinds where they are known. They may
+                be shared with the caller where they have the right data type already; give arrays that are
+                not changed later.
         """
-        label, site, index, score, value = columns
+        label, site, index, score, value, *kinds = columns
         label_names, label = _numbered(labels, label)
         site_names, site = _numbered(sites, site)
         kept = (
             *(_kept(one, _CODE) for one in (label, site)),
             _kept(index, np.int64),
             *(_kept(one, np.float64) for one in (score, value)),
+            _kept(kinds[0] if kinds else np.zeros(len(index)), np.int8),
         )
         return cls(label_names, site_names, *kept)
 
@@ -63,8 +68,8 @@ class Columns:
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """Label and site codes, index, score and value."""
-        return self.label, self.site, self.index, self.score, self.value
+        """Label and site codes, index, score, value and kind."""
+        return self.label, self.site, self.index, self.score, self.value, self.kind
 
     def take(self, rows: Shaped[Array, "..."] | slice) -> "Columns":
         """Return some rows: those of a slice, of a mask, or of their numbers."""
@@ -77,7 +82,7 @@ class Columns:
         sites = joined(*(part.sites for part in parts))
         codes = ((codes_in(labels, part.labels), codes_in(sites, part.sites)) for part in parts)
         found: list[tuple[Array, ...]] = [
-            (label[part.label], site[part.site], part.index, part.score, part.value)
+            (label[part.label], site[part.site], part.index, part.score, part.value, part.kind)
             for part, (label, site) in zip(parts, codes, strict=True)
         ]
         empty = (np.zeros(0, _CODE),) * len(COLUMNS)

@@ -10,11 +10,12 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from xalign.checks import whole_number
+from xalign.checks import number, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.escape import code, markdown
 from xalign.model.architectures.sites import POOLS, STATES, Pool, Reading, Site, State
 from xalign.schema import Fields, Provenance, Text, checked
+from xalign.units.agreed import agreed
 from xalign.units.artefact import card_of, checked_provenance, load_artefact, push_artefact, save_artefact
 
 _KIND = "xalign.LanguageVector"
@@ -35,6 +36,9 @@ class LanguageVector:
     `steer` adds it to the values at every token of a running model. `measure(..., subtract=)` subtracts it
     from pooled states, and does not change the run.
 
+    `a + b`, `a - b`, `-a` and `2 * a` are computed site by site. Two vectors must have the same sites, state
+    and pool. What comes out remembers of its origin what both agree on.
+
     Attributes:
         label: What it stands for, most often a language.
         vectors: Site -> vector of the site's width, float32.
@@ -51,6 +55,8 @@ class LanguageVector:
         >>> vector = LanguageVector("deu_Latn", {Site("hidden", 1): torch.ones(8)})
         >>> vector
         LanguageVector(deu_Latn at 1.hidden)
+        >>> vector - 2 * LanguageVector("eng_Latn", {Site("hidden", 1): torch.ones(8)})
+        LanguageVector(deu_Latn - eng_Latn at 1.hidden)
     """
 
     label: str
@@ -78,6 +84,51 @@ class LanguageVector:
             if not bool(vector.isfinite().all()):
                 raise ArgumentError(f"the vector of site {site} is not finite")
 
+    def __add__(self, other: "LanguageVector") -> "LanguageVector":
+        """Return the sum at each site."""
+        return self._combined(other, 1.0, "+")
+
+    def __sub__(self, other: "LanguageVector") -> "LanguageVector":
+        """Return the difference at each site."""
+        return self._combined(other, -1.0, "-")
+
+    def __mul__(self, factor: float) -> "LanguageVector":
+        """Return the vectors times a number; the label stays."""
+        factor = number("factor", factor)
+        return replace(self, vectors={site: factor * vector for site, vector in self.vectors.items()})
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "LanguageVector":
+        """Return the vectors in the opposite direction; the label stays."""
+        return self * -1.0
+
+    def _combined(self, other: object, sign: float, symbol: str) -> "LanguageVector":
+        if not isinstance(other, LanguageVector):
+            raise ArgumentTypeError(
+                f"a LanguageVector {symbol} something takes a LanguageVector, not {type(other).__name__}"
+            )
+        for name in ("state", "pool"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise ArgumentError(
+                    f"the vectors of {self.label} and {other.label} differ in {name}: {mine} and {theirs}; "
+                    f"find both with the same {name}"
+                )
+        sizes, others = (
+            {str(site): len(vector) for site, vector in one.vectors.items()} for one in (self, other)
+        )
+        if sizes != others:
+            differing = sorted({*sizes.items()} ^ {*others.items()})
+            raise ArgumentError(
+                f"the vectors of {self.label} and {other.label} are not of the same sites and widths: "
+                f"{', '.join(f'{site} ({width})' for site, width in differing)} is in one of them only"
+            )
+        vectors = {site: vector + sign * other.vectors[site] for site, vector in self.vectors.items()}
+        label = f"{self.label} {symbol} {other.label}"
+        origin = agreed(self.provenance, other.provenance, "vectors")
+        return LanguageVector(label, vectors, origin, self.state, self.pool)
+
     def random(self, seed: int = 0) -> "LanguageVector":
         """Return a control: random directions of the same norms at the same sites.
 
@@ -88,8 +139,7 @@ class LanguageVector:
             seed: The same seed and label give the same directions.
         """
         key = f"{whole_number('seed', seed)} {self.label}".encode()
-        number = int.from_bytes(hashlib.sha256(key).digest()[:7])
-        generator = torch.Generator().manual_seed(number)
+        generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:7]))
         drawn = {}
         for site, vector in self.vectors.items():
             noise = torch.randn(len(vector), generator=generator)

@@ -6,7 +6,7 @@ from typing import overload
 
 import numpy as np
 
-from xalign.units.columns import Columns, codes_in
+from xalign.units.columns import KINDS_OF_UNITS, Columns, codes_in
 from xalign.units.unit import Unit
 
 _AT_ONCE = 4096
@@ -37,7 +37,8 @@ class Rows(Sequence[Unit]):
         score, value = (
             np.array([getattr(one, of) for one in given], np.float64) for of in ("score", "value")
         )
-        return cls(Columns.of(labels, sites, label, site, index, score, value))
+        kind = codes_in(KINDS_OF_UNITS, [one.kind for one in given])
+        return cls(Columns.of(labels, sites, label, site, index, score, value, kind))
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -82,5 +83,5 @@ class Rows(Sequence[Unit]):
     def _units(self, rows: slice) -> Iterator[Unit]:
         columns = self.columns
         numbers = (column[rows].tolist() for column in columns.arrays)
-        for label, site, *rest in zip(*numbers, strict=True):
-            yield Unit(columns.labels[label], columns.sites[site], *rest)
+        for label, site, index, score, value, kind in zip(*numbers, strict=True):
+            yield Unit(columns.labels[label], columns.sites[site], index, score, value, KINDS_OF_UNITS[kind])

@@ -21,6 +21,7 @@ _COLUMNS = {
     "score": torch.float64,
     "value": torch.float64,
 }
+_KIND_COLUMN = {"kind": torch.int64}
 
 
 class _UnitFields(Fields):
@@ -39,11 +40,12 @@ def content_of(columns: Columns, provenance: Mapping[str, Any]) -> dict[str, Any
 
 
 def tensors_of(columns: Columns) -> dict[str, Tensor]:
-    """Return the tensors of a set; labels and sites are numbers of the names in the JSON file."""
-    return {
-        name: torch.from_numpy(column.copy()).to(dtype)
-        for (name, dtype), column in zip(_COLUMNS.items(), columns.arrays, strict=True)
-    }
+    """Return the tensors of a set; labels and sites are numbers of the names in the JSON file.
+
+    Without any kind there is no column of kinds, as in files of 0.1.0, which read nothing else.
+    """
+    dtypes = _COLUMNS | _KIND_COLUMN if columns.kind.any() else _COLUMNS
+    return {name: torch.from_numpy(getattr(columns, name).copy()).to(dtype) for name, dtype in dtypes.items()}
 
 
 def parsed(
@@ -82,11 +84,12 @@ def card(columns: Columns, provenance: Mapping[str, Any]) -> str:
 
 def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
     """Refuse tensors that are not those of a saved set."""
-    if tensors.keys() != _COLUMNS.keys():
+    if tensors.keys() - _KIND_COLUMN.keys() != _COLUMNS.keys():
         raise ArgumentError(f"the columns are {sorted(tensors)}, not {sorted(_COLUMNS)}")
+    dtypes = _COLUMNS | _KIND_COLUMN
     for name, column in tensors.items():
-        if column.dtype != _COLUMNS[name] or column.shape != tensors["index"].shape or column.dim() != 1:
+        if column.dtype != dtypes[name] or column.shape != tensors["index"].shape or column.dim() != 1:
             raise ArgumentError(
                 f"the column {name!r} is {column.dtype} of shape {tuple(column.shape)}; it must be "
-                f"{_COLUMNS[name]} [row]"
+                f"{dtypes[name]} [row]"
             )

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from xalign.model.architectures.sites import Site
 
+FACTORS = "factors"
+"""What `settings["value"]` of a provenance says where values are factors, to be multiplied by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -15,6 +18,8 @@ class Unit:
         index: Its coordinate at the site, from 0.
         score: How well it fits its label, in the terms of the method that found it. Higher is better.
         value: The value it takes on text of its label; steering sets it to this value.
+        kind: How many of the labels share it: `specific` where one does, `related` where several do,
+            `general` where all do; empty where the method that found it does not tell.
     """
 
     label: str
@@ -22,6 +27,7 @@ class Unit:
     index: int
     score: float
     value: float
+    kind: str = ""
 
     @property
     def key(self) -> tuple[str, Site, int]:

@@ -1,7 +1,7 @@
 """`UnitSet`: chosen coordinates of a model's sites, per label, with their scores and values."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +9,18 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xalign.checks import whole_number
+from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.sites import Site
 from xalign.pairs.languages import match_language
+from xalign.units.agreed import agreed
 from xalign.units.artefact import load_artefact, push_artefact, save_artefact
 from xalign.units.checked_units import Column, columns_of_arrays, columns_of_rows
-from xalign.units.columns import Array, Columns
+from xalign.units.columns import KINDS_OF_UNITS, Array, Columns
 from xalign.units.rows import Rows
 from xalign.units.same_units import are_in
 from xalign.units.saved_units import KIND, card, content_of, parsed, tensors_of
+from xalign.units.sharing import is_shared_by, kinds_by_reach, sharing_groups
 from xalign.units.unit import Unit
 
 __all__ = ["Unit", "UnitSet"]
@@ -56,17 +58,20 @@ class UnitSet:
     @classmethod
     def from_rows(
         cls,
-        rows: Iterable[tuple[str, Site | str, int, float, float]],
+        rows: Iterable[
+            tuple[str, Site | str, int, float, float] | tuple[str, Site | str, int, float, float, str]
+        ],
         provenance: Mapping[str, Any] | None = None,
     ) -> "UnitSet":
-        """Make a set of rows (label, site, index, score, value).
+        """Make a set of rows (label, site, index, score, value), or (label, …, value, kind).
 
         Args:
             rows: The rows; a site may be text like `"3.inner"`.
             provenance: Where they come from.
 
         Raises:
-            ArgumentError: A negative index, a score or value that is not finite, or a repeated row.
+            ArgumentError: A negative index, a score or value that is not finite, an unknown kind, or a
+                repeated row.
             ArgumentTypeError: A row that is not such a tuple.
         """
         if not isinstance(rows, Iterable) or not isinstance(provenance, Mapping | None):
@@ -84,6 +89,7 @@ class UnitSet:
         index: Column,
         score: Column,
         value: Column,
+        kind: Column | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> "UnitSet":
         """Make a set of columns: lists, arrays or tensors with one number per row. It is made for many rows.
@@ -96,11 +102,13 @@ class UnitSet:
             index: Per row, the coordinate at the site.
             score: Per row, the score.
             value: Per row, the value.
+            kind: Per row, 1 where one label alone has the unit, 2 where several have it, 3 where all have it,
+                or 0; not known where None.
             provenance: Where they come from.
 
         Raises:
-            ArgumentError: Columns of different lengths, numbers of no label or site, a negative index, a
-                score or value that is not finite, or a repeated row.
+            ArgumentError: Columns of different lengths, numbers of no label, site or kind, a negative index,
+                a score or value that is not finite, or a repeated row.
             ArgumentTypeError: Columns that do not hold numbers.
 
         Example:
@@ -112,6 +120,7 @@ class UnitSet:
         if not isinstance(provenance, Mapping | None):
             raise ArgumentTypeError(f"provenance={provenance!r:.60} must be a mapping, or None")
         given = {"label": label, "site": site, "index": index, "score": score, "value": value}
+        given |= {} if kind is None else {"kind": kind}
         return cls(Rows(columns_of_arrays(labels, sites, given)), dict(provenance or {}))
 
     @property
@@ -140,7 +149,7 @@ class UnitSet:
     def __hash__(self) -> int:
         """Return a hash of the rows."""
         columns = self.columns
-        numbers = (columns.label, columns.site, columns.index, columns.score + 0.0, columns.value + 0.0)
+        numbers = (*columns.arrays[:3], columns.score + 0.0, columns.value + 0.0, columns.kind)
         return hash((columns.labels, columns.sites, *(column.tobytes() for column in numbers)))
 
     def __getitem__(self, label: str) -> "UnitSet":
@@ -155,7 +164,7 @@ class UnitSet:
         theirs = _units(other).columns
         added = theirs.take(~are_in(theirs, self.columns, with_label=True))
         return UnitSet(
-            Rows(Columns.joined([self.columns, added])), _common(self.provenance, other.provenance)
+            Rows(Columns.joined([self.columns, added])), agreed(self.provenance, other.provenance, "sets")
         )
 
     def __and__(self, other: "UnitSet") -> "UnitSet":
@@ -178,6 +187,76 @@ class UnitSet:
         for rows in columns.groups(by_label=True, by_site=per_layer):
             kept[rows[_are_best(columns.score[rows], k)]] = True
         return self._keep(kept)
+
+    def of_kind(self, *kinds: str) -> "UnitSet":
+        """Return the units of some kinds: `"specific"` to one label, `"related"` to several, or `"general"`.
+
+        Raises:
+            ArgumentError: An unknown kind, or a set whose kinds are not known.
+
+        Example:
+            >>> row = ("deu_Latn", "1.inner", 7, 0.9, 2.5, "specific")
+            >>> len(UnitSet.from_rows([row]).of_kind("specific"))
+            1
+        """
+        known = KINDS_OF_UNITS[1:]
+        if not kinds or not set(kinds) <= set(known):
+            raise ArgumentError(f"kinds={kinds!r:.80} must be some of {', '.join(known)}")
+        if len(self) and not self.columns.kind.all():
+            raise ArgumentError(
+                "the kinds of these units are not known: their method does not tell them; with_kinds() tells "
+                "them by the labels that each unit stands under"
+            )
+        return self._keep(np.isin(self.columns.kind, [KINDS_OF_UNITS.index(kind) for kind in kinds]))
+
+    def with_kinds(self, labels: int | None = None) -> "UnitSet":
+        """Return the same units with the kinds that follow from this set: by how many labels each is shared.
+
+        Args:
+            labels: How many labels were compared, if some of them have no unit here; those of the set where
+                None.
+
+        Raises:
+            ArgumentError: Fewer than 2 labels, or fewer than the set has.
+        """
+        columns, least = self.columns, max(2, len(self.labels))
+        count = whole_number("labels", least if labels is None else labels, least=least)
+        if labels is None and len(self.labels) < least:
+            raise ArgumentError(
+                f"the set has {len(self.labels)} label(s), so that nothing is known of others; give labels="
+            )
+        shared, group = sharing_groups(columns)
+        kind = kinds_by_reach(shared.sum(axis=1), count)[group]
+        return UnitSet(Rows(replace(columns, kind=kind.astype(np.int8))), self.provenance)
+
+    def shared_by(self, *labels: str, exactly: bool = True) -> "UnitSet":
+        """Return the units that all of some labels share, under each of these labels.
+
+        Args:
+            *labels: The labels; a language may be spelled in any way.
+            exactly: Leave out units that further labels of the set share too.
+
+        Raises:
+            ArgumentError: No label, or one that the set does not have.
+        """
+        if not labels:
+            raise ArgumentError(f"labels is empty; name some of {', '.join(self.labels) or 'none'}")
+        own = [self[label].labels[0] for label in labels]
+        is_own = np.isin(np.array(self.labels), own)[self.columns.label]
+        return self._keep(is_own & is_shared_by(self.columns, own, exactly=boolean("exactly", exactly)))
+
+    def groups(self) -> dict[tuple[str, ...], "UnitSet"]:
+        """Group the units by the labels that share them, the largest group first.
+
+        Example:
+            >>> rows = [("deu_Latn", "1.inner", 7, 0.9, 2.5), ("spa_Latn", "1.inner", 7, 0.8, -1)]
+            >>> UnitSet.from_rows(rows).groups()
+            {('deu_Latn', 'spa_Latn'): UnitSet(deu_Latn 1, spa_Latn 1)}
+        """
+        shared, group = sharing_groups(self.columns)
+        sizes = np.bincount(group, minlength=len(shared)) / np.maximum(shared.sum(axis=1), 1)
+        names = [tuple(np.array(self.labels)[row].tolist()) for row in shared]
+        return {names[one]: self._keep(group == one) for one in np.argsort(-sizes, kind="stable").tolist()}
 
     def by_site(self) -> dict[Site, Rows]:
         """Group the rows by site."""
@@ -254,13 +333,3 @@ def _units(other: object) -> UnitSet:
     if not isinstance(other, UnitSet):
         raise ArgumentTypeError(f"a UnitSet combines with a UnitSet, not with {type(other).__name__}")
     return other
-
-
-def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries that two provenances agree on. An entry of only one of them is left out."""
-    shapes = [origin["shape"] for origin in (one, other) if "shape" in origin]
-    if len(shapes) == 2 and shapes[0] != shapes[1]:
-        raise ArgumentError(f"the sets are of different models: {shapes[0]} and {shapes[1]}")
-    if not one or not other:
-        return dict(one or other)
-    return {name: value for name, value in one.items() if name in other and other[name] == value}

@@ -14,7 +14,9 @@ from xalign.errors import ArgumentError, ArgumentTypeError, XAlignError
         "embed.hidden",
         "final.hidden",
         "0.gate",
+        "3.act",
         "linear:model.layers.3.mlp.up_proj",
+        "norm:model.norm",
     ],
 )
 def test_printed_and_parsed(text):
@@ -41,7 +43,7 @@ def test_no_site(text):
         (("linear", 3), "takes name="),
         (("linear",), "takes name="),
         (("inner", 3, "mid.dle"), "stack='mid.dle'"),
-        (("inner", 3, "", "a.b"), "is for linear sites"),
+        (("inner", 3, "", "a.b"), "is for linear and norm sites"),
         (("inner", 3, "", None, -1), "part=-1 must be a number from 0"),
         (("hidden", 3, "", None, 1), "for sites within a block"),
     ],

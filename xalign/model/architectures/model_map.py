@@ -4,11 +4,13 @@ import torch
 from torch import nn
 
 from xalign.errors import ModelError
+from xalign.model.architectures.act_places import with_act_places
 from xalign.model.architectures.expert_claims import NO_MIXTURE
 from xalign.model.architectures.kinds_of_module import is_linear, widths_of
+from xalign.model.architectures.norm_places import norm_paths, norm_place
 from xalign.model.architectures.places import Activation, BlockPlaces, Place, StackPlaces
 from xalign.model.architectures.printed import printed
-from xalign.model.architectures.sites import EXPERT_KINDS, Kind, Site
+from xalign.model.architectures.sites import EXPERT_KINDS, PATH_KINDS, Kind, Site
 from xalign.model.architectures.table import Layout, submodule_or_none
 from xalign.model.wrapped import config_of
 
@@ -26,6 +28,7 @@ class ModelMap:
         self, model: nn.Module, model_type: str, stacks: tuple[StackPlaces, ...], layout: Layout
     ) -> None:
         self.model_type, self.layout = model_type, layout
+        stacks = tuple(with_act_places(model, stack) for stack in stacks)
         self._model, self._stacks = model, {stack.name: stack for stack in stacks}
         self._main = stacks[0]
         parameters = self._main.blocks[0].module.parameters()
@@ -133,7 +136,7 @@ class ModelMap:
         """Return why a model has no sites of a kind; empty where it has some."""
         blocks = self._stack(stack).blocks
         known = all if kind == "hidden" else any
-        if kind == "linear" or known(block.places.get(kind) for block in blocks):
+        if kind in PATH_KINDS or known(block.places.get(kind) for block in blocks):
             return ""
         missing = NO_MIXTURE if kind in EXPERT_KINDS else "it has none"
         return next((block.refused[kind] for block in blocks if kind in block.refused), missing)
@@ -156,6 +159,8 @@ class ModelMap:
             inside = {name for name in linear if any(name.startswith(f"{outer}.") for outer in linear)}
             return [Site("linear", name=name) for name in linear if name not in inside]
         found = self._stack(stack)
+        if kind == "norm":
+            return self._norms(found)
         self._refuse_unknown(kind, stack, f"sites of kind {kind}")
         self._refuse_skipped(kind, found)
         self._refuse_bypassed(kind, found)
@@ -176,6 +181,8 @@ class ModelMap:
         """
         if site.kind == "linear":
             return self._linear(site)
+        if site.kind == "norm":
+            return norm_place(self._model, site.name or "", tuple(one.width for one in self._stacks.values()))
         stack = self._stack(site.stack, site)
         if isinstance(site.layer, str):
             self._refuse_unknown(site.kind, site.stack, f"site {site}")
@@ -286,6 +293,18 @@ class ModelMap:
                         f"which other blocks have their {kind}, and it is not found there "
                         f"({block.refused.get(kind, 'it is not run')})"
                     )
+
+    def _norms(self, stack: StackPlaces) -> list[Site]:
+        paths = norm_paths(self._model, stack.width)
+        if len(self._stacks) > 1:  # those beside and within the list of its blocks
+            holder = stack.blocks[0].path.rpartition(".")[0].rpartition(".")[0]
+            paths = [path for path in paths if path.startswith(f"{holder}.")]
+        if not paths:
+            raise ModelError(
+                f"sites of kind norm: {self.model_type} has no module that is a norm of its residual stream; "
+                "take sites='hidden'"
+            )
+        return [Site("norm", name=path) for path in paths]
 
     def _linear(self, site: Site) -> Place:
         module = submodule_or_none(self._model, site.name or "")

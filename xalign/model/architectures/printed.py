@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from xalign.model.architectures.places import BlockPlaces, StackPlaces
-from xalign.model.architectures.sites import KINDS, Site
+from xalign.model.architectures.sites import KINDS, PATH_KINDS, Site
 
 
 def printed(model_type: str, dtype: str, stacks: Sequence[StackPlaces]) -> Iterator[str]:
@@ -52,7 +52,7 @@ def _shape(block: BlockPlaces) -> object:
 
 def _block(stack: StackPlaces, number: int) -> Iterator[str]:
     block = stack.blocks[number]
-    for kind in KINDS[:-1]:
+    for kind in (kind for kind in KINDS if kind not in PATH_KINDS):
         for part, place in enumerate(block.places.get(kind, ())):
             factor = block.factors.get(place.path) if kind in ("attn_out", "mlp_out") else None
             times = "" if factor is None else f", added times {factor}"

@@ -6,7 +6,17 @@ from typing import Literal, get_args
 from xalign.errors import ArgumentError, ArgumentTypeError
 
 Kind = Literal[
-    "hidden", "gate", "inner", "attn_out", "mlp_out", "expert_gate", "expert_inner", "router", "linear"
+    "hidden",
+    "gate",
+    "act",
+    "inner",
+    "attn_out",
+    "mlp_out",
+    "expert_gate",
+    "expert_inner",
+    "router",
+    "norm",
+    "linear",
 ]
 Layer = int | Literal["embed", "final"]
 State = Literal["value", "abs", "active", "act"]
@@ -15,6 +25,8 @@ Pool = Literal["weighted", "last", "mean", "max"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # Sites at which a token has values for the experts alone that it was routed to.
 EXPERT_KINDS: tuple[Kind, ...] = ("expert_gate", "expert_inner", "router")
+# Sites of modules that are called by their path.
+PATH_KINDS: tuple[Kind, ...] = ("norm", "linear")
 STATES: tuple[State, ...] = ("value", "abs", "active", "act")
 POOLS: tuple[Pool, ...] = ("weighted", "last", "mean", "max")
 
@@ -29,18 +41,21 @@ class Site:
             - `hidden`: the residual stream after block `layer`, or at `"embed"` or `"final"`;
             - `gate`: the output of the gate projection, before its activation function (of fc1 where the
               feed-forward network has no gate);
+            - `act`: the output of the activation function, where this is a module: the activated gate, before
+              the up projection multiplies it;
             - `inner`: the input of the down projection, one coordinate per neuron;
             - `attn_out`, `mlp_out`: what the sub-layer adds to the residual stream;
             - `expert_gate`, `expert_inner`: the same as `gate` and `inner` in the experts of a mixture;
               coordinate `expert × width + j` is neuron j of an expert, 0 for a token not routed there;
             - `router`: per expert the weight with which its output enters, 0 where a token was not routed
               there;
+            - `norm`: the output of the norm of the residual stream at module path `name`;
             - `linear`: the output of the Linear at module path `name`.
         layer: Block, counted from 0; for `hidden` also `"embed"` (the input of block 0) or `"final"` (after
-            the final norm); None for `linear`.
+            the final norm); None for `norm` and `linear`.
         stack: `"encoder"` or `"decoder"` where a model has both, another name where it has other stacks, else
             empty. `ModelMap.stacks` lists them.
-        name: Module path, for `linear` only.
+        name: Module path, for `norm` and `linear` only.
         part: Which of several in one block, in the order of the forward, from 0. A block may hold several
             feed-forward networks, or attend twice.
 
@@ -66,14 +81,14 @@ class Site:
             )
         if isinstance(self.part, bool) or not isinstance(self.part, int) or self.part < 0:
             raise ArgumentError(f"part={self.part!r} must be a number from 0")
-        if self.part and self.kind in ("hidden", "linear"):
+        if self.part and self.kind in ("hidden", *PATH_KINDS):
             raise ArgumentError(f"part={self.part} is for sites within a block, not for {self.kind}")
-        if self.kind == "linear":
+        if self.kind in PATH_KINDS:
             if not self.name or self.layer is not None:
-                raise ArgumentError("a linear site takes name='path.of.the.module' and no layer")
+                raise ArgumentError(f"a {self.kind} site takes name='path.of.the.module' and no layer")
             return
         if self.name is not None:
-            raise ArgumentError(f"name={self.name!r} is for linear sites; {self.kind} takes a layer")
+            raise ArgumentError(f"name={self.name!r} is for linear and norm sites; {self.kind} takes a layer")
         if isinstance(self.layer, bool) or not isinstance(self.layer, int | str):
             raise ArgumentTypeError(
                 f"layer={self.layer!r} must be a block number from 0, or for hidden 'embed' or 'final'"
@@ -91,18 +106,22 @@ class Site:
 
     def __str__(self) -> str:
         """Return the text form, which `parse` reads."""
-        if self.kind == "linear":
-            return f"linear:{self.name}"
+        if self.kind in PATH_KINDS:
+            return f"{self.kind}:{self.name}"
         number = str(self.part) if self.part else ""
         return ".".join(one for one in (self.stack, str(self.layer), self.kind, number) if one)
 
     @classmethod
     def parse(cls, text: str) -> "Site":
-        """Make a site of text like `3.inner`, `decoder.3.inner.1`, `final.hidden` or `linear:some.module`."""
+        """Make a site of text like `3.inner`, `decoder.3.inner.1`, `final.hidden` or `linear:some.module`.
+
+        A norm is `norm:some.module`.
+        """
         if not isinstance(text, str):
             raise ArgumentTypeError(f"site must be text like '3.inner', not {text!r:.60}")
-        if text.startswith("linear:"):
-            return cls("linear", name=text.removeprefix("linear:"))
+        for path_kind in PATH_KINDS:
+            if text.startswith(f"{path_kind}:"):
+                return cls(path_kind, name=text.removeprefix(f"{path_kind}:"))
         words = text.split(".")
         part = int(words.pop()) if len(words) > 2 and words[-1].isdecimal() else 0  # noqa: PLR2004
         stack, layer, kind = ["", *words][-3:] if len(words) in (2, 3) else ["", "", ""]  # noqa: PLR2004

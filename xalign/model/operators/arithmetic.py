@@ -1,8 +1,9 @@
-"""`set`, `add`, `scale` and `zero`: units by a number each."""
+"""`set`, `add`, `scale`, `dampen` and `zero`: units by a number each."""
 
 import torch
 from torch import Tensor
 
+from xalign.errors import ArgumentError
 from xalign.model.operators.operands import NOTHING, Operand
 from xalign.model.operators.operator import Operator
 
@@ -22,6 +23,11 @@ def scale(values: Tensor, operand: float | Tensor) -> Tensor:
     return values * operand
 
 
+def dampen(values: Tensor, factors: float | Tensor) -> Tensor:
+    """Return values · factors, where each unit has a factor of its own."""
+    return values * factors
+
+
 def zero(values: Tensor, operand: None) -> Tensor:  # noqa: ARG001
     """Return zeros of the values' shape."""
     return torch.zeros_like(values)
@@ -29,6 +35,17 @@ def zero(values: Tensor, operand: None) -> Tensor:  # noqa: ARG001
 
 def _strength_alone(values: Tensor, strength: float) -> Operand:  # noqa: ARG001
     return strength
+
+
+def _towards_factors(factors: Tensor, strength: float) -> Operand:
+    """Return 1 at strength 0, the factors at strength 1, and what lies between at strengths between.
+
+    Raises:
+        ArgumentError: Another strength, which would turn the sign of units around, or raise them.
+    """
+    if not 0 <= strength <= 1:
+        raise ArgumentError(f"strength={strength:g} of 'dampen' must be between 0 and 1")
+    return 1 + strength * (factors - 1)
 
 
 def _no_operand(values: Tensor, strength: float) -> None:  # noqa: ARG001
@@ -45,6 +62,15 @@ SCALE = Operator(
     writes_unit_values=False,
     is_linear=True,
     needs_strength=True,
+)
+DAMPEN = Operator(
+    "dampen",
+    dampen,
+    of_units=_towards_factors,
+    of_vector=None,
+    writes_unit_values=False,
+    takes_factors=True,
+    is_linear=True,
 )
 ZERO = Operator(
     "zero",

@@ -38,6 +38,8 @@ class Operator:
             the strength. None where the operator is not for vectors.
         writes_unit_values: Whether `of_units` uses the units' values. `steer` then refuses units whose values
             are not plain values of the site (`state="value"`), such as activated ones.
+        takes_factors: Whether `of_units` takes the units' values for factors, as `aura` finds them. `steer`
+            then refuses units that were found with other values, and the other way round.
         needs_strength: Whether `steer` must be given a strength, because the operator does nothing at 1.
         is_linear: Whether a token's new values are an affine function of its old ones: fn(x) = A x + b, up to
             rounding, where A [unit, unit] and b [unit] depend on the operand alone and are the same for every
@@ -62,6 +64,7 @@ class Operator:
     of_units: OperandFn | None = times_strength
     of_vector: OperandFn | None = times_strength
     writes_unit_values: bool = True
+    takes_factors: bool = False
     is_linear: bool = False
     needs_strength: bool = False
 

@@ -1,0 +1,118 @@
+"""Neurons by activation × gradient: how much the loss on a language depends on each of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from xalign.checks import positive
+from xalign.errors import ArgumentError
+from xalign.finding.activations import Sites, check_texts, site_names
+from xalign.finding.choice import choose_by
+from xalign.finding.importance import Importance, importance
+from xalign.finding.method import Method
+from xalign.finding.places import Places
+from xalign.finding.provenance import origin_of, warn_about_shared_texts
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.units.unit_set import UnitSet
+
+Select = Literal["specific", "agnostic"]
+
+
+@takes_layout
+def activation_gradient(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Mapping[str, Sequence[str]],
+    sites: Sites = "inner",
+    *,
+    select: Select = "specific",
+    share: float | None = None,
+    k: int | None = None,
+    least_part: float | None = None,
+    **options: Any,
+) -> UnitSet:
+    """Find the units whose activation times gradient is large for one language, or for all alike.
+
+    The importance of a unit for a language is Φ = E |a · ∂L/∂a|, which `importance` computes: to first order,
+    by how much the loss on its tokens would change without the unit.
+
+    Args:
+        model: A causal language model; it is only read.
+        tokenizer: Its tokenizer.
+        texts: Label -> texts, at least two labels.
+        sites: Where to look: a kind (`"inner"`: the neurons of every block), a site, or a list of these. Take
+            those that `importance(...).important_sites(k)` returns, to choose layers first.
+        select: `"specific"`: for each label, units of whose importance it has the largest part of all labels,
+            ranked by that part. `"agnostic"`: the same units for every label, those that are important for
+            all alike: ranked by mean over standard deviation, among the half with the larger mean.
+        share: Take this share of all units for each label; .02 without `k`.
+        k: Take this many for each label.
+        least_part: With `"specific"`, the least part that the label must have, in (0, 1]; none where None.
+        **options: `truncate`, `source_codes` and `token_budget` of `activations`.
+
+    Returns:
+        Per label its units, the best first. Values are the mean over the label's tokens.
+
+    Raises:
+        ArgumentError: Fewer than two labels, a wrong choice, or a label that no unit would be chosen for.
+        ModelError: A model that predicts no tokens, or experts of a mixture.
+
+    Reference:
+        In the spirit of LLaVA-NeuMT (2025), whose formulas we could not read; the importance is that of
+        Molchanov et al. (2017), Pruning Convolutional Neural Networks, eq. 7.
+
+    Example:
+        >>> texts = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
+        >>> activation_gradient(model, tokenizer, texts, k=3)
+        UnitSet(eng_Latn 3, deu_Latn 3)
+    """
+    check_texts(texts, least=2)
+    if select not in get_args(Select):
+        raise ArgumentError(f"select={select!r:.60} must be one of {', '.join(get_args(Select))}")
+    if least_part is not None and (positive("least_part", least_part) > 1 or select == "agnostic"):
+        raise ArgumentError(f"least_part={least_part} must be at most 1, and is for select='specific'")
+    choice = choose_by(share=share, k=k)
+    warn_about_shared_texts(texts)
+    found = importance(model, tokenizer, texts, sites, **options)
+    score, mean = _scores(found, select, least_part or 0.0), found.all_means
+    chosen = []
+    for number, label in enumerate(texts):
+        units = choice.best(score[number])
+        units = units[score[number, units] > -torch.inf]
+        if not len(units):
+            raise ArgumentError(
+                f"{choice}: no unit is {select} for {label}; choose more, or a smaller least_part"
+            )
+        chosen.append((units, score[number, units], mean[number, units]))
+    settings = {
+        "sites": site_names(sites),
+        "select": select,
+        choice.by: choice.amount,
+        "least_part": least_part,
+    }
+    origin = origin_of(model, texts, "activation_gradient", settings | options)
+    return Places(found.widths).unit_set(list(texts), chosen, origin)
+
+
+ACTIVATION_GRADIENT = Method(
+    "activation_gradient",
+    activation_gradient,
+    "units that the loss on a language depends on",
+    sets=("pool", "state", "pool_special_tokens", "site_bytes", "experts"),
+)
+
+
+def _scores(found: Importance, select: Select, least_part: float) -> Float[Tensor, "label unit"]:
+    """Return per label and unit what is ranked; −∞ where the unit is not to be chosen."""
+    values = found.all_values
+    if select == "agnostic":
+        mean, spread = values.mean(dim=0), values.std(dim=0, correction=0)
+        score = mean / spread.clamp(min=torch.finfo(torch.float64).tiny)
+        return score.masked_fill(mean < mean.median(), -torch.inf).expand(len(values), -1)
+    part = values / values.sum(dim=0).clamp(min=torch.finfo(torch.float64).tiny)
+    is_largest = part == part.amax(dim=0)
+    return part.masked_fill(~is_largest | (part < least_part) | (values == 0), -torch.inf)
