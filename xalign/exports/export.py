@@ -1,0 +1,168 @@
+"""`export`: units, vectors and interventions in forms that other programs load."""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from xalign.checks import boolean, number
+from xalign.errors import ArgumentError, ModelError
+from xalign.exports.format import Format, Request, resolve_format
+from xalign.exports.written import SCHEMA_VERSION, encoded, new_target
+from xalign.extras import distribution_name
+from xalign.model.architectures.map import map_model
+from xalign.model.architectures.sites import Site
+from xalign.model.distributed import is_sharded
+from xalign.model.edit import Edit
+from xalign.model.operators import OperatorLike
+from xalign.model.positions import Positions, check_positions
+from xalign.model.wrapped import has_adapter, unwrapped
+from xalign.steering.intervention import Intervention
+from xalign.steering.steer import edits_of
+from xalign.units.compatibility import check_compatible
+from xalign.units.language_vector import LanguageVector
+from xalign.units.unit_set import UnitSet
+
+
+def export(
+    what: UnitSet | LanguageVector | Intervention,
+    format: str | Format,
+    path: str | Path,
+    model: nn.Module | None = None,
+    *,
+    operator: OperatorLike | None = None,
+    strength: float | None = None,
+    positions: Positions | None = None,
+    tokenizer: Any = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write what `steer` would do, at every token, in a form that other programs load.
+
+    The export is tried before it is written: the model is run on two short lines with the hooks of `steer`
+    and with what is exported, and both must agree. The model is left as it was, to the bit.
+
+    Args:
+        what: Units, vectors or an intervention, as for `steer`.
+        format: `"peft"`, an adapter; `"weights"`, an edited checkpoint; `"gguf"`, a control vector of
+            llama.cpp; `"lm-eval"`, a file for the `steered` model of lm-evaluation-harness; or a `Format`.
+        path: The folder, or for `"gguf"` and `"lm-eval"` the file. Folders above it are made.
+        model: The model that is edited, of the class that will load the export. `"gguf"` can do without.
+        operator: As for `steer`.
+        strength: As for `steer`.
+        positions: As for `steer`. Only `"all"` can be exported.
+        tokenizer: A tokenizer to save beside edited weights.
+        overwrite: Replace an earlier export at the path.
+
+    Returns:
+        The path. Its provenance is beside it: `xalign_export.json` in a folder, `NAME.json` beside a file.
+
+    Raises:
+        ArgumentError: What the format cannot express: other positions, operators that are no affine function
+            or need what the format lacks; or something that is at the path already. The error says what to do
+            instead.
+        ModelError: A site that is beside no weight, a model whose weights cannot be edited, or an export that
+            does not do what the hooks do.
+        UnitsError: Units found in a model of another shape, or a path that cannot be written.
+        MissingExtraError: The format needs a package that is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> units = UnitSet.from_rows([("deu_Latn", "1.inner", 7, 0.9, 2.5)])
+        >>> folder = Path(tempfile.mkdtemp()) / "german"
+        >>> _ = export(units, "weights", folder, model, operator="set", strength=2.0)
+        >>> (folder / "model.safetensors").exists()
+        True
+    """
+    from xalign.exports import FORMATS
+
+    chosen = resolve_format(format, FORMATS)
+    boolean("overwrite", overwrite)
+    if strength is not None:
+        number("strength", strength)
+    edits = edits_of(what, operator, strength)
+    _check_positions(what, positions)
+    if tokenizer is not None and not chosen.saves_tokenizer:
+        raise ArgumentError(
+            f"tokenizer={tokenizer!r:.40} is not saved by format={chosen.name!r}; leave it away"
+        )
+    if model is None and chosen.needs_model:
+        raise ArgumentError(
+            f"model=None: format={chosen.name!r} needs the model; pass the one that is edited"
+        )
+    request = _request(what, edits, model, tokenizer)
+    facts: dict[str, Any] = {
+        "kind": "xalign.Export",
+        "schema_version": SCHEMA_VERSION,
+        "format": chosen.name,
+        "path": Path(path).name,
+        "edits": _told(edits, strength),
+        "model": None if request.model_map is None else request.model_map.name,
+        "found_in": dict(what.provenance),
+        "versions": _versions(),
+    }
+    encoded(facts)  # what cannot be written is said before the work
+    with new_target(path, chosen.suffixes, facts, overwrite=overwrite) as beside:
+        facts |= dict(chosen.write(request, beside) or {})
+    return Path(path)
+
+
+def _check_positions(what: object, positions: Positions | None) -> None:
+    own: Positions = what.positions if isinstance(what, Intervention) else "all"
+    named = own if positions is None else positions
+    check_positions(named)
+    if not isinstance(named, str) or named != "all":
+        raise ArgumentError(
+            f"positions={named!r:.60} cannot be exported: weights and vectors in other programs act at "
+            "every token. Give positions='all', with a strength that was calibrated there (calibrate(..., "
+            "positions=['all'])), or keep to steer()"
+        )
+
+
+def _request(
+    what: UnitSet | LanguageVector | Intervention,
+    edits: Mapping[Site, Edit],
+    model: nn.Module | None,
+    tokenizer: Any,
+) -> Request:
+    if model is None:
+        return Request(edits, what.provenance, tokenizer=tokenizer)
+    inner = unwrapped(model)
+    model_map = map_model(inner)
+    check_compatible(what.provenance, model_map)
+    _check_model(inner)
+    return Request(edits, what.provenance, inner, model_map, tokenizer)
+
+
+def _check_model(model: nn.Module) -> None:
+    if has_adapter(model):
+        raise ModelError(
+            f"model={type(model).__name__} has an adapter, and the export would be of the weights below it: "
+            "merge it first, model = model.merge_and_unload()"
+        )
+    if is_sharded(model):
+        raise ModelError("the weights of the model are split between processes; load it whole to export")
+
+
+def _told(edits: Mapping[Site, Edit], strength: float | None) -> list[dict[str, Any]]:
+    """Return what the provenance says of the edits."""
+    return [
+        {
+            "site": str(site),
+            "operator": edit.resolved.name,
+            "strength": strength,
+            "units": "all" if edit.units is None else len(edit.units),
+        }
+        for site, edit in edits.items()
+    ]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in (distribution_name(), "torch", "transformers", "peft", "gguf"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
