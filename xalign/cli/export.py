@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from xalign.cli.options import Device, Dtype, DtypeName, Json, Revision, TrustRe
 from xalign.cli.output import Output
 
 if TYPE_CHECKING:
+    from xalign.exports.format import Format
     from xalign.units.language_vector import LanguageVector
     from xalign.units.unit_set import UnitSet
 
@@ -47,15 +48,13 @@ def export(
 
     Example: `xalign export Qwen/Qwen3-0.6B --units units --language deu --format peft --out german`
     """
-    from xalign.cli.loading import check_source, load_model
+    from xalign.cli.loading import load_model
     from xalign.exports import FORMATS
-    from xalign.exports import export as write
     from xalign.exports.format import resolve_format
-    from xalign.exports.written import check_target, read_provenance
+    from xalign.exports.written import check_target
 
     chosen = resolve_format(format, FORMATS)
     check_target(out, chosen.suffixes, overwrite=overwrite)
-    check_source("units", units)
     what = _loaded(units, language)
     loaded, tokenizer = load_model(
         model,
@@ -65,26 +64,35 @@ def export(
         trust_remote_code=trust_remote_code,
         progress=sys.stderr.isatty(),
     )
-    written = write(
-        *(what, format, out, loaded),
-        operator=operator,
-        strength=strength,
-        tokenizer=tokenizer if chosen.saves_tokenizer else None,
-        overwrite=overwrite,
-    )
-    output = Output(json)
-    output.show_json(read_provenance(written, is_file=bool(chosen.suffixes)))
-    output.say(f"wrote {written}, {chosen.summary}")
+    how = {"operator": operator, "strength": strength, "overwrite": overwrite}
+    if chosen.saves_tokenizer:
+        how["tokenizer"] = tokenizer
+    _write(Output(json), what, chosen, out, loaded, **how)
+
+
+def _write(
+    output: Output, what: "UnitSet | LanguageVector", format: "Format", out: Path, model: Any, **how: Any
+) -> None:
+    """Write the export, and say what was written."""
+    from xalign.exports import export as write
+    from xalign.exports.written import read_provenance
+
+    with output.no_other_stdout():
+        written = write(what, format, out, model, **how)
+    output.show_json(read_provenance(written, is_file=bool(format.suffixes)))
+    output.say(f"wrote {written}, {format.summary}")
 
 
 def _loaded(source: str, language: str | None) -> "UnitSet | LanguageVector":
     """Return the units of a language, or the vector, in a folder or repository."""
+    from xalign.cli.loading import check_source
     from xalign.errors import ArgumentError
     from xalign.pairs.languages import match_language
     from xalign.units.artefact import kind_of_artefact
     from xalign.units.language_vector import KIND, LanguageVector
     from xalign.units.unit_set import UnitSet
 
+    check_source("units", source)
     is_vector = kind_of_artefact(source) == KIND
     found = (LanguageVector if is_vector else UnitSet).from_pretrained(source)
     labels = found.labels if isinstance(found, UnitSet) else [found.label]

@@ -160,13 +160,12 @@ def _factors(matrix: Float[Tensor, "unit unit"]) -> tuple[Tensor, Tensor]:
     n, rank = len(matrix), _TRIED
     rounding = 4e-7 * n**0.5
     generator = torch.Generator().manual_seed(_SEED)
-    while rank < n:
-        sketch = matrix @ torch.randn(n, rank, generator=generator, dtype=matrix.dtype)
+    while True:
+        sketch = matrix @ torch.randn(n, min(rank, n), generator=generator, dtype=matrix.dtype)
         basis = torch.linalg.qr(sketch).Q
         inside = basis.T @ matrix
-        if (matrix - basis @ inside).norm() <= rounding * matrix.norm():
+        if rank >= n or (matrix - basis @ inside).norm() <= rounding * matrix.norm():
             u, s, v = torch.linalg.svd(inside, full_matrices=False)
             kept = s > rounding * s[0]
             return basis @ u[:, kept] * s[kept], v[kept]
         rank *= 2
-    return matrix, torch.eye(n, dtype=matrix.dtype)

@@ -13,6 +13,7 @@ from xalign.exports.example import run_example
 from xalign.exports.projection import Side
 from xalign.model.architectures.kinds_of_module import is_linear, widths_of
 from xalign.model.architectures.map import ModelMap, Place
+from xalign.model.architectures.places import BlockPlaces
 from xalign.model.architectures.sites import Site
 from xalign.model.observe import observing
 from xalign.model.visit import visit
@@ -91,26 +92,35 @@ def _refuse_place(site: Site, place: Place) -> None:
 
 def _candidates(site: Site, model_map: ModelMap) -> Iterator[tuple[Site, list[Site]]]:
     """Yield the sites that stand for a site, each with the Linears inside that may give what is there."""
+    if not isinstance(site.layer, int):
+        if site.kind == "linear":
+            yield site, []
+        return
+    block = model_map.stack(site.stack).blocks[site.layer]
     if site.kind != "hidden":
-        yield site, _inside(model_map.place(site))
-    elif isinstance(site.layer, int):
-        block = model_map.stack(site.stack).blocks[site.layer]
+        yield site, _inside(block, model_map.place(site))
+    else:
         for kind in _SUBLAYERS:
             for part, place in reversed(list(enumerate(block.places.get(kind, ())))):
                 if place.path not in block.factors and place.calls == 1:
                     below = Site(kind, site.layer, site.stack, part=part)  # type: ignore[arg-type]
-                    yield below, _inside(place)
+                    yield below, _inside(block, place)
 
 
-def _inside(place: Place) -> list[Site]:
-    """Return the Linears inside a module, from the last on, that give as many values as its site has."""
+def _inside(block: BlockPlaces, place: Place) -> list[Site]:
+    """Return the Linears of a block that give as many values as a site has: those in its module first.
+
+    The module may be a dropout behind them.
+    """
     if is_linear(place.module):
         return []
-    return [
-        Site("linear", name=f"{place.path}.{name}")
-        for name, module in reversed(list(place.module.named_modules()))
+    names = [
+        f"{block.path}.{name}"
+        for name, module in reversed(list(block.module.named_modules()))
         if name and is_linear(module) and widths_of(module)[1] == place.width
     ]
+    names.sort(key=lambda name: not name.startswith(f"{place.path}."))
+    return [Site("linear", name=name) for name in names]
 
 
 def _seen(model: nn.Module, sites: Iterable[Site]) -> Seen:

@@ -1,6 +1,7 @@
 """`export`: units, vectors and interventions in forms that other programs load."""
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,16 @@ from typing import Any
 from torch import nn
 
 from xalign.checks import boolean, number
-from xalign.errors import ArgumentError, ModelError
+from xalign.errors import ArgumentError
 from xalign.exports.format import Format, Request, resolve_format
-from xalign.exports.written import SCHEMA_VERSION, encoded, new_target
+from xalign.exports.written import SCHEMA_VERSION, check_target, encoded, new_target
 from xalign.extras import distribution_name
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Site
-from xalign.model.distributed import is_sharded
 from xalign.model.edit import Edit
 from xalign.model.operators import OperatorLike
 from xalign.model.positions import Positions, check_positions
-from xalign.model.wrapped import has_adapter, unwrapped
+from xalign.model.wrapped import unwrapped
 from xalign.steering.intervention import Intervention
 from xalign.steering.steer import edits_of
 from xalign.units.compatibility import check_compatible
@@ -83,29 +83,37 @@ def export(
         number("strength", strength)
     edits = edits_of(what, operator, strength)
     _check_positions(what, positions)
-    if tokenizer is not None and not chosen.saves_tokenizer:
-        raise ArgumentError(
-            f"tokenizer={tokenizer!r:.40} is not saved by format={chosen.name!r}; leave it away"
-        )
-    if model is None and chosen.needs_model:
-        raise ArgumentError(
-            f"model=None: format={chosen.name!r} needs the model; pass the one that is edited"
-        )
-    request = _request(what, edits, model, tokenizer)
-    facts: dict[str, Any] = {
+    target = check_target(path, chosen.suffixes, overwrite=overwrite)
+    request = _request(what, edits, chosen, model, tokenizer)
+    facts = _facts(request, chosen, target, strength)
+    encoded(facts)  # what JSON cannot hold is refused before the work
+    with new_target(target, chosen.suffixes, facts, overwrite=overwrite) as beside:
+        facts |= dict(chosen.write(request, beside) or {})
+    return target
+
+
+def _facts(request: Request, format: Format, path: Path, strength: float | None) -> dict[str, Any]:
+    """Return the provenance of an export, as far as it is known before it is written."""
+    edits = [
+        {
+            "site": str(site),
+            "operator": edit.resolved.name,
+            "strength": strength,
+            "units": "all" if edit.units is None else len(edit.units),
+        }
+        for site, edit in request.edits.items()
+    ]
+    return {
         "kind": "xalign.Export",
         "schema_version": SCHEMA_VERSION,
-        "format": chosen.name,
-        "path": Path(path).name,
-        "edits": _told(edits, strength),
+        "format": format.name,
+        "path": path.name,
+        "name": request.name,
+        "edits": edits,
         "model": None if request.model_map is None else request.model_map.name,
-        "found_in": dict(what.provenance),
-        "versions": _versions(),
+        "found_in": dict(request.provenance),
+        "versions": dict(_versions()),
     }
-    encoded(facts)  # what cannot be written is said before the work
-    with new_target(path, chosen.suffixes, facts, overwrite=overwrite) as beside:
-        facts |= dict(chosen.write(request, beside) or {})
-    return Path(path)
 
 
 def _check_positions(what: object, positions: Positions | None) -> None:
@@ -123,41 +131,35 @@ def _check_positions(what: object, positions: Positions | None) -> None:
 def _request(
     what: UnitSet | LanguageVector | Intervention,
     edits: Mapping[Site, Edit],
+    format: Format,
     model: nn.Module | None,
     tokenizer: Any,
 ) -> Request:
+    """Return what is to be written, with the model checked."""
+    if tokenizer is not None and not format.saves_tokenizer:
+        raise ArgumentError(
+            f"tokenizer={tokenizer!r:.40} is not saved by format={format.name!r}; leave it away"
+        )
+    if model is None and format.needs_model:
+        raise ArgumentError(
+            f"model=None: format={format.name!r} needs the model; pass the one that is edited"
+        )
+    name = _name_of(what)
     if model is None:
-        return Request(edits, what.provenance, tokenizer=tokenizer)
+        return Request(name, edits, what.provenance, tokenizer=tokenizer)
     inner = unwrapped(model)
     model_map = map_model(inner)
     check_compatible(what.provenance, model_map)
-    _check_model(inner)
-    return Request(edits, what.provenance, inner, model_map, tokenizer)
+    return Request(name, edits, what.provenance, inner, model_map, tokenizer)
 
 
-def _check_model(model: nn.Module) -> None:
-    if has_adapter(model):
-        raise ModelError(
-            f"model={type(model).__name__} has an adapter, and the export would be of the weights below it: "
-            "merge it first, model = model.merge_and_unload()"
-        )
-    if is_sharded(model):
-        raise ModelError("the weights of the model are split between processes; load it whole to export")
+def _name_of(what: UnitSet | LanguageVector | Intervention) -> str:
+    if isinstance(what, UnitSet):
+        return ", ".join(what.labels)
+    return what.label if isinstance(what, LanguageVector) else what.name
 
 
-def _told(edits: Mapping[Site, Edit], strength: float | None) -> list[dict[str, Any]]:
-    """Return what the provenance says of the edits."""
-    return [
-        {
-            "site": str(site),
-            "operator": edit.resolved.name,
-            "strength": strength,
-            "units": "all" if edit.units is None else len(edit.units),
-        }
-        for site, edit in edits.items()
-    ]
-
-
+@cache
 def _versions() -> dict[str, str]:
     found = {}
     for name in (distribution_name(), "torch", "transformers", "peft", "gguf"):

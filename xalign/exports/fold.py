@@ -11,9 +11,10 @@ from xalign.errors import ModelError
 from xalign.exports.affine import affine_of
 from xalign.exports.carriers import carriers_of
 from xalign.exports.example import run_example
-from xalign.exports.projection import ChangedProjection
+from xalign.exports.projection import ChangedProjection, plain_weight
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.sites import Site
+from xalign.model.distributed import is_sharded
 from xalign.model.edit import Edit
 from xalign.model.observe import observing
 from xalign.model.undo import Steps, undo
@@ -36,11 +37,13 @@ def folded(edits: Mapping[Site, Edit], model: nn.Module, model_map: ModelMap) ->
         ArgumentError: An edit that is no affine function.
         ModelError: A site that is beside no projection.
     """
+    _check_model(model)
     changed: dict[str, ChangedProjection] = {}
     # What is added to the stream comes after what else is done to the output of a sub-layer.
     carriers = carriers_of(edits, model, model_map)
     for site, edit in sorted(edits.items(), key=lambda item: item[0].kind == "hidden"):
         carrier = carriers[site]
+        plain_weight(carrier.path, carrier.module)
         change = affine_of(site, edit, carrier.width, carrier.columns)
         if carrier.adds and not change.is_offset:
             raise ModelError(
@@ -54,6 +57,16 @@ def folded(edits: Mapping[Site, Edit], model: nn.Module, model_map: ModelMap) ->
         _refuse_shared(one, model)
         one.steps.sort(key=lambda step: step[0] == "output")
     return list(changed.values())
+
+
+def _check_model(model: nn.Module) -> None:
+    if any("base_layer" in module._modules for module in model.modules()):
+        raise ModelError(
+            f"model={type(model).__name__} has an adapter, and the export would be of the weights below it: "
+            "merge it first, model = model.merge_and_unload()"
+        )
+    if is_sharded(model):
+        raise ModelError("the weights of the model are split between processes; load it whole to export it")
 
 
 def _refuse_shared(changed: ChangedProjection, model: nn.Module) -> None:

@@ -19,6 +19,7 @@ class Request:
     """What is exported.
 
     Attributes:
+        name: The labels of the units or of the vector, or the name of the intervention.
         edits: The edit of each site, at every token.
         provenance: Where the units or vectors come from.
         model: The model that they are for, without wrappers; None where none was given.
@@ -26,6 +27,7 @@ class Request:
         tokenizer: Its tokenizer, where one was given.
     """
 
+    name: str
     edits: Mapping[Site, Edit]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     model: nn.Module | None = None

@@ -44,6 +44,8 @@ def write_adapter(request: Request, folder: Path) -> dict[str, Any]:
     config, tensors = (_ia3 if is_scaled else _lora)(changed, common, configs)
     folder.mkdir()
     config.save_pretrained(str(folder))
+    dtype = torch.float64 if model_map.dtype == torch.float64 else torch.float32
+    tensors = {name: values.to(dtype).contiguous() for name, values in tensors.items()}
     safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return {"peft_type": str(config.peft_type.value), "largest_difference": difference}
 
@@ -65,7 +67,7 @@ def _ia3(
         side, factors = one.scale() or ("input", torch.ones(0))
         on_input += [one.path] if side == "input" else []
         shape = (1, -1) if side == "input" else (-1, 1)
-        tensors[f"{_PREFIX}{one.path}.ia3_l"] = factors.float().reshape(shape).contiguous()
+        tensors[f"{_PREFIX}{one.path}.ia3_l"] = factors.reshape(shape)
     return peft.IA3Config(**common, feedforward_modules=on_input), tensors
 
 
@@ -81,10 +83,10 @@ def _lora(
         missing = rank - part.left.shape[1]
         first = torch.nn.functional.pad(part.right, (0, 0, 0, missing))
         second = torch.nn.functional.pad(part.left, (0, missing))
-        tensors[f"{_PREFIX}{path}.lora_A.weight"] = first.float().contiguous()
-        tensors[f"{_PREFIX}{path}.lora_B.weight"] = second.float().contiguous()
+        tensors[f"{_PREFIX}{path}.lora_A.weight"] = first
+        tensors[f"{_PREFIX}{path}.lora_B.weight"] = second
         if has_bias:
-            tensors[f"{_PREFIX}{path}.lora_B.bias"] = part.added_bias.float()
+            tensors[f"{_PREFIX}{path}.lora_B.bias"] = part.added_bias
     return peft.LoraConfig(**common, r=rank, lora_alpha=rank, lora_bias=has_bias), tensors
 
 

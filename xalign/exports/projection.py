@@ -126,11 +126,6 @@ def plain_weight(path: str, module: Any) -> Tensor:
     Raises:
         ModelError: It is no plain Linear, or its weight is quantised, split between processes, or empty.
     """
-    if hasattr(module, "base_layer"):
-        raise ModelError(
-            f"{path} has an adapter, and the edit would be folded into the weights below it: merge it first, "
-            "model = model.merge_and_unload()"
-        )
     weight = getattr(module, "weight", None)
     if not isinstance(module, nn.Linear | Conv1D) or not isinstance(weight, Tensor):
         raise ModelError(f"{path} is a {type(module).__name__}, and edits are folded into Linear alone")
