@@ -199,16 +199,12 @@ DICTS = {
     "METHODS": "xalign.finding",
     "OPERATORS": "xalign.model.operators",
     "TRACKERS": "xalign.trackers",
-    "FORMATS": "xalign.exports",
 }
 # Words that a room uses as a key in another meaning. Comparing with them is not allowed there either.
 OTHER_MEANINGS = {
     ("results", "scale"): "the field of a saved metric that holds its `Scale`",
     ("babel", "nasca"): "a figure of `examine`",
     ("demo", "nasca"): "a figure of `examine`",
-    ("units", "weights"): "the digest of a model's weights in a provenance",
-    ("finding", "weights"): "the same",
-    ("cli", "gguf"): "an extra of the package",
     ("cli", "wandb"): "an extra of the package",
     ("cli", "trackio"): "an extra of the package",
 }

@@ -20,7 +20,7 @@ from xalign.model.observe import observing
 from xalign.model.undo import Steps, undo
 from xalign.model.write import write
 
-# How far outputs may differ by rounding alone, relative to the largest of them or to 1.
+# How far outputs may differ by rounding alone: the norm of the difference, relative to that of the outputs.
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 _OF_NARROW = 5e-2
 
@@ -141,12 +141,14 @@ def checked_difference(found: Tensor, wanted: Tensor, model_map: ModelMap) -> fl
     Raises:
         ModelError: It is more than rounding.
     """
-    difference = float((found - wanted).abs().max())
-    allowed = _ROUNDING.get(model_map.dtype, _OF_NARROW) * max(1.0, float(wanted.abs().max()))
-    if not difference <= allowed:
+    share = float((found - wanted).norm() / wanted.norm().clamp_min(1e-30))
+    allowed = _ROUNDING.get(model_map.dtype, _OF_NARROW)
+    if not share <= allowed:
+        narrow = allowed >= _OF_NARROW
+        way_out = "export from the model in float32" if narrow else "keep to steer()"
         raise ModelError(
-            f"the exported edit does not do what steer() does: on an example, the outputs differ by "
-            f"{difference:.3g}, where rounding in {model_map.dtype} may explain {allowed:.3g}. Nothing was "
-            "written; keep to steer()"
+            "the exported edit does not do what steer() does: on an example, the outputs differ by "
+            f"{share:.2g} of their norm, where rounding in {model_map.dtype} may explain {allowed:.2g}. "
+            f"Nothing was written; {way_out}"
         )
-    return difference
+    return float((found - wanted).abs().max())

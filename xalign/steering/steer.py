@@ -81,8 +81,6 @@ def steer(
         >>> done.tokens
         10
     """
-    if strength is not None:
-        number("strength", strength)
     if positions is None:
         positions = what.positions if isinstance(what, Intervention) else "all"
     check_positions(positions)
@@ -112,6 +110,8 @@ def edits_of(
         >>> edits_of(units, "zero")[Site("inner", 1)].units
         [7]
     """
+    if strength is not None:
+        number("strength", strength)
     if isinstance(what, UnitSet):
         return _edits_of_units(what, operator, strength)
     if isinstance(what, LanguageVector):
