@@ -1,5 +1,7 @@
 """Control vectors of llama.cpp, read back by the gguf package."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -129,6 +131,6 @@ def test_what_a_control_vector_cannot_say_is_refused(what, how, error, message, 
 
 
 def test_the_package_is_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "gguf", None)
+    monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(MissingExtraError, match="format='gguf' needs gguf: pip install .*gguf"):
         vector_at("1.hidden").export("gguf", tmp_path / "v.gguf", make_model("llama"))

@@ -1,6 +1,7 @@
 """PEFT loads what is exported, and gives the logits of `steer`."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from tests.exports.edited import (
 )
 from tests.tiny import FFN, WIDTH
 from xalign import Site, UnitSet, steer
-from xalign.errors import ModelError
+from xalign.errors import MissingExtraError, ModelError
 from xalign.exports import export
 from xalign.model.operators import Operator
 from xalign.model.write import Edit
@@ -192,3 +193,9 @@ def test_what_no_weight_can_do_is_refused(family, sites, how, message, tmp_path)
     with pytest.raises(ModelError, match=message):
         vector_at(*sites).export("peft", tmp_path / "adapter", make(family), **how)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_package_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match="format='peft' needs peft: pip install .*train"):
+        units_at("inner").export("peft", tmp_path / "adapter", make("llama"))

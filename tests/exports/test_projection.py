@@ -6,7 +6,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from xalign import Site
+from xalign.errors import ModelError
 from xalign.exports.affine import affine_of
+from xalign.exports.changed import plain_weight
 from xalign.exports.projection import ChangedProjection
 from xalign.model.edit import Edit
 
@@ -91,3 +93,14 @@ def test_a_change_of_more_units_than_the_projection_has_outputs():
     folded = ChangedProjection("it", module, [("input", change)]).folded()
     assert folded.left.shape == (OUT, OUT)
     assert torch.allclose(folded.weight, module.weight * torch.arange(2.0, IN + 2))
+
+
+def test_weights_that_cannot_be_changed_are_refused():
+    quantised = nn.Linear(IN, OUT)
+    quantised.weight = nn.Parameter(torch.zeros(OUT, IN, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(ModelError, match="the weight of a.b is Parameter of torch.int8: it is quantised"):
+        plain_weight("a.b", quantised)
+    with pytest.raises(ModelError, match="without values"):
+        plain_weight("a.b", nn.Linear(IN, OUT, device="meta"))
+    with pytest.raises(ModelError, match="the weight of a.b is NoneType of None"):
+        plain_weight("a.b", nn.Identity())

@@ -152,6 +152,52 @@ def test_an_encoder_keeps_its_class(tmp_path):
     assert AutoTokenizer.from_pretrained(tmp_path / "edited")("It rains.")
 
 
+ENCODED = torch.arange(4, 14).reshape(2, 5)
+
+
+@pytest.mark.parametrize("site", ["1.hidden", "2.hidden", "embed.hidden"])
+def test_behind_a_layer_norm_its_weight_and_bias_change(site, tmp_path):
+    """BERT's hidden states are what a LayerNorm gives, also those before the first block."""
+    vector, model = vector_at(site), make_model("bert")
+    for how in ({}, {"operator": "project"}):
+        if how:
+            with pytest.raises(
+                ModelError, match="LayerNorm is a norm, which has one weight for each coordinate"
+            ):
+                vector.export("weights", tmp_path / "projected", model, **how)
+            continue
+        with torch.no_grad(), steer(model, vector, strength=-1.0):
+            hooked = model(input_ids=ENCODED).last_hidden_state
+        vector.export("weights", tmp_path / "edited", model, strength=-1.0)
+        with torch.no_grad():
+            found = AutoModel.from_pretrained(tmp_path / "edited").eval()(input_ids=ENCODED).last_hidden_state
+        assert_within_rounding(found, hooked)
+    with pytest.raises(
+        ModelError, match="is a LayerNorm, and adapters change Linear alone; export as 'weights'"
+    ):
+        vector.export("peft", tmp_path / "adapter", model)
+
+
+def test_units_of_a_layer_norm(tmp_path):
+    edits = {
+        Site("hidden", "final"): Edit("set", torch.tensor([1.5, -1.0]), units=[3, 9]),
+        Site("hidden", 1): Edit("add", torch.ones(WIDTH)),
+    }
+    what = Intervention("at the end", lambda strength: edits)
+    hooked, _ = hooked_and_plain("gpt2", what)
+    export(what, "weights", tmp_path / "edited", make("gpt2"))
+    assert_within_rounding(logits_of(loaded(tmp_path / "edited")), hooked)
+    saved = load_file(tmp_path / "edited" / "model.safetensors")
+    assert saved["transformer.ln_f.weight"][[3, 9]].tolist() == [0.0, 0.0]
+    assert saved["transformer.ln_f.bias"][[3, 9]].tolist() == [1.5, -1.0]
+
+
+def test_a_mixture_has_no_last_linear(tmp_path):
+    """Something is added after attention: by the experts, which no one Linear is."""
+    with pytest.raises(ModelError, match="no Linear adds .* in a mixture several experts add"):
+        vector_at("1.hidden").export("weights", tmp_path / "edited", make_model("qwen3_moe"))
+
+
 def test_an_export_that_does_something_else_is_refused(tmp_path, monkeypatch):
     """What is folded is tried against the hooks, whatever was reasoned about the model."""
     real = fold.affine_of

@@ -1,17 +1,20 @@
-"""`folded`: the edits of a model as changes of its projections, tried against the hooks that make them."""
+"""`folded`: the edits of a model as changes of its weights, tried against the hooks that make them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from xalign.errors import ModelError
 from xalign.exports.affine import affine_of
-from xalign.exports.carriers import carriers_of
+from xalign.exports.carriers import Carrier, carriers_of
+from xalign.exports.changed import Changed, plain_weight
 from xalign.exports.example import run_example
-from xalign.exports.projection import ChangedProjection, plain_weight
+from xalign.exports.norm import ChangedNorm
+from xalign.exports.projection import ChangedProjection
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.sites import Site
 from xalign.model.distributed import is_sharded
@@ -25,8 +28,8 @@ _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 _OF_NARROW = 5e-2
 
 
-def folded(edits: Mapping[Site, Edit], model: nn.Module, model_map: ModelMap) -> list[ChangedProjection]:
-    """Return the projections of a model that change, with what changes before and after each.
+def folded(edits: Mapping[Site, Edit], model: nn.Module, model_map: ModelMap) -> list[Changed]:
+    """Return the modules of a model whose weights change, with what changes before and after each.
 
     Args:
         edits: The edit of each site.
@@ -35,15 +38,14 @@ def folded(edits: Mapping[Site, Edit], model: nn.Module, model_map: ModelMap) ->
 
     Raises:
         ArgumentError: An edit that is no affine function.
-        ModelError: A site that is beside no projection.
+        ModelError: A site that is beside no weights.
     """
     _check_model(model)
-    changed: dict[str, ChangedProjection] = {}
+    changed: dict[str, Changed] = {}
     # What is added to the stream comes after what else is done to the output of a sub-layer.
     carriers = carriers_of(edits, model, model_map)
     for site, edit in sorted(edits.items(), key=lambda item: item[0].kind == "hidden"):
         carrier = carriers[site]
-        plain_weight(carrier.path, carrier.module)
         change = affine_of(site, edit, carrier.width, carrier.columns)
         if carrier.adds and not change.is_offset:
             raise ModelError(
@@ -51,12 +53,23 @@ def folded(edits: Mapping[Site, Edit], model: nn.Module, model_map: ModelMap) ->
                 "constant to the hidden states of a block, and cannot multiply or set them. Add there, or "
                 "edit 'inner', 'mlp_out' or 'attn_out'"
             )
-        one = changed.setdefault(carrier.path, ChangedProjection(carrier.path, carrier.module))
+        one = changed.setdefault(carrier.path, _changed(carrier))
         one.steps.append((carrier.side, change))
     for one in changed.values():
         _refuse_shared(one, model)
         one.steps.sort(key=lambda step: step[0] == "output")
     return list(changed.values())
+
+
+def _changed(carrier: Carrier) -> Changed:
+    """Return a module that is to change, with no change yet."""
+    plain_weight(carrier.path, carrier.module)
+    if isinstance(carrier.module, nn.LayerNorm):
+        return ChangedNorm(carrier.path, carrier.module)
+    if not isinstance(carrier.module, nn.Linear | Conv1D):
+        name = type(carrier.module).__name__
+        raise ModelError(f"{carrier.path} is a {name}, and edits are folded into Linear and LayerNorm alone")
+    return ChangedProjection(carrier.path, carrier.module)
 
 
 def _check_model(model: nn.Module) -> None:
@@ -69,7 +82,7 @@ def _check_model(model: nn.Module) -> None:
         raise ModelError("the weights of the model are split between processes; load it whole to export it")
 
 
-def _refuse_shared(changed: ChangedProjection, model: nn.Module) -> None:
+def _refuse_shared(changed: Changed, model: nn.Module) -> None:
     """Raise an error where other modules use the same weight."""
     users = [
         path
@@ -84,9 +97,7 @@ def _refuse_shared(changed: ChangedProjection, model: nn.Module) -> None:
 
 
 @contextmanager
-def swapped(
-    changed: list[ChangedProjection], more: Mapping[nn.Module, Tensor] | None = None
-) -> Iterator[None]:
+def swapped(changed: Sequence[Changed], more: Mapping[nn.Module, Tensor] | None = None) -> Iterator[None]:
     """Let a model have the changed weights inside the `with`, and afterwards the very tensors that it had.
 
     Args:
@@ -114,7 +125,7 @@ def _put(module: nn.Module, values: Mapping[str, Tensor], steps: Steps) -> None:
 
 
 def try_against_hooks(
-    edits: Mapping[Site, Edit], changed: list[ChangedProjection], model: nn.Module, model_map: ModelMap
+    edits: Mapping[Site, Edit], changed: Sequence[Changed], model: nn.Module, model_map: ModelMap
 ) -> float:
     """Run a model with the edits and with the changed weights, and return how far its outputs differ.
 

@@ -76,6 +76,8 @@ def _on_output(
         at = site if place.columns is None else Site("linear", name=place.path)
         return place.module, at, affine_of(site, edit, width, place.columns)
     carrier = carriers_of([site], model, model_map)[site]
+    if carrier.side != "input":
+        raise ModelError(f"site {site} is the output of no module that lm-eval could name; keep to steer()")
     change = affine_of(site, edit, carrier.width, carrier.columns)
     if not change.is_offset:
         raise ArgumentError(

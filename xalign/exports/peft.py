@@ -7,7 +7,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from xalign.errors import MissingExtraError
+from xalign.errors import MissingExtraError, ModelError
+from xalign.exports.changed import Changed
 from xalign.exports.fold import folded, try_against_hooks
 from xalign.exports.format import Format, Request
 from xalign.exports.projection import ChangedProjection
@@ -31,7 +32,7 @@ def write_adapter(request: Request, folder: Path) -> dict[str, Any]:
     """
     model, model_map = request.needed_model()
     configs = _configs()
-    changed = folded(request.edits, model, model_map)
+    changed = [_projection(one) for one in folded(request.edits, model, model_map)]
     difference = try_against_hooks(request.edits, changed, model, model_map)
     common = {
         "base_model_name_or_path": model_map.name,
@@ -48,6 +49,15 @@ def write_adapter(request: Request, folder: Path) -> dict[str, Any]:
     tensors = {name: values.to(dtype).contiguous() for name, values in tensors.items()}
     safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return {"peft_type": str(config.peft_type.value), "largest_difference": difference}
+
+
+def _projection(changed: Changed) -> ChangedProjection:
+    if not isinstance(changed, ChangedProjection):
+        raise ModelError(
+            f"{changed.path} is a {type(changed.module).__name__}, and adapters change Linear alone; export "
+            "as 'weights'"
+        )
+    return changed
 
 
 def _configs() -> Any:

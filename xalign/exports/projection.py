@@ -1,17 +1,15 @@
 """`ChangedProjection`: a Linear with edits of what it takes and gives folded into its weight and bias."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from xalign.errors import ModelError
 from xalign.exports.affine import Affine
-
-Side = Literal["input", "output"]
+from xalign.exports.changed import Changed, Side, in_double
+from xalign.model.architectures.kinds_of_module import widths_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +31,13 @@ class Folded:
     added_bias: Float[Tensor, " out"]
 
 
-@dataclass
-class ChangedProjection:
-    """A Linear, or GPT-2's Conv1D, and the changes that are made before and after it.
-
-    Attributes:
-        path: Its path in the model.
-        module: The projection.
-        steps: Which side each change is on, and the change, in the order in which they act.
-    """
-
-    path: str
-    module: Any
-    steps: list[tuple[Side, Affine]] = field(default_factory=list)
+class ChangedProjection(Changed):
+    """A Linear, or GPT-2's Conv1D, and the changes that are made before and after it."""
 
     @property
     def is_transposed(self) -> bool:
         """Whether the weight is [in, out], as in Conv1D, and not [out, in]."""
         return isinstance(self.module, Conv1D)
-
-    @property
-    def needs_bias(self) -> bool:
-        """Whether the changed projection adds a constant that has no place in it as it is."""
-        return self.module.bias is None and any(change.has_offset for _, change in self.steps)
 
     def scale(self) -> tuple[Side, Float[Tensor, " width"]] | None:
         """Return the factors of its input, or of its output, where it is changed by such alone; else None."""
@@ -94,15 +76,13 @@ class ChangedProjection:
         return changed
 
     def _own_weight(self) -> Tensor:
-        weight = plain_weight(self.path, self.module).detach().to("cpu", torch.float64)
-        return (weight.T if self.is_transposed else weight).clone()
+        weight = in_double(self.module.weight)
+        return weight.T.contiguous() if self.is_transposed else weight
 
     def _own_bias(self) -> Tensor:
         if self.module.bias is None:
-            weight = self.module.weight
-            return torch.zeros(weight.shape[1 if self.is_transposed else 0], dtype=torch.float64)
-        bias: Tensor = self.module.bias
-        return bias.detach().to("cpu", torch.float64)
+            return torch.zeros(widths_of(self.module)[1], dtype=torch.float64)
+        return in_double(self.module.bias)
 
 
 def _add_to_columns(weight: Tensor, left: Tensor, change: Affine) -> None:
@@ -118,22 +98,3 @@ def _add_to_rows(weight: Tensor, right: Tensor, change: Affine) -> None:
         weight[change.scaled] *= change.whole_scale()[change.scaled].unsqueeze(1)
     else:
         weight[change.index] += change.left @ right
-
-
-def plain_weight(path: str, module: Any) -> Tensor:
-    """Return the weight of a projection, whose values can be read and changed.
-
-    Raises:
-        ModelError: It is no plain Linear, or its weight is quantised, split between processes, or empty.
-    """
-    weight = getattr(module, "weight", None)
-    if not isinstance(module, nn.Linear | Conv1D) or not isinstance(weight, Tensor):
-        raise ModelError(f"{path} is a {type(module).__name__}, and edits are folded into Linear alone")
-    is_plain = type(weight) in (Tensor, nn.Parameter) and weight.layout == torch.strided
-    if not is_plain or not weight.is_floating_point() or weight.is_meta:
-        raise ModelError(
-            f"the weight of {path} is {type(weight).__name__} of {weight.dtype} on {weight.device}: it is "
-            "quantised, split between processes, or without values; load the model whole, in float32 or "
-            "bfloat16"
-        )
-    return weight

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from xalign.errors import ModelError
 from xalign.exports.biases import BiasSwitch, bias_switch
+from xalign.exports.changed import Changed
 from xalign.exports.fold import folded, swapped, try_against_hooks
 from xalign.exports.format import Format, Request
-from xalign.exports.projection import ChangedProjection
 from xalign.model.architectures.kinds_of_module import widths_of
 from xalign.model.undo import Steps, undo
 
@@ -48,7 +48,7 @@ def write_checkpoint(request: Request, folder: Path) -> dict[str, Any]:
     return {"config": dict.fromkeys(switch.names, True), "largest_difference": difference}
 
 
-def _zeros(model: nn.Module, switch: BiasSwitch, changed: list[ChangedProjection]) -> dict[nn.Module, Tensor]:
+def _zeros(model: nn.Module, switch: BiasSwitch, changed: list[Changed]) -> dict[nn.Module, Tensor]:
     """Return a bias of zeros for each projection that a setting gives one without need."""
     done = {one.path for one in changed}
     modules: list[Any] = [model.get_submodule(path) for path in switch.modules if path not in done]
