@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import stat
 import time
 from contextlib import suppress
@@ -69,7 +70,7 @@ def is_half_written(name: str) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder.
+    """Remove what killed processes left half-written in a folder: files, and whole folders.
 
     A file goes where its process ran on this machine and is no longer there, or where it was last written a
     day ago and its process cannot be asked about. The file of a process that lives is kept, however old.
@@ -84,13 +85,16 @@ def sweep(folder: Path) -> None:
 
 def _remove(entry: "os.DirEntry[str]", machine: str | None, process: str | None) -> None:
     state = entry.stat(follow_symlinks=False)
-    if not stat.S_ISREG(state.st_mode):
+    is_folder = stat.S_ISDIR(state.st_mode) and machine is not None  # 0.1.0 wrote files only
+    if not is_folder and not stat.S_ISREG(state.st_mode):
         return
     if machine == _machine() and process is not None and os.name == "posix":
         is_abandoned = not _is_alive(int(process))
     else:
         is_abandoned = time.time() - state.st_mtime > ABANDONED_AFTER
-    if is_abandoned:
+    if is_abandoned and is_folder:
+        shutil.rmtree(entry.path, ignore_errors=True)
+    elif is_abandoned:
         os.unlink(entry.path)
 
 

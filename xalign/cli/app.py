@@ -17,6 +17,7 @@ from xalign.cli.compare import compare
 from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
 from xalign.cli.experts import experts
+from xalign.cli.export import export
 from xalign.cli.help import HelpfulCommand
 from xalign.cli.improve import improve
 from xalign.cli.interrupts import CODE, was_interrupted, working
@@ -87,7 +88,7 @@ def _line(message: Warning | str) -> str:
     return "xalign: " + "\n".join(map(plain, as_typed(str(message), _options).split("\n")))
 
 
-for function in (measure, compare, track, page, experts, steer, improve, demo, doctor):
+for function in (measure, compare, track, page, experts, steer, export, improve, demo, doctor):
     _verb(function)
 _verb(bench_steer, _bench, "steer")
 

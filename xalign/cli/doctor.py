@@ -58,6 +58,7 @@ EXTRAS = {
     "trackio": ["trackio"],
     "data": ["datasets"],
     "plot": ["matplotlib"],
+    "gguf": ["gguf"],
 }
 
 

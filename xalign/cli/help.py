@@ -9,9 +9,11 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+_PLACES = ("metrics", "methods", "operators", "formats")
+
 
 class HelpfulCommand(TyperCommand):
-    """A command whose help may hold `{metrics}`, `{methods}` or `{operators}`."""
+    """A command whose help may hold `{metrics}`, `{methods}`, `{operators}` or `{formats}`."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Fill the names in, join the lines of each paragraph, and write the help.
@@ -21,7 +23,7 @@ class HelpfulCommand(TyperCommand):
         self.help = re.sub(r"(?<!\n)\n *(?!\n)", " ", inspect.cleandoc(self.help or ""))
         for parameter in self.params:
             text = getattr(parameter, "help", None)
-            if text and any(f"{{{name}}}" in text for name in ("metrics", "methods", "operators")):
+            if text and any(f"{{{name}}}" in text for name in _PLACES):
                 shown: Any = parameter
                 shown.help = text.format(**_names())
         super().format_help(ctx, formatter)
@@ -29,6 +31,7 @@ class HelpfulCommand(TyperCommand):
 
 def _names() -> dict[str, str]:
     """Return the strategies that the command line knows. This imports torch, which takes seconds."""
+    from xalign.exports import FORMATS
     from xalign.finding import METHODS
     from xalign.metrics import METRICS
     from xalign.model.operators import OPERATORS
@@ -38,4 +41,5 @@ def _names() -> dict[str, str]:
         "metrics": ", ".join(METRICS),
         "methods": "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items()),
         "operators": ", ".join(of_units),
+        "formats": "; ".join(f"{name}: {format.summary}" for name, format in FORMATS.items()),
     }

@@ -84,21 +84,37 @@ def steer(
         >>> done.tokens
         10
     """
-    if strength is not None:
-        number("strength", strength)
     if positions is None:
         positions = what.positions if isinstance(what, Intervention) else "all"
     check_positions(positions)
-    edits = _edits_of(what, operator, strength)
+    edits = edits_of(what, operator, strength)
     return _steered(
         model, edits, what.provenance, positions=positions, prompt_length=prompt_length, trace=trace
     )
 
 
-def _edits_of(
-    what: UnitSet | LanguageVector | Intervention, operator: OperatorLike | None, strength: float | None
+def edits_of(
+    what: UnitSet | LanguageVector | Intervention,
+    operator: OperatorLike | None = None,
+    strength: float | None = None,
 ) -> Mapping[Site, Edit]:
-    """Return the edit of each site."""
+    """Return the edit of each site that `steer` makes of units, vectors or an intervention.
+
+    Args:
+        what: As for `steer`.
+        operator: As for `steer`.
+        strength: As for `steer`.
+
+    Raises:
+        ArgumentError: As `steer`.
+
+    Example:
+        >>> units = UnitSet.from_rows([("deu_Latn", "1.inner", 7, 0.9, 2.5)])
+        >>> edits_of(units, "zero")[Site("inner", 1)].units
+        [7]
+    """
+    if strength is not None:
+        number("strength", strength)
     if isinstance(what, UnitSet):
         return _edits_of_units(what, operator, strength)
     if isinstance(what, LanguageVector):

@@ -11,7 +11,7 @@ from torch import Tensor
 from xalign.errors import ArgumentTypeError, UnitsError
 from xalign.escape import code, markdown
 from xalign.files import read_regular
-from xalign.schema import checked
+from xalign.schema import checked, read_json
 from xalign.storage import load_folder, save_folder, writable_folder, write_whole
 
 SCHEMA_VERSION = 1
@@ -97,6 +97,23 @@ def _is_card(path: Path) -> bool:
         return read_regular(path)[: len(_CARD)] == _CARD.encode()
     except OSError:
         return False
+
+
+def kind_of_artefact(source: str | Path, revision: str | None = None) -> str:
+    """Return the kind of artefact that a folder or a repository on the Hub says it holds; empty where none.
+
+    Args:
+        source: A folder or a Hub id.
+        revision: Branch, tag or commit on the Hub.
+
+    Raises:
+        UnitsError: It is neither.
+    """
+    folder = Path(source) if Path(source).is_dir() else _downloaded(str(source), revision)
+    try:
+        return str(read_json(read_regular(folder / _JSON))["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def load_artefact(

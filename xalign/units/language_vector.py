@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import torch
 from msgspec import Meta
-from torch import Tensor
+from torch import Tensor, nn
 
 from xalign.checks import number, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
@@ -18,7 +18,7 @@ from xalign.schema import Fields, Provenance, Text, checked
 from xalign.units.agreed import agreed
 from xalign.units.artefact import card_of, checked_provenance, load_artefact, push_artefact, save_artefact
 
-_KIND = "xalign.LanguageVector"
+KIND = "xalign.LanguageVector"
 
 
 class _VectorFields(Fields):
@@ -169,7 +169,7 @@ class LanguageVector:
         }
         title = f"A vector for {markdown(self.label)}"
         card = card_of(title, self.provenance, f"- sites: {', '.join(map(code, tensors))}\n")
-        return save_artefact(folder, _KIND, content, tensors, self._parse, card)
+        return save_artefact(folder, KIND, content, tensors, self._parse, card)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> "LanguageVector":
@@ -182,7 +182,7 @@ class LanguageVector:
         Raises:
             UnitsError: Nothing there, or files that were changed or damaged.
         """
-        return load_artefact(source, _KIND, cls._parse, revision)
+        return load_artefact(source, KIND, cls._parse, revision)
 
     @classmethod
     def _parse(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> "LanguageVector":
@@ -200,6 +200,25 @@ class LanguageVector:
             raise ArgumentError(f"sites={found.sites!r:.80} are not written as xalign writes them")
         provenance = checked_provenance(found.provenance)
         return cls(found.label, vectors, provenance, found.state, found.pool)
+
+    def export(self, format: str, path: str | Path, model: nn.Module | None = None, **options: Any) -> Path:
+        """Write what `steer` does with these vectors in a form that other programs load.
+
+        Args:
+            format: `"gguf"`, `"lm-eval"`, `"peft"` or `"weights"`; see `xalign.exports.export`.
+            path: The folder or the file.
+            model: The model that is edited; `"gguf"` can do without.
+            **options: `operator`, `strength` and others of `xalign.exports.export`.
+
+        Returns:
+            The path.
+
+        Raises:
+            XAlignError: What the format cannot express, with what to do instead.
+        """
+        from xalign.exports.export import export
+
+        return export(self, format, path, model, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the vectors with their card.

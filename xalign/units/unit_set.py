@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
@@ -295,6 +295,25 @@ class UnitSet:
     def _parse(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> "UnitSet":
         labels, sites, columns, provenance = parsed(content, tensors)
         return cls.from_columns(labels, sites, **columns, provenance=provenance)
+
+    def export(self, format: str, path: str | Path, model: nn.Module | None = None, **options: Any) -> Path:
+        """Write what `steer` does with these units in a form that other programs load.
+
+        Args:
+            format: `"peft"`, `"weights"` or `"lm-eval"`; see `xalign.exports.export`.
+            path: The folder or the file.
+            model: The model that is edited.
+            **options: `operator`, `strength` and others of `xalign.exports.export`.
+
+        Returns:
+            The path.
+
+        Raises:
+            XAlignError: What the format cannot express, with what to do instead.
+        """
+        from xalign.exports.export import export
+
+        return export(self, format, path, model, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the set with its card.
