@@ -69,9 +69,10 @@ def statistics_by_hand(statistic, percentile_of, batch_size):
         ("act_prob_95p", "own"),
     ],
 )
-def test_statistics_by_hand(statistic, percentile_of):
+def test_statistics_by_hand(statistic, percentile_of, monkeypatch):
+    monkeypatch.setattr("xalign.finding.activation_probability._BATCH", 4)
     expected = statistics_by_hand(statistic, percentile_of, batch_size=4)
-    options = {"statistic": statistic, "percentile_of": percentile_of, "batch_size": 4}
+    options = {"statistic": statistic, "percentile_of": percentile_of}
     units = activation_probability(make_model("llama"), make_tokenizer(), TEXTS, k=6, **options)
     for label, scores in expected.items():
         best = sorted(scores, reverse=True)[:6]

@@ -62,7 +62,7 @@ def test_the_model_is_what_it_was_after_an_exception():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("multiply", 1.0), "operator='multiply' must be one of set, add, scale, zero"),
+        (("multiply", 1.0), "operator='multiply' must be one of set, add, scale, dampen, zero"),
         (("add",), "needs a value"),
         (("zero", 1.0), "takes no value"),
         (("add", "1"), "must be a number or a tensor"),

@@ -88,7 +88,8 @@ def test_operators_that_are_not_for_units(name):
         pass
     with (
         pytest.raises(
-            ArgumentError, match=f"operator='{name}' must be one of set, add, scale, zero, an Operator"
+            ArgumentError,
+            match=f"operator='{name}' must be one of set, add, scale, dampen, zero, an Operator",
         ),
         steer(model, UNITS, operator=name),
     ):

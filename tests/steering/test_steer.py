@@ -170,7 +170,11 @@ def test_what_does_not_fit():
         with pytest.raises(error, match=message), steer(model, UnitSet.from_rows(rows)):
             pass
     for options, error, message in (
-        ({"operator": "clamp"}, ArgumentError, "operator='clamp' must be one of set, add, scale, zero"),
+        (
+            {"operator": "clamp"},
+            ArgumentError,
+            "operator='clamp' must be one of set, add, scale, dampen, zero",
+        ),
         ({"strength": "much"}, ArgumentTypeError, "strength='much' must be a number"),
         ({"strength": float("nan")}, ArgumentError, "strength=nan must be finite"),
         ({"positions": "nowhere"}, ArgumentError, "positions='nowhere' must be one of"),

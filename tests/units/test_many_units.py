@@ -76,10 +76,13 @@ def chosen(n):
     import torch
 
     from xalign.finding.choice import choose_by
-    from xalign.finding.expert_ap import _Detectors
+    from xalign.finding.detectors import Detectors
+    from xalign.metrics.average_precision import average_precision
     from xalign.model.architectures.sites import Site
 
-    detectors = _Detectors([f"l{number}" for number in range(LABELS)], "both", "median")
+    detectors = Detectors(
+        [f"l{number}" for number in range(LABELS)], average_precision, "both", "median", constant="none"
+    )
     draw, width = torch.Generator().manual_seed(0), 2 * n // LABELS // SITES
     for layer in range(SITES):
         for number in range(LABELS):

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from xalign.units.unit_set import UnitSet
 
 _SITES, _SHARE = "inner", 0.02
+_SITES_HELP = (
+    "Where to look, for methods that look anywhere: inner, gate, linear, …, or one site like 3.inner."
+)
+_SHARE_HELP = (
+    "Share of all units for each language, by default what the method takes; with lape, for all together, "
+    f"{_SHARE} by default."
+)
 
 
 def experts(
@@ -38,20 +45,8 @@ def experts(
     ] = "eng_Latn",
     n: Annotated[int | None, typer.Option(help="Take the first N sentences; all by default.")] = None,
     method: Annotated[str, typer.Option(help="{methods}.")] = "expert_ap",
-    sites: Annotated[
-        str,
-        typer.Option(
-            help="Where to look, for methods that can look anywhere: inner, gate, linear, …, or a site like "
-            "3.inner."
-        ),
-    ] = _SITES,
-    share: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of all units for each language, by default what the method takes; with lape, "
-            f"for all together, {_SHARE} by default."
-        ),
-    ] = None,
+    sites: Annotated[str, typer.Option(help=_SITES_HELP)] = _SITES,
+    share: Annotated[float | None, typer.Option(help=_SHARE_HELP)] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace units that the folder already holds.")
     ] = False,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from xalign.units.unit_set import UnitSet
 
 _STRENGTH, _SAMPLES = 4.0, 30
+_STRENGTH_HELP = f"Times the values that the units take in their language, {_STRENGTH:g} by default; of dampen 1, at most 1."
+_POSITIONS_HELP = "prompt, all, generated, last_prompt, or numbers of the prompt's tokens like 0,-1."
 _COLDEST = 1e-6  # logits divided by less are no longer finite
 
 
@@ -34,24 +36,13 @@ def steer(
     language: Annotated[str, typer.Option(help="The language whose units are changed, like deu_Latn.")],
     prompt: Annotated[str, typer.Option(help="The text to continue; nothing where empty.")] = "",
     operator: Annotated[str, typer.Option(help="{operators}.")] = "set",
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            help=f"Times the values that the units take in their language, {_STRENGTH:g} by default; of "
-            "dampen 1, from 0 to 1."
-        ),
-    ] = None,
+    strength: Annotated[float | None, typer.Option(help=_STRENGTH_HELP)] = None,
     calibrate: Annotated[
         bool,
         typer.Option("--calibrate", help="Try strengths, and take the one with most output in the language."),
     ] = False,
     pairs: Pairs = "bundled",
-    positions: Annotated[
-        str,
-        typer.Option(
-            help="prompt, all, generated, last_prompt, or numbers of the prompt's tokens like 0,-1."
-        ),
-    ] = "prompt",
+    positions: Annotated[str, typer.Option(help=_POSITIONS_HELP)] = "prompt",
     n: Annotated[int, typer.Option(help="Number of continuations.")] = 3,
     max_new_tokens: Annotated[int, typer.Option(help="The longest continuation.")] = 32,
     temperature: Annotated[

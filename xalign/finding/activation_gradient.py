@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from xalign.checks import positive
 from xalign.errors import ArgumentError
 from xalign.finding.activations import Sites, check_texts, site_names
-from xalign.finding.choice import choose_by
+from xalign.finding.choice import Choice, choose_by
 from xalign.finding.importance import Importance, importance
 from xalign.finding.method import Method
 from xalign.finding.places import Places
@@ -37,8 +37,8 @@ def activation_gradient(
 ) -> UnitSet:
     """Find the units whose activation times gradient is large for one language, or for all alike.
 
-    The importance of a unit for a language is Φ = E |a · ∂L/∂a|, which `importance` computes: to first order,
-    by how much the loss on its tokens would change without the unit.
+    The importance of a unit is Φ = E |a · ∂L/∂a|, which `importance` computes: to first order, by how much
+    the loss would change without it.
 
     Args:
         model: A causal language model; it is only read.
@@ -78,23 +78,9 @@ def activation_gradient(
     choice = choose_by(share=share, k=k)
     warn_about_shared_texts(texts)
     found = importance(model, tokenizer, texts, sites, **options)
-    score, mean = _scores(found, select, least_part or 0.0), found.all_means
-    chosen = []
-    for number, label in enumerate(texts):
-        units = choice.best(score[number])
-        units = units[score[number, units] > -torch.inf]
-        if not len(units):
-            raise ArgumentError(
-                f"{choice}: no unit is {select} for {label}; choose more, or a smaller least_part"
-            )
-        chosen.append((units, score[number, units], mean[number, units]))
-    settings = {
-        "sites": site_names(sites),
-        "select": select,
-        choice.by: choice.amount,
-        "least_part": least_part,
-    }
-    origin = origin_of(model, texts, "activation_gradient", settings | options)
+    chosen = _chosen(found, _scores(found, select, least_part or 0.0), choice, select)
+    settings = {"sites": site_names(sites), "select": select, choice.by: choice.amount}
+    origin = origin_of(model, texts, "activation_gradient", settings | {"least_part": least_part} | options)
     return Places(found.widths).unit_set(list(texts), chosen, origin)
 
 
@@ -104,6 +90,26 @@ ACTIVATION_GRADIENT = Method(
     "units that the loss on a language depends on",
     sets=("pool", "state", "pool_special_tokens", "site_bytes", "experts"),
 )
+
+
+def _chosen(
+    found: Importance, score: Float[Tensor, "label unit"], choice: Choice, select: Select
+) -> list[tuple[Tensor, ...]]:
+    """Return per label the units that are chosen, their scores and their means.
+
+    Raises:
+        ArgumentError: A label for which none is.
+    """
+    chosen: list[tuple[Tensor, ...]] = []
+    for label, own, mean in zip(found.labels, score, found.all_means, strict=True):
+        units = choice.best(own)
+        units = units[own[units] > -torch.inf]
+        if not len(units):
+            raise ArgumentError(
+                f"{choice}: no unit is {select} for {label}; choose more, or a smaller least_part"
+            )
+        chosen.append((units, own[units], mean[units]))
+    return chosen
 
 
 def _scores(found: Importance, select: Select, least_part: float) -> Float[Tensor, "label unit"]:

@@ -1,4 +1,12 @@
-"""Neurons that a model's next token is due to, for example at the points where it slips into English."""
+"""Neurons that a model's next token is due to, for example at the points where it slips into English.
+
+After Nie, Schmid and Schütze (2025), Mechanistic Understanding and Mitigation of Language Confusion in
+English-Centric Large Language Models, §5, and its code.
+
+Example:
+    >>> attribution(model, tokenizer, {"deu_Latn": ["Es regnet.", "Gute Nacht."]}, k=5)
+    UnitSet(deu_Latn 5)
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -42,72 +50,51 @@ def attribution(
     keep: int = _KEEP,
     share: float | None = None,
     k: int | None = None,
-    threshold: float | None = None,
     **options: Any,
 ) -> UnitSet:
     """Find the neurons that raise the probability of the token that follows each text.
 
     Give prompts that end just before a model makes its mistake, such as a confusion point, where it goes on
-    in the wrong language. The units are then those that the mistake is due to. `attribute_next_token` says
-    what is computed. Of each text the `keep` neurons with the highest scores count.
+    in the wrong language. Steering with `operator="zero"` then undoes what these neurons do.
 
     Args:
         model: A causal language model; it is only read.
         tokenizer: Its tokenizer.
-        texts: Label -> texts. One label is enough: labels are not compared.
-        at: Per label and text, the number of the token after which to look, counted from 0 in the tokens of
-            the text as the tokenizer gives it, or back from its own last token with −1. That last token where
-            None.
-        targets: Per label and text, the id of the token to explain; the likeliest one where None.
-        reference: Another model of the same shape, such as one fine-tuned on many languages that does not
-            make the mistake. What a neuron scores there is subtracted, where it is among the `keep` there.
-        rank_by: The sum of `"score"`, or the `"frequency"`: in how many texts a neuron is kept.
-        keep: How many neurons of each text count.
+        texts: Label -> texts. Labels are not compared: one is enough.
+        at: Label -> per text, the number of the token after which to look, from 0, or back from −1 for the
+            last of the text's own; the last one where None.
+        targets: Label -> per text, the id of the token to explain; the likeliest where None.
+        reference: A model of the same shape that does not make the mistake. What a neuron scores there is
+            subtracted, if it is among the `keep`.
+        rank_by: The sum of `"score"`, or `"frequency"`: how many texts keep a neuron.
+        keep: How many neurons of each text count, those with the highest scores.
         share: Take this share of all neurons for each label.
-        k: Take this many; 100 without `share` and `threshold`.
-        threshold: Take those whose sum, or frequency, is at least this.
+        k: Take this many; 100 without `share`.
         **options: `truncate` and `source_codes` of `activations`.
 
     Returns:
-        Per label its neurons, the best first, at the sites `inner`. Values are means over the texts that kept
-        the neuron. To undo what they do, steer with `operator="zero"`.
+        Per label its neurons, at `inner`. Values are means over the texts that keep a neuron.
 
     Raises:
-        ArgumentError: Places or targets that do not fit the texts, or a `reference` of another shape.
-        ModelError: As in `attribute_next_token`.
-
-    Reference:
-        Nie, Schmid and Schütze (2025), Mechanistic Understanding and Mitigation of Language Confusion, §5.
-
-    Example:
-        >>> texts = {"deu_Latn": ["Es regnet.", "Gute Nacht."]}
-        >>> attribution(model, tokenizer, texts, k=5)
-        UnitSet(deu_Latn 5)
+        ArgumentError: Places or targets that do not fit, or a `reference` of another shape.
+        ModelError: As in `attribute_next_token`, which says what is computed.
     """
     check_texts(texts)
     known_options("attribution", options, _OPTIONS)
-    if rank_by not in get_args(RankBy):
-        raise ArgumentError(f"rank_by={rank_by!r:.60} must be one of {', '.join(get_args(RankBy))}")
-    keep = whole_number("keep", keep, least=1)
-    is_open = share is None and k is None and threshold is None
-    choice = choose_by(share=share, k=_K if is_open else k, threshold=threshold)
-    _check_reference(model, reference)
+    choice = choose_by(share=share, k=_K if share is None and k is None else k)
+    _check(model, reference, rank_by)
     prompts = _prompts(Inputs(model, tokenizer), texts, at, options)
     wanted = _numbers("targets", targets, texts)
-    chosen, widths = [], dict[Site, int]()
-    for label in texts:
-        counted = _Counted(keep)
+    counted = {label: _Counted(whole_number("keep", keep, least=1), rank_by) for label in texts}
+    for label, of_label in counted.items():
         for ids, target in zip(prompts[label], wanted[label], strict=True):
-            counted.add(attribute_next_token(model, ids, target), 1.0, rank_by)
+            of_label.add(attribute_next_token(model, ids, target))
             if reference is not None:
-                counted.add(attribute_next_token(reference, ids, target), -1.0, rank_by)
-        widths = counted.widths
-        chosen.append(counted.chosen(choice, label))
-    settings: dict[str, Any] = {"rank_by": rank_by, "keep": keep, choice.by: choice.amount}
-    settings |= {"reference": _name_of(reference)}
-    settings |= {"at": _listed(at), "targets": _listed(targets)}
-    origin = origin_of(model, texts, "attribution", settings | options)
-    return Places(widths).unit_set(list(texts), chosen, origin)
+                of_label.subtract(attribute_next_token(reference, ids, target))
+    settings = _settings(at, targets, reference) | {"rank_by": rank_by, "keep": keep}
+    origin = origin_of(model, texts, "attribution", settings | {choice.by: choice.amount} | options)
+    chosen = [of_label.chosen(choice, label) for label, of_label in counted.items()]
+    return Places(counted[next(iter(texts))].widths).unit_set(list(texts), chosen, origin)
 
 
 ATTRIBUTION = Method(
@@ -121,24 +108,30 @@ ATTRIBUTION = Method(
 class _Counted:
     """Sums over texts of what their best neurons score."""
 
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
+    def __init__(self, keep: int, rank_by: RankBy) -> None:
+        self._keep, self._by_score = keep, rank_by == "score"
         self.widths: dict[Site, int] = {}
         self._sum = self._values = self._times = torch.zeros(0, dtype=torch.float64)
 
-    def add(self, found: NextToken, sign: float, rank_by: RankBy) -> None:
-        """Add the best neurons of a text, or with the sign −1 subtract those of the reference."""
+    def add(self, found: NextToken) -> None:
+        """Add the best neurons of a text."""
         scores, values = torch.cat(list(found.scores.values())), torch.cat(list(found.coefficients.values()))
         if not self.widths:
             self.widths = {site: len(one) for site, one in found.scores.items()}
             self._sum, self._values, self._times = (torch.zeros_like(scores) for _ in range(3))
-        best = scores.sort(descending=True, stable=True).indices[: self._keep]
-        by_score = torch.zeros_like(scores)
-        by_score[best] = 1.0 if rank_by == "frequency" else scores[best]
-        self._sum += sign * by_score
-        if sign > 0:
-            self._times[best] += 1
-            self._values[best] += values[best]
+        best = self._best(scores)
+        self._sum[best] += scores[best] if self._by_score else 1.0
+        self._values[best] += values[best]
+        self._times[best] += 1
+
+    def subtract(self, found: NextToken) -> None:
+        """Subtract the best neurons of a text in the reference."""
+        scores = torch.cat(list(found.scores.values()))
+        best = self._best(scores)
+        self._sum[best] -= scores[best] if self._by_score else 1.0
+
+    def _best(self, scores: Float[Tensor, " unit"]) -> Tensor:
+        return scores.sort(descending=True, stable=True).indices[: self._keep]
 
     def chosen(
         self, choice: Choice, label: str
@@ -200,7 +193,10 @@ def _numbers(name: str, given: At | None, texts: Mapping[str, Sequence[str]]) ->
     }
 
 
-def _check_reference(model: nn.Module, reference: nn.Module | None) -> None:
+def _check(model: nn.Module, reference: object, rank_by: object) -> None:
+    """Raise an error for an unknown order, or a reference that is no model of the same shape."""
+    if rank_by not in get_args(RankBy):
+        raise ArgumentError(f"rank_by={rank_by!r:.60} must be one of {', '.join(get_args(RankBy))}")
     if reference is None:
         return
     if not isinstance(reference, nn.Module):
@@ -210,9 +206,11 @@ def _check_reference(model: nn.Module, reference: nn.Module | None) -> None:
         raise ArgumentError(f"reference must have the shape of the model: {theirs} there, {ours} here")
 
 
-def _name_of(reference: nn.Module | None) -> str | None:
-    return None if reference is None else map_model(reference).name
-
-
-def _listed(given: At | None) -> dict[str, list[int]] | None:
-    return None if given is None else {label: list(map(int, numbers)) for label, numbers in given.items()}
+def _settings(at: At | None, targets: At | None, reference: nn.Module | None) -> dict[str, Any]:
+    """Return what is kept of these arguments beside what was found."""
+    given = {"at": at, "targets": targets}
+    settings: dict[str, Any] = {
+        name: None if of_labels is None else {label: list(map(int, one)) for label, one in of_labels.items()}
+        for name, of_labels in given.items()
+    }
+    return settings | {"reference": None if reference is None else map_model(reference).name}

@@ -39,9 +39,8 @@ def aura(
 ) -> UnitSet:
     """Find by what to multiply each unit so that a language is said less: the better it detects it, the less.
 
-    Nothing is to be tuned: every unit with an AUROC above ½ gets the factor 1 − 2 (AUROC − ½). The units'
-    values are these factors. Give them to `steer(..., operator="dampen")`, whose strength moves them between
-    1 (at strength 0) and the factors.
+    Every unit with an AUROC above ½ gets the factor 1 − 2 (AUROC − ½); nothing is to be tuned. The units'
+    values are these factors, for `steer(..., operator="dampen")`.
 
     Args:
         model: The model; it is only read.
@@ -83,21 +82,29 @@ def aura(
     for of_site in activations(model, tokenizer, texts, sites, **options):
         widths[of_site.site] = of_site.values.shape[1]
         areas.append(torch.stack([auroc(of_site.values, of_site.of(one)) for one in range(len(texts))]))
-    chosen = []
-    for label, area in zip(texts, torch.cat(areas, dim=1), strict=True):
-        factors = factors_of(area, variant=variant, k=k, factor=factor)
-        units = (factors != 1).nonzero().squeeze(1)
-        if not len(units):
-            raise ArgumentError(
-                f"no unit of {len(area)} is to be dampened for {label}: k={k}, factor={factor}"
-            )
-        units = units[area[units].sort(descending=True, stable=True).indices]
-        chosen.append((units, area[units], factors[units]))
+    found = dict(zip(texts, torch.cat(areas, dim=1), strict=True))
+    chosen = [_chosen(label, area, variant, k, factor) for label, area in found.items()]
     settings = {"sites": site_names(sites), "variant": variant, "k": k, "factor": factor, "value": FACTORS}
     return Places(widths).unit_set(list(texts), chosen, origin_of(model, texts, "aura", settings | options))
 
 
 AURA = Method("aura", aura, "by what to multiply each unit so that a language is said less")
+
+
+def _chosen(
+    label: str, area: Float[Tensor, " unit"], variant: Variant, k: int | None, factor: float
+) -> tuple[Tensor, ...]:
+    """Return the units to dampen, the best detectors first, with their AUROC and their factors.
+
+    Raises:
+        ArgumentError: There is none.
+    """
+    factors = factors_of(area, variant=variant, k=k, factor=factor)
+    units = (factors != 1).nonzero().squeeze(1)
+    if not len(units):
+        raise ArgumentError(f"no unit of {len(area)} is to be dampened for {label}: k={k}, factor={factor}")
+    units = units[area[units].sort(descending=True, stable=True).indices]
+    return units, area[units], factors[units]
 
 
 def factors_of(

@@ -18,6 +18,8 @@ from xalign.pairs.audio import Audio
 from xalign.pairs.languages import match_language
 from xalign.units.language_vector import LanguageVector
 
+Vectors = dict[Site, Tensor]
+
 
 @takes_layout
 def language_vectors(
@@ -38,29 +40,27 @@ def language_vectors(
         tokenizer: Its tokenizer.
         texts: Label -> sentences, at least two labels.
         sites: Where: a kind (`"hidden"`: every state of the residual stream), a site, or a list of these.
-        aggregate: How the states of two sides become one direction: `"mean"`, the difference of their means;
-            `"pca"`, the first principal direction of the differences of pairs; `"pca_diff"`, the same after
-            centring, as repeng has it; `"logistic"`, that of a probe; an `Aggregator`; or a function
-            (positive [sentence, width], negative [sentence, width]) -> direction [width]. All but `"mean"`
-            have length 1, so that a strength must be found for them.
-        against: The label whose sentences are the negative side of all others', such as the pivot. It gets no
-            vector itself. The sentences of all other labels where None.
-        paired: Whether sentence i of one label translates sentence i of another. Then each pair counts once
-            for every other label. Where None, it is so if the aggregator needs pairs.
-        **options: `pool` (`"last"` by default: the state of the last token), `state`, `pool_special_tokens`,
-            `truncate`, `token_budget`, `site_bytes` and `experts` of `activations`.
+        aggregate: How the states of two sides become one direction: `"mean"`, the difference of means;
+            `"pca"`, the principal direction of the differences of pairs; `"pca_diff"`, the same after
+            centring; `"logistic"`, that of a probe; an `Aggregator`; or a function (positive [sentence,
+            width], negative) -> direction [width]. All but `"mean"` have length 1: find a strength for them.
+        against: The label that is the negative side of all others, such as the pivot; it gets no vector. The
+            sentences of all other labels where None.
+        paired: Whether sentence i of one label translates sentence i of another; if the aggregator needs
+            pairs where None. Each sentence then counts once for every other label.
+        **options: `pool` (`"last"` by default: the last token), `state`, `pool_special_tokens`, `truncate`,
+            `token_budget`, `site_bytes` and `experts` of `activations`.
 
     Returns:
         Label -> vector.
 
     Raises:
-        ArgumentError: Fewer than two labels, an unknown `against` or `aggregate`, or labels with different
-            numbers of sentences where pairs are needed.
+        ArgumentError: Fewer than two labels, an unknown `against` or `aggregate`, or unequal numbers of
+            sentences where pairs are needed.
         ModelError: No direction comes out at a site.
 
     Reference:
-        Rimsky et al. (2024), Steering Llama 2 via Contrastive Activation Addition; aggregators as in the
-        packages steering-vectors and repeng.
+        Rimsky et al. (2024), Steering Llama 2 via Contrastive Activation Addition.
 
     Example:
         >>> texts = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
@@ -71,24 +71,26 @@ def language_vectors(
     check_options("language_vectors", options)
     aggregator = resolve_aggregator(aggregate, AGGREGATORS)
     is_paired = aggregator.needs_pairs if paired is None else boolean("paired", paired)
-    negative = None if against is None else _known(against, list(texts))
-    if is_paired:
-        _check_equal(texts, aggregator)
+    negative = _checked(texts, aggregator, against, is_paired=is_paired)
     options = {"pool": "last", "state": "value"} | options
-    found: dict[str, dict[Site, Tensor]] = {label: {} for label in texts if label != negative}
+    found: dict[str, Vectors] = {label: {} for label in texts if label != negative}
     for of_site in activations(model, tokenizer, texts, sites, **options):
         for label, vectors in found.items():
             sides = _sides(of_site, list(texts), label, negative, is_paired=is_paired)
             vectors[of_site.site] = aggregator(*sides).float()
-    settings = {
-        "sites": site_names(sites),
-        "aggregate": aggregator.name,
-        "against": negative,
-        "paired": is_paired,
-    }
-    origin = origin_of(model, texts, "language_vectors", settings | options)
-    state, pool = options["state"], options["pool"]
-    return {label: LanguageVector(label, vectors, origin, state, pool) for label, vectors in found.items()}
+    settings = {"sites": site_names(sites), "aggregate": aggregator.name, "against": negative}
+    origin = origin_of(model, texts, "language_vectors", settings | {"paired": is_paired} | options)
+    how = origin, options["state"], options["pool"]
+    return {label: LanguageVector(label, vectors, *how) for label, vectors in found.items()}
+
+
+def _checked(
+    texts: Mapping[str, Sequence[str | Audio]], aggregator: Aggregator, against: object, *, is_paired: bool
+) -> str | None:
+    """Return the label that is the negative side of all, if one is; refuse sides that do not fit."""
+    if is_paired:
+        _check_equal(texts, aggregator)
+    return None if against is None else _known(against, list(texts))
 
 
 def _known(against: object, labels: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from xalign.errors import ArgumentError, ModelError
 from xalign.finding.activations import Sites, check_texts, sites_of
 from xalign.measurement.options import Experts
 from xalign.model.architectures.layout_argument import takes_layout
-from xalign.model.architectures.map import map_model
+from xalign.model.architectures.map import Place, map_model
 from xalign.model.architectures.sites import Site
 from xalign.model.batches import Batch
 from xalign.model.inputs import TextOptions
@@ -90,12 +90,7 @@ def token_values(
     check_texts(texts)
     model_map = map_model(model)
     places = {site: model_map.place(site) for site in sites_of(model, model_map, sites, experts)}
-    routed = [str(site) for site, place in places.items() if place.experts is not None]
-    if routed:
-        raise ArgumentError(
-            f"sites {', '.join(routed[:3])} are of routed experts, where a token has values for few of them; "
-            "give experts='shared', or a method that pools sentences, like expert_ap or lape"
-        )
+    _check_not_routed(places)
     is_audio = any(isinstance(one, Audio) for sentences in texts.values() for one in sentences)
     inputs = inputs_for(model, tokenizer, is_audio)
     options = TextOptions(
@@ -111,6 +106,16 @@ def token_values(
             torch.tensor(column).repeat_interleave(counts) for column in zip(*rows, strict=True)
         )
         yield TokenValues(site, torch.cat(values), label, sentence)
+
+
+def _check_not_routed(places: Mapping[Site, Place]) -> None:
+    """Raise an error for sites of routed experts."""
+    routed = [str(site) for site, place in places.items() if place.experts is not None]
+    if routed:
+        raise ArgumentError(
+            f"sites {', '.join(routed[:3])} are of routed experts, where a token has values for few of them; "
+            "give experts='shared', or a method that pools sentences, like expert_ap or lape"
+        )
 
 
 def _values_of(model: nn.Module, batches: Sequence[Batch], site: Site, n: int) -> list[Float[Tensor, "_ _"]]:

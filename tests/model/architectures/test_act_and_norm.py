@@ -39,7 +39,7 @@ def test_act_is_the_activated_gate(family):
         gate, act = Site("gate", layer), Site("act", layer)
         seen = read(model, [gate, act])
         assert seen[act].shape == seen[gate].shape and model_map.place(act).width == seen[act].shape[-1]
-        assert torch.allclose(seen[act], model_map.activation(layer)(seen[gate]), rtol=1e-6)
+        assert torch.allclose(seen[act], model_map.activation(layer)(seen[gate]), atol=1e-6)
         assert not torch.equal(seen[act], seen[gate])
     assert [site.layer for site in model_map.sites("act")] == list(range(LAYERS))
 
