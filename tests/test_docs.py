@@ -169,7 +169,8 @@ def namespace_for(name):
     import numpy as np
 
     everything = {public: getattr(xalign, public) for public in xalign.__all__}
-    speaks = any(part in name for part in ("calibrate", "evaluate", "losses.text", "sample.sample"))
+    speaking = ("calibrate", "evaluate", "losses.text", "sample.sample", "upper_bound")
+    speaks = any(part in name for part in speaking)
     model = make_model("llama" if speaks else "bert", intermediate_size=64)
     names = {
         "model": model,

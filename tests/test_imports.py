@@ -16,9 +16,10 @@ LEVELS = [
     ["checks", "schema", "escape", "files", "identity", "languages", "renamed"],
     ["storage", "pairs", "model", "metrics", "losses"],  # files, text, models, and mathematics on tensors
     ["statistics", "units"],
-    ["results", "steering", "control"],
+    ["results", "control"],
     ["measurement", "views", "trackers"],  # results are made, shown, and sent away
     ["finding", "monitor", "babel"],
+    ["steering"],
     ["judging", "training"],
     ["improving"],
     ["demo"],

@@ -1,5 +1,6 @@
 """What can be done to the values at a site: one file per family, and `OPERATORS`, where each has its line."""
 
+from xalign.model.operators.affine import AFFINE, TRANSFORM
 from xalign.model.operators.arithmetic import ADD, SCALE, SET, ZERO
 from xalign.model.operators.clamp import CLAMP
 from xalign.model.operators.operator import Operator, OperatorLike, resolve_operator
@@ -16,7 +17,8 @@ __all__ = [
 ]
 
 OPERATORS: dict[str, Operator] = {
-    operator.name: operator for operator in (SET, ADD, SCALE, ZERO, CLAMP, PROJECT, REPLACE)
+    operator.name: operator
+    for operator in (SET, ADD, SCALE, ZERO, CLAMP, PROJECT, REPLACE, AFFINE, TRANSFORM)
 }
 DEFAULT_FOR_UNITS = SET
 DEFAULT_FOR_VECTORS = ADD
