@@ -53,7 +53,7 @@ def test_a_ridge_takes_fewer_states():
     assert subspace_distance(ONE, ONE, ridge=1.0) == pytest.approx(0, abs=1e-9)
 
 
-def test_what_is_refused():
+def test_what_is_refused(as_for_users):
     with pytest.raises(ArgumentError, match="there are 4 states of width 4.* at least 5 of each"):
         subspace_distance(ONE[:4], OTHER)
     with pytest.raises(ArgumentError, match="do not vary in every direction"):

@@ -90,7 +90,7 @@ def test_positions_are_kept_in_both_modes():
         seen = {}
         with torch.no_grad(), steer(model, what) as done:
             handle = model.model.layers[0].mlp.register_forward_hook(
-                lambda m, a, out: seen.update(out=out[0])
+                lambda m, a, out, seen=seen: seen.update(out=out[0])
             )
             model(**batch)
             handle.remove()

@@ -77,7 +77,7 @@ def test_what_a_subspace_refuses():
 
 
 def means(model, family, block, normalised=False):
-    """Per language the mean over its sentences of their mean state at the input of a block, by plain hooks."""
+    """Per language the mean of its sentences' mean states at the input of a block, by plain hooks."""
     place, found = ("output", LAYERS - 1) if block == LAYERS else ("input", block), {}
     for code, texts in TEXTS.items():
         seen = [plain.run(model, family, ids_of(text), looks=[place])[1][place] for text in texts]

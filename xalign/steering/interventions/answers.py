@@ -85,13 +85,13 @@ class GeneratedAnswer:
         mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=device)
         greedy = {"do_sample": False, "num_beams": 1, "pad_token_id": pad}
         options = greedy | {"max_new_tokens": self.max_new_tokens} | dict(self.generation)
-        generate: Any = getattr(base_model_of(model), "generate", None)
-        if generate is None:
+        inner: Any = base_model_of(model)
+        if getattr(inner, "generate", None) is None:
             raise ArgumentError(
                 f"{type(model).__name__} does not generate; give LikeliestOption in its place"
             )
         with steered(items):
-            generated = generate(input_ids=ids, attention_mask=mask, **options)
+            generated = inner.generate(input_ids=ids, attention_mask=mask, **options)
         with keeping(tokenizer):
             texts = [str(tokenizer.decode(row, skip_special_tokens=True)) for row in generated[:, width:]]
         with errors_of("is_solved(item, text)"):
