@@ -166,7 +166,7 @@ def test_units_that_do_nothing_have_no_effect():
     [
         ({"what": find}, ArgumentError, "what is a finder and finding is None"),
         ({"what": find, "finding": UNSEEN}, ArgumentError, r"30 sentence\(s\) of texts are in finding too"),
-        ({"what": 3}, ArgumentTypeError, "what must be units, vectors or a finder, not 3"),
+        ({"what": 3}, ArgumentTypeError, "what must be units, vectors, interventions or a finder, not 3"),
         (
             {"what": lambda *given: 3, "finding": FINDING},
             ArgumentTypeError,
