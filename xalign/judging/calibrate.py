@@ -52,10 +52,9 @@ def calibrate(
         texts: Language -> natural sentences, whose loss the output is compared with.
         operator: As in `steer`.
         strengths: The strengths to try.
-        positions: The positions to try, each as in `steer`; where None, `"prompt"` and `"all"`, and for an
-            intervention those that it names itself.
-        max_rise: By how many nats per token the output's loss under the unedited model may exceed that of
-            natural text.
+        positions: Those to try, each as in `steer`. Where None, `"prompt"` and `"all"`; of an intervention,
+            its own.
+        max_rise: By how many nats per token the output's loss, unedited, may exceed that of natural text.
         samples: Continuations per trial.
         seed: Seeds sampling; judge with other seeds (`evaluate` begins at 0).
         **options: `prompt`, `generation`, `identify` and `token_budget`, as in `evaluate`.
@@ -76,7 +75,6 @@ def calibrate(
     known_options("calibrate", options, [*OutputArguments.__annotations__, "samples"])
     check_texts(texts)
     _check_tried(what, strengths, positions)
-    tried_at = {label: _positions_for(what, label, positions) for label in labels_of(what)}
     seed, max_rise = whole_number("seed", seed), number("max_rise", max_rise)
     if operator is not None:
         resolve_operator(operator, OPERATORS)
@@ -84,19 +82,22 @@ def calibrate(
     check_known(settings.identify, labels_of(what))
     for label in labels_of(what):
         check_has_texts(label, texts)
-    probe = Probe(model, tokenizer, texts, settings)
-    ways = {label: list(itertools.product(each, strengths)) for label, each in tried_at.items()}
+    probe, ways = Probe(model, tokenizer, texts, settings), _ways(what, strengths, positions)
     tried = tuple(_trials(model, what, probe, operator, ways, seed))
     chosen = {label: _best(tried, label, max_rise) for label in labels_of(what)}
     return Calibration(operator, tried, chosen, max_rise)
 
 
-def _positions_for(what: Steering, label: str, given: Sequence[Positions] | None) -> Sequence[Positions]:
-    """Return the positions to try with a label."""
-    if given is not None:
-        return given
-    one = what[label]
-    return (one.positions,) if isinstance(one, Intervention) else ("prompt", "all")
+def _ways(
+    what: Steering, strengths: Sequence[float], positions: Sequence[Positions] | None
+) -> dict[str, list[tuple[Positions, float]]]:
+    """Return the positions and strengths to try with each label."""
+    ways = {}
+    for label in labels_of(what):
+        one = what[label]
+        own: Sequence[Positions] = (one.positions,) if isinstance(one, Intervention) else ("prompt", "all")
+        ways[label] = list(itertools.product(own if positions is None else positions, strengths))
+    return ways
 
 
 def _check_tried(what: Steering, strengths: Sequence[float], positions: Sequence[Positions] | None) -> None:

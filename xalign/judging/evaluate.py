@@ -36,8 +36,7 @@ def evaluate(
     The loss per token of every language is always compared. With `pairs` so is the alignment of the language
     steered, and with `samples` the share of the output in that language and what the output costs the
     unedited model. Controls go through the same: random units at the same sites, random directions of the
-    same norms, or the random control of an intervention, and, if `what` is a finder, what it finds under
-    shuffled labels.
+    same norms, or an intervention's own; and, if `what` is a finder, what it finds under shuffled labels.
 
     Args:
         model: A causal language model. For encoders use `measure(..., steered=)`.

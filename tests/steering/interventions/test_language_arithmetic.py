@@ -114,7 +114,7 @@ def test_found_units_and_several_languages_to_deactivate():
     model = model_of("llama")
     units = find_units(model, make_tokenizer(), TEXTS, method="lape", share=0.1)
     what = language_arithmetic(model, make_tokenizer(), units, TEXTS, "deu_Latn", ["eng_Latn", "spa_Latn"])
-    assert what.name == "language_arithmetic +deu_Latn -eng_Latn -spa_Latn"
+    assert what.name == "arithmetic +deu_Latn -eng_Latn -spa_Latn"
     assert {site.kind for site in what.edits()} == {"gate"}
     everything = {(row.site, row.index) for row in units}
     assert {(site, unit) for site, edit in what.edits().items() for unit in edit.units} == everything

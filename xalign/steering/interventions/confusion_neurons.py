@@ -32,12 +32,10 @@ def edit_confusion_neurons(
 ) -> Intervention:
     """Silence the neurons that make a model answer in the wrong language, or copy them from a checkpoint.
 
-    - `"zero"`: the neurons become (1 − s) times their activation, where s is the strength. At 1 that equals
-      the published edit, which zeroes their columns of the down projection.
-    - `"copy"`: their columns v of the down projection become v + s · (v′ − v), with the columns v′ of the
-      reference model. What activates them stays as it is.
-
-    The weights are not touched.
+    With `"zero"`, the activations become (1 − s) times what they are, where s is the strength. At 1 that
+    equals the published edit, which zeroes the neurons' columns of the down projection. With `"copy"`, these
+    columns v become v + s · (v′ − v), with the columns v′ of the reference model. The weights themselves are
+    not touched.
 
     Args:
         model: The model that is confused.
@@ -47,8 +45,8 @@ def edit_confusion_neurons(
         positions: At which tokens, as in `write`.
 
     Returns:
-        An intervention that `steer` takes. Its random control does the same to as many other neurons of the
-        same blocks: zeroes them, or changes their columns by the same vectors.
+        An intervention. Its control does the same to as many other neurons of the same blocks: it silences
+        them, or changes their columns by the same vectors.
 
     Raises:
         ArgumentError: No unit, units of other kinds of sites, an unknown mode, or a reference that is missing
@@ -65,29 +63,34 @@ def edit_confusion_neurons(
         >>> done.tokens
         10
     """
+    made, model_map = _resolved(mode), map_model(model)
+    chosen = _chosen(units, model_map)
+    changes = made.changes(model, model_map, chosen, reference)
+    settings = {"mode": made.name, "neurons": sum(map(len, chosen.values()))}
+    settings["reference"] = None if reference is None else map_model(reference).name
+    name = f"edit_confusion_neurons {made.name} {' '.join(units.labels)}"
+    return _intervention(name, changes, positions, origin_of(model, {}, "edit_confusion_neurons", settings))
+
+
+def _resolved(mode: object) -> "_Mode":
+    if not isinstance(mode, str) or mode not in _MODES:
+        raise ArgumentError(f"mode={mode!r:.60} must be one of {', '.join(_MODES)}")
+    return _MODES[mode]
+
+
+def _chosen(units: object, model_map: ModelMap) -> "Chosen":
+    """Return the neurons of each site, checked."""
     if not isinstance(units, UnitSet):
         raise ArgumentTypeError(f"units must be a UnitSet, not {type(units).__name__}")
     if not len(units):
         raise ArgumentError("units is empty; there is nothing to edit")
-    if mode not in _MODES:
-        raise ArgumentError(f"mode={mode!r:.60} must be one of {', '.join(_MODES)}")
-    model_map = map_model(model)
     check_compatible(units.provenance, model_map)
-    chosen = {
-        site: torch.unique(Indices(rows.columns.index).tensor()) for site, rows in units.by_site().items()
-    }
-    for site, indices in chosen.items():
+    chosen = {}
+    for site, rows in units.by_site().items():
         down_site(model_map, site)
-        _check_there(site, indices, model_map.place(site).width)
-    changes = _MODES[mode](model, model_map, chosen, reference)
-    settings = {
-        "mode": mode,
-        "neurons": sum(map(len, chosen.values())),
-        "units": units.provenance.get("method"),
-    }
-    settings["reference"] = None if reference is None else map_model(reference).name
-    name = f"edit_confusion_neurons {mode} {' '.join(units.labels)}"
-    return _intervention(name, changes, positions, origin_of(model, {}, "edit_confusion_neurons", settings))
+        chosen[site] = torch.unique(Indices(rows.columns.index).tensor())
+        _check_there(site, chosen[site], model_map.place(site).width)
+    return chosen
 
 
 def _check_there(site: Site, indices: Tensor, width: int) -> None:
@@ -147,10 +150,15 @@ def _copy(model: nn.Module, model_map: ModelMap, chosen: Chosen, reference: nn.M
     return changes
 
 
-_MODES: dict[str, Callable[[nn.Module, ModelMap, Chosen, nn.Module | None], Changes]] = {
-    "zero": _zero,
-    "copy": _copy,
-}
+@dataclass(frozen=True, slots=True)
+class _Mode:
+    """A way to edit neurons."""
+
+    name: str
+    changes: Callable[[nn.Module, ModelMap, Chosen, nn.Module | None], Changes]
+
+
+_MODES: dict[str, _Mode] = {one.name: one for one in (_Mode("zero", _zero), _Mode("copy", _copy))}
 
 
 def _intervention(

@@ -34,26 +34,23 @@ def contrastive_addition(
 ) -> Intervention:
     """Add the mean difference of two sides of a contrast, read at one token, at the tokens after the prompt.
 
-    The vector of a site is mean(p − n) over the pairs, where p and n are the states of the named token. The
-    site's values become h + s · vector, where s is the strength; a negative strength moves the other way.
+    The vector of a site is the mean over the pairs of the difference of both states. At strength s, which may
+    be negative, the site's values become h + s · vector.
 
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer.
         positive: Prompts of the side to move to, as texts or token ids; for a language, its sentences.
         negative: As many of the other side, pair by pair; for a language, their translations.
-        sites: Where, as in `mean_difference`; the paper adds to the state after one block of the middle,
-            `"13.hidden"` of 32.
-        token: Which token is read: its position, from the end where negative; its text, of which the last is
-            taken; or a function from token ids to a position. The paper reads the letter of the answer, the
-            token before the last, `-2`.
-        positions: At which tokens it is added: `"generated"` ones, or `from_last_prompt`, or as in `write`.
+        sites: Where, as in `mean_difference`; in the paper after one block of the middle, `"13.hidden"`.
+        token: Which token is read, as `Token` says: its position, its text, or a function from token ids to a
+            position. The paper reads the letter of the answer, the token before the last, `-2`.
+        positions: At which tokens it is added: `"generated"` ones, `from_last_prompt`, or as in `write`.
         label: What it stands for; controls of different labels point in different directions.
         token_budget: The most tokens of one forward, padding included.
 
     Returns:
-        An intervention that `steer` takes. Its random control adds random vectors of the same lengths, with
-        the same angles between the sites.
+        An intervention. Its control adds random vectors of the same lengths and angles.
 
     Raises:
         ArgumentError: Sides of different lengths, a prompt without that token, or sites that do not exist.
@@ -69,13 +66,7 @@ def contrastive_addition(
         >>> done.tokens
         10
     """
-    for name, side in (("positive", positive), ("negative", negative)):
-        if isinstance(side, str | bytes) or not isinstance(side, Sequence):
-            raise ArgumentTypeError(f"{name}={side!r:.60} must be a list of texts or of token ids")
-    if len(positive) != len(negative) or not positive:
-        raise ArgumentError(
-            f"positive has {len(positive)} prompts and negative {len(negative)}; give pairs, at least one"
-        )
+    _check_sides(positive, negative)
     places = sites_of(model, map_model(model), sites)
     sides = [
         token_states(model, tokenizer, side, places, token, token_budget=token_budget)
@@ -86,6 +77,16 @@ def contrastive_addition(
     texts = {"positive": [str(one) for one in positive], "negative": [str(one) for one in negative]}
     origin = origin_of(model, texts, "contrastive_addition", settings | {"label": label})
     return _intervention(f"contrastive_addition {label}".strip(), vectors, positions, origin)
+
+
+def _check_sides(positive: Sequence[Prompt], negative: Sequence[Prompt]) -> None:
+    for name, side in (("positive", positive), ("negative", negative)):
+        if isinstance(side, str | bytes) or not isinstance(side, Sequence):
+            raise ArgumentTypeError(f"{name}={side!r:.60} must be a list of texts or of token ids")
+    if len(positive) != len(negative) or not positive:
+        raise ArgumentError(
+            f"positive has {len(positive)} prompts and negative {len(negative)}; give pairs, at least one"
+        )
 
 
 def contrast(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.checks import boolean, function_of, known_options
+from xalign.checks import boolean, function_of
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.finding.activations import Sites, activations, check_texts, site_names
 from xalign.finding.provenance import origin_of
@@ -19,7 +19,7 @@ from xalign.model.user_function import errors_of
 from xalign.model.write import Edit
 from xalign.steering.intervention import Intervention
 from xalign.steering.interventions.least_squares import least_squares_map
-from xalign.steering.interventions.pivot_shift import two_languages
+from xalign.steering.interventions.reading import check_reading, two_languages
 from xalign.steering.interventions.rows import rows_edit
 from xalign.steering.interventions.same_size import generator_of, rotation
 from xalign.steering.interventions.token_states import Prompt, token_states
@@ -104,10 +104,9 @@ def incline(
 ) -> Incline:
     """Map the states of a language towards those of English, by a matrix that least squares fits.
 
-    At each site, W is fitted to map the mean state of each sentence to that of its translation, without an
-    intercept. The values h at the last token of the prompt become h + s · h W (`"add"`, with s of either
-    sign) or h + s · (h W − h) (`"interpolate"`), where s is the strength. Each block sees the edits of the
-    blocks before it; `two_pass` of what is returned gives the published form, in which it does not.
+    At each site, W maps the mean state of each sentence to that of its translation, without an intercept.
+    At strength s, the values h at the last token of the prompt become h + s · h W (`"add"`) or h + s · (h W −
+    h) (`"interpolate"`). Each block sees the edits before it; in the published form, `two_pass`, it does not.
 
     Args:
         model: The model; it is only read.
@@ -117,20 +116,16 @@ def incline(
         pivot: The language to map it to.
         sites: Where: what feed-forward networks add by default; `"hidden"` maps the residual stream.
         mode: One of the names above, a `Direction`, or a function from W to D of h + s · h D.
-        ridge: As in `least_squares_map`: with None, there must be as many sentences as coordinates.
-        concatenated: Fit every second pair on its sentence with the translation behind it, and the
-            translation twice, as the published code does.
+        ridge: As in `least_squares_map`; with None, there must be as many sentences as coordinates.
+        concatenated: Put the translation behind every second sentence, as the published code does.
         positions: At which tokens, as in `write`.
-        **options: `pool_special_tokens`, `truncate`, `source_codes`, `token_budget` and `site_bytes` of
-            `activations`.
+        **options: Those of `activations` that are for reading, such as `token_budget`.
 
     Returns:
-        An intervention that `steer` takes. Its random control changes every state by as much, in directions
-        that a random rotation of h D gives.
+        An intervention. Its control moves every state as far, in directions that a random rotation gives.
 
     Raises:
-        ArgumentError: A language without texts, numbers of sentences that differ, fewer of them than
-            coordinates without `ridge`, or an unknown mode.
+        ArgumentError: A language without texts, sides that differ in length, or too few sentences.
 
     Reference:
         Wang et al. (2025), INCLINE, arXiv 2410.12462, §3.
@@ -138,28 +133,21 @@ def incline(
     Example:
         >>> texts = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
         >>> to_english = incline(model, tokenizer, texts, "deu_Latn", ridge=1.0)
-        >>> with steer(model, to_english, strength=0.3) as done:
+        >>> with steer(model, to_english, strength=0.3):
         ...     _ = model(**batch)
-        >>> done.tokens
-        2
     """
-    known_options("incline", options, _READING)
+    check_reading("incline", options)
     direction, sides = _resolved(mode), _sides(texts, language, pivot)
     if boolean("concatenated", concatenated):
         sides = _with_translations(sides)
-    code, pivot_code = sides
     maps = {}
     for found in activations(model, tokenizer, sides, sites, pool="mean", **options):
         source, target = (found.values[found.of(number)] for number in (0, 1))
         maps[found.site] = least_squares_map(source, target, ridge, name=f"site {found.site}")
     settings = {"sites": site_names(sites), "mode": direction.name, "ridge": ridge}
-    settings |= {"concatenated": concatenated} | options
-    origin = origin_of(model, sides, "incline", settings)
+    origin = origin_of(model, sides, "incline", settings | {"concatenated": concatenated} | options)
     directions = {site: _direction(direction, fitted) for site, fitted in maps.items()}
-    return _one_pass(f"incline {code} to {pivot_code}", maps, directions, positions, origin)
-
-
-_READING = ("pool_special_tokens", "truncate", "source_codes", "token_budget", "site_bytes")
+    return _one_pass(f"incline {' to '.join(sides)}", maps, directions, positions, origin)
 
 
 def _resolved(mode: str | Direction | MapFn) -> Direction:

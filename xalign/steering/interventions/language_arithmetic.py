@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.checks import function_of, known_options, names, number
+from xalign.checks import function_of, names, number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.finding.activations import Activations, activations, check_texts
 from xalign.finding.provenance import origin_of
@@ -21,6 +21,7 @@ from xalign.model.user_function import errors_of
 from xalign.model.write import Edit
 from xalign.pairs.languages import match_language
 from xalign.steering.intervention import Intervention
+from xalign.steering.interventions.reading import check_reading
 from xalign.steering.interventions.same_size import generator_of, other_units
 from xalign.units.compatibility import check_compatible
 from xalign.units.unit_set import UnitSet
@@ -72,35 +73,29 @@ def language_arithmetic(
 ) -> Intervention:
     """Activate the neurons of one language, and deactivate those of others.
 
-    A deactivated neuron becomes keep · a + fill of its value a, whatever the strength; by default 0. An
-    activated one becomes a + s · m (`"additive"`), s · m (`"replace"`), or a + s · (m − o) (`"difference"`),
-    where s is the strength, m its mean over all tokens of the language's texts, and o the mean of that mean
-    over the other languages. A neuron of both is first deactivated and then activated. All of it is one edit
-    per site.
+    A deactivated neuron becomes keep · a + fill of its value a, whatever the strength s. An activated one
+    becomes a + s · m (`"additive"`), s · m (`"replace"`), or a + s · (m − o) (`"difference"`); m is its mean
+    in the language, and o that of its means in the others. A neuron of both is deactivated first.
 
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer.
         units: The neurons of each language, as `find_units` gives them. Their stored values are not used.
-        texts: Language -> sentences that means are taken of: of `activate`, and of the others where the mode
-            needs them.
+        texts: Language -> sentences that means are taken of.
         activate: The language to activate.
         deactivate: The language or languages to deactivate; none where empty.
         mode: One of the names above, an `Activation`, or a function (m, o) -> what is added at strength 1.
-        keep: Which share of its own value a deactivated neuron keeps.
+        keep: Which share of its own value a deactivated neuron keeps; none by default.
         fill: What is added to that.
         positions: At which tokens, as in `write`.
-        **options: `pool_special_tokens`, `truncate`, `source_codes`, `token_budget` and `site_bytes` of
-            `activations`.
+        **options: Those of `activations` that are for reading, such as `token_budget`.
 
     Returns:
-        An intervention that `steer` takes. Its random control changes as many other neurons at the same sites
-        by the same amounts.
+        An intervention. Its control changes as many other neurons of the sites by the same amounts.
 
     Raises:
         UnitsError: Units of another model.
-        ArgumentError: A language without units or texts, an unknown mode, or fewer than two languages where
-            the mode needs others.
+        ArgumentError: A language without units or texts, an unknown mode, or too few languages for it.
 
     Reference:
         Gurgurov et al. (2025), Language Arithmetics, arXiv 2507.22608.
@@ -109,40 +104,19 @@ def language_arithmetic(
         >>> texts = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
         >>> units = find_units(model, tokenizer, texts, share=0.1)
         >>> german = language_arithmetic(model, tokenizer, units, texts, "deu_Latn", "eng_Latn")
-        >>> with steer(model, german, strength=0.5) as done:
+        >>> with steer(model, german, strength=0.5):
         ...     _ = model(**batch)
-        >>> done.tokens
-        10
     """
-    check_texts(texts)
-    known_options("language_arithmetic", options, _READING)
-    activation, model_map = _resolved(mode), map_model(model)
-    check_compatible(units.provenance, model_map)
-    target = _language("activate", activate, units)
-    listed = [deactivate] if isinstance(deactivate, str) else names("deactivate", deactivate)
-    silenced = [_language("deactivate", one, units) for one in listed]
+    check_reading("language_arithmetic", options)
+    check_compatible(units.provenance, map_model(model))
+    activation, (target, silenced) = _resolved(mode), _languages(units, activate, deactivate)
     own, read = _texts_of(target, texts, activation)
-    shifts = {
-        found.site: _shift(found, own, list(read), activation)
-        for found in activations(
-            model, tokenizer, read, list(units[target].by_site()), pool="mean", **options
-        )
-    }
-    left = number("keep", keep), number("fill", fill)
-    changes = _changes(units, target, silenced, shifts, left, activation, model_map)
-    settings = {
-        "activate": target,
-        "deactivate": silenced,
-        "mode": activation.name,
-        "keep": keep,
-        "fill": fill,
-    }
-    origin = origin_of(model, read, "language_arithmetic", settings | options)
-    name = f"language_arithmetic +{target}{''.join(f' -{one}' for one in silenced)}"
-    return _intervention(name, changes, positions, origin)
-
-
-_READING = ("pool_special_tokens", "truncate", "source_codes", "token_budget", "site_bytes")
+    found = activations(model, tokenizer, read, list(units[target].by_site()), pool="mean", **options)
+    shifts = {one.site: _shift(one, own, list(read), activation) for one in found}
+    changes = _changes(units, target, silenced, shifts, (keep, fill), activation, map_model(model))
+    settings = {"activate": target, "deactivate": silenced, "mode": activation.name} | options
+    origin = origin_of(model, read, "language_arithmetic", settings | {"keep": keep, "fill": fill})
+    return _intervention(" -".join([f"arithmetic +{target}", *silenced]), changes, positions, origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +158,12 @@ def _resolved(mode: str | Activation | ShiftFn) -> Activation:
     )
 
 
+def _languages(units: UnitSet, activate: str, deactivate: str | Sequence[str]) -> tuple[str, list[str]]:
+    """Return the labels of the units to activate, and of those to deactivate."""
+    listed = [deactivate] if isinstance(deactivate, str) else names("deactivate", deactivate)
+    return _language("activate", activate, units), [_language("deactivate", one, units) for one in listed]
+
+
 def _language(name: str, code: str, units: UnitSet) -> str:
     """Return the label of the units that a code means."""
     known = match_language(code, units.labels) if isinstance(code, str) else None
@@ -196,6 +176,7 @@ def _texts_of(
     target: str, texts: Mapping[str, Sequence[str]], activation: Activation
 ) -> tuple[str, dict[str, Sequence[str]]]:
     """Return the label of the language in the texts, and the texts that are read."""
+    check_texts(texts)
     own = match_language(target, texts)
     if own is None:
         raise ArgumentError(f"texts has no {target!r}, which is activated; it has {', '.join(texts)}")
@@ -238,7 +219,7 @@ def _changes(
         for site, rows in units[label].by_site().items():
             off.setdefault(site, set()).update(rows.columns.index.tolist())
     on = {site: Indices(rows.columns.index).tensor() for site, rows in units[target].by_site().items()}
-    keep, fill = left
+    keep, fill = number("keep", left[0]), number("fill", left[1])
     changes = {}
     for site in dict.fromkeys([*on, *off]):
         width = model_map.place(site).width

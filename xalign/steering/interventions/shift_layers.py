@@ -13,7 +13,8 @@ from xalign.errors import ArgumentError
 from xalign.finding.activations import activations, check_texts
 from xalign.metrics.subspace_distance import subspace_distance
 from xalign.model.architectures.map import map_model
-from xalign.steering.interventions.pivot_shift import input_of_block, two_languages
+from xalign.steering.interventions.pivot_shift import input_of_block
+from xalign.steering.interventions.reading import two_languages
 
 
 @dataclass(frozen=True, slots=True)

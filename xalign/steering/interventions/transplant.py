@@ -57,8 +57,7 @@ def transplant(
             same prompt at the same block does not leave the model as it is.
 
     Returns:
-        An intervention that `steer` takes. Its random control writes vectors of the same lengths in random
-        directions.
+        An intervention. Its control writes vectors of the same lengths in random directions.
 
     Raises:
         ArgumentError: `compat_alias` with `mlp_out`, where the published code has no alias.

@@ -16,8 +16,7 @@ from xalign.errors import ArgumentError
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Site
 from xalign.model.observe import observing
-from xalign.model.wrapped import config_of
-from xalign.steering.interventions.answers import Answers, GeneratedAnswer, LikeliestOption
+from xalign.steering.interventions.answers import Answers, GeneratedAnswer
 from xalign.steering.interventions.token_states import Prompt, prompt_ids
 from xalign.steering.interventions.transplant import (
     SubLayer,
@@ -47,67 +46,63 @@ def transplant_upper_bound(
 ) -> TransplantBound:
     """Transplant from every block to every block, and count the items that any pair of blocks solves.
 
-    That is an oracle: with so many tries, many items are solved by chance. So the same is done with
-    transplants from the source prompt of a random other item, and both are reported.
-
-    It takes (1 + controls) × pairs + 1 passes over the items. All N² pairs of a model of 32 blocks are 1,024.
+    With so many tries, many items are solved by chance. So the same is done with transplants from the source
+    prompt of a random other item. These are (1 + controls) × pairs + 1 passes; 32 blocks are 1,024 pairs.
 
     Args:
         model: The model; it is only run.
         tokenizer: Its tokenizer.
-        prompts: The prompt of each item, for example in the language that is weak.
+        prompts: The prompt of each item.
         sources: Its source prompt, for example the same question in English.
-        answers: What says that an item is solved: a `LikeliestOption`, a `GeneratedAnswer`, or a function
-            (number of the item, generated text) -> bool.
+        answers: A `LikeliestOption`, a `GeneratedAnswer`, or a function (item, generated text) -> solved.
         sub_layer: As in `transplant`.
         compat_alias: As in `transplant`.
         pairs: (source block, target block) of each try; all where None.
         controls: How often other items are drawn.
-        seed: Seeds these draws.
+        seed: Of these draws.
         batch_size: Items per batch.
 
     Returns:
-        What was solved, with the shares of the plain model, of the union, and of the chance union.
+        What was solved by the plain model, by each transplant, and by each control.
 
     Raises:
-        ArgumentError: Prompts and sources of different numbers, blocks that do not exist, or no item with
-            another source to draw.
+        ArgumentError: Unlike numbers of prompts and sources, unknown blocks, or no other item to draw.
 
     Reference:
-        Ye et al. (2024), Exploring Cross-lingual Latent Transplantation, §4, arXiv 2412.12686. The control is
-        ours.
+        Ye et al. (2024), Exploring Cross-lingual Latent Transplantation, §4. The control is ours.
 
     Example:
-        >>> options = LikeliestOption([[" good", " bad"]] * 2, answers=[0, 1])
-        >>> prompts, sources = ["Das ist", "Es ist nicht"], ["That is", "It is not"]
-        >>> tries = [(2, 0), (2, 1)]
-        >>> bound = transplant_upper_bound(model, tokenizer, prompts, sources, options, pairs=tries)
-        >>> bound.plain_share <= 1, bound.union <= 1, bound.chance_union <= 1
-        (True, True, True)
+        >>> args = ["Das ist", "Es ist"], ["That is", "It is"], lambda item, text: "gut" in text
+        >>> transplant_upper_bound(model, tokenizer, *args, pairs=[(2, 0), (2, 1)]).union <= 1
+        True
     """
-    judge, kind = _judge(answers), checked_sub_layer(sub_layer, compat_alias=compat_alias)
-    own, theirs = (
-        prompt_ids(model, tokenizer, one, name) for one, name in ((prompts, "prompts"), (sources, "sources"))
-    )
-    if len(own) != len(theirs):
-        raise ArgumentError(f"prompts are {len(own)} and sources {len(theirs)}; give one of each per item")
-    judge.check(len(own))
+    kind = checked_sub_layer(sub_layer, compat_alias=compat_alias)
+    own, theirs = _items(model, tokenizer, prompts, sources)
+    run = _Run(model, tokenizer, own, _judge(answers, len(own)), batch_size)
     tries = _checked_pairs(pairs, map_model(model).n_layers)
-    draws = [
-        _others(theirs, seed=seed, number=number) for number in range(whole_number("controls", controls))
-    ]
+    draws = [list(range(len(own))), *_draws(theirs, controls, seed)]
     layers = sorted({source for source, _ in tries})
     states = source_states(model, tokenizer, theirs, kind, layers, compat_alias=compat_alias)
-    run = _Run(model, tokenizer, own, judge, whole_number("batch_size", batch_size, least=1))
     with observing(model):
         plain = run.solved(_unsteered)
-        solved = [
-            [run.solved(_steering(model, states[i][draw], Site(kind, j))) for i, j in tries]
-            for draw in (list(range(len(own))), *draws)
-        ]
+        solved = [[run.transplanted(states[i][draw], Site(kind, j)) for i, j in tries] for draw in draws]
     found = torch.stack([torch.stack(one) for one in solved])
-    name = str(getattr(config_of(model), "_name_or_path", ""))
-    return TransplantBound(tuple(tries), plain, found[0], found[1:], {"model": name, "sub_layer": kind})
+    origin = {"model": map_model(model).name, "sub_layer": kind, "compat_alias": compat_alias, "seed": seed}
+    return TransplantBound(tuple(tries), plain, found[0], found[1:], origin)
+
+
+def _items(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    sources: Sequence[Prompt],
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Return the token ids of each item's prompt and source prompt."""
+    own = prompt_ids(model, tokenizer, prompts, "prompts")
+    theirs = prompt_ids(model, tokenizer, sources, "sources")
+    if len(own) != len(theirs):
+        raise ArgumentError(f"prompts are {len(own)} and sources {len(theirs)}; give one of each per item")
+    return own, theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +115,10 @@ class _Run:
     judge: Answers
     batch_size: int
 
+    def __post_init__(self) -> None:
+        """Check the size."""
+        whole_number("batch_size", self.batch_size, least=1)
+
     def solved(self, steered: Callable[..., AbstractContextManager[Any]]) -> Bool[Tensor, " item"]:
         """Return per item whether it is solved under a way to steer."""
         found = torch.zeros(len(self.prompts), dtype=torch.bool)
@@ -127,6 +126,10 @@ class _Run:
             prompts = [self.prompts[item] for item in items]
             found[items] = self.judge.solved(self.model, self.tokenizer, prompts, items, steered)
         return found
+
+    def transplanted(self, rows: Tensor, site: Site) -> Bool[Tensor, " item"]:
+        """Return per item whether it is solved with its row written at a site."""
+        return self.solved(_steering(self.model, rows, site))
 
     def _batches(self) -> Iterator[list[int]]:
         """Yield items of similar length."""
@@ -150,11 +153,14 @@ def _steering(model: nn.Module, rows: Tensor, site: Site) -> Callable[..., Abstr
     return steered
 
 
-def _judge(answers: Answers | Callable[[int, str], bool]) -> Any:
-    if isinstance(answers, GeneratedAnswer | LikeliestOption) or hasattr(answers, "solved"):
-        return answers
-    function_of("answers", answers, "item", "text")
-    return GeneratedAnswer(answers)
+def _judge(answers: Any, n: int) -> Answers:
+    """Return what judges n items."""
+    if not hasattr(answers, "solved"):
+        function_of("answers", answers, "item", "text")
+        return GeneratedAnswer(answers)
+    judge: Answers = answers
+    judge.check(n)
+    return judge
 
 
 def _checked_pairs(pairs: Pairs | None, n_layers: int) -> list[tuple[int, int]]:
@@ -173,7 +179,12 @@ def _checked_pairs(pairs: Pairs | None, n_layers: int) -> list[tuple[int, int]]:
     return found
 
 
-def _others(sources: Sequence[tuple[int, ...]], *, seed: int, number: int) -> list[int]:
+def _draws(sources: Sequence[tuple[int, ...]], controls: int, seed: int) -> list[list[int]]:
+    """Return other items for each item, as often as there are controls."""
+    return [_others(sources, seed, number) for number in range(whole_number("controls", controls))]
+
+
+def _others(sources: Sequence[tuple[int, ...]], seed: int, number: int) -> list[int]:
     """Return for each item a random other one whose source prompt is not the same."""
     draw = random.Random(f"{whole_number('seed', seed)} {number}")
     found = []
