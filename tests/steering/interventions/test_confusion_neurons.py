@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
+from tests.mixtures import make_mixture
 from tests.steering.interventions import plain
 from tests.steering.interventions.plain import FAMILIES, PROMPTS, model_of, padded
 from tests.tiny import FFN, make_model, make_tokenizer
@@ -166,7 +167,7 @@ def test_what_is_refused():
     with pytest.raises(UnitsError, match="n_layers 2 there, 3 here"):
         edit_confusion_neurons(model, UNITS, mode="copy", reference=make_model("llama", num_hidden_layers=2))
     gates = UnitSet.from_rows([("eng_Latn", "1.gate", 3, 1.0, 0.0)])
-    with pytest.raises(ArgumentError, match="site 1.gate is not the input of a down projection"):
+    with pytest.raises(ArgumentError, match="site 1.gate holds no neurons; give units at inner"):
         edit_confusion_neurons(model, gates)
     outside = UnitSet.from_rows([("eng_Latn", "1.inner", FFN, 1.0, 0.0)])
     with pytest.raises(ArgumentError, match="units \\[80\\] are outside site 1.inner"):
@@ -179,3 +180,15 @@ def test_what_is_refused():
         steer(make_model("gpt2"), edit_confusion_neurons(model, UNITS)),
     ):
         pass
+
+
+def test_neurons_of_experts_are_silenced_and_not_copied():
+    model = make_mixture()
+    units = find_units(model, make_tokenizer(), plain.TEXTS, share=0.02)["eng_Latn"]
+    with torch.no_grad():
+        with steer(model, units, operator="zero"):
+            expected = model(**padded(PROMPTS)).logits
+        with steer(model, edit_confusion_neurons(model, units)):
+            assert torch.equal(model(**padded(PROMPTS)).logits, expected)
+    with pytest.raises(ArgumentError, match="expert_inner is not the input of a down projection"):
+        edit_confusion_neurons(model, units, mode="copy", reference=make_mixture())

@@ -60,7 +60,7 @@ def moved(directions, strength):
     """From a site to the edit of one column, by plain arithmetic."""
     return {
         (site.kind, site.layer): lambda own, site=site: (
-            own.double() + strength * own.double() @ directions[site]
+            own.double() + strength * own.double() @ directions[site].double()
         ).float()
         for site in directions
     }
@@ -73,7 +73,7 @@ def test_one_pass_edits_what_each_block_makes_of_the_edits_before(family, mode, 
     """Batched, padded, with a cache; against single sequences without any of these."""
     model = model_of(family)
     what = incline(model, make_tokenizer(), PAIRS, "deu_Latn", mode=mode, ridge=1.0)
-    identity = torch.eye(WIDTH, dtype=torch.float64)
+    identity = torch.eye(WIDTH)
     directions = {site: one - identity if mode == "interpolate" else one for site, one in what.maps.items()}
     with steer(model, what, strength=strength) as done:
         logits, tokens = plain.generated(model, padded(PROMPTS))
@@ -123,7 +123,7 @@ def test_strength_0_changes_nothing_and_1_interpolates_fully():
     for site in MLPS:
         matrix, bias = edits[site].value
         assert bias is None
-        assert torch.allclose(matrix.double(), what.maps[site], atol=1e-6)
+        assert torch.allclose(matrix, what.maps[site], atol=1e-6)
     with torch.no_grad():
         before = model(**padded(PROMPTS)).logits
         with steer(model, what, strength=0):
@@ -168,7 +168,7 @@ def test_in_bfloat16():
         model(**padded(PROMPTS[:1]))
         handle.remove()
     clean = plain.run(model, "llama", ids_of(PROMPTS[0]), looks=[("mlp_out", 0)])[1]["mlp_out", 0][-1]
-    expected = clean.double() + STRENGTH * clean.double() @ what.maps[MLPS[0]]
+    expected = clean.double() + STRENGTH * clean.double() @ what.maps[MLPS[0]].double()
     assert seen["after"].dtype == torch.bfloat16
     assert torch.allclose(seen["after"].double(), expected, rtol=2**-7, atol=1e-3)
 

@@ -113,6 +113,19 @@ def test_generated_text_is_judged():
         assert solved == ["e" in text for text in decoded]
 
 
+def test_a_text_ends_where_the_model_ends_it():
+    model, tokenizer, texts = model_of("llama"), make_tokenizer(), {}
+    batch = padded(PROMPTS[:1])
+    options = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    new = model.generate(**batch, **options)[0, batch["input_ids"].shape[1] :].tolist()
+    end = next(at for at in range(1, 6) if new[at] not in new[:at])
+    judge = GeneratedAnswer(
+        lambda item, text: bool(texts.setdefault(item, text)), 6, generation={"eos_token_id": [new[end], 2]}
+    )
+    transplant_upper_bound(model, tokenizer, PROMPTS[:1], SOURCES[:1], judge, pairs=[(0, 0)], controls=0)
+    assert texts[0] == tokenizer.decode(new[:end])
+
+
 def test_a_plain_function_judges_generated_text():
     model = model_of("llama")
     found = bound_of(model, lambda item, text: item == 1, pairs=[(2, 0)])

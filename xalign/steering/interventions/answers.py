@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from xalign.checks import boolean, function_of, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.batches import pad_documents
-from xalign.model.inputs import pad_id_of
+from xalign.model.inputs import Inputs
 from xalign.model.placement import device_of
 from xalign.model.tokenizer_state import keeping
 from xalign.model.user_function import errors_of
@@ -79,8 +79,7 @@ class GeneratedAnswer:
         steered: Steered,
     ) -> Bool[Tensor, " item"]:
         """Generate greedily from the prompts, padded on the left, and ask the function."""
-        width, device = max(map(len, prompts)), device_of(model)
-        pad = pad_id_of(tokenizer, below=None)
+        width, device, pad = max(map(len, prompts)), device_of(model), Inputs(model, tokenizer).pad_id
         ids = torch.tensor([[pad] * (width - len(one)) + list(one) for one in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=device)
         greedy = {"do_sample": False, "num_beams": 1, "pad_token_id": pad}
@@ -92,8 +91,10 @@ class GeneratedAnswer:
             )
         with steered(items):
             generated = inner.generate(input_ids=ids, attention_mask=mask, **options)
+        ends = options.get("eos_token_id", inner.generation_config.eos_token_id)
+        rows = [_until(row, ends) for row in generated[:, width:].tolist()]
         with keeping(tokenizer):
-            texts = [str(tokenizer.decode(row, skip_special_tokens=True)) for row in generated[:, width:]]
+            texts = [str(tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
         with errors_of("is_solved(item, text)"):
             return torch.tensor([bool(self.is_solved(*one)) for one in zip(items, texts, strict=True)])
 
@@ -151,7 +152,7 @@ class LikeliestOption:
         behind = [self._ids(tokenizer, option) for _, option in rows]
         lengths = torch.tensor([len(prompts[at]) for at, _ in rows])
         whole = [[*prompts[at], *ids] for (at, _), ids in zip(rows, behind, strict=True)]
-        batch = pad_documents(whole, pad_id_of(tokenizer, below=None))
+        batch = pad_documents(whole, Inputs(model, tokenizer).pad_id)
         ids, mask = (batch[name].to(device_of(model)) for name in ("input_ids", "attention_mask"))
         with steered([items[at] for at, _ in rows], prompt_length=lengths):
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
@@ -183,6 +184,12 @@ class LikeliestOption:
             for row, start, count in zip(losses, starts.tolist(), counts, strict=True)
         ]
         return [one / count if self.per_token else one for one, count in zip(sums, counts, strict=True)]
+
+
+def _until(row: list[int], ends: int | Sequence[int] | None) -> list[int]:
+    """Return a row up to the first token that ends it."""
+    stops = set(ends) if isinstance(ends, Sequence) else {ends}
+    return next((row[:at] for at, token in enumerate(row) if token in stops), row)
 
 
 def _wins(scores: Sequence[float], answer: int) -> bool:

@@ -21,6 +21,8 @@ from xalign.steering.interventions.same_size import generator_of, other_units
 from xalign.units.compatibility import check_compatible, shape_of
 from xalign.units.unit_set import UnitSet
 
+_NEURONS = ("inner", "expert_inner")
+
 
 def edit_confusion_neurons(
     model: nn.Module,
@@ -39,7 +41,7 @@ def edit_confusion_neurons(
 
     Args:
         model: The model that is confused.
-        units: The neurons, at `inner` sites, of one label or several.
+        units: The neurons, at `inner` sites, of one label or several; to silence them, also of experts.
         mode: One of the two.
         reference: For `"copy"`, a model of the same shape, such as a checkpoint that is not confused.
         positions: At which tokens, as in `write`.
@@ -87,7 +89,8 @@ def _chosen(units: object, model_map: ModelMap) -> "Chosen":
     check_compatible(units.provenance, model_map)
     chosen = {}
     for site, rows in units.by_site().items():
-        down_site(model_map, site)
+        if site.kind not in _NEURONS:
+            raise ArgumentError(f"site {site} holds no neurons; give units at {' or '.join(_NEURONS)} sites")
         chosen[site] = torch.unique(Indices(rows.columns.index).tensor())
         _check_there(site, chosen[site], model_map.place(site).width)
     return chosen
@@ -106,18 +109,18 @@ class _Change:
     Attributes:
         units: The neurons.
         width: How many the site has.
-        down: The place of the output of their down projection.
+        down: The place of the output of their down projection, where their columns change.
         columns: What is added to their columns at strength 1; None where they are silenced.
     """
 
     units: Int[Tensor, " unit"]
     width: int
-    down: Site
+    down: Site | None = None
     columns: Float[Tensor, "unit width"] | None = None
 
     def edits(self, site: Site, strength: float) -> dict[Site, Edit]:
         """Return the edits at a strength."""
-        if self.columns is None:
+        if self.columns is None or self.down is None:
             return {site: Edit("affine", (1 - strength, 0.0), Indices(self.units.numpy()))}
         return exchange(site, self.down, self.units, strength * self.columns)
 
@@ -129,10 +132,7 @@ Chosen = Mapping[Site, Tensor]
 def _zero(model: nn.Module, model_map: ModelMap, chosen: Chosen, reference: nn.Module | None) -> Changes:  # noqa: ARG001
     if reference is not None:
         raise ArgumentError("reference= is for mode='copy'; leave it out, or copy")
-    return {
-        site: _Change(units, model_map.place(site).width, down_site(model_map, site))
-        for site, units in chosen.items()
-    }
+    return {site: _Change(units, model_map.place(site).width) for site, units in chosen.items()}
 
 
 def _copy(model: nn.Module, model_map: ModelMap, chosen: Chosen, reference: nn.Module | None) -> Changes:
@@ -144,9 +144,9 @@ def _copy(model: nn.Module, model_map: ModelMap, chosen: Chosen, reference: nn.M
     check_compatible({"shape": shape_of(theirs), "model": theirs.name}, model_map)
     changes = {}
     for site, units in chosen.items():
-        own = down_columns(model, model_map, site, units)
-        added = down_columns(reference, theirs, site, units) - own
-        changes[site] = _Change(units, model_map.place(site).width, down_site(model_map, site), added)
+        down = down_site(model_map, site)
+        added = down_columns(reference, theirs, site, units) - down_columns(model, model_map, site, units)
+        changes[site] = _Change(units, model_map.place(site).width, down, added)
     return changes
 
 

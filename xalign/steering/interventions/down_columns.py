@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from xalign.errors import ArgumentError, ModelError
 from xalign.model.architectures.map import ModelMap
 from xalign.model.architectures.sites import Site
+from xalign.model.distributed import is_sharded
 from xalign.model.indices import Indices
 from xalign.model.operators import Operator
 from xalign.model.operators.operands import NOTHING, OperandKind
@@ -40,14 +41,17 @@ def down_columns(
     with quantised weights.
 
     Raises:
-        ModelError: A projection whose weights have no values.
+        ModelError: A projection whose weights are split, or have no values.
     """
     place = model_map.place(site)
     weights = [one for one in place.module.parameters() if one.is_floating_point()]
-    if any(one.is_meta for one in weights):
-        raise ModelError(f"{place.path} has no values: it is on the meta device; load the weights first")
-    dtype = weights[0].dtype if weights else torch.float32
-    unit_vectors = torch.zeros(1, len(units) + 1, place.width, device=device_of(model), dtype=dtype)
+    if is_sharded(model) or any(one.is_meta for one in weights):
+        raise ModelError(
+            f"the weights of {place.path} are split between processes, or on the meta device; load the model "
+            "whole to copy from it or into it"
+        )
+    dtype, device = (weights[0].dtype, weights[0].device) if weights else (torch.float32, device_of(model))
+    unit_vectors = torch.zeros(1, len(units) + 1, place.width, device=device, dtype=dtype)
     unit_vectors[0, torch.arange(len(units)), units.to(unit_vectors.device)] = 1
     training = [one for one in place.module.modules() if one.training]
     try:

@@ -55,7 +55,7 @@ class Incline(Intervention):
     """The intervention that `incline` fits, with its maps.
 
     Attributes:
-        maps: Site -> the least-squares map W [unit, unit], float64.
+        maps: Site -> the least-squares map W [unit, unit], fitted in float64 and kept in float32.
         directions: Site -> D of h + strength · h D.
     """
 
@@ -140,13 +140,13 @@ def incline(
     direction, sides = _resolved(mode), _sides(texts, language, pivot)
     if boolean("concatenated", concatenated):
         sides = _with_translations(sides)
-    maps = {}
+    maps, directions = {}, {}
     for found in activations(model, tokenizer, sides, sites, pool="mean", **options):
         source, target = (found.values[found.of(number)] for number in (0, 1))
-        maps[found.site] = least_squares_map(source, target, ridge, name=f"site {found.site}")
+        fitted = least_squares_map(source, target, ridge, name=f"site {found.site}")
+        maps[found.site], directions[found.site] = fitted.float(), _direction(direction, fitted).float()
     settings = {"sites": site_names(sites), "mode": direction.name, "ridge": ridge}
     origin = origin_of(model, sides, "incline", settings | {"concatenated": concatenated} | options)
-    directions = {site: _direction(direction, fitted) for site, fitted in maps.items()}
     return _one_pass(f"incline {' to '.join(sides)}", maps, directions, positions, origin)
 
 
@@ -206,7 +206,7 @@ def _one_pass(
 ) -> Incline:
     def make(strength: float) -> dict[Site, Edit]:
         return {
-            site: Edit("transform", ((torch.eye(len(one), dtype=one.dtype) + strength * one).float(), None))
+            site: Edit("transform", (torch.eye(len(one)) + strength * one, None))
             for site, one in directions.items()
         }
 
@@ -220,13 +220,10 @@ def _one_pass(
 def _two_pass(
     name: str, clean: Mapping[Site, Tensor], directions: Mapping[Site, Tensor], origin: Mapping[str, Any]
 ) -> Intervention:
-    moves = {site: (values.double() @ directions[site]) for site, values in clean.items()}
+    moves = {site: values @ directions[site] for site, values in clean.items()}
 
     def make(strength: float) -> dict[Site, Edit]:
-        return {
-            site: rows_edit((values.double() + strength * moves[site]).float())
-            for site, values in clean.items()
-        }
+        return {site: rows_edit(values + strength * moves[site]) for site, values in clean.items()}
 
     def control(seed: int) -> Intervention:
         drawn = _rotated(directions, seed, name)
@@ -236,7 +233,12 @@ def _two_pass(
 
 
 def _rotated(directions: Mapping[Site, Tensor], seed: int, name: str) -> dict[Site, Tensor]:
-    """Return maps under which every vector moves by as much, in random directions."""
-    return {
-        site: one @ rotation(len(one), generator_of(seed, name, site)) for site, one in directions.items()
+    """Return maps under which every vector moves by as much, in random directions.
+
+    All sites of a width have the same rotation: to draw one takes as long as to fit a map.
+    """
+    turns = {
+        width: rotation(width, generator_of(seed, name, width)).float()
+        for width in {len(one) for one in directions.values()}
     }
+    return {site: one @ turns[len(one)] for site, one in directions.items()}

@@ -75,7 +75,9 @@ def prompt_ids(
         raise ArgumentError(f"{name} is empty; give at least one")
     inputs = Inputs(model, tokenizer)
     return [
-        inputs.encode([one]).ids[0] if isinstance(one, str) else _checked_ids(one, inputs, f"{name}[{row}]")
+        inputs.encode([one], ids=[f"{name}[{row}]"]).ids[0]
+        if isinstance(one, str)
+        else _checked_ids(one, inputs, f"{name}[{row}]")
         for row, one in enumerate(prompts)
     ]
 
