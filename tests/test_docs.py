@@ -169,6 +169,7 @@ _SPEAKING = (
     "evaluate",
     "losses.text",
     "sample.sample",
+    "upper_bound",
     "attribution",
     "next_token",
     "gradient",

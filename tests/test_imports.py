@@ -16,10 +16,11 @@ LEVELS = [
     ["checks", "schema", "escape", "files", "identity", "languages", "renamed"],
     ["storage", "pairs", "model", "metrics", "losses"],  # files, text, models, and mathematics on tensors
     ["statistics", "units"],
-    ["results", "steering", "control"],
-    ["measurement", "views", "trackers", "exports"],  # results are made, shown, and sent away; edits too
+    ["results", "control"],
+    ["measurement", "views", "trackers"],  # results are made, shown, and sent away
     ["finding", "monitor", "babel"],
-    ["judging", "training"],
+    ["steering"],
+    ["judging", "training", "exports"],
     ["improving"],
     ["demo"],
     ["cli"],

@@ -26,6 +26,8 @@ OPERANDS = {
     "project_add": torch.tensor([1.0, -2.0, 3.0]),
     "add_keep_norm": torch.tensor([1.0, -2.0, 3.0]),
     "replace": torch.tensor([[1.0, -2.0, 3.0], [0.0, 5.0, 1.0]]),
+    "affine": (torch.tensor([0.5, 0.0, 1.0]), -2.0),
+    "transform": (torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 0.5], [3.0, 0.0, 1.0]]), torch.ones(3)),
 }
 
 
@@ -90,6 +92,8 @@ def test_what_is_linear():
         "zero",
         "project",
         "project_add",
+        "affine",
+        "transform",
     ]
 
 
@@ -258,3 +262,87 @@ def test_what_dampen_makes_of_factors():
     for strength in (-0.1, 1.1):  # a unit of factor 0 would be turned around
         with pytest.raises(ArgumentError, match=f"strength={strength} of 'dampen' must be between 0 and 1"):
             make(factors, strength)
+
+
+def test_affine_sets_adds_scales_and_zeroes_in_one_edit():
+    units, scale, shift = (
+        [3, 7, 9, 11],
+        torch.tensor([0.0, 1.0, 0.5, 0.0]),
+        torch.tensor([2.0, -1.0, 0.0, 0.0]),
+    )
+    before, after = values_with(Edit("affine", (scale, shift), units))
+    assert torch.equal(after[..., 3], torch.full_like(after[..., 3], 2.0))
+    assert torch.equal(after[..., 7], before[..., 7] - 1)
+    assert torch.equal(after[..., 9], before[..., 9] / 2)
+    assert torch.equal(after[..., 11], torch.zeros_like(after[..., 11]))
+    rest = [unit for unit in range(WIDTH) if unit not in units]
+    assert torch.equal(after[..., rest], before[..., rest])
+    numbers = values_with(Edit("affine", (2.0, 1.0), [3]))
+    assert torch.allclose(numbers[1][..., 3], 2 * before[..., 3] + 1)
+
+
+@pytest.mark.parametrize("bias", [None, torch.arange(WIDTH) / 10])
+def test_transform_maps_rows(bias):
+    torch.manual_seed(1)
+    matrix = torch.randn(WIDTH, WIDTH, dtype=torch.float64)
+    before, after = values_with(Edit("transform", (matrix, bias)))
+    expected = before.double() @ matrix + (0 if bias is None else bias.double())
+    assert torch.allclose(after.double(), expected, atol=1e-4)  # of values up to 20, in float32
+    half = values_with(Edit("transform", (matrix[:3, :3], None), [1, 4, 6]))
+    assert torch.allclose(
+        half[1][..., [1, 4, 6]].double(), before[..., [1, 4, 6]].double() @ matrix[:3, :3], atol=1e-4
+    )
+
+
+def test_transform_is_computed_in_float32_at_least():
+    torch.manual_seed(1)
+    values, matrix = torch.randn(2, 3, 64), torch.randn(64, 64) / 8
+    kind, fn = OPERATORS["transform"].operand, OPERATORS["transform"].fn
+    half = values.to(torch.bfloat16)
+    new = fn(half, kind.prepare((matrix, None), half, SITE))
+    assert new.dtype == torch.bfloat16
+    assert torch.equal(new, (half.float() @ matrix).to(torch.bfloat16))
+    double = fn(values.double(), kind.prepare((matrix, None), values.double(), SITE))
+    assert torch.allclose(double, values.double() @ matrix.double(), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "message"),
+    [
+        ("affine", 2.0, r"affine takes \(scale, shift\)"),
+        ("affine", (1.0, None), r"affine takes \(scale, shift\)"),
+        ("affine", (1.0, float("nan")), "must be finite"),
+        ("affine", None, "needs a value"),
+        ("transform", torch.eye(3), r"transform takes \(matrix"),
+        ("transform", (torch.ones(3), None), r"transform takes \(matrix"),
+        ("transform", (torch.eye(3), 1.0), r"transform takes \(matrix"),
+        ("transform", (torch.eye(3) * float("inf"), None), "must be finite"),
+    ],
+)
+def test_operands_of_affine_and_transform_that_fit_no_site(operator, value, message):
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
+        Edit(operator, value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (Edit("affine", (torch.ones(4), 0.0)), r"shape \(4,\); give one number, or one per unit \(32\)"),
+        (Edit("transform", (torch.eye(4), None)), r"a matrix of shape \(4, 4\); give a matrix of \(32, 32\)"),
+        (Edit("transform", (torch.eye(WIDTH), torch.ones(4))), r"a bias of shape \(4,\)"),
+    ],
+)
+def test_operands_of_another_width(edit, message):
+    with pytest.raises(ArgumentError, match=message), write(make_model("llama"), {SITE: edit}):
+        pass
+
+
+def test_a_transform_cannot_act_at_experts():
+    from tests.mixtures import make_mixture
+
+    site = Site("expert_inner", 1)
+    width = 8 * 24
+    edit = Edit("transform", (torch.eye(width), None))
+    refused = pytest.raises(ArgumentError, match="'transform' cannot act at site 1.expert_inner")
+    with refused, write(make_mixture(), {site: edit}):
+        pass

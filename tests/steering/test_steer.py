@@ -8,9 +8,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tests.tiny import ROOT, make_model, make_tokenizer
-from xalign import Site, visit
+from xalign import Site, map_model, visit
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, UnitsError
 from xalign.finding.expert_ap import expert_ap
+from xalign.model.architectures import proved
 from xalign.steering.steer import steer
 from xalign.units.unit_set import UnitSet
 
@@ -188,3 +189,13 @@ def test_what_does_not_fit():
         steer(model, {}),
     ):
         pass
+
+
+def test_a_model_is_not_proved_anew_at_every_with(monkeypatch):
+    """A map holds until something in the model changes; to watch `generate` changes nothing."""
+    model = make_model("llama")
+    map_model(model)
+    monkeypatch.setattr(proved, "_run", lambda model: pytest.fail("the model was run to be mapped again"))
+    units = UnitSet.from_rows([("deu_Latn", "1.inner", 3, 1.0, 2.0)])
+    with steer(model, units), steer(model, units, operator="zero"):
+        model.generate(torch.tensor([[1, 20]]), max_new_tokens=2, pad_token_id=0)

@@ -25,12 +25,12 @@ Finder = Callable[[nn.Module, PreTrainedTokenizerBase, dict[str, list[str]]], St
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Units or vectors to steer with.
+    """Units, vectors or interventions to steer with.
 
     Attributes:
-        name: `"units"` or `"vector"`, or the control: `"random"` or `"shuffled"`.
+        name: `"units"`, `"vector"` or `"intervention"`, or the control: `"random"` or `"shuffled"`.
         number: Which of several controls of the kind.
-        found: Units, or label -> vector.
+        found: Units, or label -> vector or intervention.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Arms:
     Attributes:
         model: The model.
         tokenizer: Its tokenizer.
-        what: Units, vectors, or a finder of either.
+        what: Units, vectors, interventions, or a finder of these.
         finding: The sentences that a finder may see.
         options: How many seeds and controls.
 
@@ -98,7 +98,7 @@ class Arms:
         """Yield the arms of a seed: what is judged, then its controls, each made when its turn comes."""
         half = random_half(self.finding or {}, seed) if self.finds else {}
         found = self._find(half)
-        yield Arm("units" if isinstance(found, UnitSet) else "vector", 0, found)
+        yield Arm(_kind_of(found), 0, found)
         sets, shuffles = self.options.random_sets, self.options.shuffles
         for number in range(sets):
             yield Arm("random", number, self._random(found, seed=number + seed * sets))
@@ -117,6 +117,13 @@ class Arms:
         if isinstance(found, UnitSet):
             return random_units(self.model, found, seed=seed)
         return {label: vector.random(seed) for label, vector in found.items()}
+
+
+def _kind_of(found: Steering) -> str:
+    """Return what results call that with which is steered."""
+    if isinstance(found, UnitSet):
+        return "units"
+    return "intervention" if any(isinstance(one, Intervention) for one in found.values()) else "vector"
 
 
 def labels_of(found: Steering) -> list[str]:

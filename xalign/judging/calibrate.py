@@ -19,6 +19,7 @@ from xalign.judging.probe import Observed, Probe
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.operators import OPERATORS, OperatorLike, resolve_operator
 from xalign.model.positions import Positions, check_positions
+from xalign.steering.intervention import Intervention
 from xalign.steering.steer import steer
 
 __all__ = ["Calibration", "Trial", "calibrate"]
@@ -33,7 +34,7 @@ def calibrate(
     *,
     operator: OperatorLike | None = None,
     strengths: Sequence[float] = (1, 2, 4, 8, 16),
-    positions: Sequence[Positions] = ("prompt", "all"),
+    positions: Sequence[Positions] | None = None,
     max_rise: float = 0.2,
     samples: int = 100,
     seed: int = 1000,
@@ -47,13 +48,13 @@ def calibrate(
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
-        what: Units, or language -> vector.
+        what: Units, or language -> vector or intervention.
         texts: Language -> natural sentences, whose loss the output is compared with.
         operator: As in `steer`.
         strengths: The strengths to try.
-        positions: The positions to try, each as in `steer`.
-        max_rise: By how many nats per token the output's loss under the unedited model may exceed that of
-            natural text.
+        positions: Those to try, each as in `steer`. Where None, `"prompt"` and `"all"`; of an intervention,
+            its own.
+        max_rise: By how many nats per token the output's loss, unedited, may exceed that of natural text.
         samples: Continuations per trial.
         seed: Seeds sampling; judge with other seeds (`evaluate` begins at 0).
         **options: `prompt`, `generation`, `identify` and `token_budget`, as in `evaluate`.
@@ -81,13 +82,25 @@ def calibrate(
     check_known(settings.identify, labels_of(what))
     for label in labels_of(what):
         check_has_texts(label, texts)
-    probe, ways = Probe(model, tokenizer, texts, settings), list(itertools.product(positions, strengths))
+    probe, ways = Probe(model, tokenizer, texts, settings), _ways(what, strengths, positions)
     tried = tuple(_trials(model, what, probe, operator, ways, seed))
     chosen = {label: _best(tried, label, max_rise) for label in labels_of(what)}
     return Calibration(operator, tried, chosen, max_rise)
 
 
-def _check_tried(what: Steering, strengths: Sequence[float], positions: Sequence[Positions]) -> None:
+def _ways(
+    what: Steering, strengths: Sequence[float], positions: Sequence[Positions] | None
+) -> dict[str, list[tuple[Positions, float]]]:
+    """Return the positions and strengths to try with each label."""
+    ways = {}
+    for label in labels_of(what):
+        one = what[label]
+        own: Sequence[Positions] = (one.positions,) if isinstance(one, Intervention) else ("prompt", "all")
+        ways[label] = list(itertools.product(own if positions is None else positions, strengths))
+    return ways
+
+
+def _check_tried(what: Steering, strengths: Sequence[float], positions: Sequence[Positions] | None) -> None:
     """Raise an error if there is nothing to try."""
     if not labels_of(what):
         raise ArgumentError("what holds no units or vectors; there is nothing to calibrate")
@@ -95,13 +108,13 @@ def _check_tried(what: Steering, strengths: Sequence[float], positions: Sequence
         raise ArgumentTypeError(f"positions={positions!r} must be a list, like [{positions!r}]")
     if isinstance(strengths, str | bytes) or not isinstance(strengths, Sequence):
         raise ArgumentTypeError(f"strengths={strengths!r:.60} must be a list of numbers, like [1, 4]")
-    if not isinstance(positions, Sequence):
+    if positions is not None and not isinstance(positions, Sequence):
         raise ArgumentTypeError(f"positions={positions!r:.60} must be a list, like ['prompt', 'all']")
-    if not strengths or not positions:
+    if not strengths or (positions is not None and not positions):
         raise ArgumentError("strengths and positions must each hold something to try")
     for strength in strengths:
         number("strengths", strength)
-    for one in positions:
+    for one in positions or ():
         check_positions(one)
 
 
@@ -110,14 +123,14 @@ def _trials(
     what: Steering,
     probe: Probe,
     operator: OperatorLike | None,
-    ways: Sequence[tuple[Positions, float]],
+    ways: Mapping[str, Sequence[tuple[Positions, float]]],
     seed: int,
 ) -> Iterator[Trial]:
     """Steer with every label in every way, and yield what came of it."""
     unsteered = probe.unsteered_output(seed)
     for label in labels_of(what):
         share, natural_loss = _means(unsteered, label)
-        for positions, strength in ways:
+        for positions, strength in ways[label]:
             with steer(model, what[label], operator=operator, strength=strength, positions=positions):
                 samples = probe.generate_samples(seed)
             steered_share, loss = _means(probe.output(samples, label), label)

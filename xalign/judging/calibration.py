@@ -86,7 +86,7 @@ class Calibration:
         for row in self.to_rows():
             table.add_row(
                 cell(row["label"]),
-                cell(row["positions"]),
+                cell(getattr(row["positions"], "__name__", row["positions"])),
                 f"{row['strength']:g}",
                 f"{row['share']:.2f}",
                 f"{row['before']:.2f}",

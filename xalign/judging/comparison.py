@@ -15,8 +15,10 @@ from xalign.judging.options import EvaluateOptions
 from xalign.judging.probe import BOUNDS, Observed, Probe
 from xalign.measurement.run import Measurement
 from xalign.model.numbers import is_numbers, listed
+from xalign.model.positions import Positions
 from xalign.pairs.languages import match_language
 from xalign.pairs.parallel import ParallelPairs
+from xalign.steering.intervention import Intervention
 from xalign.steering.steer import steer
 
 How = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
@@ -98,12 +100,17 @@ class Comparison:
         """Observe the model under every arm of a seed."""
         before = unsteered | (self._probe.unsteered_output(seed) if self._options.samples else {})
         arguments_of: dict[str, dict[str, Any]] = {}
+        changes: dict[str, bool] = {}
         for arm in arms.of(seed):
             if not arm.is_control:
                 arguments_of = self._arguments_of(arm.found)
+                changes = {
+                    label: self._changes_texts(_positions_of(arm.found[label], arguments))
+                    for label, arguments in arguments_of.items()
+                }
             for label, arguments in arguments_of.items():
                 # Of units given, only what is sampled differs from seed to seed.
-                with_texts = self._changes_texts(arguments) and (arms.finds or seed == arms.seeds[0])
+                with_texts = changes[label] and (arms.finds or seed == arms.seeds[0])
                 if label in labels_of(arm.found):
                     after = self._steered(arm.found, label, arguments, seed, with_texts)
                 else:  # a control that found nothing changes nothing
@@ -165,10 +172,9 @@ class Comparison:
             check_has_texts(label, self._texts)
         return chosen
 
-    def _changes_texts(self, arguments: Mapping[str, Any]) -> bool:
+    def _changes_texts(self, where: Positions | None) -> bool:
         """Return whether a given text is changed; if it is not, note what is left out."""
-        given = arguments.get("positions")
-        where = "last_prompt" if is_numbers(given) and set(listed(given)) == {-1} else given
+        where = "last_prompt" if is_numbers(where) and set(listed(where)) == {-1} else where
         if not isinstance(where, str) or where not in _NOT_IN_TEXTS:
             return True
         self._left_out[where] = (
@@ -181,6 +187,12 @@ def check_has_texts(label: str, texts: Texts) -> None:
     """Raise an error for a label that is steered and has no texts."""
     if label not in texts:
         raise ArgumentError(f"texts has no {label!r}, which is steered; it has {', '.join(texts)}")
+
+
+def _positions_of(what: object, arguments: Mapping[str, Any]) -> Positions | None:
+    """Return the tokens that are changed: those that `steer` is told, else those an intervention names."""
+    told: Positions | None = arguments.get("positions")
+    return what.positions if told is None and isinstance(what, Intervention) else told
 
 
 def _steer_arguments(how: How | None, label: str) -> dict[str, Any]:

@@ -35,14 +35,14 @@ def evaluate(
 
     The loss per token of every language is always compared. With `pairs` so is the alignment of the language
     steered, and with `samples` the share of the output in that language and what the output costs the
-    unedited model. Controls go through the same: random units at the same sites, or random directions of the
-    same norms, and, if `what` is a finder, what it finds under shuffled labels.
+    unedited model. Controls go through the same: random units at the same sites, random directions of the
+    same norms, or an intervention's own; and, if `what` is a finder, what it finds under shuffled labels.
 
     Args:
         model: A causal language model. For encoders use `measure(..., steered=)`.
         tokenizer: Its tokenizer.
-        what: Units; or language -> vector; or a finder, a function (model, tokenizer, texts) that returns
-            either and is called once per seed with a random half of `finding`.
+        what: Units; or language -> vector or intervention; or a finder, a function (model, tokenizer, texts)
+            that returns one of these and is called once per seed with a random half of `finding`.
         texts: Language -> held-out sentences whose loss is taken, of all languages that might suffer.
         finding: The sentences that a finder may see; none of them may be in `texts`.
         how: Arguments of `steer` (operator, strength, positions), or a function from a label to these: what

@@ -23,7 +23,7 @@ class Observation:
 
     Attributes:
         label: The label whose units or vector steered.
-        arm: `"units"`, `"vector"`, or the control: `"random"` or `"shuffled"`.
+        arm: `"units"`, `"vector"`, `"intervention"`, or the control: `"random"` or `"shuffled"`.
         seed: The seed of finding and sampling.
         number: Which of several controls of the kind.
         quantity: `loss`, `output_share`, `output_loss`, or a metric of alignment.

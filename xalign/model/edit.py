@@ -19,11 +19,13 @@ class Edit:
 
     Attributes:
         operator: The name of one of `OPERATORS`: `set`, `add` and `scale` by a value; `zero`; `clamp` between
-            two bounds; `project` away what lies along a direction; `replace` by a vector of each sentence. Or
-            an `Operator`, or a function (values, operand) -> values.
+            two bounds; `project` away what lies along a direction; `replace` by a vector of each sentence;
+            `affine`, a scale and a shift per unit; `transform` by a matrix. Or an `Operator`, or a function
+            (values, operand) -> values.
         value: The operator's operand: a number, or a tensor with one value per unit; for `clamp` two such,
             where None is no bound; for `project` a direction [unit]; for `replace` a tensor [sentence, unit];
-            nothing for `zero`.
+            for `affine` (scale, shift), each as for `set`; for `transform` (matrix [unit, unit], bias [unit]
+            or None), which makes x W + b of values x; nothing for `zero`.
         units: Indices of the coordinates that change; all of the site where None.
 
     Raises:

@@ -41,6 +41,7 @@ class EditSession:
         self.written, self.finite = Written(), FiniteCheck()
         self._model, self._positions, self._tracker, self._trace = model, positions, tracker, trace
         self._masks: Masks = {}
+        self._copies: dict[str, int] = {}
         self._in_backward: Masks | None = None
         self._masks_differ = False
         self._side_of: dict[Site, str] = {}
@@ -49,17 +50,19 @@ class EditSession:
     def begin_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Work out which tokens of the forward that begins are to change."""
         masks: Masks = {}
+        copies: dict[str, int] = {}
         for side in sorted(self._sides):
             tokens = self._tracker.follow(self._model, args, kwargs, side)
             if tokens is None:  # this forward does not run this side
                 continue
             mask = masks[side] = chosen(self._positions, tokens)
+            copies[side] = tokens.copies
             before = self._masks.get(side)
             if before is not None and not torch.equal(before, mask):
                 self._masks_differ = True
             self._note_trace(tokens, mask)
             self.written.tokens += int(mask.sum())
-        self._masks, self._in_backward = masks, None
+        self._masks, self._copies, self._in_backward = masks, copies, None
         self.written.forwards += 1
 
     def _note_trace(self, tokens: Tokens, mask: Mask) -> None:
@@ -130,6 +133,17 @@ class EditSession:
         operator = edit.resolved
         indices = edit.indices
 
+        prepared: dict[tuple[torch.device, torch.dtype], Any] = {}
+
+        def operand_for(picked: Tensor) -> Any:
+            kind, key = operator.operand, (picked.device, picked.dtype)
+            if kind.once and key in prepared:
+                return prepared[key]
+            operand = kind.prepare(self._value_of(edit, len(picked), site), picked, site)
+            if kind.once:
+                prepared[key] = operand
+            return operand
+
         def change(values: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
             nonlocal indices
             mask = self._mask_of(values, site)
@@ -137,7 +151,7 @@ class EditSession:
             if indices is not None:
                 units = indices = indices.to(values.device)
             picked = values[..., units]
-            operand = operator.operand.prepare(edit.value, picked, site)
+            operand = operand_for(picked)
             changed = torch.where(mask.unsqueeze(-1), _applied(operator, picked, operand, site), picked)
             self.finite.note(operator, picked, changed, site)
             new = changed
@@ -149,6 +163,11 @@ class EditSession:
             return new
 
         return change
+
+    def _value_of(self, edit: Edit, rows: int, site: Site) -> Any:
+        """Return the operand of an edit, once for each row that a sentence has in this forward."""
+        copies, repeat = self._copies.get(self._side_of[site], 1), edit.resolved.operand.repeat
+        return edit.value if repeat is None or copies == 1 else repeat(edit.value, copies, rows)
 
     def _expert_editor(self, site: Site, edit: Edit, width: int, n_experts: int) -> VisitFn:
         operator, routed_edit = edit.resolved, RoutedEdit(edit, site, width, n_experts)

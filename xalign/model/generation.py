@@ -14,6 +14,7 @@ from transformers import UnbatchedClassifierFreeGuidanceLogitsProcessor
 
 from xalign.errors import ModelError
 from xalign.model.forward_facts import cache_length
+from xalign.model.shadow import StandIn
 from xalign.model.tokens import Unknown
 from xalign.model.wrapped import base_model_of, uncompiled
 
@@ -124,7 +125,7 @@ class GenerateWatcher:
             self.calls.remove(call)
 
 
-class _Watched:
+class _Watched(StandIn):
     """Stands in for a model's method `generate` while somebody watches."""
 
     def __init__(self, model: Any) -> None:
@@ -152,7 +153,7 @@ class _Watched:
         return _call_of(self.model, dict(zip(names, args, strict=False)) | kwargs)
 
 
-class _Refused:
+class _Refused(StandIn):
     """Stands in for a method that runs the model in another thread."""
 
     def __init__(self, name: str) -> None:

@@ -14,7 +14,11 @@ Around = Callable[..., Any]
 _LOCK = threading.Lock()
 
 
-class Shadow:
+class StandIn:
+    """Stands on a module for a while under the name of one of its functions; the numbers flow as before."""
+
+
+class Shadow(StandIn):
     """Stands in a module under the name of one of its functions.
 
     It calls what was put around the function in this thread, and in other threads the function itself.

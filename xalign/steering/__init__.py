@@ -1,13 +1,73 @@
-"""Write units, vectors and whole sites into a running model."""
+"""Write units, vectors, whole sites and named interventions into a running model."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from xalign.renamed import renamed
 from xalign.steering.intervention import Intervention
 from xalign.steering.steer import steer
 
-__all__ = ["Intervention", "steer"]
+if TYPE_CHECKING:
+    from xalign.steering.interventions.answers import GeneratedAnswer, LikeliestOption
+    from xalign.steering.interventions.confusion_neurons import edit_confusion_neurons
+    from xalign.steering.interventions.contrastive_addition import contrastive_addition, from_last_prompt
+    from xalign.steering.interventions.incline import Incline, incline
+    from xalign.steering.interventions.language_arithmetic import language_arithmetic
+    from xalign.steering.interventions.language_subspace import LanguageSubspace, language_subspace
+    from xalign.steering.interventions.least_squares import least_squares_map
+    from xalign.steering.interventions.pivot_shift import pivot_shift
+    from xalign.steering.interventions.shift_layers import ShiftLayers, shift_layers
+    from xalign.steering.interventions.transplant import transplant
+    from xalign.steering.interventions.transplant_bound import TransplantBound
+    from xalign.steering.interventions.upper_bound import transplant_upper_bound
+
+__all__ = [
+    "GeneratedAnswer",
+    "Incline",
+    "Intervention",
+    "LanguageSubspace",
+    "LikeliestOption",
+    "ShiftLayers",
+    "TransplantBound",
+    "contrastive_addition",
+    "edit_confusion_neurons",
+    "from_last_prompt",
+    "incline",
+    "language_arithmetic",
+    "language_subspace",
+    "least_squares_map",
+    "pivot_shift",
+    "shift_layers",
+    "steer",
+    "transplant",
+    "transplant_upper_bound",
+]
+
+# Named interventions read text and models, so they are imported when they are first used.
+_HOME = {
+    "GeneratedAnswer": "answers",
+    "Incline": "incline",
+    "LanguageSubspace": "language_subspace",
+    "LikeliestOption": "answers",
+    "ShiftLayers": "shift_layers",
+    "TransplantBound": "transplant_bound",
+    "contrastive_addition": "contrastive_addition",
+    "edit_confusion_neurons": "confusion_neurons",
+    "from_last_prompt": "contrastive_addition",
+    "incline": "incline",
+    "language_arithmetic": "language_arithmetic",
+    "language_subspace": "language_subspace",
+    "least_squares_map": "least_squares",
+    "pivot_shift": "pivot_shift",
+    "shift_layers": "shift_layers",
+    "transplant": "transplant",
+    "transplant_upper_bound": "upper_bound",
+}
 
 
 def __getattr__(name: str) -> Any:
-    return renamed(__name__, name)
+    if name not in _HOME:
+        return renamed(__name__, name)
+    module = import_module(f"xalign.steering.interventions.{_HOME[name]}")
+    value = globals()[name] = getattr(module, name)
+    return value

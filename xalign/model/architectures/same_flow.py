@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xalign.model.architectures.aside import is_of_user
 from xalign.model.architectures.resident import is_resident
 from xalign.model.hooks import Hook
-from xalign.model.shadow import Shadow
+from xalign.model.shadow import StandIn
 
 _PLAIN = (bool, int, str, bytes, NoneType, Enum, torch.dtype, torch.device)
 _DEEPEST = 4
@@ -69,7 +69,7 @@ class _Describer:
         own = tuple(
             (name, self._value(value, 0))
             for name, value in vars(module).items()
-            if name not in _OF_TORCH and not isinstance(value, Shadow)
+            if name not in _OF_TORCH and not isinstance(value, StandIn)
         )
         hooks = tuple(
             self._value(hook, 0)

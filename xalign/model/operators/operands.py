@@ -29,6 +29,10 @@ class OperandKind:
         pick: (prepared operand, numbers of units) -> the operand of these units alone. None where units
             cannot be told apart: then its operators cannot act at the experts of a mixture, where a token has
             values for the units of a few experts only.
+        repeat: (operand, copies, rows of the forward) -> the operand for a forward that has several rows of
+            each sentence, as beam search does. None where an operand belongs to no sentence.
+        once: Whether `prepare` gives the same in every forward on one device and in one data type. It is then
+            called once for each, which saves the transfer of large operands.
     """
 
     check: Callable[[str, Any], None]
@@ -36,6 +40,8 @@ class OperandKind:
     prepare: Callable[[Any, Tensor, Site], Any]
     is_needed: bool = True
     pick: Callable[[Any, Tensor], Any] | None = None
+    repeat: Callable[[Any, int, int], Any] | None = None
+    once: bool = False
 
 
 def _check_nothing(name: str, value: Any) -> None:
@@ -99,6 +105,65 @@ def _check_fits_dtype(value: Any, dtype: torch.dtype, site: Site) -> None:
             f"value for site {site} reaches {largest:g}, and {dtype} ends at {torch.finfo(dtype).max:g}; "
             "take a smaller strength, or load the model in a wider dtype"
         )
+
+
+def _check_scale_and_shift(name: str, value: Any) -> None:
+    _check_given(name, value)
+    if not isinstance(value, tuple | list) or len(value) != 2 or not all(map(_is_number_or_tensor, value)):
+        raise ArgumentTypeError(
+            f"{name} takes (scale, shift), each a number or a tensor of one value per unit, not {value!r:.60}"
+        )
+    for one in value:
+        _check_finite(name, one)
+
+
+def _check_width_of_both(site: Site, value: Any, units: int) -> None:
+    for one in value:
+        _check_width_per_unit(site, one, units)
+
+
+def _both_to_values(value: Any, values: Tensor, site: Site) -> tuple[Any, Any]:
+    scale, shift = (_to_values(one, values, site) for one in value)
+    return scale, shift
+
+
+def _check_map(name: str, value: Any) -> None:
+    _check_given(name, value)
+    parts: Any = value if isinstance(value, tuple | list) and len(value) == 2 else ()
+    fits = (
+        bool(parts) and _is_float_tensor(parts[0], 2) and (parts[1] is None or _is_float_tensor(parts[1], 1))
+    )
+    if not fits:
+        raise ArgumentTypeError(
+            f"{name} takes (matrix [unit, unit], bias [unit] or None), tensors of floats, not {value!r:.60}"
+        )
+    for one in parts:
+        if one is not None:
+            _check_finite(name, one)
+
+
+def _is_float_tensor(value: object, axes: int) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() == axes
+
+
+def _check_width_of_map(site: Site, value: Any, units: int) -> None:
+    matrix, bias = value
+    if matrix.shape != (units, units) or (bias is not None and bias.shape != (units,)):
+        raise ArgumentError(
+            f"value for site {site} has a matrix of shape {tuple(matrix.shape)}"
+            + ("" if bias is None else f" and a bias of shape {tuple(bias.shape)}")
+            + f"; give a matrix of ({units}, {units}), and a bias of ({units},) or None"
+        )
+
+
+def _map_to_wide(value: Any, values: Tensor, site: Site) -> list[Tensor | None]:
+    wide = torch.promote_types(values.dtype, torch.float32)
+    found: list[Tensor | None] = []
+    for one in value:
+        if one is not None:
+            _check_fits_dtype(one, wide, site)
+        found.append(None if one is None else one.to(values.device, wide))
+    return found
 
 
 def _check_bounds(name: str, value: Any) -> None:
@@ -172,17 +237,25 @@ def _pick_per_unit(value: Any, units: Tensor) -> Any:
     return value[units] if isinstance(value, Tensor) and value.dim() else value
 
 
-def _pick_bounds(value: Any, units: Tensor) -> list[Tensor | None]:
-    return [_pick_per_unit(bound, units) for bound in value]
+def _pick_each(value: Any, units: Tensor) -> list[Any]:
+    return [_pick_per_unit(one, units) for one in value]
+
+
+def _repeat_rows(value: Any, copies: int, rows: int) -> Any:
+    return value.repeat_interleave(copies, dim=0) if len(value) * copies == rows else value
 
 
 NOTHING = OperandKind(_check_nothing, _nothing, _nothing, is_needed=False, pick=_nothing)
 """No operand; the function is given None."""
 PER_UNIT = OperandKind(_check_per_unit, _check_width_per_unit, _to_values, pick=_pick_per_unit)
 """A number, or a tensor [unit]; a tensor arrives in the dtype of the values."""
-BOUNDS = OperandKind(_check_bounds, _check_width_of_bounds, _bounds_to_values, pick=_pick_bounds)
+BOUNDS = OperandKind(_check_bounds, _check_width_of_bounds, _bounds_to_values, pick=_pick_each)
 """(low, high), each a number, a tensor [unit], or None for no bound; they arrive as tensors, or None."""
 DIRECTION = OperandKind(_check_direction, _check_last_axis, _to_float32)
 """A tensor [unit] that is not zero. It arrives in float32, where its square neither over- nor underflows."""
-PER_SENTENCE = OperandKind(_check_rows, _check_last_axis, _rows_to_values)
+PER_SENTENCE = OperandKind(_check_rows, _check_last_axis, _rows_to_values, repeat=_repeat_rows)
 """A tensor [sentence, unit], a row for each sentence of the batch; it arrives in the dtype of the values."""
+SCALE_AND_SHIFT = OperandKind(_check_scale_and_shift, _check_width_of_both, _both_to_values, pick=_pick_each)
+"""(scale, shift), each a number or a tensor [unit]; tensors arrive in the dtype of the values."""
+MAP = OperandKind(_check_map, _check_width_of_map, _map_to_wide, once=True)
+"""(matrix [unit, unit], bias [unit] or None); they arrive in float32, or in float64 for such values."""
