@@ -57,7 +57,7 @@ def test_what_does_nothing_changes_nothing(standing):
             assert row["meaning"] == without["meaning"]
             assert row["loss"] == pytest.approx(without["loss"])
             if row["arm"] == "own":
-                assert row["nasca"] == without["nasca"]
+                assert row["alignment"] == without["alignment"]
 
 
 def test_every_contestant_stands_beside_its_controls(standing):
@@ -91,7 +91,7 @@ def test_winning_takes_the_whole_interval():
         both += [("random", seed, value) for seed, value in enumerate(chance)]
         return tuple(
             {"contestant": "a", "arm": arm, "label": "deu_Latn", "seed": seed, "language": value}
-            | {"meaning": value, "both": value, "loss": None, "nasca": None, "cpu_seconds": None}
+            | {"meaning": value, "both": value, "loss": None, "alignment": None, "cpu_seconds": None}
             for arm, seed, value in both
         )
 

@@ -265,10 +265,8 @@ class Measurement:
 
     def _similarity(self, pivot: Tensor, other: Tensor) -> Tensor:
         """Return the cosines of two languages' states, computed where a float64 product takes least."""
-        device = device_of(self.model)
-        if device.type != "cuda":
-            return cosine_matrix(pivot, other)
-        return cosine_matrix(pivot.to(device), other.to(device)).cpu()
+        on = "cpu" if device_of(self.model).type != "cuda" else device_of(self.model)
+        return cosine_matrix(pivot.to(on), other.to(on)).cpu()
 
     def _refuse_nan(self, values: Mapping[str, Mapping[str, Tensor]], without_direction: list[str]) -> None:
         """Refuse values that are not finite, and warn of sentences without a direction."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from xalign.model.architectures.sites import Site
 
@@ -145,3 +145,14 @@ def _numbered(names: Sequence[Name], codes: Int[Array, " row"]) -> tuple[tuple[N
     number = np.zeros(len(names), _CODE)
     number[order] = np.arange(len(order))
     return tuple(names[place] for place in order), number[codes]
+
+
+def are_best(score: Float[Array, " row"], k: int) -> Bool[Array, " row"]:
+    """Return per row whether its score is among the k highest; of equal scores the earlier row."""
+    if len(score) <= k:
+        return np.ones(len(score), bool)
+    last = np.partition(score, len(score) - k)[len(score) - k]
+    kept: Bool[Array, " row"] = score > last
+    ties = np.flatnonzero(score == last)
+    kept[ties[: k - int(kept.sum())]] = True
+    return kept

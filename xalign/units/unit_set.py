@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from xalign.checks import boolean, whole_number
@@ -185,7 +185,7 @@ class UnitSet:
         k, columns = whole_number("k", k, least=1), self.columns
         kept = np.zeros(len(columns), bool)
         for rows in columns.groups(by_label=True, by_site=per_layer):
-            kept[rows[_are_best(columns.score[rows], k)]] = True
+            kept[rows[are_best(columns.score[rows], k)]] = True
         return self._keep(kept)
 
     def of_kind(self, *kinds: str) -> "UnitSet":
@@ -335,17 +335,6 @@ class UnitSet:
 
     def _keep(self, rows: Bool[Array, " row"]) -> "UnitSet":
         return UnitSet(Rows(self.columns.take(rows)), self.provenance)
-
-
-def _are_best(score: Float[Array, " row"], k: int) -> Bool[Array, " row"]:
-    """Return per row whether its score is among the k highest; of equal scores the earlier row."""
-    if len(score) <= k:
-        return np.ones(len(score), bool)
-    last = np.partition(score, len(score) - k)[len(score) - k]
-    kept: Bool[Array, " row"] = score > last
-    ties = np.flatnonzero(score == last)
-    kept[ties[: k - int(kept.sum())]] = True
-    return kept
 
 
 def _units(other: object) -> UnitSet:

@@ -19,6 +19,7 @@ from xalign.judging.controls import random_units
 from xalign.judging.identify import Identify, LanguageIdentifier
 from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Measurement
+from xalign.metrics.weak_alignment import NASCA
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.pairs.parallel import ParallelPairs
 from xalign.steering.steer import steer
@@ -72,15 +73,7 @@ def bench_steering(
         baseline to beat.
     """
     chosen = _resolved(contestants)
-    if not isinstance(pairs, ParallelPairs) or not pairs.is_multiway:
-        raise ArgumentError("pairs must be ParallelPairs whose languages all translate the same sentences")
-    n = len(next(iter(pairs.values())).sentences)
-    if n < 4 * _LEAST:
-        raise ArgumentError(
-            f"pairs has {n} sentences; at least {4 * _LEAST} are needed to find, choose and judge"
-        )
-    if "{text}" not in prompt:
-        raise ArgumentError(f"prompt={prompt!r:.60} must hold {{text}}, where the sentence goes")
+    _check(pairs, prompt)
     rows: list[dict[str, Any]] = []
     for seed in range(whole_number("seeds", seeds, least=1)):
         parts = _deal(pairs, seed)
@@ -91,6 +84,19 @@ def bench_steering(
             if on_result is not None:
                 on_result(row)
     return Standing(tuple(rows))
+
+
+def _check(pairs: ParallelPairs, prompt: str) -> None:
+    """Raise an error for pairs that cannot be dealt into parts, or a prompt that no sentence goes into."""
+    if not isinstance(pairs, ParallelPairs) or not pairs.is_multiway:
+        raise ArgumentError("pairs must be ParallelPairs whose languages all translate the same sentences")
+    n = len(next(iter(pairs.values())).sentences)
+    if n < 4 * _LEAST:
+        raise ArgumentError(
+            f"pairs has {n} sentences; at least {4 * _LEAST} are needed to find, choose and judge"
+        )
+    if "{text}" not in prompt:
+        raise ArgumentError(f"prompt={prompt!r:.60} must hold {{text}}, where the sentence goes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,21 +222,21 @@ class _Round:
         language, meaning = _means(judged)
         row = {"contestant": name, "arm": arm, "label": label, "seed": self.seed, "language": language}
         row |= {"meaning": meaning, "both": harmonic_mean(language, meaning), "loss": judged.loss}
-        nasca = self._alignment(found, label, way) if arm == "own" else None
-        return row | {"nasca": nasca, "cpu_seconds": seconds, **way}
+        alignment = self._alignment(found, label, way) if arm == "own" else None
+        return row | {"alignment": alignment, "cpu_seconds": seconds, **way}
 
     def _alignment(self, found: Steering | None, label: str, way: Mapping[str, Any]) -> float | None:
         """Return NASCA of a language with both sides steered; None where no text is changed."""
         whole = MeasureOptions(template=self.prompt, template_pooled=True) if self.prompt != "{text}" else {}
         measurement = Measurement(
-            self.model, self.tokenizer, self.parts.judged.only([label]), ["nasca"], **whole
+            self.model, self.tokenizer, self.parts.judged.only([label]), [NASCA], **whole
         )
         if found is None:
-            return measurement.run().score("nasca", label)
+            return measurement.run().score(NASCA.name, label)
         if way.get("positions") in ("generated", "last_prompt"):
             return None
         with steer(self.model, found[label], **way):
-            return measurement.run().score("nasca", label)
+            return measurement.run().score(NASCA.name, label)
 
 
 def _means(judged: Judged) -> tuple[float, float]:

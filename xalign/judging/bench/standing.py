@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SCHEMA_VERSION = 1
-_KEYS = {"contestant", "arm", "label", "seed", "language", "meaning", "both", "loss", "nasca", "cpu_seconds"}
+_KEYS = {
+    "contestant",
+    "arm",
+    "label",
+    "seed",
+    "language",
+    "meaning",
+    "both",
+    "loss",
+    "alignment",
+    "cpu_seconds",
+}
 
 
 def harmonic_mean(language: float, meaning: float) -> float:
@@ -36,9 +47,9 @@ class Standing:
     Attributes:
         rows: A dict per contestant, arm (`"own"`, or the controls `"random"` and `"shuffled"`), label and
             seed: `language` and `meaning` as shares of the judged pairs, `both` as their harmonic mean,
-            `loss` of the outputs under the unedited model in nats per token, `nasca` with both sides steered,
-            `cpu_seconds` of finding, and the `strength` and `positions` chosen. The contestant `"none"` is
-            the model without steering.
+            `loss` of the outputs under the unedited model in nats per token, `alignment` (NASCA) with both
+            sides steered, `cpu_seconds` of finding, and the `strength` and `positions` chosen. The contestant
+            `"none"` is the model without steering.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -55,7 +66,7 @@ class Standing:
     def _summary(self, name: str) -> dict[str, Any]:
         own = [row for row in self.rows if row["contestant"] == name and row["arm"] == "own"]
         summary: dict[str, Any] = {"contestant": name}
-        for quantity in ("both", "language", "meaning", "loss", "nasca", "cpu_seconds"):
+        for quantity in ("both", "language", "meaning", "loss", "alignment", "cpu_seconds"):
             known = [row[quantity] for row in own if row[quantity] is not None]
             summary[quantity] = float(np.mean(known)) if known else None
         means = [self._mean(name, "own", seed=seed) for seed in self._seeds]
@@ -107,7 +118,7 @@ class Standing:
             table.add_column(column)
         for one in self.ranking():
             shown = [
-                one[key] for key in ("both", "language", "meaning", "random", "shuffled", "loss", "nasca")
+                one[key] for key in ("both", "language", "meaning", "random", "shuffled", "loss", "alignment")
             ]
             cells = ["" if value is None else f"{value:.2f}" for value in shown]
             seconds = "" if one["cpu_seconds"] is None else f"{one['cpu_seconds']:.1f}"
