@@ -54,9 +54,9 @@ def _direction(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, pairs: ParallelPairs, aggregate: str
 ) -> Steering:
     """Return directions as long as the differences of means, so that the same strengths can be tried."""
-    site, options = block_at(model, 0.5), {"against": pairs.pivot}
-    lengths = language_vectors(model, tokenizer, pairs.texts, site, **options)
-    found = language_vectors(model, tokenizer, pairs.texts, site, aggregate=aggregate, **options)
+    site, pivot = block_at(model, 0.5), pairs.pivot
+    lengths = language_vectors(model, tokenizer, pairs.texts, site, against=pivot)
+    found = language_vectors(model, tokenizer, pairs.texts, site, aggregate=aggregate, against=pivot)
     return {
         code: float(lengths[code].vectors[site].norm() / vector.vectors[site].norm()) * vector
         for code, vector in found.items()
