@@ -31,7 +31,7 @@ def test_units_have_kinds():
     assert UNITS.rows[2] == Unit("deu_Latn", UNITS.rows[2].site, 3, 0.7, 1.0, "specific")
     assert UnitSet.from_rows([row[:5] for row in ROWS]).rows[0].kind == ""
     assert UnitSet(UNITS.rows[:2]) == UnitSet.from_rows(ROWS[:2])
-    assert UNITS != UnitSet.from_rows([row[:5] for row in ROWS])
+    assert UnitSet.from_rows([row[:5] for row in ROWS]) != UNITS
     assert hash(UNITS) != hash(UnitSet.from_rows([row[:5] for row in ROWS]))
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xalign.units.unit_set import UnitSet
 
 _STRENGTH, _SAMPLES = 4.0, 30
-_STRENGTH_HELP = f"Times the values that the units take in their language, {_STRENGTH:g} by default; of dampen 1, at most 1."
+_STRENGTH_HELP = f"Times the units' values, {_STRENGTH:g} by default; of dampen 1, at most 1."
 _POSITIONS_HELP = "prompt, all, generated, last_prompt, or numbers of the prompt's tokens like 0,-1."
 _COLDEST = 1e-6  # logits divided by less are no longer finite
 
