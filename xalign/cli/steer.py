@@ -106,7 +106,7 @@ def _check(operator: str, strength: float | None, positions: str | list[int], *,
         raise ArgumentError(
             f"positions={positions!r} must be one of {', '.join(WHERE)}, or numbers like 0,-1"
         )
-    check_positions(positions)  # type: ignore[arg-type]
+    check_positions(positions)
     known = {name: one for name, one in OPERATORS.items() if one.of_units is not None}
     needs_strength = resolve_operator(operator, known).operand.is_needed
     if strength is not None and calibrate:
