@@ -16,7 +16,7 @@ from xalign.pairs.languages import match_language
 from xalign.units.agreed import agreed
 from xalign.units.artefact import load_artefact, push_artefact, save_artefact
 from xalign.units.checked_units import Column, columns_of_arrays, columns_of_rows
-from xalign.units.columns import KINDS_OF_UNITS, Array, Columns
+from xalign.units.columns import KINDS_OF_UNITS, Array, Columns, are_best
 from xalign.units.rows import Rows
 from xalign.units.same_units import are_in
 from xalign.units.saved_units import KIND, card, content_of, parsed, tensors_of
