@@ -31,7 +31,7 @@ and after each step, and once without it. **run** means that
 **not run** is explained below.
 
 Everything ran on CPUs. DDP and FSDP2 are two processes with gloo. FSDP2 is `DistributedConfig(fsdp_size=2)`.
-Nothing was run on a GPU.
+What ran on a GPU is said in [performance](performance.md#on-one-gpu).
 """
 REFUSED = """
 ## Refused, with the reason
