@@ -39,6 +39,7 @@ def bench_steering(
     generation: Mapping[str, Any] | None = None,
     identify: Identify | None = None,
     seeds: int = 5,
+    first_seed: int = 0,
     random_sets: int = 1,
     on_result: Any = None,
 ) -> Standing:
@@ -58,6 +59,7 @@ def bench_steering(
         generation: Arguments of `generate`; greedy decoding of 32 tokens by default.
         identify: From text to language; where None it learns from the pairs to find with.
         seeds: How often the pairs are dealt.
+        first_seed: Seeds count from here.
         random_sets: Random controls per seed and language.
         on_result: Called with each row as soon as it is known.
 
@@ -75,7 +77,8 @@ def bench_steering(
     chosen = _resolved(contestants)
     _check(pairs, prompt)
     rows: list[dict[str, Any]] = []
-    for seed in range(whole_number("seeds", seeds, least=1)):
+    first = whole_number("first_seed", first_seed)
+    for seed in range(first, first + whole_number("seeds", seeds, least=1)):
         parts = _deal(pairs, seed)
         judge = _judge(model, tokenizer, parts, prompt, generation or {}, identify)
         one = _Round(model, tokenizer, parts, judge, prompt, seed, whole_number("random_sets", random_sets))
