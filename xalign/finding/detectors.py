@@ -28,8 +28,8 @@ class Detectors:
 
     Args:
         labels: The labels.
-        measure: How well a unit detects, from the activations [sentence, unit] and which sentences are the
-            label's own: a number per unit, higher for better, that of a constant unit told by `constant`.
+        measure: How well each unit detects a label: from the activations [sentence, unit], and which
+            sentences are the label's own, to a number per unit; higher is better.
         ends: Which end of the activations tells a label.
         value: What is stored of the activations on a label's own sentences.
         constant: What a unit with the same activation everywhere scores, in words.

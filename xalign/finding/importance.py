@@ -117,7 +117,7 @@ def importance(
     inputs, settings = Inputs(model, tokenizer), TextOptions(**options)
     values: dict[Site, list[Tensor]] = {site: [] for site in chosen}
     means: dict[Site, list[Tensor]] = {site: [] for site in chosen}
-    with observing(model):
+    with observing(model) as before:
         for label, sentences in texts.items():
             encoded = inputs.encode(sentences, label, settings)
             short = [row for row, ids in enumerate(encoded.ids) if len(ids) < 2]  # noqa: PLR2004
@@ -126,6 +126,7 @@ def importance(
             totals, count = _Totals(), 0
             for batch in inputs.batches(encoded.lines, token_budget=budget):
                 count += totals.add(model, batch, chosen)
+                before.rewind()
             for site in chosen:
                 values[site].append(totals.products[site] / count)
                 means[site].append(totals.sums[site] / count)
@@ -179,7 +180,7 @@ def _gradients(
         loss = nn.functional.cross_entropy(
             logits[:, :-1].transpose(1, 2).float(), targets, reduction="sum", ignore_index=_IGNORED
         )
-        found = torch.autograd.grad(loss, list(states.values()))
+        found = torch.autograd.grad(loss, list(states.values()), allow_unused=True, materialize_grads=True)
     if not bool(loss.isfinite()):
         raise ModelError("the loss is NaN or infinite, so that no gradient says anything; measure in float32")
     return {site: (states[site].detach(), one) for site, one in zip(states, found, strict=True)}
