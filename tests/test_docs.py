@@ -168,7 +168,7 @@ _SPEAKING = (
     "calibrate",
     "evaluate",
     "losses.text",
-    "sample.sample",
+    "judging.sample",
     "upper_bound",
     "attribution",
     "next_token",

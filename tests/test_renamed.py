@@ -59,7 +59,16 @@ def test_what_never_was():
         importlib.import_module("xalign.report.nothing")
 
 
-@pytest.mark.parametrize("name", ["evaluate", "calibrate", "mean_difference", "language_means"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evaluate",
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("calibrate", "mean_difference", "language_means")
+        ),
+    ],
+)
 def test_a_module_in_the_place_of_its_function_can_be_called(name):
     """Importing the old module puts it into the package under the function's name."""
     code = (

@@ -98,7 +98,9 @@ def test_listed_repeats_a_run_to_the_bit(controller):
     assert repeated == decisions
 
 
-@pytest.mark.parametrize("ahead", [-0.2, 0.0, 0.02, 0.1])
+@pytest.mark.parametrize(
+    "ahead", [0.0, *(pytest.param(one, marks=pytest.mark.slow) for one in (-0.2, 0.02, 0.1))]
+)
 @pytest.mark.parametrize("controller", [Duty(), Loop()], ids=lambda one: one.name)
 def test_noise_alone_changes_a_duty_in_few_runs(controller, ahead):
     """Of 200 runs in which every true score goes along its way; one beside it settles first."""

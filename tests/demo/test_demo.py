@@ -66,6 +66,7 @@ def test_what_it_writes_and_says(few_steps, tmp_path):
     assert rows(tmp_path / "other") != history
 
 
+@pytest.mark.slow
 def test_quick_says_that_it_shows_less(few_steps):
     done = run("emergence", "--quick")
     assert done.exit_code == 0, done.output
@@ -120,6 +121,7 @@ def test_the_twin_is_measured_trained_centred_and_measured_again(few_steps, tmp_
     assert not (tmp_path / "shown" / "emergence.png").exists()
 
 
+@pytest.mark.slow
 def test_json_alone_on_stdout(few_steps, tmp_path, monkeypatch):
     """The numbers that tables and sentences say; these, and what a trainer prints, stand on stderr."""
     monkeypatch.setattr("xalign.demo.improvement.QUICK_STEPS", 6)
@@ -164,7 +166,8 @@ def test_json_alone_on_stdout(few_steps, tmp_path, monkeypatch):
         assert f"makes it {speech['after']:.0%}; as many random neurons give {speech['random']:.0%}" in said
 
 
-@pytest.mark.parametrize("width", [30, pytest.param(80, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [30, 80])
 def test_the_live_table_in_any_terminal(few_steps, width, monkeypatch):
     """Without colour, and narrow: it still shows every language."""
     monkeypatch.setattr(

@@ -411,7 +411,8 @@ def whole(tmp_path_factory):
     return folder, moments
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 50])
 def test_killed_at_any_moment(count, whole, tmp_path):
     """A killed run left neither the old best checkpoint nor the new one whole, or kept both for good."""
     folder, moments = whole

@@ -201,7 +201,9 @@ def test_wandb_without_a_login_stays_on_this_machine(tmp_path):
     assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 2
 
 
-@pytest.mark.parametrize("login", ["WANDB_API_KEY", "NETRC", "wrong"])
+@pytest.mark.parametrize(
+    "login", ["WANDB_API_KEY", *(pytest.param(one, marks=pytest.mark.slow) for one in ("NETRC", "wrong"))]
+)
 def test_wandb_with_a_login_is_left_alone(login, tmp_path):
     (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {'a' * 40}")
     set_up = {

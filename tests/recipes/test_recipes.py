@@ -121,7 +121,8 @@ def test_a_block_out_of_range_is_refused(block, tmp_path):
         recipe.make_trainer(data, None, None, model=make_model("llama"), tokenizer=make_tokenizer())
 
 
-@pytest.mark.parametrize("where", ["real", pytest.param("absent", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["real", "absent"])
 def test_the_minilm_recipe_runs(where, tmp_path, request):
     data = request.getfixturevalue("real_text") if where == "real" else tmp_path / "nowhere"
     config = ROOT / "configs" / "align_minilm_smoke.yaml"
@@ -212,7 +213,7 @@ def test_the_steering_recipe_runs(tmp_path):
     assert "difference [95 %]" in (tmp_path / "table.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("where", ["real", "absent"])
+@pytest.mark.parametrize("where", ["real", pytest.param("absent", marks=pytest.mark.slow)])
 def test_the_debiasing_recipe_runs(where, tmp_path, request):
     data = request.getfixturevalue("real_text") if where == "real" else tmp_path / "nowhere"
     config = ROOT / "configs" / "debias_minilm_smoke.yaml"

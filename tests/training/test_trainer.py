@@ -57,7 +57,7 @@ def test_the_gradient_is_the_tasks_plus_the_mean_of_the_micro_batches(kind, made
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["trainer", "sft", "dpo"])
-@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("lora", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_accumulation_of_four_small_batches_equals_one_large(kind, lora, monkeypatch):
     """With the same pairs in both, for a loss of single pairs: 4 × 2 against 1 × 8."""
     rows = PairStream.rows

@@ -12,6 +12,8 @@ from xalign.errors import ArgumentError
 from xalign.model.tokens import Tokens, Unknown
 
 Numbers = int | Sequence[int]
+_MOST = 2**31 - 1
+"""More tokens than any prompt has, and few enough for a tensor's integers."""
 
 
 def is_numbers(positions: object) -> TypeGuard[Numbers]:
@@ -39,6 +41,10 @@ def listed(numbers: Numbers) -> list[int]:
     found = [int(one) for one in numbers] if isinstance(numbers, Sequence) else [int(numbers)]
     if not found or len(set(found)) < len(found):
         raise ArgumentError(f"positions={numbers!r:.60} must be different numbers of tokens, at least one")
+    if max(map(abs, found)) > _MOST:
+        raise ArgumentError(
+            f"positions={numbers!r:.60} must be numbers of tokens, at most {_MOST} from an end"
+        )
     return found
 
 
