@@ -12,7 +12,6 @@ from xalign.errors import ModelError
 from xalign.exports.affine import affine_of
 from xalign.exports.carriers import Carrier, carriers_of
 from xalign.exports.changed import Changed, plain_weight
-from xalign.exports.example import run_example
 from xalign.exports.norm import ChangedNorm
 from xalign.exports.projection import ChangedProjection
 from xalign.model.architectures.map import ModelMap
@@ -20,6 +19,7 @@ from xalign.model.architectures.sites import Site
 from xalign.model.distributed import is_sharded
 from xalign.model.edit import Edit
 from xalign.model.observe import observing
+from xalign.model.run_example import run_example
 from xalign.model.undo import Steps, undo
 from xalign.model.write import write
 

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from xalign.errors import ArgumentError, ModelError
 from xalign.exports.affine import Affine, affine_of
 from xalign.exports.carriers import carriers_of
-from xalign.exports.example import run_example
 from xalign.exports.fold import checked_difference
 from xalign.exports.format import Format, Request
 from xalign.exports.projection import ChangedProjection
@@ -20,6 +19,7 @@ from xalign.model.edit import Edit
 from xalign.model.observe import observing
 from xalign.model.operators import Operator
 from xalign.model.operators.operands import NOTHING
+from xalign.model.run_example import run_example
 from xalign.model.write import write
 
 Step = dict[str, Any]

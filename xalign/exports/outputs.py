@@ -7,11 +7,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from xalign.exports.example import run_example
 from xalign.model.architectures.sites import Site
 from xalign.model.hooks import Hook, hook_output, remove_hooks
 from xalign.model.module_values import output_of
 from xalign.model.observe import observing
+from xalign.model.run_example import run_example
 from xalign.model.undo import Steps, undo
 from xalign.model.visit import visit
 

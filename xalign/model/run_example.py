@@ -30,9 +30,7 @@ def run_example(model: nn.Module) -> Tensor:
             said = f"{type(error).__name__}: {error!s:.200}"
             continue
         return _states(given)
-    raise ModelError(
-        f"{type(model).__name__} cannot be run on an example, so an export cannot be tried: {said}"
-    )
+    raise ModelError(f"{type(model).__name__} cannot be run on an example: {said}")
 
 
 def _states(given: object) -> Tensor:

@@ -1,0 +1,220 @@
+"""`train_units`: let chosen neurons alone be trained, exactly."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from xalign.checks import names, number, whole_number
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
+from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.map import map_model
+from xalign.model.architectures.sites import Site
+from xalign.model.distributed import is_sharded
+from xalign.training.adapters.neuron_weights import WEIGHTS, Slices, Weight, neuron_site, weights_of_neurons
+from xalign.units.compatibility import check_compatible
+from xalign.units.unit_set import UnitSet
+
+
+class ChosenSlices(nn.Module):
+    """A weight of which some rows or columns are parameters of their own.
+
+    Args:
+        weight: The weight.
+        cut: Which rows or columns.
+    """
+
+    def __init__(self, weight: Tensor, cut: Slices) -> None:
+        super().__init__()
+        self.dim = cut.dim
+        self.index: Tensor
+        # Stored with the values, so that a checkpoint says whose values they are.
+        self.register_buffer("index", cut.index.to(weight.device, copy=True))
+        self.values = nn.Parameter(weight.detach().index_select(cut.dim, self.index))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight with the chosen slices in place."""
+        return weight.index_copy(self.dim, self.index, self.values)
+
+
+class ChosenLowRank(nn.Module):
+    """A weight to whose chosen rows or columns a product of two small matrices is added.
+
+    Args:
+        weight: The weight.
+        cut: Which rows or columns.
+        rank: The width of the product.
+        scale: What it is multiplied by.
+    """
+
+    def __init__(self, weight: Tensor, cut: Slices, rank: int, scale: float) -> None:
+        super().__init__()
+        self.dim, self.scale = cut.dim, scale
+        self.index: Tensor
+        self.register_buffer("index", cut.index.to(weight.device, copy=True))
+        width = weight.shape[1 - cut.dim]
+        self.a = nn.Parameter(torch.empty(rank, width, dtype=weight.dtype, device=weight.device))
+        self.b = nn.Parameter(torch.zeros(len(cut.index), rank, dtype=weight.dtype, device=weight.device))
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))  # as peft's LoRA
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight with the product added to the chosen slices."""
+        added = self.scale * (self.b @ self.a)
+        return weight.index_add(self.dim, self.index, added if self.dim == 0 else added.T)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedUnits:
+    """Neurons of a model that are being trained.
+
+    Attributes:
+        model: The model.
+        slices: What is trained of which weight.
+    """
+
+    model: nn.Module
+    slices: Sequence[Slices]
+    _flags: dict[str, bool] = field(repr=False)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters of the neurons, for an optimizer."""
+        return [one for cut in self.slices for one in _added_to(cut).parameters() if one.requires_grad]
+
+    def merge(self) -> None:
+        """Write the trained values into the model's weights, which is then an ordinary model again."""
+        self._end(keep=True)
+
+    def remove(self) -> None:
+        """Drop the trained values; the model's weights are as they were, to the bit."""
+        self._end(keep=False)
+
+    def _end(self, *, keep: bool) -> None:
+        for cut in self.slices:
+            if not parametrize.is_parametrized(cut.module, cut.name):
+                raise ModelError(f"the neurons of {cut.path} were merged or removed before")
+        for cut in self.slices:
+            parametrize.remove_parametrizations(cut.module, cut.name, leave_parametrized=keep)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(self._flags.get(name, True))
+
+
+def _added_to(cut: Slices) -> nn.Module:
+    parametrizations: Any = cut.module.parametrizations
+    added: nn.Module = parametrizations[cut.name][-1]
+    return added
+
+
+@takes_layout
+def train_units(
+    model: nn.Module,
+    units: UnitSet,
+    *,
+    weights: Iterable[Weight] = WEIGHTS,
+    rank: int | None = None,
+    alpha: float = 16.0,
+    modules_to_save: Sequence[str] = (),
+) -> TrainedUnits:
+    """Let chosen neurons of a model be trained, and nothing else.
+
+    A neuron is a row of the gate and of the up projection with their biases, and a column of the down
+    projection. The chosen rows and columns become parameters of their own and all other parameters are
+    frozen. So optimizers move nothing else, whatever their weight decay: the rest stays equal to the bit.
+
+    Train with any loop or trainer, and call `merge` before the model is saved for others. Checkpoints made in
+    between hold both the old weights and the trained slices; to load them, call `train_units` first.
+
+    Args:
+        model: The model, a plain one. It is changed in place.
+        units: Neurons, at `inner`, `act` or `gate` sites, of one label or several.
+        weights: Which of `"gate"`, `"up"` and `"down"` are trained; `"up"` of networks without one is
+            nothing.
+        rank: Add a product of two matrices of this rank to the chosen slices, as LoRA does; None trains the
+            slices themselves. Biases are not trained with a rank.
+        alpha: With a rank, the product is multiplied by alpha / rank.
+        modules_to_save: Modules that are trained too, by name or the end of their path, such as `"score"`, a
+            classifier's head.
+
+    Returns:
+        The trained neurons: their parameters, `merge` and `remove`.
+
+    Raises:
+        ArgumentError: No unit, units that are no neurons or outside the model, or a module that is not there.
+        UnitsError: Units of a model of another shape.
+        ModelError: Weights that have an adapter, are quantised, split between processes or shared by blocks.
+
+    Reference:
+        Mondal et al. (2025), Language-specific Neurons Do Not Facilitate Cross-Lingual Transfer, §4, which
+        trains low-rank updates of chosen columns of gates: `weights=["gate"], rank=8`.
+
+    Example:
+        >>> units = UnitSet.from_rows([("eng_Latn", "1.inner", 7, 0.9, 2.5)])
+        >>> trained = train_units(model, units)
+        >>> sum(one.numel() for one in trained.parameters)
+        65
+        >>> trained.merge()
+    """
+    weights, rank = _checked_weights(weights), None if rank is None else whole_number("rank", rank, least=1)
+    alpha = number("alpha", alpha)
+    if is_sharded(model):
+        raise ModelError("the model's weights are split between processes; call train_units before that")
+    slices = weights_of_neurons(model, map_model(model), _neurons(units, model), weights)
+    if rank is not None:
+        slices = [cut for cut in slices if cut.name == "weight"]
+    kept = _modules(model, modules_to_save)
+    flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    model.requires_grad_(requires_grad=False)
+    for module in kept:
+        module.requires_grad_(requires_grad=True)
+    for cut in slices:
+        _make_trainable(cut, rank, alpha)
+    return TrainedUnits(model, tuple(slices), flags)
+
+
+def _make_trainable(cut: Slices, rank: int | None, alpha: float) -> None:
+    weight: Any = getattr(cut.module, cut.name)
+    added = ChosenSlices(weight, cut) if rank is None else ChosenLowRank(weight, cut, rank, alpha / rank)
+    parametrize.register_parametrization(cut.module, cut.name, added)
+
+
+def _checked_weights(weights: Iterable[Weight]) -> tuple[Weight, ...]:
+    given = names("weights", weights)
+    unknown = [one for one in given if one not in WEIGHTS]
+    if unknown or not given:
+        raise ArgumentError(f"weights={list(given)!r:.60} must be some of {', '.join(WEIGHTS)}")
+    return tuple(one for one in WEIGHTS if one in given)
+
+
+def _neurons(units: object, model: nn.Module) -> dict[Site, Tensor]:
+    """Return the neurons of each site, checked."""
+    if not isinstance(units, UnitSet):
+        raise ArgumentTypeError(f"units must be a UnitSet, not {type(units).__name__}")
+    if not len(units):
+        raise ArgumentError("units is empty; there is nothing to train")
+    model_map = map_model(model)
+    check_compatible(units.provenance, model_map)
+    found: dict[Site, list[int]] = {}
+    for site, rows in units.by_site().items():
+        found.setdefault(neuron_site(site), []).extend(map(int, rows.columns.index))
+    chosen = {site: torch.tensor(sorted(set(index))) for site, index in found.items()}
+    for site in chosen:
+        width = model_map.place(site).width
+        outside = chosen[site][chosen[site] >= width][:8].tolist()
+        if outside:
+            raise ArgumentError(f"units {outside} are outside site {site}, which has {width} units from 0")
+    return chosen
+
+
+def _modules(model: nn.Module, wanted: Sequence[str]) -> list[nn.Module]:
+    """Return the modules whose path is, or ends with, one of some names."""
+    found: list[nn.Module] = []
+    for name in names("modules_to_save", wanted):
+        ending = [one for path, one in model.named_modules() if f".{path}".endswith(f".{name}")]
+        if not ending:
+            raise ArgumentError(f"modules_to_save names {name!r}, and the model has no such module")
+        found += ending
+    return found
