@@ -213,6 +213,38 @@ def test_the_steering_recipe_runs(tmp_path):
     assert "difference [95 %]" in (tmp_path / "table.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").glob("transplant_*.yaml")), ids=lambda path: path.stem
+)
+def test_every_file_of_transplants_says_what_the_smoke_twin_does(path):
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    twin = yaml.safe_load((ROOT / "configs" / "transplant_smoke.yaml").read_text(encoding="utf-8"))
+    assert given.keys() == twin.keys()
+    assert given["model_name_or_path"] in {*MODELS, twin["model_name_or_path"]}
+
+
+def test_transplants_have_a_file_for_every_model():
+    files = (ROOT / "configs").glob("transplant_*.yaml")
+    named = {yaml.safe_load(path.read_text(encoding="utf-8"))["model_name_or_path"] for path in files}
+    assert set(MODELS) < named
+
+
+def test_the_transplanting_recipe_runs(tmp_path):
+    """A pair of blocks is chosen on one half, and judged on the other beside other items' sources."""
+    items = (SMOKE / "items.jsonl").read_text(encoding="utf-8").splitlines()[:8]
+    (tmp_path / "items.jsonl").write_text("\n".join(items), encoding="utf-8")
+    config = yaml.safe_load((ROOT / "configs" / "transplant_smoke.yaml").read_text(encoding="utf-8"))
+    config |= {"items": str(tmp_path / "items.jsonl"), "controls": 1}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    run("transplant", "--config", tmp_path / "config.yaml", "--output_dir", tmp_path / "out")
+    rows = json.loads((tmp_path / "out" / "rows.json").read_text(encoding="utf-8"))
+    shares = {(row["tried"], row["what"]): row["share"] for row in rows}
+    assert {row["n"] for row in rows} == {4}
+    assert shares["any pair of blocks", "union"] >= shares["the chosen pair", "union"]
+    assert ("any pair of blocks", "chance union") in shares
+    assert "union above chance" in (tmp_path / "out" / "table.txt").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("where", ["real", pytest.param("absent", marks=pytest.mark.slow)])
 def test_the_debiasing_recipe_runs(where, tmp_path, request):
     data = request.getfixturevalue("real_text") if where == "real" else tmp_path / "nowhere"
