@@ -125,19 +125,17 @@ def train_units(
     projection. The chosen rows and columns become parameters of their own and all other parameters are
     frozen. So optimizers move nothing else, whatever their weight decay: the rest stays equal to the bit.
 
-    Train with any loop or trainer, and call `merge` before the model is saved for others. Checkpoints made in
-    between hold both the old weights and the trained slices; to load them, call `train_units` first.
+    Call `merge` before the model is saved for others. Checkpoints made in between hold both the old weights
+    and the trained slices; to load them, call `train_units` first.
 
     Args:
         model: The model, a plain one. It is changed in place.
         units: Neurons, at `inner`, `act` or `gate` sites, of one label or several.
-        weights: Which of `"gate"`, `"up"` and `"down"` are trained; `"up"` of networks without one is
-            nothing.
-        rank: Add a product of two matrices of this rank to the chosen slices, as LoRA does; None trains the
-            slices themselves. Biases are not trained with a rank.
+        weights: Which of `"gate"`, `"up"` and `"down"` are trained, where a network has them.
+        rank: Add a product of two matrices of this rank to the chosen slices of weights, as LoRA does; None
+            trains the slices themselves, and biases.
         alpha: With a rank, the product is multiplied by alpha / rank.
-        modules_to_save: Modules that are trained too, by name or the end of their path, such as `"score"`, a
-            classifier's head.
+        modules_to_save: Modules that are trained too, by the end of their path, such as a head, `"score"`.
 
     Returns:
         The trained neurons: their parameters, `merge` and `remove`.
