@@ -121,9 +121,9 @@ def train_units(
 ) -> TrainedUnits:
     """Let chosen neurons of a model be trained, and nothing else.
 
-    A neuron is a row of the gate and of the up projection with their biases, and a column of the down
-    projection. The chosen rows and columns become parameters of their own and all other parameters are
-    frozen. So optimizers move nothing else, whatever their weight decay: the rest stays equal to the bit.
+    A neuron is a row of gate and up projection with their biases, and a column of the down projection. Those
+    chosen become parameters of their own, and all others are frozen. So an optimizer moves nothing else,
+    whatever its weight decay: the rest stays equal to the bit.
 
     Call `merge` before the model is saved for others. Checkpoints made in between hold both the old weights
     and the trained slices; to load them, call `train_units` first.
@@ -146,8 +146,8 @@ def train_units(
         ModelError: Weights that have an adapter, are quantised, split between processes or shared by blocks.
 
     Reference:
-        Mondal et al. (2025), Language-specific Neurons Do Not Facilitate Cross-Lingual Transfer, §4, which
-        trains low-rank updates of chosen columns of gates: `weights=["gate"], rank=8`.
+        Mondal et al. (2025), Language-specific Neurons Do Not Facilitate Cross-Lingual Transfer, §4: there
+        `weights=["gate"], rank=8`.
 
     Example:
         >>> units = UnitSet.from_rows([("eng_Latn", "1.inner", 7, 0.9, 2.5)])
