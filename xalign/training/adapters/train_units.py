@@ -151,13 +151,11 @@ def train_units(
 
     Example:
         >>> units = UnitSet.from_rows([("eng_Latn", "1.inner", 7, 0.9, 2.5)])
-        >>> trained = train_units(model, units)
-        >>> sum(one.numel() for one in trained.parameters)
+        >>> sum(one.numel() for one in train_units(model, units).parameters)
         65
-        >>> trained.merge()
     """
-    weights, rank = _checked_weights(weights), None if rank is None else whole_number("rank", rank, least=1)
-    alpha = number("alpha", alpha)
+    weights, alpha = _checked_weights(weights), number("alpha", alpha)
+    rank = None if rank is None else whole_number("rank", rank, least=1)
     if is_sharded(model):
         raise ModelError("the model's weights are split between processes; call train_units before that")
     slices = weights_of_neurons(model, map_model(model), _neurons(units, model), weights)
