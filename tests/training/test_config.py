@@ -27,6 +27,7 @@ OTHER = {
     "gather": True,
     "mask_duplicates": False,
     "detach_pivot": True,
+    "frozen_pivot": True,
     "mode": "alternate",
     "alternate_every": 3,
     "replay": "text.txt",

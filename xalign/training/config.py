@@ -97,6 +97,11 @@ class AlignmentConfig:
         "For contrastive losses: pairs that share a sentence are not each other's negatives. Off, they are.",
     )
     detach_pivot: bool = _option(False, "Keep the pivot in place: no gradient on its side.")
+    frozen_pivot: bool = _option(
+        False,
+        "For models with adapters: pivot sentences run with the adapters off, so that the pivot stays "
+        "exactly what it was.",
+    )
     mode: Mode = _option(
         "joint", "'joint' adds the alignment loss to the task's; 'alternate' switches between the two."
     )
@@ -183,7 +188,8 @@ class AlignmentConfig:
         self.kind = given_or(self.kind, loss.kinds[0])
         _one_of("kind", self.kind, loss.kinds, f" for loss={loss.name!r}")
         self._check_pool(loss)
-        for name in ("centre", "gather", "mask_duplicates", "detach_pivot", "template_pooled"):
+        switches = ("centre", "gather", "mask_duplicates", "detach_pivot", "frozen_pivot", "template_pooled")
+        for name in switches:
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(f"{name}={getattr(self, name)!r} must be true or false")
         self._refuse_without_meaning(loss)

@@ -9,7 +9,7 @@ from xalign.control.decision import Decision
 from xalign.errors import ArgumentError, ModelError, PairsError
 from xalign.losses.loss import Loss
 from xalign.model.run import is_pair
-from xalign.model.wrapped import unwrapped
+from xalign.model.wrapped import has_adapter, unwrapped
 from xalign.pairs.parallel import ParallelPairs
 from xalign.warn import warn
 
@@ -88,6 +88,15 @@ def refuse_reentrant(model: nn.Module) -> None:
                 "so that the alignment loss would silently do nothing; pass "
                 "gradient_checkpointing_kwargs={'use_reentrant': False}"
             )
+
+
+def refuse_no_adapter(model: nn.Module) -> None:
+    """Raise an error for a model without adapters that can be switched off."""
+    if not has_adapter(unwrapped(model)):
+        raise ModelError(
+            "frozen_pivot=True runs pivot sentences with the adapters off, and the model has none: add one "
+            "with PEFT, or take detach_pivot=True"
+        )
 
 
 def refuse_no_language_model(model: nn.Module) -> None:

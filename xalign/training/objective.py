@@ -26,6 +26,7 @@ from xalign.pairs.parallel import ParallelPairs
 from xalign.training.config import AlignmentConfig
 from xalign.training.guards import (
     gradient_reaches,
+    refuse_no_adapter,
     refuse_no_language_model,
     refuse_overlap,
     refuse_reentrant,
@@ -151,6 +152,8 @@ class AlignmentObjective:
 
     def _make_forward(self) -> PairForward:
         config = self.config
+        if config.frozen_pivot:
+            refuse_no_adapter(self.model)
         return PairForward(
             self._inputs,
             kind=config.kind or self._loss.kinds[0],
@@ -158,6 +161,7 @@ class AlignmentObjective:
             pool=config.pool,
             size=None if config.chunk_size is None else 2 * config.chunk_size,
             alternate=config.mode == "alternate",
+            frozen_pivot=config.frozen_pivot,
         )
 
     def _make_replay(self) -> Replay | None:
@@ -282,7 +286,7 @@ class AlignmentObjective:
             return total
         pairs = self._stream.draw(step, micro_step, rank, decision.shares)
         layers = decision.layers or self.layers
-        states = self._forward(model, [*pairs.language_lines, *pairs.pivot_lines], list(layers))
+        states = self._forward.of_pairs(model, pairs, list(layers))
         loss, seen = compare(self._loss, config, states, pairs, layers.values())
         self._check_loss(loss, states, pairs, f"step {step}, micro-step {micro_step}", layers)
         self.last = AlignmentStep(loss.detach(), seen, [code for code, _ in pairs.names], replay_loss)

@@ -17,17 +17,20 @@ from xalign.model.batches import Batch, Line
 from xalign.model.capture import capture
 from xalign.model.distributed import is_sharded
 from xalign.model.inputs import Inputs
+from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.read import check_tokens, pool, token_weights
 from xalign.model.run import run
 from xalign.model.torch_state import without_autocast
 from xalign.model.wrapped import (
+    adapter_disabled,
     is_compiled,
     is_ddp,
     registers_hooks_in_forward,
     sentence_transformer_in,
     unwrapped,
 )
+from xalign.training.pair_stream import PairBatch
 from xalign.warn import warn
 
 States = list[Float[Tensor, "line *token width"]]
@@ -62,6 +65,7 @@ class PairForward:
         size: The most lines run at a time. Each such chunk is run again in backward, so that only one is in
             memory, and the gradient is that of all together.
         alternate: Whether a micro-batch may consist of pairs alone.
+        frozen_pivot: Whether pivot sentences run with the adapters off, in a forward of their own.
     """
 
     inputs: Inputs
@@ -70,7 +74,16 @@ class PairForward:
     pool: Pool | None
     size: int | None = None
     alternate: bool = False
+    frozen_pivot: bool = False
     _has_said: bool = field(default=False, init=False)
+
+    def of_pairs(self, model: nn.Module, pairs: PairBatch, blocks: Sequence[int]) -> PairStates:
+        """Run both sides of pairs, and return the states of the sentences and then of the pivot sentences."""
+        if not self.frozen_pivot:
+            return self(model, [*pairs.language_lines, *pairs.pivot_lines], blocks)
+        with observing(model), adapter_disabled(unwrapped(model)):
+            pivot = self(model, pairs.pivot_lines, blocks)
+        return _joined(self(model, pairs.language_lines, blocks), pivot)
 
     def __call__(self, model: nn.Module, lines: Sequence[Line], blocks: Sequence[int]) -> PairStates:
         """Run the lines, and return their states at every block.
@@ -164,6 +177,20 @@ def _check_state(state: object, values: Tensor) -> None:
             f"a loss's state= returned values of {state.dtype} without a gradient: it detaches what it is "
             "given, or rounds it, as a comparison does; the loss could move nothing"
         )
+
+
+def _joined(first: PairStates, second: PairStates) -> PairStates:
+    """Join the lines of two forwards, padded to the longest of both."""
+    if first.mask is None or second.mask is None:
+        both = [torch.cat(values) for values in zip(first.by_block, second.by_block, strict=True)]
+        return PairStates(both, None, first.rest)
+    longest = max(first.mask.shape[1], second.mask.shape[1])
+    masks = torch.cat([pad(one.mask, (0, longest - one.mask.shape[1])) for one in (first, second)])
+    both = [
+        torch.cat([pad(one, (0, 0, 0, longest - one.shape[1])) for one in values])
+        for values in zip(first.by_block, second.by_block, strict=True)
+    ]
+    return PairStates(both, masks, first.rest)
 
 
 def _in_order(parts: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor:
