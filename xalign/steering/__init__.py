@@ -9,6 +9,7 @@ from xalign.steering.steer import steer
 
 if TYPE_CHECKING:
     from xalign.steering.interventions.answers import GeneratedAnswer, LikeliestOption
+    from xalign.steering.interventions.attribute_subspace import attribute_subspace
     from xalign.steering.interventions.confusion_neurons import edit_confusion_neurons
     from xalign.steering.interventions.contrastive_addition import contrastive_addition, from_last_prompt
     from xalign.steering.interventions.incline import Incline, incline
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from xalign.steering.interventions.least_squares import least_squares_map
     from xalign.steering.interventions.pivot_shift import pivot_shift
     from xalign.steering.interventions.shift_layers import ShiftLayers, shift_layers
+    from xalign.steering.interventions.subspace_projection import SubspaceProjection, subspace_projection
     from xalign.steering.interventions.transplant import transplant
     from xalign.steering.interventions.transplant_bound import TransplantBound
     from xalign.steering.interventions.upper_bound import transplant_upper_bound
@@ -28,7 +30,9 @@ __all__ = [
     "LanguageSubspace",
     "LikeliestOption",
     "ShiftLayers",
+    "SubspaceProjection",
     "TransplantBound",
+    "attribute_subspace",
     "contrastive_addition",
     "edit_confusion_neurons",
     "from_last_prompt",
@@ -39,6 +43,7 @@ __all__ = [
     "pivot_shift",
     "shift_layers",
     "steer",
+    "subspace_projection",
     "transplant",
     "transplant_upper_bound",
 ]
@@ -50,7 +55,9 @@ _HOME = {
     "LanguageSubspace": "language_subspace",
     "LikeliestOption": "answers",
     "ShiftLayers": "shift_layers",
+    "SubspaceProjection": "subspace_projection",
     "TransplantBound": "transplant_bound",
+    "attribute_subspace": "attribute_subspace",
     "contrastive_addition": "contrastive_addition",
     "edit_confusion_neurons": "confusion_neurons",
     "from_last_prompt": "contrastive_addition",
@@ -60,6 +67,7 @@ _HOME = {
     "least_squares_map": "least_squares",
     "pivot_shift": "pivot_shift",
     "shift_layers": "shift_layers",
+    "subspace_projection": "subspace_projection",
     "transplant": "transplant",
     "transplant_upper_bound": "upper_bound",
 }
