@@ -20,8 +20,8 @@ class DebiasingRow:
     Attributes:
         language: The language.
         is_fitted: Whether the remedy was fitted on this language.
-        measure: `gap`, the mean likelihood gap in nats; `preferred`, the share of pairs in which the stereotype
-            is likelier; `effect` and a site, the effect size there; or `loss`, in nats per token.
+        measure: `gap`, the mean likelihood gap in nats; `preferred`, the share of pairs in which the
+            stereotype is likelier; `effect` and a site, the effect size there; or `loss`, in nats per token.
         before: Without the remedy.
         after: With it.
         random: The mean over the random controls; None without any.

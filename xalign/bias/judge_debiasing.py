@@ -1,4 +1,4 @@
-"""`judge_debiasing`: bias and loss with a remedy and without, in the languages it was fitted on and in others."""
+"""`judge_debiasing`: bias and loss with a remedy and without, where it was fitted and in other languages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`likelihood_gaps`: how much likelier a model finds a stereotype than its counterpart, language by language."""
+"""`likelihood_gaps`: how much likelier a model finds a stereotype than its counterpart, by language."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ def likelihood_gaps(
 
     Reference:
         Nangia, Vania, Bhalerao and Bowman (2020), CrowS-Pairs, EMNLP, §3, for masked models, whose tokens are
-        predicted from both sides. For causal models the chain rule takes the place of their pseudo-likelihood.
+        predicted from both sides. In causal models the chain rule takes the place of pseudo-likelihood.
 
     Example:
         >>> pairs = {"eng_Latn": [("The man repairs the car.", "The woman repairs the car.")]}

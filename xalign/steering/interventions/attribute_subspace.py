@@ -52,8 +52,8 @@ def attribute_subspace(
     there = int(torch.linalg.matrix_rank(wide)) if len(wide) else 0
     if rank > there:
         raise ArgumentError(
-            f"rank={rank} must be at most {there}: so many directions do the {len(wide)} pair(s) differ in; give "
-            "more pairs, or a smaller rank"
+            f"rank={rank} must be at most {there}, the number of directions in which the {len(wide)} pair(s) "
+            "differ; give more pairs, or a smaller rank"
         )
     basis = torch.linalg.svd(wide, full_matrices=False).Vh[:rank].T
     along = (wide @ basis).mean(dim=0)

@@ -1,4 +1,4 @@
-"""`subspace_projection`: states without the directions of an attribute, in the model's own space (SentDebias)."""
+"""`subspace_projection`: states without an attribute's directions, in the model's space (SentDebias)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,8 +50,8 @@ def subspace_projection(
     """Take the directions of an attribute out of a model's states.
 
     At each site, V holds the first directions in which the pooled states of counterfactual sentences differ
-    (`attribute_subspace`). At strength s, the states h of a token become h − s · V Vᵀ h; at 1, nothing is left
-    along V.
+    (`attribute_subspace`). At strength s, the states h of a token become h − s · V Vᵀ h; at 1, nothing is
+    left along V.
 
     Args:
         model: The model; it is only read.
@@ -71,8 +71,8 @@ def subspace_projection(
         ArgumentError: No pair, equal sides, sites that do not exist, or a rank that is too high.
 
     Reference:
-        Liang et al. (2020), Towards Debiasing Sentence Representations (SentDebias), ACL, §2. There it is done
-        to the sentence's vector, behind the model; here inside, to each token.
+        Liang et al. (2020), Towards Debiasing Sentence Representations (SentDebias), ACL, §2. There it is
+        done to the sentence's vector, behind the model; here inside, to each token.
 
     Example:
         >>> pairs = {"eng_Latn": [("He reads a book.", "She reads a book."), ("He runs.", "She runs.")]}
