@@ -122,8 +122,7 @@ def _counted(language: str, rows: Sequence[Ids], count: Count) -> list[list[int]
         return [list(range(len(ids) - 1)) for ids in rows]
     found: list[list[int]] = []
     for number, (one, other) in enumerate(zip(rows[::2], rows[1::2], strict=True)):
-        blocks = SequenceMatcher(None, list(one), list(other), autojunk=False).get_matching_blocks()
-        shared = [(block.a + i, block.b + i) for block in blocks for i in range(block.size)]
+        shared = _shared(one, other)
         same = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(one, other, strict=False)))
         if not any(place >= same for place, _ in shared):
             raise ArgumentError(
@@ -133,6 +132,17 @@ def _counted(language: str, rows: Sequence[Ids], count: Count) -> list[list[int]
         for side in (0, 1):
             found.append([places[side] - 1 for places in shared if places[side] > 0])
     return found
+
+
+def _shared(one: Ids, other: Ids) -> list[tuple[int, int]]:
+    """Return the places of the tokens that two sentences share, whichever of them comes first.
+
+    The matcher prefers the first of equally long blocks of its first sequence, so the order is fixed here.
+    """
+    if list(one) > list(other):
+        return [(place, there) for there, place in _shared(other, one)]
+    blocks = SequenceMatcher(None, list(one), list(other), autojunk=False).get_matching_blocks()
+    return [(block.a + i, block.b + i) for block in blocks for i in range(block.size)]
 
 
 def _likelihood(lost: Tensor, places: Sequence[int], per_token: bool) -> float:

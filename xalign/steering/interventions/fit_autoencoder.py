@@ -180,7 +180,7 @@ def _train(
             is_last = step == options.steps - 1
             if (step % _EVERY == 0 or is_last) and not bool(loss.isfinite()):
                 raise ArgumentError(
-                    f"the autoencoder diverged: its loss at step {step} is {float(loss):g}; lower "
+                    f"the autoencoder diverged: its loss at step {step} is {loss.item():g}; lower "
                     f"learning_rate={options.learning_rate:g}"
                 )
             optimizer.zero_grad()
