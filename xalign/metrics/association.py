@@ -91,4 +91,5 @@ def _directions(name: str, values: Tensor) -> Tensor:
     norms = wide.norm(dim=1, keepdim=True)
     if not bool((norms > 0).all()):
         raise ArgumentError(f"{name} has a vector of zeros, which has no direction")
-    return wide / norms
+    directions: Tensor = wide / norms
+    return directions
