@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from debiasing_plant import CODES, counterfactuals, draw_attribute, gap_pairs, plant, words
+from transformers import LlamaForCausalLM
 
 from xalign import steer
 from xalign.babel import load_babel, write_pairs
@@ -38,6 +39,7 @@ parser.add_argument("out", type=Path, help="folder for results")
 parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
 parser.add_argument("--layers", type=int, nargs="+", default=[LAYER])
 parser.add_argument("--ranks", type=int, nargs="+", default=[RANK])
+parser.add_argument("--plant", action="store_true", help="only plant, and keep the models")
 parser.add_argument("--table", action="store_true", help="only show what was found")
 arguments = parser.parse_args()
 torch.set_num_threads(1)
@@ -79,7 +81,7 @@ def arms(model, tokenizer, attribute, seed):
         space = fit_latent_space(model, tokenizer, parallel.texts, site, options=options)
         facts = {"explained": space.explained} | {
             name: float(np.mean(list(getattr(space, name).values())))
-            for name in ("retrieval", "raw_retrieval")
+            for name in ("retrieved", "raw_retrieved")
         }
         for rank in arguments.ranks:
             yield (
@@ -92,13 +94,22 @@ def arms(model, tokenizer, attribute, seed):
                 yield f"latent {form} {layer} {rank}", what, facts
 
 
+def planted(attribute, seed):
+    """Return the model with the bias, from the folder of an earlier call where there is one."""
+    folder = arguments.out / f"planted-{seed}"
+    if not (folder / "done").exists():
+        plant(attribute, seed)[0].save_pretrained(folder)
+        (folder / "done").touch()
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
 def run(seed):
     """Plant, measure, take away, and measure again."""
     started, attribute = time.process_time(), draw_attribute(seed)
     own, tokenizer = load_babel("aligned")
     probe = Probe(attribute, seed, tokenizer)
     found = {"own": probe.look(own)}
-    model, _ = plant(attribute, seed)
+    model = planted(attribute, seed)
     found["planted"], spaces = probe.look(model), {}
     for name, what, facts in arms(model, tokenizer, attribute, seed):
         spaces[str(what.provenance["settings"].get("site", what.provenance["settings"].get("sites")))] = facts
@@ -144,11 +155,14 @@ def table(runs):
 
 
 arguments.out.mkdir(parents=True, exist_ok=True)
-for seed in [] if arguments.table else arguments.seeds:
+for seed in arguments.seeds if arguments.plant else []:
+    planted(draw_attribute(seed), seed)
+for seed in [] if arguments.table or arguments.plant else arguments.seeds:
     file = arguments.out / f"{seed}.json"
     if not file.exists():
         write_whole(file, json.dumps(run(seed), indent=1).encode())
 files = [arguments.out / f"{seed}.json" for seed in arguments.seeds]
 runs = [json.loads(file.read_text()) for file in files if file.exists()]
-write_whole(arguments.out / "debiasing_babel.json", json.dumps(runs).encode())
-table(runs)
+if runs:
+    write_whole(arguments.out / "debiasing_babel.json", json.dumps(runs).encode())
+    table(runs)

@@ -52,7 +52,7 @@ for one in seat(model, tokenizer, bias, site, by="word"):
 options = AutoencoderOptions(**config["autoencoder"], seed=config["seed"])
 space = fit_latent_space(model, tokenizer, parallel.texts, site, options=options)
 space.save_pretrained(out / "space")
-found, raw = (sum(one.values()) / len(one) for one in (space.retrieval, space.raw_retrieval))
+found, raw = (sum(one.values()) / len(one) for one in (space.retrieved, space.raw_retrieved))
 console.print(f"{space}; retrieval {found:.3f}, of the states themselves {raw:.3f}")
 
 # Take the attribute out, in the latent space and in the model's, and judge both.

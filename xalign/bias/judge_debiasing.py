@@ -1,6 +1,6 @@
 """`judge_debiasing`: bias and loss with a remedy and without, where it was fitted and in other languages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,13 +123,21 @@ def judge_debiasing(
     for seed in range(whole_number("random_sets", random_sets)):
         with steer(model, what.random(seed), strength=strength):
             controls.append(probe.values())
-    rows = []
-    for (measure, code), found in before.items():
-        key = (measure, code)
+    return Debiasing(what.name, tuple(_rows(before, after, controls, fitted)))
+
+
+def _rows(
+    before: Mapping[Key, _Values],
+    after: Mapping[Key, _Values],
+    controls: Sequence[Mapping[Key, _Values]],
+    fitted: Collection[str],
+) -> Iterator[DebiasingRow]:
+    """Yield a row per measure and language."""
+    for key, found in before.items():
+        measure, code = key
         random = float(np.mean([one[key].value for one in controls])) if controls else None
-        ends = _interval(found, after[key])
-        rows.append(DebiasingRow(code, code in fitted, measure, found.value, after[key].value, random, *ends))
-    return Debiasing(what.name, tuple(rows))
+        low, high = _interval(found, after[key])
+        yield DebiasingRow(code, code in fitted, measure, found.value, after[key].value, random, low, high)
 
 
 def _probe(

@@ -110,9 +110,10 @@ def likelihood_gaps(
     for code, rows in ids.items():
         sums = np.array([_likelihood(next(lost), places, per_token) for places in counted[code]])
         gaps = sums[::2] - sums[1::2]
-        low, high = bootstrap_interval(gaps, seed=seed) if len(gaps) > 1 else (None, None)
+        ends = bootstrap_interval(gaps, seed=seed) if len(gaps) > 1 else (None, None)
+        low, high = known_interval(*ends)
         shorter = sum(len(one) != len(other) for one, other in zip(rows[::2], rows[1::2], strict=True))
-        found[code] = LikelihoodGap(code, gaps, *known_interval(low, high), shorter)
+        found[code] = LikelihoodGap(code, gaps, low, high, shorter)
     return found
 
 

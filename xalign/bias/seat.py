@@ -92,11 +92,7 @@ def seat(
     check_reading("seat", options)
     if by not in get_args(By):
         raise ArgumentError(f"by={by!r:.60} must be one of {', '.join(get_args(By))}")
-    sets = words.words if isinstance(words, BiasList) else words
-    if not isinstance(sets, Mapping) or not all(isinstance(one, WordSets) for one in sets.values()):
-        raise ArgumentTypeError("words must be a BiasList, or map languages to WordSets")
-    if not sets:
-        raise ArgumentError("words has no language; give the word sets of at least one")
+    sets = _sets(words)
     texts = {code: [text for name in SETS for text in one.sentences(name)] for code, one in sets.items()}
     found = []
     for read in activations(model, tokenizer, texts, sites, pool=pool, **options):
@@ -106,6 +102,15 @@ def seat(
             size = effect_size(x, y)
             found.append(Association(language, read.site, size, test.p_value, test.is_exact, len(x) + len(y)))
     return found
+
+
+def _sets(words: BiasList | Mapping[str, WordSets]) -> Mapping[str, WordSets]:
+    sets = words.words if isinstance(words, BiasList) else words
+    if not isinstance(sets, Mapping) or not all(isinstance(one, WordSets) for one in sets.values()):
+        raise ArgumentTypeError("words must be a BiasList, or map languages to WordSets")
+    if not sets:
+        raise ArgumentError("words has no language; give the word sets of at least one")
+    return sets
 
 
 def _associations(

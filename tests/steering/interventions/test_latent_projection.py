@@ -99,11 +99,11 @@ def by_hand(space, basis, form, strength):
     def decode(z):
         inner = z @ a["first"].T + a["first_bias"]
         inner = inner * (1 + erf(inner / np.sqrt(2))) / 2
-        return a["mean"] + a["scale"] * (inner @ a["second"].T + a["second_bias"])
+        return a["mean"] + a["spread"] * (inner @ a["second"].T + a["second_bias"])
 
     def edit(values):
         x = values.double().numpy()
-        z = (x - a["mean"]) / a["scale"] @ a["encoder"].T + a["bias"]
+        z = (x - a["mean"]) / a["spread"] @ a["encoder"].T + a["bias"]
         free = decode(z - z @ basis @ basis.T)
         new = x + strength * (free - (decode(z) if form == "difference" else x))
         return torch.tensor(new).float()
@@ -117,7 +117,7 @@ def directions(model, family, space, rank):
 
     def latent(text):
         state = plain.run(model, family, ids_of(text), looks=[look])[1][look].double().mean(0)
-        return ((state - a.mean) / a.scale @ a.encoder.double().T).numpy()
+        return ((state - a.mean) / a.spread @ a.encoder.double().T).numpy()
 
     pairs = np.array([[latent(text) for text in pair] for one in SIDES.values() for pair in one])
     centred = (pairs - pairs.mean(1, keepdims=True)).reshape(-1, pairs.shape[2])
@@ -163,7 +163,7 @@ def test_latents_lose_the_attribute_and_strength_0_changes_nothing(spaces):
 def test_what_is_reported_is_of_sentences_that_were_kept_out(spaces):
     space = spaces["llama"]
     assert space.autoencoder.latent == 8 and space.autoencoder.width == WIDTH
-    assert set(space.retrieval) == set(space.raw_retrieval) == {"deu_Latn"}
+    assert set(space.retrieved) == set(space.raw_retrieved) == {"deu_Latn"}
     assert space.explained < 1
     model, look = model_of("llama"), ("output", 1)
     judged = np.linspace(0, 59, 12).round().astype(int)
@@ -183,7 +183,7 @@ def test_what_is_reported_is_of_sentences_that_were_kept_out(spaces):
     one, other = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in states.values())
     cosines = one @ other.T
     right = [np.mean(side.argmax(1) == np.arange(12)) for side in (cosines, cosines.T)]
-    assert space.raw_retrieval["deu_Latn"] == pytest.approx(np.mean(right))
+    assert space.raw_retrieved["deu_Latn"] == pytest.approx(np.mean(right))
 
 
 def test_a_space_is_saved_and_loaded(spaces, tmp_path):

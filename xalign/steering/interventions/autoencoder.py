@@ -8,19 +8,19 @@ from torch import Tensor
 
 from xalign.errors import ArgumentError
 
-WEIGHTS = ("mean", "scale", "encoder", "bias", "first", "first_bias", "second", "second_bias")
+WEIGHTS = ("mean", "spread", "encoder", "bias", "first", "first_bias", "second", "second_bias")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Autoencoder:
     """The numbers of a fitted autoencoder.
 
-    With the states x, E(x) = encoder (x − mean) / scale + bias, and D(z) = mean + scale · (second ·
+    With the states x, E(x) = encoder (x − mean) / spread + bias, and D(z) = mean + spread · (second ·
     gelu(first · z + first_bias) + second_bias).
 
     Attributes:
         mean: The mean of the states it was fitted on, [width].
-        scale: Their root mean squared distance from it, per coordinate; a tensor of one number.
+        spread: Their root mean squared distance from it, per coordinate; a tensor of one number.
         encoder: [latent, width].
         bias: [latent].
         first: The decoder's first layer, [hidden, latent].
@@ -33,7 +33,7 @@ class Autoencoder:
     """
 
     mean: Float[Tensor, " width"]
-    scale: Float[Tensor, ""]
+    spread: Float[Tensor, ""]
     encoder: Float[Tensor, "latent width"]
     bias: Float[Tensor, " latent"]
     first: Float[Tensor, "hidden latent"]
@@ -47,7 +47,7 @@ class Autoencoder:
         hidden = len(self.first_bias)
         expected = {
             "mean": (width,),
-            "scale": (),
+            "spread": (),
             "bias": (latent,),
             "first": (hidden, latent),
             "second": (width, hidden),
@@ -61,8 +61,8 @@ class Autoencoder:
                 )
         if not all(bool(getattr(self, name).isfinite().all()) for name in WEIGHTS):
             raise ArgumentError("the autoencoder holds NaN or infinity")
-        if not float(self.scale) > 0:
-            raise ArgumentError(f"scale of the autoencoder is {float(self.scale):g}; it must be above 0")
+        if not float(self.spread) > 0:
+            raise ArgumentError(f"spread of the autoencoder is {float(self.spread):g}; it must be above 0")
 
     @property
     def width(self) -> int:
@@ -76,12 +76,12 @@ class Autoencoder:
 
     def encode(self, states: Float[Tensor, "*_ width"]) -> Float[Tensor, "*_ latent"]:
         """Return E(x)."""
-        return (states - self.mean) / self.scale @ self.encoder.T + self.bias
+        return (states - self.mean) / self.spread @ self.encoder.T + self.bias
 
     def decode(self, latent: Float[Tensor, "*_ latent"]) -> Float[Tensor, "*_ width"]:
         """Return D(z)."""
         inner = torch.nn.functional.gelu(latent @ self.first.T + self.first_bias)
-        return self.mean + self.scale * (inner @ self.second.T + self.second_bias)
+        return self.mean + self.spread * (inner @ self.second.T + self.second_bias)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Autoencoder":
         """Return it on a device and in a data type."""

@@ -94,8 +94,7 @@ def latent_projection(
     - `"decoded"`: x becomes x + s · (D(z − V Vᵀ z) − x): at 1 the decoder's output alone, as on paper. What
       the autoencoder loses is lost to the model.
 
-    The autoencoder is fitted on states that are pooled over sentences, and single tokens spread further.
-    So the first is the default.
+    The autoencoder is fitted on pooled states, and single tokens spread further: so the first is the default.
 
     Args:
         model: The model that the space was fitted on; it is only read.
@@ -108,21 +107,18 @@ def latent_projection(
         **options: Those of `activations` that are for reading, such as `token_budget`.
 
     Returns:
-        An intervention at the site of the space. Its control takes as many random directions out of the
-        latent space.
+        An intervention at the site of the space. Its control takes as many random directions out.
 
     Raises:
         UnitsError: A space of a model of another shape.
         ArgumentError: No pair, equal sides, a rank that is too high, or an unknown form.
 
     Reference:
-        Peng, Hu, Chai and Søgaard (2025), Debiasing Multilingual LLMs in Cross-lingual Latent Space, EMNLP;
-        the projection is that of Liang et al. (2020). Which states are edited is not published with code.
+        Peng et al. (2025), as in `fit_autoencoder`; the projection is that of Liang et al. (2020).
 
     Example:
-        >>> from xalign.steering import AutoencoderOptions, fit_latent_space
-        >>> few = AutoencoderOptions(latent=4, steps=20)
-        >>> space = fit_latent_space(model, tokenizer, pairs.texts, "1.hidden", options=few)
+        >>> from xalign.steering import AutoencoderOptions as Options, fit_latent_space
+        >>> space = fit_latent_space(model, tokenizer, pairs.texts, "1.hidden", options=Options(latent=4))
         >>> sides = {"eng_Latn": [("He reads a book.", "She reads a book."), ("He runs.", "She runs.")]}
         >>> with steer(model, latent_projection(model, tokenizer, space, sides)) as done:
         ...     _ = model(**batch)
@@ -163,18 +159,17 @@ class _Parts:
     autoencoder: Autoencoder
     basis: Tensor
     form: Form
-    strength: float
 
     def on(self, values: Tensor) -> "_Parts":
         """Return the parts where the values are, in float32 or wider."""
         wide = torch.promote_types(values.dtype, torch.float32)
         moved = self.autoencoder.to(values.device, wide)
-        return _Parts(moved, self.basis.to(values.device, wide), self.form, self.strength)
+        return _Parts(moved, self.basis.to(values.device, wide), self.form)
 
 
-def _project(values: Tensor, operand: tuple[_Parts]) -> Tensor:
+def _project(values: Tensor, operand: tuple[_Parts, float]) -> Tensor:
     """Return states changed as the form says."""
-    (parts,) = operand
+    parts, strength = operand
     states = values.to(parts.basis.dtype)
     latent = parts.autoencoder.encode(states)
     without = latent - latent @ parts.basis @ parts.basis.T
@@ -183,11 +178,11 @@ def _project(values: Tensor, operand: tuple[_Parts]) -> Tensor:
         change = parts.form.change(states, back, free)
     if not isinstance(change, Tensor) or change.shape != states.shape:
         raise ArgumentTypeError(f"form {parts.form.name!r} must return a tensor {list(states.shape)}")
-    found: Tensor = (states + parts.strength * change).to(values.dtype)
+    found: Tensor = (states + strength * change).to(values.dtype)
     return found
 
 
-def _check_width(site: Site, operand: tuple[_Parts], units: int) -> None:
+def _check_width(site: Site, operand: tuple[_Parts, float], units: int) -> None:
     width = operand[0].autoencoder.width
     if width != units:
         raise ArgumentError(f"the latent space is of states of width {width}, and site {site} has {units}")
@@ -196,7 +191,7 @@ def _check_width(site: Site, operand: tuple[_Parts], units: int) -> None:
 _SPACE = OperandKind(
     lambda name, operand: None,  # noqa: ARG005
     _check_width,
-    lambda operand, values, site: (operand[0].on(values),),  # noqa: ARG005
+    lambda operand, values, site: (operand[0].on(values), operand[1]),  # noqa: ARG005
     once=True,
 )
 
@@ -212,7 +207,7 @@ def _intervention(
     operator = Operator("latent projection", _project, operand=_SPACE, of_units=None, of_vector=None)
 
     def make(strength: float) -> dict[Site, Edit]:
-        return {space.site: Edit(operator, (_Parts(space.autoencoder, basis, form, strength),))}
+        return {space.site: Edit(operator, (_Parts(space.autoencoder, basis, form), strength))}
 
     def control(seed: int) -> Intervention:
         drawn = random_basis(basis, generator_of(seed, name, space.site))

@@ -32,8 +32,8 @@ class _SpaceFields(Fields):
     site: Text
     pool: Pool
     explained: Annotated[float, Meta(le=1)]
-    retrieval: dict[str, float]
-    raw_retrieval: dict[str, float]
+    retrieved: dict[str, float]
+    raw_retrieved: dict[str, float]
     provenance: Provenance
 
 
@@ -47,9 +47,9 @@ class LatentSpace:
         autoencoder: From the states to the space and back.
         explained: The share of the states' variance that comes back from the space, on sentences that it was
             not fitted on.
-        retrieval: Language -> the share of these sentences whose translation in the first language is
+        retrieved: Language -> the share of these sentences whose translation in the first language is
             nearest in the space, a mean of both directions.
-        raw_retrieval: The same for the states themselves.
+        raw_retrieved: The same for the states themselves.
         provenance: Where it comes from: model, revision, shape of the model, settings, fingerprint of the
             text.
     """
@@ -58,8 +58,8 @@ class LatentSpace:
     pool: Pool
     autoencoder: Autoencoder
     explained: float
-    retrieval: Mapping[str, float]
-    raw_retrieval: Mapping[str, float]
+    retrieved: Mapping[str, float]
+    raw_retrieved: Mapping[str, float]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def save_pretrained(self, folder: str | Path) -> Path:
@@ -73,8 +73,8 @@ class LatentSpace:
             "site": str(self.site),
             "pool": self.pool,
             "explained": self.explained,
-            "retrieval": dict(self.retrieval),
-            "raw_retrieval": dict(self.raw_retrieval),
+            "retrieved": dict(self.retrieved),
+            "raw_retrieved": dict(self.raw_retrieved),
             "provenance": dict(self.provenance),
         }
         facts = f"- site: {code(self.site)}\n- latent width: {self.autoencoder.latent}\n"
@@ -106,8 +106,8 @@ class LatentSpace:
             found.pool,
             Autoencoder(**tensors),
             found.explained,
-            found.retrieval,
-            found.raw_retrieval,
+            found.retrieved,
+            found.raw_retrieved,
             checked_provenance(found.provenance),
         )
 
@@ -158,14 +158,10 @@ def fit_latent_space(
     """
     known_options("fit_latent_space", reading, READING)
     check_texts(texts, least=2)
-    lengths = {code: len(lines) for code, lines in texts.items()}
-    if len(set(lengths.values())) > 1:
-        raise ArgumentError(f"texts have {lengths} sentences; give translations, line by line")
-    if not isinstance(site, str | Site) or (isinstance(site, str) and "." not in site):
-        raise ArgumentTypeError(f"site={site!r:.60} must be one site, like '5.hidden'")
-    options = options or AutoencoderOptions()
+    lines = _lines(texts)
     states = _states(model, tokenizer, texts, site, pool, reading)
-    judged = _judged(next(iter(lengths.values())), held_out)
+    options = options or AutoencoderOptions()
+    judged = _judged(lines, held_out)
     found = fit_autoencoder({code: one[~judged] for code, one in states.items()}, options)
     unseen = {code: one[judged] for code, one in states.items()}
     latent = {code: found.encode(one) for code, one in unseen.items()}
@@ -181,6 +177,14 @@ def fit_latent_space(
     )
 
 
+def _lines(texts: Mapping[str, Sequence[str]]) -> int:
+    """Return how many sentences there are of each language."""
+    lengths = {code: len(lines) for code, lines in texts.items()}
+    if len(set(lengths.values())) > 1:
+        raise ArgumentError(f"texts have {lengths} sentences; give translations, line by line")
+    return next(iter(lengths.values()))
+
+
 def _states(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -190,6 +194,8 @@ def _states(
     reading: Mapping[str, Any],
 ) -> dict[str, Float[Tensor, "pair width"]]:
     """Return the states of each language."""
+    if not isinstance(site, str | Site) or (isinstance(site, str) and "." not in site):
+        raise ArgumentTypeError(f"site={site!r:.60} must be one site, like '5.hidden'")
     (read,) = activations(model, tokenizer, texts, site, pool=pool, **reading)
     return {code: read.values[read.of(number)] for number, code in enumerate(texts)}
 
