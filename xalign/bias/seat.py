@@ -64,8 +64,7 @@ def seat(
         tokenizer: Its tokenizer.
         words: A bias list, or language -> word sets.
         sites: Where to read, as in `find_units`, such as `"5.hidden"`, or `"hidden"` for all blocks.
-        pool: How tokens are pooled: `mean` here. The paper takes what each encoder is made for: the first
-            token of BERT, the last of GPT (`"last"`).
+        pool: How tokens are pooled. The paper takes what an encoder is made for: of GPT the `"last"`.
         by: What is divided: `"sentence"`, as in the paper, or `"word"`, which averages over the sentences of
             a word first. Sentences of a word are alike, so that p is too small with `"sentence"` where there
             are several templates.

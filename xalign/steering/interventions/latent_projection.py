@@ -90,19 +90,17 @@ def latent_projection(
     state x with the latent z = E(x), z − V Vᵀ z is what it is without the attribute. At strength s,
 
     - `"difference"`: x becomes x + s · (D(z − V Vᵀ z) − D(z)), so that what the autoencoder does not bring
-      back stays as it is;
+      back stays as it is. It is the default: the fit is on pooled states, and tokens spread further;
     - `"decoded"`: x becomes x + s · (D(z − V Vᵀ z) − x): at 1 the decoder's output alone, as on paper. What
       the autoencoder loses is lost to the model.
-
-    The autoencoder is fitted on pooled states, and single tokens spread further: so the first is the default.
 
     Args:
         model: The model that the space was fitted on; it is only read.
         tokenizer: Its tokenizer.
-        space: What `fit_latent_space` returns.
+        space: A space that `fit_latent_space` made.
         counterfactuals: Language -> pairs of sentences that differ in the attribute only.
         rank: How many directions.
-        form: One of the names above, a `Form`, or a function (x, D(z), D(z − V Vᵀ z)) -> change of x.
+        form: A name above, a `Form`, or a function (x, D(z), D(z − V Vᵀ z)) -> change of x.
         positions: At which tokens, as in `write`.
         **options: Those of `activations` that are for reading, such as `token_budget`.
 
@@ -120,10 +118,8 @@ def latent_projection(
         >>> from xalign.steering import AutoencoderOptions as Options, fit_latent_space
         >>> space = fit_latent_space(model, tokenizer, pairs.texts, "1.hidden", options=Options(latent=4))
         >>> sides = {"eng_Latn": [("He reads a book.", "She reads a book."), ("He runs.", "She runs.")]}
-        >>> with steer(model, latent_projection(model, tokenizer, space, sides)) as done:
+        >>> with steer(model, latent_projection(model, tokenizer, space, sides)):
         ...     _ = model(**batch)
-        >>> done.tokens
-        10
     """
     check_reading("latent_projection", options)
     if not isinstance(space, LatentSpace):
@@ -131,10 +127,10 @@ def latent_projection(
     check_compatible(space.provenance, map_model(model))
     chosen, texts = _resolved(form), sides_of(counterfactuals)
     both = read_sides(model, tokenizer, texts, space.site, space.pool, **options)[space.site]
-    latent = space.autoencoder.encode(both)
-    basis = attribute_subspace(latent[:, 0] - latent[:, 1], rank).float()
-    settings = {"site": str(space.site), "rank": rank, "form": chosen.name, "space": dict(space.provenance)}
-    origin = origin_of(model, texts, "latent_projection", settings | options)
+    one, other = space.autoencoder.encode(both).unbind(dim=1)
+    basis = attribute_subspace(one - other, rank).float()
+    settings = {"rank": rank, "form": chosen.name, "space": dict(space.provenance)} | options
+    origin = origin_of(model, texts, "latent_projection", settings)
     return _intervention("latent_projection", space, basis, chosen, positions, origin)
 
 
