@@ -31,8 +31,8 @@ from xalign.steering import AutoencoderOptions, fit_latent_space, latent_project
 from xalign.storage import write_whole
 
 AUTOENCODER = {"latent": 96, "hidden": 256, "joint": 0.02, "steps": 600, "batch_size": 128}
-# Which remedy, block and rank: of blocks 1 and 3 and ranks 1 and 4, those with the smallest sum of the gap that
-# is left in English and the rise of the loss over all languages, both in nats, with seeds 8 and 9.
+# Which remedy, block and rank: of blocks 1 and 3 and ranks 1 and 4, those with the smallest sum of the gap
+# that is left in English and the rise of the loss over all languages, both in nats, with seeds 8 and 9.
 CHOSEN = [("model", 1, 1), ("difference", 3, 1), ("decoded", 1, 4)]
 PAIRS, PARALLEL, FITTED, UNSEEN = 120, 600, 200, 50
 
