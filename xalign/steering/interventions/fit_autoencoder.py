@@ -86,7 +86,7 @@ def fit_autoencoder(
     Example:
         >>> english = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
         >>> sides = {"eng_Latn": english, "deu_Latn": 0.1 + english}
-        >>> found = fit_autoencoder(sides, AutoencoderOptions(latent=8, steps=300))
+        >>> found = fit_autoencoder(sides, AutoencoderOptions(latent=8, hidden=64, steps=300))
         >>> found.explained_variance(english) > 0.9
         True
     """
