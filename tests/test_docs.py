@@ -168,12 +168,15 @@ _SPEAKING = (
     "calibrate",
     "evaluate",
     "losses.text",
+    "token_losses",
     "judging.sample",
     "upper_bound",
     "attribution",
     "next_token",
     "gradient",
     "importance",
+    "likelihood_gaps",
+    "judge_debiasing",
 )
 
 

@@ -16,11 +16,13 @@ from trl import ModelConfig, SFTConfig, TrlParser
 
 from tests.tiny import ROOT, SIZES, make_model, make_tokenizer
 from xalign import AlignmentArguments, LanguageVector, UnitSet
+from xalign.bias import load_bias_list
 from xalign.errors import ArgumentError
 from xalign.finding.expert_ap import expert_ap
 from xalign.improving.config import ImproveConfig
 from xalign.judging import calibrate, evaluate
 from xalign.judging.options import EvaluateArguments, OutputArguments
+from xalign.steering import AutoencoderOptions, LatentSpace
 from xalign.training.layers import blocks_of, parse_layers
 
 # What each real model is, in the width of a toy: its depth decides which layer a share of it means.
@@ -259,6 +261,33 @@ def test_the_debiasing_recipe_runs(where, tmp_path, request):
     assert sum(finals["own mean off"]) >= sum(finals["before"])
     vector = LanguageVector.from_pretrained(tmp_path / "out" / "vectors" / "deu_Latn-active")
     assert (vector.state, len(vector.vectors)) == ("active", 6)
+
+
+def test_latent_debiasing_has_a_file_for_every_model():
+    files = sorted((ROOT / "configs").glob("debias_latent_*.yaml"))
+    configs = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
+    smoke = configs.pop("debias_latent_smoke")
+    assert {config["model_name_or_path"] for config in configs.values()} == set(MODELS)
+    for config in (smoke, *configs.values()):
+        assert config.keys() == smoke.keys()
+        AutoencoderOptions(**config["autoencoder"])
+        assert set(config["fit_on"]) <= set(load_bias_list(config["bias"]).pairs)
+
+
+def test_the_latent_debiasing_recipe_runs(tmp_path):
+    printed = run(
+        "debias_latent", "--config", ROOT / "configs" / "debias_latent_smoke.yaml", "--output_dir", tmp_path
+    )
+    assert "latent_projection: gap removed, where fitted " in printed
+    assert "subspace_projection: the loss rose by " in printed
+    space = LatentSpace.from_pretrained(tmp_path / "space")
+    assert (str(space.site), space.autoencoder.latent) == ("3.hidden", 16)
+    rows = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
+    assert {row["what"] for row in rows} == {"latent_projection", "subspace_projection"}
+    assert {row["measure"] for row in rows} == {"gap", "preferred", "effect 3.hidden", "loss"}
+    fitted = [abs(row["after"]) < abs(row["before"]) for row in rows if row["language"] == "eng_Latn"]
+    assert sum(fitted) >= 4
+    assert "change [95 %]" in (tmp_path / "table.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)

@@ -56,32 +56,55 @@ def id_losses(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Ids], token_budget: int = 8192
 ) -> Float[Tensor, "sentence 2"]:
     """Return the losses of token ids, as `text_losses` does; the first id of a sentence is not predicted."""
+    lost = token_losses(model, tokenizer, sentences, token_budget)
+    return torch.tensor([(float(one.sum()), len(one)) for one in lost], dtype=torch.float64).reshape(-1, 2)
+
+
+def token_losses(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Ids], token_budget: int = 8192
+) -> list[Float[Tensor, " token"]]:
+    """Return the loss in nats of each token of each sentence but the first, which is not predicted.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer.
+        sentences: Token ids.
+        token_budget: The most tokens of one forward, padding included.
+
+    Returns:
+        Per sentence a tensor in float64; its entry i is the loss of id i + 1.
+
+    Raises:
+        ModelError: A model without a language-model head.
+
+    Example:
+        >>> [lost.shape for lost in token_losses(model, tokenizer, [[1, 5, 7], [1, 9]])]
+        [torch.Size([2]), torch.Size([1])]
+    """
     can_generate = getattr(model, "can_generate", None)
     if callable(can_generate) and not can_generate():
         raise ModelError(
             f"{type(model).__name__} predicts no tokens; load a causal model with its language-model head"
         )
     lines = [(tuple(ids), (True,) * len(ids)) for ids in sentences]
-    lost = torch.zeros(len(lines), 2, dtype=torch.float64)
+    lost = [torch.zeros(0, dtype=torch.float64)] * len(lines)
     with observing(model):
         for batch in Inputs(model, tokenizer).batches(lines, token_budget=token_budget):
             found = _batch_losses(model, batch)
             for line, rows in enumerate(batch.rows):
-                lost[list(rows)] = found[line]
+                for row in rows:
+                    lost[row] = found[line, : len(lines[row][0]) - 1]
     return lost
 
 
-def _batch_losses(model: nn.Module, batch: Batch) -> Float[Tensor, "line 2"]:
-    """Return the sum of the losses and the number of predicted tokens of each line."""
-    device = device_of(model)
-    inputs = batch.to(device)
-    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+def _batch_losses(model: nn.Module, batch: Batch) -> Float[Tensor, "line token"]:
+    """Return the loss of each token but the first; those of padding mean nothing."""
+    inputs = batch.to(device_of(model))
+    ids = inputs["input_ids"]
     logits = getattr(model(**inputs, use_cache=False), "logits", None)
     if logits is None or logits.dim() != 3:
         raise ModelError(f"{type(model).__name__} predicts no tokens; load it with its language-model head")
-    predicted = mask[:, 1:].bool()
     lost = torch.nn.functional.cross_entropy(
         logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
     )
-    sums = (lost.double() * predicted).sum(dim=1)
-    return torch.stack([sums, predicted.sum(dim=1).double()], dim=1).cpu()
+    return lost.double().cpu()

@@ -6,12 +6,12 @@ from xalign.checks import known_options
 from xalign.errors import ArgumentError
 from xalign.pairs.languages import match_language
 
-_READING = ("pool_special_tokens", "truncate", "source_codes", "token_budget", "site_bytes")
+READING = ("pool_special_tokens", "truncate", "source_codes", "token_budget", "site_bytes")
 
 
 def check_reading(function: str, given: Iterable[str]) -> None:
     """Raise an error where an intervention is given options of `activations` that are not for it."""
-    known_options(function, given, _READING)
+    known_options(function, given, READING)
 
 
 def two_languages(texts: Mapping[str, Sequence[str]], language: str, pivot: str) -> tuple[str, str]:
