@@ -15,7 +15,8 @@ from xalign.judging import LanguageIdentifier, identify_language
 SIX = [
     "Это простой ответ на вопрос пользователя.",
     "This is an answer in plain English.",
-    "Это ответ про machine learning и данные\nВот ещё одна строка из слов\nThis line is wrong English text here",
+    "Это ответ про machine learning и данные\nВот ещё одна строка из слов\n"
+    "This line is wrong English text here",
     "Это ответ про machine learning и данные",
     "коротко",
     "Да нет да нет да\nQ: next question one two three",
