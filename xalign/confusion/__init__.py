@@ -6,6 +6,7 @@ from xalign.confusion.comparison import Comparison, compare_answers
 from xalign.confusion.points import ConfusionPoint, confusion_points
 from xalign.confusion.prompts import read_answers, read_prompts
 from xalign.confusion.rates import Answer, Confusion, Rates, language_confusion
+from xalign.confusion.trial import Trial, TrialOptions, try_answers
 
 __all__ = [
     "Answer",
@@ -14,6 +15,8 @@ __all__ = [
     "ConfusionPoint",
     "Prompt",
     "Rates",
+    "Trial",
+    "TrialOptions",
     "answer_prompts",
     "compare_answers",
     "confusion_points",
@@ -21,5 +24,6 @@ __all__ = [
     "language_confusion",
     "read_answers",
     "read_prompts",
+    "try_answers",
     "word_tokens",
 ]

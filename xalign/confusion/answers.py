@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from xalign.checks import whole_number
 from xalign.confusion.rates import Answer
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.judging.sample import continue_each
@@ -122,3 +123,20 @@ def shown(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, chat
     ]
     # Tokenizing adds the beginning-of-sequence token, which templates write too.
     return [text.removeprefix(str(tokenizer.bos_token or "")) for text in texts]
+
+
+def greedy(model: nn.Module, max_new_tokens: int, stop: Sequence[int] = ()) -> dict[str, Any]:
+    """Return the arguments of `generate` for greedy answers.
+
+    Args:
+        model: The model, whose own ends stay ends.
+        max_new_tokens: The longest answer.
+        stop: Ids of tokens that end an answer, too.
+    """
+    options: dict[str, Any] = {"do_sample": False}
+    options["max_new_tokens"] = whole_number("max_new_tokens", max_new_tokens, least=1)
+    if stop:
+        own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+        owns = own if isinstance(own, list) else [] if own is None else [own]
+        options["eos_token_id"] = [*owns, *(whole_number("stop", one) for one in stop)]
+    return options

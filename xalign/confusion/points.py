@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from xalign.checks import function_of, whole_number
-from xalign.confusion.answers import Prompt, checked_prompts, shown
+from xalign.checks import function_of
+from xalign.confusion.answers import Prompt, checked_prompts, greedy, shown
 from xalign.errors import ArgumentError
 from xalign.judging.identify import Identify, check_known
 from xalign.judging.sample import Sampled, continue_each
@@ -93,26 +93,19 @@ def confusion_points(
     if ENGLISH in wanted:
         raise ArgumentError("prompts hold one that wants English, into which nothing can slip; leave it out")
     check_known(identify, [one for one in [*wanted, ENGLISH] if one.endswith(_LATIN)])
-    generation = {
-        "do_sample": False,
-        "max_new_tokens": whole_number("max_new_tokens", max_new_tokens, least=1),
-    }
-    if stop:
-        own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-        owns = own if isinstance(own, list) else [] if own is None else [own]
-        generation["eos_token_id"] = [*owns, *(whole_number("stop", one) for one in stop)]  # type: ignore[assignment]
+    generation = greedy(model, max_new_tokens, stop)
     texts = shown(tokenizer, prompts, chat=chat)
     found = continue_each(model, tokenizer, texts, generation=generation, batch_size=batch_size)
     return [
-        _point(tokenizer, prompt, text, one, identify)
+        point_of(tokenizer, prompt, text, one, identify)
         for prompt, text, one in zip(prompts, texts, found, strict=True)
     ]
 
 
-def _point(
+def point_of(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt, text: str, answer: Sampled, identify: Identify
 ) -> ConfusionPoint | None:
-    """Return where one answer slips."""
+    """Return where an answer slips into English, or None."""
     ids, start = answer.ids[0], answer.prompt
     for at in range(start, len(ids)):
         piece = _decoded(tokenizer, ids[at : at + 1]).strip()
