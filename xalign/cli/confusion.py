@@ -70,7 +70,8 @@ def confusion(
     options: dict[str, Any] = {"words": _words(words), "least": least}
     if prompts is None or model is None:
         answers = read_answers(completions or "")
-        _show(output, language_confusion(answers, identify, **options), page, str(completions))
+        name = "" if completions is None else completions.name
+        _show(output, language_confusion(answers, identify, **options), page, name)
         return
     asked = read_prompts(prompts)
     options |= {"chat": chat, "max_new_tokens": max_new_tokens, "batch_size": batch_size}

@@ -160,7 +160,7 @@ class Confusion:
                 + ", ".join(silent)
             )
         if not self.has_words:
-            found.append("no word pass rate: give a list of English words, words=")
+            found.append("no word pass rate, because no list of English words was given")
         return found
 
     def to_rows(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`write_confusion_page`: which answers are in the wrong language, where they slip, and what an edit changes."""
+"""`write_confusion_page`: which answers are in the wrong language, where they slip, what an edit changes."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -139,8 +139,8 @@ def _lead(answers: Sequence[ShownAnswer]) -> str:
     counts = Counter(one.flip for one in answers)
     wrong = counts["wrong"] + counts["mended"]
     languages = len({one.language for one in answers})
-    said = f"{len(answers)} prompts in {languages} language{'s' if languages > 1 else ''}: "
-    said += f"{wrong} answers are not in the language of their prompt"
+    said = f"{len(answers)} answers in {languages} wanted language{'s' if languages > 1 else ''}: "
+    said += f"{wrong} have a line in another language, or none that is long enough"
     if any(one.edited is not None for one in answers):
         said += f"; the edit mends {counts['mended']} of them and breaks {counts['broken']} others"
     return escape(f"{said}.")
@@ -219,7 +219,7 @@ def _cards(shown: Sequence[ShownAnswer], total: int) -> str:
     flips = [one for one in ("mended", "broken", "wrong", "right") if any(a.flip == one for a in shown)]
     languages = sorted({one.language for one in shown})
     filters = "".join(
-        f'<div class="legend filters">{_button(by, "", "all")}{"".join(_button(by, v, v) for v in values)}</div>'
+        f'<div class="legend filters">{"".join(_button(by, value) for value in ("", *values))}</div>'
         for by, values in (("flip", flips), ("language", languages))
         if len(values) > 1
     )
@@ -228,10 +228,10 @@ def _cards(shown: Sequence[ShownAnswer], total: int) -> str:
     return f'<section><h2>Answers</h2>{filters}<div class="cards">{cards}</div>{left}</section>'
 
 
-def _button(by: str, value: str, text: str) -> str:
+def _button(by: str, value: str) -> str:
     pressed = "true" if not value else "false"
     data = f'data-by="{by}" data-value="{escape(value)}" aria-pressed="{pressed}"'
-    return f'<button type="button" {data}>{escape(text)}</button>'
+    return f'<button type="button" {data}>{escape(value or "all")}</button>'
 
 
 def _card(one: ShownAnswer) -> str:
@@ -250,7 +250,8 @@ def _card(one: ShownAnswer) -> str:
     data = f'data-flip="{one.flip}" data-language="{escape(one.language)}"'
     head = f'{escape(one.language)} · <span class="flip flip-{one.flip}">{one.flip}</span>'
     prompt = f'<p class="prompt" dir="auto">{escape(one.prompt)}</p>' if one.prompt else ""
-    return f'<article class="card" {data}><header>{head}</header>{prompt}<div class="sides">{sides}</div></article>'
+    body = f'<header>{head}</header>{prompt}<div class="sides">{sides}</div>'
+    return f'<article class="card" {data}>{body}</article>'
 
 
 _NO_BLANKS = ("Hans", "Hant", "Jpan", "Thai")
