@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from xalign.judging.langid import ManyLanguages
 
 _AMONG_HELP = "Languages to choose from, like de,en,fr; fewer are told apart better. All by default."
-_EDIT_HELP = "Folder or Hub id of units, as `xalign experts` saves them, or of a vector: answer with it too."
+_EDIT_HELP = "Folder or Hub id of units, or of a vector per language (repeat it): answer with these too."
+_POSITIONS_HELP = "prompt, all, generated or last_prompt: the tokens that are changed; all by default."
 _OPERATOR_HELP = "{operators}; by default zero for units, and add for a vector."
 _REFERENCE_HELP = (
     "A model of the same shape, such as the one before a LoRA: its neurons replace those of --edit."
@@ -31,9 +32,10 @@ def confusion(
     completions: Annotated[
         Path | None, typer.Option(parser=path, help="JSONL of answers there are: answer, language, source.")
     ] = None,
-    edit: Annotated[str | None, typer.Option(help=_EDIT_HELP)] = None,
+    edit: Annotated[list[str] | None, typer.Option(help=_EDIT_HELP)] = None,
     operator: Annotated[str | None, typer.Option(help=_OPERATOR_HELP)] = None,
     strength: Annotated[float | None, typer.Option(help="The strength of the edit.")] = None,
+    positions: Annotated[str | None, typer.Option(help=_POSITIONS_HELP)] = None,
     reference: Annotated[str | None, typer.Option(help=_REFERENCE_HELP)] = None,
     among: Annotated[str | None, typer.Option(help=_AMONG_HELP)] = None,
     words: Annotated[
@@ -59,30 +61,57 @@ def confusion(
 
     Example: `xalign confusion my-lora --prompts prompts.jsonl --edit neurons --page confusion.html`
     """
-    from xalign.cli.confusion_edit import loaded_edit
-    from xalign.cli.loading import load_model
-    from xalign.confusion import TrialOptions, language_confusion, read_answers, read_prompts, try_answers
-    from xalign.judging.langid import ManyLanguages
-
-    _check(model, prompts, completions, edit, page, {"operator": operator, "reference": reference})
-    output = Output(json)
-    identify = ManyLanguages(None if among is None else listed(among))
+    of_edit = {"operator": operator, "strength": strength, "positions": positions, "reference": reference}
+    _check(model, prompts, completions, edit, page, of_edit)
     options: dict[str, Any] = {"words": _words(words), "least": least}
     if prompts is None or model is None:
-        answers = read_answers(completions or "")
-        name = "" if completions is None else completions.name
-        _show(output, language_confusion(answers, identify, **options), page, name)
+        _judge_file(Output(json), completions or Path(), among, options, page)
         return
-    asked = read_prompts(prompts)
     options |= {"chat": chat, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
-    how = TrialOptions(identify, _of_tokens(asked, identify), **options)
-    how.check(asked)
     loading: dict[str, Any] = {"dtype": dtype.value, "device": device}
     loading |= {"trust_remote_code": trust_remote_code, "progress": sys.stderr.isatty()}
-    found, tokenizer = load_model(model, revision=revision, **loading)
-    other = None if reference is None else load_model(reference, **loading)[0]
-    change = None if edit is None else loaded_edit(edit, found, operator, strength, other)
-    trial = try_answers(found, tokenizer, asked, how, change)
+    own = loading | {"revision": revision}
+    _ask(Output(json), model, prompts, among, options, page, (own, loading), (edit or [], of_edit))
+
+
+def _judge_file(
+    output: Output, completions: Path, among: str | None, options: dict[str, Any], page: Path | None
+) -> None:
+    """Judge the answers of a file."""
+    from xalign.confusion import language_confusion, read_answers
+    from xalign.judging.langid import ManyLanguages
+
+    answers = read_answers(completions)
+    identify = ManyLanguages(None if among is None else listed(among))
+    _show(output, language_confusion(answers, identify, **options), page, completions.name)
+
+
+def _ask(
+    output: Output,
+    model: str,
+    prompts: Path,
+    among: str | None,
+    options: dict[str, Any],
+    page: Path | None,
+    loading: tuple[dict[str, Any], dict[str, Any]],
+    edit: tuple[list[str], dict[str, Any]],
+) -> None:
+    """Let a model answer the prompts of a file, with an edit and without."""
+    from xalign.cli.confusion_edit import loaded_edit
+    from xalign.cli.loading import load_model
+    from xalign.confusion import TrialOptions, read_prompts, try_answers
+    from xalign.judging.langid import ManyLanguages
+
+    asked = read_prompts(prompts)
+    identify = ManyLanguages(None if among is None else listed(among))
+    how = TrialOptions(identify, _of_tokens(asked, identify), **options)
+    how.check(asked)
+    loaded, tokenizer = load_model(model, **loading[0])
+    sources, of_edit = edit
+    if of_edit["reference"] is not None:
+        of_edit = of_edit | {"reference": load_model(of_edit["reference"], **loading[1])[0]}
+    change = loaded_edit(sources, loaded, **of_edit) if sources else None
+    trial = try_answers(loaded, tokenizer, asked, how, change)
     _show(output, trial.before, page, Path(model).name if Path(model).is_dir() else model, trial)
 
 
@@ -90,7 +119,7 @@ def _check(
     model: str | None,
     prompts: Path | None,
     completions: Path | None,
-    edit: str | None,
+    edit: list[str] | None,
     page: Path | None,
     of_edit: dict[str, Any],
 ) -> None:
@@ -99,12 +128,12 @@ def _check(
 
     if (prompts is None) == (completions is None):
         raise ArgumentError("give either prompts=, which a model answers, or completions=, which there are")
-    if completions is not None and (model is not None or edit is not None):
+    if completions is not None and (model is not None or edit):
         raise ArgumentError("completions= are judged as they are: leave the model and edit= out")
     if prompts is not None and model is None:
         raise ArgumentError("prompts= need a model that answers them: name one")
     for name, value in of_edit.items():
-        if value is not None and edit is None:
+        if value is not None and not edit:
             raise ArgumentError(f"{name}={value!r:.60} is for edit=; give one, or leave it out")
     if page is not None and page.suffix != ".html":
         raise ArgumentError(f"page={str(page)!r} must end in .html: the file there is replaced")

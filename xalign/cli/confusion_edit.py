@@ -1,5 +1,6 @@
 """The edit that `xalign confusion --edit` tries: units or a vector from a folder, where they suit."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +11,7 @@ from xalign.confusion.trial import Change
 from xalign.errors import ArgumentError
 from xalign.languages import match_language
 from xalign.model.operators import OPERATORS
+from xalign.model.positions import check_positions
 from xalign.steering.interventions.confusion_neurons import edit_confusion_neurons
 from xalign.steering.steer import edits_of, steer
 from xalign.units.artefact import kind_of_artefact
@@ -20,59 +22,59 @@ _ZERO = "zero"
 
 
 def loaded_edit(
-    source: str,
+    sources: Sequence[str],
     model: nn.Module,
     operator: str | None = None,
     strength: float | None = None,
+    positions: Any = None,
     reference: nn.Module | None = None,
 ) -> Change:
-    """Return the edit that a folder of units or of a vector makes to each prompt.
+    """Return the edit that units, or vectors of some languages, make to each prompt.
 
-    Units that are silenced, or replaced by a reference's, are the same for all prompts. Others, and a
-    vector, act where their language is wanted.
+    Units that are silenced, or replaced by a reference's, are the same for all prompts. Others, and vectors,
+    act where their language is wanted.
 
     Args:
-        source: The folder or the Hub id.
+        sources: The folder or Hub id of units, or those of vectors.
         model: The model that is edited.
-        operator: The name of an operator; by default `zero` of units, and `add` of a vector.
+        operator: The name of an operator; by default `zero` of units, and `add` of vectors.
         strength: Its strength.
+        positions: The name of the tokens that are changed; by default all.
         reference: A model whose neurons replace the units; None changes activations.
 
     Raises:
         ArgumentError: An operator that does not suit, or options that do not go together.
     """
-    check_source("edit", source)
+    for source in sources:
+        check_source("edit", source)
     if operator is not None and operator not in OPERATORS:
         raise ArgumentError(f"operator={operator!r:.60} must be one of {', '.join(OPERATORS)}")
-    if kind_of_artefact(source) == KIND:
-        return _of_vector(model, LanguageVector.from_pretrained(source), operator, strength, reference)
-    units = UnitSet.from_pretrained(source)
-    if reference is not None:
-        if operator is not None:
-            raise ArgumentError(f"operator={operator!r} and reference= do not go together: leave one out")
-        copied = edit_confusion_neurons(model, units, mode="copy", reference=reference)
-        return lambda _: steer(model, copied, strength=strength)
-    if operator in (None, _ZERO):
-        silenced = edit_confusion_neurons(model, units)
-        return lambda _: steer(model, silenced, strength=strength)
-    of_label = {label: units[label] for label in units.labels}
-    for one in of_label.values():
-        edits_of(one, operator, strength)  # refuses what does not suit before anything is answered
-    return lambda language: _steered(model, of_label, language, operator=operator, strength=strength)
+    if positions is not None:
+        check_positions(positions)
+    how: dict[str, Any] = {"strength": strength, "positions": positions}
+    are_vectors = [kind_of_artefact(source) == KIND for source in sources]
+    if all(are_vectors):
+        if reference is not None:
+            raise ArgumentError("reference= is for units; a vector is written as it is, so leave it out")
+        vectors = [LanguageVector.from_pretrained(source) for source in sources]
+        return _by_label(model, {one.label: one for one in vectors}, operator=operator, **how)
+    if len(sources) > 1:
+        raise ArgumentError("edit= takes one folder of units, or several of vectors; give no others")
+    units = UnitSet.from_pretrained(sources[0])
+    if reference is None and operator not in (None, _ZERO):
+        return _by_label(model, {label: units[label] for label in units.labels}, operator=operator, **how)
+    if reference is not None and operator is not None:
+        raise ArgumentError(f"operator={operator!r} and reference= do not go together: leave one out")
+    mode = "zero" if reference is None else "copy"
+    edit = edit_confusion_neurons(model, units, mode=mode, reference=reference)
+    return lambda _: steer(model, edit, **how)
 
 
-def _of_vector(
-    model: nn.Module,
-    vector: LanguageVector,
-    operator: str | None,
-    strength: float | None,
-    reference: nn.Module | None,
-) -> Change:
-    if reference is not None:
-        raise ArgumentError("reference= is for units; a vector is written as it is, so leave it out")
-    edits_of(vector, operator, strength)
-    of_label = {vector.label: vector}
-    return lambda language: _steered(model, of_label, language, operator=operator, strength=strength)
+def _by_label(model: nn.Module, of_label: dict[str, Any], **how: Any) -> Change:
+    """Return the edit that acts where its language is wanted."""
+    for one in of_label.values():  # refuses what does not suit before anything is answered
+        edits_of(one, how["operator"], how["strength"])
+    return lambda language: _steered(model, of_label, language, **how)
 
 
 def _steered(
