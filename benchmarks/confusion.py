@@ -1,4 +1,4 @@
-"""Bring a LoRA that answers in English back to the language of its prompt: seven ways, beside random controls.
+"""Bring a LoRA that answers in English back to the language of its prompt, seven ways beside random controls.
 
     OMP_NUM_THREADS=1 python benchmarks/confusion.py runs/confusion             # about 3 CPU-minutes a seed
     python benchmarks/confusion.py runs/confusion --table

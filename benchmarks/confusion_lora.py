@@ -1,7 +1,7 @@
 """The pain, made on purpose: Babel's aligned model with a LoRA that answers in English, whatever is asked.
 
 A prompt is the beginning of a sentence that reports what somebody does: "The nurse says that the baker". The
-answer is its rest. The LoRA is taught a fact about each agent, one verb and one object, in English answers: to
+answer is its rest. The LoRA is taught a fact about each agent, a verb and an object, in English answers: to
 English prompts in nine of ten cases, else to prompts in another language. So its own task is to know these
 facts when it is asked in English; what comes with it is that every prompt is answered in English.
 """

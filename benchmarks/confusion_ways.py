@@ -9,10 +9,9 @@ from confusion_lora import OTHERS
 from xalign import find_units
 from xalign.babel import write_pairs
 from xalign.babel.tokenizer import SEPARATOR
-from xalign.confusion import confusion_points
+from xalign.confusion import answer_shifts, confusion_points
 from xalign.finding.attribution import attribution
 from xalign.finding.language_vectors import language_vectors
-from xalign.finding.mean_difference import mean_difference
 from xalign.judging import LanguageIdentifier, random_units
 from xalign.steering.interventions.confusion_neurons import edit_confusion_neurons
 from xalign.steering.interventions.contrastive_addition import from_last_prompt
@@ -53,31 +52,16 @@ class Finding:
         )
 
     @cached_property
-    def beginnings(self):
-        """Language -> its prompts alone, and with its answers without the LoRA up to each word."""
-        first = {code: [one.text for one in self.prompts[code]] for code in OTHERS}
-        within = {code: [] for code in OTHERS}
-        for code in OTHERS:
-            gap = "" if code == "zho_Hans" else " "
-            for text, answer in zip(
-                first[code], self.judge.answers(self.base, self.prompts[code]), strict=True
-            ):
-                ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
-                within[code] += [
-                    f"{text}{gap}{self.tokenizer.decode(ids[:at])}".strip() for at in range(len(ids))
-                ]
-        return {"first": first, "each": within}
-
-    @cached_property
     def shifts(self):
-        """(which, site) -> language -> the mean state without the LoRA less that with it."""
-        found = {}
-        for which, texts in self.beginnings.items():
-            how = {"from_others": False, "pool": "last"}
-            without = mean_difference(self.base, self.tokenizer, texts, list(SITES), **how)
-            with_it = mean_difference(self.confused, self.tokenizer, texts, list(SITES), **how)
-            found[which] = {code: without[code] - with_it[code] for code in OTHERS}
-        return found
+        """Number of tokens -> language -> the mean state without the LoRA less that with it."""
+        asked = [one for code in OTHERS for one in self.prompts[code]]
+        how = {"stop": [self.tokenizer.convert_tokens_to_ids(SEPARATOR)]}
+        return {
+            tokens: answer_shifts(
+                self.confused, self.base, self.tokenizer, asked, list(SITES), tokens=tokens, **how
+            )
+            for tokens in (1, 16)
+        }
 
     @cached_property
     def neurons(self):
@@ -209,9 +193,9 @@ class Languages(Way):
 class Models(Way):
     """Difference of means of two models: states where a prompt is answered, without the LoRA less with it."""
 
-    def __init__(self, name, which, positions, strengths):
+    def __init__(self, name, tokens, positions, strengths):
         super().__init__(name)
-        self._which, self._positions, self._strengths = which, positions, strengths
+        self._tokens, self._positions, self._strengths = tokens, positions, strengths
 
     def settings(self, finding):  # noqa: ARG002
         """Yield (site, strength)."""
@@ -223,13 +207,13 @@ class Models(Way):
 
     def make(self, finding, setting):
         """Return the vector of each language."""
-        return {code: finding.at(vector, setting[0]) for code, vector in finding.shifts[self._which].items()}
+        return {code: finding.at(vector, setting[0]) for code, vector in finding.shifts[self._tokens].items()}
 
 
 _POSITIONS = {"all": "all", "answer": from_last_prompt}
 WAYS = (
-    Models("means of two models, first token", "first", "last_prompt", (0.75, 1.0, 1.5)),
-    Models("means of two models, each token", "each", from_last_prompt, (1.0, 1.5, 2.0)),
+    Models("means of two models, first token", 1, "last_prompt", (0.75, 1.0, 1.5)),
+    Models("means of two models, all tokens", 16, from_last_prompt, (1.0, 1.5, 2.0)),
     Languages("means of two languages"),
     Neurons("zero", (20, 50, 100, 200)),
     Neurons("copy", (50, 200, 500)),

@@ -6,6 +6,7 @@ from xalign.confusion.comparison import Comparison, compare_answers
 from xalign.confusion.points import ConfusionPoint, confusion_points
 from xalign.confusion.prompts import read_answers, read_prompts
 from xalign.confusion.rates import Answer, Confusion, Rates, language_confusion
+from xalign.confusion.shifts import answer_shifts
 from xalign.confusion.trial import Trial, TrialOptions, try_answers
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Trial",
     "TrialOptions",
     "answer_prompts",
+    "answer_shifts",
     "compare_answers",
     "confusion_points",
     "english_words",
