@@ -183,7 +183,10 @@ class Confusion:
         for column in ("LPR", "WPR", "lines right", "answers", "judged"):
             table.add_column(column, justify="right")
         table.add_column("wrong lines in")
+        alone = len({one.answer.source for one in self.judged}) == 1  # then averages say the same again
         for row in self.to_rows():
+            if alone and row["source"] != ALL:
+                continue
             shown = ["–" if row[name] is None else f"{row[name]:.3f}" for name in ("lpr", "wpr", "accuracy")]
             counts = [str(row[name]) for name in ("answers", "kept")]
             where = cell(row["most_wrong"] or "")
