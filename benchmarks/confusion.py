@@ -108,7 +108,8 @@ def share(task, part, answers):
 def tried(way, finding, confused, judge, task, prompts, answered, seed):
     """Yield a row for each language, of a way and of its random controls, with the setting chosen before."""
     settings = list(way.settings(finding))
-    made = [(setting, way.make(finding, setting)) for setting in settings]
+    found = {setting[:-1]: way.make(finding, setting) for setting in settings}  # strengths share an edit
+    made = [(setting, found[setting[:-1]]) for setting in settings]
     for code in OTHERS:
         scores = []
         for setting, edits in made:

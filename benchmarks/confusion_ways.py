@@ -18,6 +18,7 @@ from xalign.steering.interventions.contrastive_addition import from_last_prompt
 from xalign.steering.interventions.language_arithmetic import language_arithmetic
 
 POINTS = 8  # confusion points of each language
+WIDTH = 384  # neurons of a block
 SITES = ("2.hidden", "3.hidden", "4.hidden")
 
 
@@ -120,9 +121,12 @@ class Neurons(Way):
         super().__init__(f"editing neurons, {mode}")
         self._mode, self._counts = mode, counts
 
-    def settings(self, finding):  # noqa: ARG002
-        """Yield (number of neurons, strength)."""
-        yield from ((count, 1.0) for count in self._counts)
+    def settings(self, finding):
+        """Yield (number of neurons, strength); at most so many that a random control finds as many others."""
+        most = max(self._counts)
+        while any(len(rows.columns) > WIDTH // 2 for rows in finding.neurons.top(most).by_site().values()):
+            most -= 5
+        yield from ((count, 1.0) for count in dict.fromkeys(min(count, most) for count in self._counts))
 
     def make(self, finding, setting):
         """Return the same edit for each language."""
