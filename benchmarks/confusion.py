@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from xalign.babel import load_babel, write_pairs
+from xalign.babel.lexicon import load_lexicon
+from xalign.babel.templates import function_words
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.confusion import compare_answers
 from xalign.judging import LanguageIdentifier
@@ -34,6 +36,9 @@ from xalign.steering.steer import steer
 
 COUNTS = (24, 24, 48)  # pairs of agents to find with, to choose with and to judge with
 STEPS, TOKENS, LEAST, RANDOM_SETS = 250, 16, 3, 2
+
+
+VOCABULARY = {code: words | function_words()[code] for code, words in load_lexicon().words().items()}
 
 
 class Judge:
@@ -58,12 +63,18 @@ class Judge:
         return compare_answers(prompts, before, after, self._identify, tokens=tokens, least=LEAST)
 
     def sound(self, prompts, answers):
-        """Return per answer whether it passes, and ends as a sentence does, within the tokens it may have."""
+        """Return per answer whether it passes, holds no word of another language, and ends as a sentence."""
         judged = self.compare(prompts, answers, answers).after.judged
         return [
-            one.passes and answer.strip()[-1:] in tuple(".。")
-            for one, answer in zip(judged, answers, strict=True)
+            one.passes and answer.strip()[-1:] in tuple(".。") and not self._foreign(answer, prompt.language)
+            for one, prompt, answer in zip(judged, prompts, answers, strict=True)
         ]
+
+    def _foreign(self, answer, language):
+        """Return the words of an answer that other languages of Babel have, and its own does not."""
+        words = {one.lstrip("▁") for one in self._tokenizer.tokenize(answer)}
+        others = set().union(*(words_of for code, words_of in VOCABULARY.items() if code != language))
+        return words & (others - VOCABULARY[language])
 
 
 def run(seed):
@@ -88,8 +99,15 @@ def run(seed):
             "english": float(np.mean([judge._identify(one) == ENGLISH for one in said])),
             "task_without_lora": share(task, 2, first),
             "task": share(task, 2, said),
+            "prompts": [one.text for one in asked],
+            "answers": said,
+            "answers_without_lora": first,
+            "sound_without_lora": float(np.mean(judge.sound(asked, first))),
         }
-    print(f"seed {seed}: LoRA {result['lora']}, {time.process_time() - started:.0f} CPU-seconds", flush=True)
+    shown = {
+        code: (one["english"], one["task"], one["sound_without_lora"]) for code, one in result["lora"].items()
+    }
+    print(f"seed {seed}: {shown}, {time.process_time() - started:.0f} CPU-seconds", flush=True)
     for way in WAYS:
         for row in tried(way, finding, confused, judge, task, prompts, answered, seed):
             result["rows"].append(row)
@@ -139,7 +157,7 @@ def tried(way, finding, confused, judge, task, prompts, answered, seed):
                 "sound": float(np.mean(judge.sound(prompts[2][code], said))),
                 "task_here": share(task, 2, said),
                 "task_english": english,
-                "example": [prompts[2][code][0].text, answered[2][code][0], said[0]],
+                "answers": said,
             }
 
 
@@ -232,7 +250,7 @@ there = [arguments.out / f"{seed}.json" for seed in arguments.seeds]
 results = [json.loads(file.read_text(encoding="utf-8")) for file in there if file.exists()]
 if results:
     print("best by choice:", best_of(results))
-    for name in ("english", "lpr_without_lora", "lpr", "task"):
+    for name in ("english", "lpr_without_lora", "sound_without_lora", "lpr", "task"):
         means = {code: np.mean([one["lora"][code][name] for one in results]) for code in results[0]["lora"]}
         print(f"{name}: " + ", ".join(f"{code} {value:.2f}" for code, value in means.items()))
     Console(width=210).print(table_of(results))

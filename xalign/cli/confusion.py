@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _AMONG_HELP = "Languages to choose from, like de,en,fr; fewer are told apart better. All by default."
 _EDIT_HELP = "Folder or Hub id of units, or of a vector per language (repeat it): answer with these too."
-_POSITIONS_HELP = "prompt, all, generated or last_prompt: the tokens that are changed; all by default."
+_POSITIONS_HELP = "Which tokens are changed: answer, prompt, all, generated or last_prompt; all by default."
 _OPERATOR_HELP = "{operators}; by default zero for units, and add for a vector."
 _REFERENCE_HELP = (
     "A model of the same shape, such as the one before a LoRA: its neurons replace those of --edit."

@@ -13,12 +13,14 @@ from xalign.languages import match_language
 from xalign.model.operators import OPERATORS
 from xalign.model.positions import check_positions
 from xalign.steering.interventions.confusion_neurons import edit_confusion_neurons
+from xalign.steering.interventions.contrastive_addition import from_last_prompt
 from xalign.steering.steer import edits_of, steer
 from xalign.units.artefact import kind_of_artefact
 from xalign.units.language_vector import KIND, LanguageVector
 from xalign.units.unit_set import UnitSet
 
 _ZERO = "zero"
+ANSWER = "answer"
 
 
 def loaded_edit(
@@ -39,7 +41,8 @@ def loaded_edit(
         model: The model that is edited.
         operator: The name of an operator; by default `zero` of units, and `add` of vectors.
         strength: Its strength.
-        positions: The name of the tokens that are changed; by default all.
+        positions: The name of the tokens that are changed, as in `write`, or `answer`: the last token of the
+            prompt and the generated ones. By default all.
         reference: A model whose neurons replace the units; None changes activations.
 
     Raises:
@@ -49,7 +52,9 @@ def loaded_edit(
         check_source("edit", source)
     if operator is not None and operator not in OPERATORS:
         raise ArgumentError(f"operator={operator!r:.60} must be one of {', '.join(OPERATORS)}")
-    if positions is not None:
+    if positions == ANSWER:
+        positions = from_last_prompt
+    elif positions is not None:
         check_positions(positions)
     how: dict[str, Any] = {"strength": strength, "positions": positions}
     are_vectors = [kind_of_artefact(source) == KIND for source in sources]
