@@ -21,7 +21,7 @@ LEVELS = [
     ["finding", "monitor", "babel"],
     ["steering"],
     ["judging", "training", "exports"],
-    ["improving", "bias"],
+    ["improving", "bias", "confusion"],
     ["demo"],
     ["cli"],
 ]

@@ -101,6 +101,16 @@ def match_language(code: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def language_codes(code: str) -> list[str]:
+    """Return all that a bare code of two or three letters may mean, one code per script; none if unknown.
+
+    Example:
+        >>> language_codes("zh"), language_codes("de"), language_codes("xx")
+        (['zho_Hans', 'zho_Hant'], ['deu_Latn'], [])
+    """
+    return list(_candidates().get(code, []))
+
+
 def spellings_of(language: str, codes: Iterable[str]) -> list[str]:
     """Return which of some codes, in any spelling, mean a language; the language itself if it is among them.
 

@@ -247,6 +247,31 @@ def test_the_transplanting_recipe_runs(tmp_path):
     assert "union above chance" in (tmp_path / "out" / "table.txt").read_text(encoding="utf-8")
 
 
+def test_confusion_has_a_file_for_every_model():
+    files = sorted((ROOT / "configs").glob("reduce_language_confusion_*.yaml"))
+    configs = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
+    smoke = configs.pop("reduce_language_confusion_smoke")
+    assert {config["model_name_or_path"] for config in configs.values()} == set(MODELS)
+    assert all(config.keys() == smoke.keys() for config in configs.values())
+
+
+def test_the_confusion_recipe_runs(tmp_path):
+    config = ROOT / "configs" / "reduce_language_confusion_smoke.yaml"
+    printed = run("reduce_language_confusion", "--config", config, "--output_dir", tmp_path)
+    assert "of 16 answers slip into English" in printed and "50 neurons copied: " in printed
+    found = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
+    assert len(found["tried"]) == 5  # two ways with two numbers of neurons, and a shift
+    best = max(found["tried"], key=lambda row: row["after"])
+    assert found["chosen"] == best["edit"]
+    assert [row["language"] for row in found["judged"]] == ["deu_Latn", "rus_Cyrl", "all"]
+    if best["edit"].startswith("shift"):
+        assert LanguageVector.from_pretrained(tmp_path / "edit-rus_Cyrl").label == "rus_Cyrl"
+    else:
+        assert len(UnitSet.from_pretrained(tmp_path / "edit"))
+    page = (tmp_path / "confusion.html").read_text(encoding="utf-8")
+    assert "with the edit" in page and "Confusion points" in page
+
+
 @pytest.mark.parametrize("where", ["real", pytest.param("absent", marks=pytest.mark.slow)])
 def test_the_debiasing_recipe_runs(where, tmp_path, request):
     data = request.getfixturevalue("real_text") if where == "real" else tmp_path / "nowhere"

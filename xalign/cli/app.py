@@ -14,6 +14,7 @@ import typer
 from xalign.cli.advice import as_typed
 from xalign.cli.bench import steer as bench_steer
 from xalign.cli.compare import compare
+from xalign.cli.confusion import confusion
 from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
 from xalign.cli.experts import experts
@@ -88,7 +89,7 @@ def _line(message: Warning | str) -> str:
     return "xalign: " + "\n".join(map(plain, as_typed(str(message), _options).split("\n")))
 
 
-for function in (measure, compare, track, page, experts, steer, export, improve, demo, doctor):
+for function in (measure, compare, track, page, experts, steer, confusion, export, improve, demo, doctor):
     _verb(function)
 _verb(bench_steer, _bench, "steer")
 

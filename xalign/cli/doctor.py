@@ -59,6 +59,7 @@ EXTRAS = {
     "data": ["datasets"],
     "plot": ["matplotlib"],
     "gguf": ["gguf"],
+    "langid": ["py3langid"],
 }
 
 

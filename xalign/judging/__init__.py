@@ -4,9 +4,11 @@ from xalign.judging.calibrate import calibrate
 from xalign.judging.controls import random_units, shuffled_texts
 from xalign.judging.evaluate import evaluate
 from xalign.judging.identify import LanguageIdentifier, identify_language
+from xalign.judging.langid import ManyLanguages
 
 __all__ = [
     "LanguageIdentifier",
+    "ManyLanguages",
     "calibrate",
     "evaluate",
     "identify_language",

@@ -64,14 +64,14 @@ class LanguageIdentifier:
 
 
 def check_known(identify: Identify, labels: Sequence[str]) -> None:
-    """Raise an error for labels that a `LanguageIdentifier` has not learnt; other functions are trusted."""
+    """Raise an error for labels that an identifier with `labels` does not have; functions are trusted."""
     identifier = _bundled() if identify is identify_language else identify
-    known = identifier.labels if isinstance(identifier, LanguageIdentifier) else None
-    unknown = [label for label in labels if known is not None and label not in known]
+    known = getattr(identifier, "labels", None)
+    unknown = [label for label in dict.fromkeys(labels) if known is not None and label not in known]
     if known is not None and unknown:
         raise ArgumentError(
             f"identify knows {', '.join(known)}, and not {', '.join(unknown)}: pass a LanguageIdentifier of "
-            "texts in these languages, or any function from text to code"
+            "texts in these languages, ManyLanguages, or any function from text to code"
         )
 
 
