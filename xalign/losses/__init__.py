@@ -3,9 +3,24 @@
 A new loss is a file with its function and its `Loss`, and one line in `LOSSES`.
 """
 
+from xalign.losses.additive_margin import ADDITIVE_MARGIN
 from xalign.losses.contrastive import CONTRASTIVE
 from xalign.losses.cosine import COSINE
+from xalign.losses.hinge import HINGE
 from xalign.losses.loss import Loss
+from xalign.losses.mse import MSE
 from xalign.losses.neuron_state import NEURON_STATE
+from xalign.losses.transport import TRANSPORT
 
-LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CONTRASTIVE, COSINE, NEURON_STATE)}
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        CONTRASTIVE,
+        COSINE,
+        NEURON_STATE,
+        ADDITIVE_MARGIN,
+        HINGE,
+        MSE,
+        TRANSPORT,
+    )
+}
