@@ -84,17 +84,7 @@ def sinkhorn(
     """
     temperature, tolerance = checked_temperature(temperature), positive("tolerance", tolerance)
     iterations = whole_number("iterations", iterations, least=1)
-    if not isinstance(cost, Tensor) or not cost.is_floating_point() or cost.dim() != 3:
-        raise ArgumentTypeError(f"cost must be a tensor [pair, row, column] of numbers, not {cost!r:.60}")
-    pairs, *tokens = cost.shape
-    rows = cost.new_ones(pairs, tokens[0], dtype=torch.bool) if rows is None else rows
-    columns = cost.new_ones(pairs, tokens[1], dtype=torch.bool) if columns is None else columns
-    check_mask("rows", rows, (pairs, tokens[0]))
-    check_mask("columns", columns, (pairs, tokens[1]))
-    dtype = torch.promote_types(cost.dtype, torch.float32)
-    padding = ~(rows.unsqueeze(2) & columns.unsqueeze(1))
-    scaled = cost.to(dtype).masked_fill(padding, 0.0) / temperature
-    masses = _log_mass(rows, dtype).unsqueeze(2), _log_mass(columns, dtype).unsqueeze(1)
+    scaled, masses = _prepared(cost, rows, columns, temperature)
     update = _symmetric_update if symmetric else _update
     found = _solve(update, scaled, masses, tolerance, iterations)
     worst = found.error.max().item() if len(found.error) else 0.0
@@ -106,6 +96,23 @@ def sinkhorn(
             f"tolerance={tolerance:g}. Raise temperature={temperature:g}, tolerance or iterations"
         )
     return found
+
+
+def _prepared(
+    cost: Tensor, rows: Tensor | None, columns: Tensor | None, temperature: float
+) -> tuple[Tensor, Sides]:
+    """Check what is given, and return the costs over the temperature and the logarithms of both masses."""
+    if not isinstance(cost, Tensor) or not cost.is_floating_point() or cost.dim() != 3:
+        raise ArgumentTypeError(f"cost must be a tensor [pair, row, column] of numbers, not {cost!r:.60}")
+    pairs, *tokens = cost.shape
+    rows = cost.new_ones(pairs, tokens[0], dtype=torch.bool) if rows is None else rows
+    columns = cost.new_ones(pairs, tokens[1], dtype=torch.bool) if columns is None else columns
+    check_mask("rows", rows, (pairs, tokens[0]))
+    check_mask("columns", columns, (pairs, tokens[1]))
+    dtype = torch.promote_types(cost.dtype, torch.float32)
+    padding = ~(rows.unsqueeze(2) & columns.unsqueeze(1))
+    scaled = cost.to(dtype).masked_fill(padding, 0.0) / temperature
+    return scaled, (_log_mass(rows, dtype).unsqueeze(2), _log_mass(columns, dtype).unsqueeze(1))
 
 
 def _solve(

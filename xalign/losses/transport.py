@@ -1,5 +1,7 @@
 """Transport loss: the tokens of a sentence lie near those of its translation, in whatever order."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -27,26 +29,26 @@ def transport(
 ) -> Float[Tensor, ""]:
     """Compute the mean over pairs of ⟨P, C⟩, C_ij = 1 − cos(token_i, pivot_token_j), in [0, 2].
 
-    P is the entropic plan of `sinkhorn`, without a gradient: where it has converged, the gradient of the loss
-    is that of the entropy-regularised transport cost (envelope theorem). Other pairs do not enter, so the
-    loss is exact under gradient accumulation.
+    P is the entropic plan of `sinkhorn`, without a gradient: once converged, the gradient of the loss is that
+    of the entropy-regularised cost (envelope theorem). Other pairs do not enter, so the loss is exact under
+    gradient accumulation.
 
     Bounds: the gradient at a token of length r is at most (1 / tokens + tolerance) / (pairs · r) long, with
-    `debiased` twice that. A token of length up to 1e-12 (in float16, 3e-5) has no direction: it costs 1 to
-    carry from or to it, and its gradient is 0.
+    `debiased` twice that. A token of length up to 1e-12 (in float16, 3e-5) has no direction: to carry from or
+    to it costs 1, and its gradient is 0.
 
     Collapse: all tokens pointing one way is a perfect score. `detach_pivot` guards against it, because a
     pivot that does not move stays spread out. `debiased` helps: tokens of one sentence that come together
     gain nothing. Tokens of all languages may become the same; replayed text helps in part.
 
     Args:
-        language: A vector per token.
-        pivot: A vector per token of the pivot sentence; row i translates row i.
+        language: A vector per token of each sentence.
+        pivot: The same of each pivot sentence; row i translates row i.
         language_mask: True at tokens that count.
         pivot_mask: The same of the pivot.
-        temperature: ε, how soft the plan is, at least 1e-4; at 0 it would be an exact matching.
-        debiased: Subtract half of what it costs to carry each side to itself under the same ε, which is 0
-            for ε → 0 alone. The loss of equal sides is then 0, and lies in [−1, 2].
+        temperature: ε, how soft the plan is.
+        debiased: Subtract half of what it costs to carry each side to itself under the same ε. Equal sides
+            then have the loss 0, which may lie in [−1, 2].
         tolerance: As in `sinkhorn`: the plan's largest marginal error.
         iterations: As in `sinkhorn`: the most updates.
         detach_pivot: Give the pivot side no gradient.
@@ -63,31 +65,25 @@ def transport(
         >>> transport(tokens, tokens.flip(1), language_mask=mask, pivot_mask=mask).item() < 0.01
         True
     """
-    shortest = shortest_of(language, pivot)
-    language, pivot = checked_tokens(language, pivot, language_mask, pivot_mask)
-    pivot = pivot.detach() if detach_pivot else pivot
-    sides = (
-        (token_directions(language, shortest), language_mask),
-        (token_directions(pivot, shortest), pivot_mask),
-    )
-
-    def carried(one: Side, other: Side) -> Float[Tensor, " pair"]:
-        cost = _costs(one[0], other[0])
-        solved = sinkhorn(
-            cost,
-            one[1],
-            other[1],
-            temperature=temperature,
-            tolerance=tolerance,
-            iterations=iterations,
-            symmetric=one is other,
-        )
-        return (solved.plan * cost).sum(dim=(1, 2))
-
-    costs = carried(*sides)
+    sides = checked_tokens(language, pivot, language_mask, pivot_mask)
+    mine, theirs = (token_directions(side, shortest_of(language, pivot)) for side in sides)
+    one, other = (mine, language_mask), (theirs.detach() if detach_pivot else theirs, pivot_mask)
+    solver: dict[str, Any] = {"temperature": temperature, "tolerance": tolerance, "iterations": iterations}
+    costs = _carried(one, other, **solver)
     if boolean("debiased", debiased):
-        costs = costs - (carried(sides[0], sides[0]) + carried(sides[1], sides[1])) / 2
+        costs = costs - (_carried(one, **solver) + _carried(other, **solver)) / 2
     return costs.mean()
+
+
+TRANSPORT = Loss("transport", transport, level="token")
+
+
+def _carried(one: Side, other: Side | None = None, **options: Any) -> Float[Tensor, " pair"]:
+    """Compute per pair what it costs to carry one side to the other, or to itself where there is no other."""
+    (tokens, mask), (others, other_mask) = one, one if other is None else other
+    cost = _costs(tokens, others)
+    plan = sinkhorn(cost, mask, other_mask, symmetric=other is None, **options).plan
+    return (plan * cost).sum(dim=(1, 2))
 
 
 def _costs(
@@ -96,6 +92,3 @@ def _costs(
     """Compute 1 − cos of all tokens of a pair, in full precision also under autocast."""
     with torch.autocast(language.device.type, enabled=False):
         return 1 - language @ pivot.transpose(1, 2)
-
-
-TRANSPORT = Loss("transport", transport, level="token")
