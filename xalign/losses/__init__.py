@@ -4,6 +4,7 @@ A new loss is a file with its function and its `Loss`, and one line in `LOSSES`.
 """
 
 from xalign.losses.additive_margin import ADDITIVE_MARGIN
+from xalign.losses.cka import CKA, TOKEN_CKA
 from xalign.losses.contrastive import CONTRASTIVE
 from xalign.losses.cosine import COSINE
 from xalign.losses.hinge import HINGE
@@ -21,6 +22,8 @@ LOSSES: dict[str, Loss] = {
         ADDITIVE_MARGIN,
         HINGE,
         MSE,
+        CKA,
+        TOKEN_CKA,
         TRANSPORT,
     )
 }
