@@ -1,6 +1,7 @@
 """Losses: pure functions of tensors that bring translations together, and the `Loss` objects known by name.
 
-A new loss is a file with its function and its `Loss`, and one line in `LOSSES`.
+A new loss is a file with its function and its `Loss`, and one line in `LOSSES`. So is a new transform of the
+states before a loss, in `TRANSFORMS`.
 """
 
 from xalign.losses.additive_margin import ADDITIVE_MARGIN
@@ -11,6 +12,9 @@ from xalign.losses.hinge import HINGE
 from xalign.losses.loss import Loss
 from xalign.losses.mse import MSE
 from xalign.losses.neuron_state import NEURON_STATE
+from xalign.losses.remove_subspace import REMOVE_SUBSPACE
+from xalign.losses.subtract_means import SUBTRACT_MEANS
+from xalign.losses.transform import Transform
 from xalign.losses.transport import TRANSPORT
 
 LOSSES: dict[str, Loss] = {
@@ -27,3 +31,4 @@ LOSSES: dict[str, Loss] = {
         TRANSPORT,
     )
 }
+TRANSFORMS: dict[str, Transform] = {one.name: one for one in (SUBTRACT_MEANS, REMOVE_SUBSPACE)}

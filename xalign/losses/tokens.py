@@ -56,3 +56,13 @@ def token_directions(
 ) -> Float[Tensor, "pair token width"]:
     """Scale each token to length 1; one without a direction becomes 0, as in `directions`."""
     return directions(tokens.flatten(0, 1), shortest).view_as(tokens)
+
+
+def sentence_means(
+    states: Float[Tensor, "pair *token width"], mask: Bool[Tensor, "pair token"] | None
+) -> Float[Tensor, "pair width"]:
+    """Compute the mean of each sentence's tokens that count; pooled states, without a mask, are their own."""
+    if mask is None:
+        return states
+    counted = mask.unsqueeze(2)
+    return states.masked_fill(~counted, 0.0).sum(dim=1) / counted.sum(dim=1).clamp(min=1)

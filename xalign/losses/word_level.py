@@ -1,7 +1,7 @@
-"""Word-level adjustment: words that translate each other come together, and the pivot stays where it began.
+"""Word-level adjustment: words that translate each other come together, and the pivot stays as it began.
 
-Its links differ from pair to pair, and its frozen start needs a second model, so it is no `Loss` that training
-knows by name: call it in a loop of your own.
+Its links differ from pair to pair, and its frozen start needs a second model, so it is no `Loss` that
+training knows by name: call it in a loop of your own.
 """
 
 import torch
@@ -137,8 +137,8 @@ def _check_links(links: Int[Tensor, "link 3"], *masks: Bool[Tensor, "pair word"]
     _check_whole("links", links)
     if links.dim() != 2 or links.shape[1] != 3 or not len(links):
         raise ArgumentError(
-            f"links has shape {tuple(links.shape)}; it needs a row (pair, word, pivot word) per link, and one "
-            "link at least"
+            f"links has shape {tuple(links.shape)}; it needs a row (pair, word, pivot word) per link, and at "
+            "least one link"
         )
     pairs = links[:, 0].to(masks[0].device)
     for column, (side, mask) in enumerate(zip(("language", "pivot"), masks, strict=True), start=1):

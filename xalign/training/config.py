@@ -10,10 +10,11 @@ from xalign.checks import positive, whole_number
 from xalign.control import CONTROLLERS
 from xalign.control.controller import Controller, Decide, resolve_controller
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.losses import LOSSES
+from xalign.losses import LOSSES, TRANSFORMS
 from xalign.losses.contrastive import DIRECTIONS, Direction
 from xalign.losses.direction import checked_temperature
 from xalign.losses.loss import Kind, Loss, LossFn, resolve_loss
+from xalign.losses.transform import Transform, TransformFn, resolve_transform
 from xalign.measurement.options import MeasureOptions
 from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
@@ -56,8 +57,12 @@ class AlignmentConfig:
     )
     loss: str | Loss | LossFn = _option(
         "neuron_state",
-        "'neuron_state', 'contrastive' or 'cosine'. In Python, also a Loss or a function (language, pivot) "
-        "-> loss.",
+        f"{', '.join(map(repr, LOSSES))}. In Python, also a Loss or a function (language, pivot) -> loss.",
+    )
+    transform: str | Transform | TransformFn | None = _option(
+        None,
+        f"What is done to the states before they are compared: {', '.join(map(repr, TRANSFORMS))}. Default: "
+        "nothing. In Python, also a Transform or a function.",
     )
     layer: LayerChoice = _option(
         "all",
@@ -190,12 +195,17 @@ class AlignmentConfig:
         self._check_control()
         if isinstance(self.source_codes, str):
             self.source_codes = codes_of_text(self.source_codes) if self.source_codes.strip() else None
-        _ = self.text_options  # which checks its own
+        _ = self.text_options, self.resolved_transform  # which check their own
 
     @property
     def resolved_loss(self) -> Loss:
         """The loss that `loss` names or holds, as an object."""
         return resolve_loss(self.loss, LOSSES)
+
+    @property
+    def resolved_transform(self) -> Transform | None:
+        """The transform that `transform` names or holds, as an object; None without."""
+        return None if self.transform is None else resolve_transform(self.transform, TRANSFORMS)
 
     @property
     def resolved_controller(self) -> Controller | None:
