@@ -12,13 +12,13 @@ from xalign.losses.transform import Transform
 
 def remove_subspace(
     language: Float[Tensor, "pair *token width"],
-    pivot: Float[Tensor, "pair *token width"],
+    pivot: Float[Tensor, "pair *pivot_token width"],
     *,
     languages: Int[Tensor, " pair"],
     language_mask: Bool[Tensor, "pair token"] | None = None,
-    pivot_mask: Bool[Tensor, "pair token"] | None = None,
+    pivot_mask: Bool[Tensor, "pair pivot_token"] | None = None,
     rank: int | None = None,
-) -> tuple[Float[Tensor, "pair *token width"], Float[Tensor, "pair *token width"]]:
+) -> tuple[Float[Tensor, "pair *token width"], Float[Tensor, "pair *pivot_token width"]]:
     """Project both sides onto what is orthogonal to the mean differences between translations.
 
     There is one such difference per language of the batch: the mean over its pairs of sentence minus pivot
@@ -47,21 +47,28 @@ def remove_subspace(
     rank = None if rank is None else whole_number("rank", rank, least=1)
     dtype = torch.promote_types(language.dtype, torch.float32)
     language, pivot = language.to(dtype), pivot.to(dtype)
-    basis = _basis(
-        (sentence_means(language, language_mask) - sentence_means(pivot, pivot_mask)).detach(),
-        languages,
-        rank,
-    )
+    differences = sentence_means(language, language_mask) - sentence_means(pivot, pivot_mask)
+    basis = _basis(differences.detach(), languages, rank)
     if len(basis) >= language.shape[-1]:
         raise ArgumentError(
-            f"the differences of {len(basis)} languages span all {language.shape[-1]} coordinates, so nothing "
-            "would be left; give rank=, or fewer languages per batch"
+            f"the differences of {len(basis)} languages span all {language.shape[-1]} coordinates, so that "
+            "nothing would be left; give rank=, or fewer languages per batch"
         )
-    with torch.autocast(language.device.type, enabled=False):
-        return language - language @ basis.T @ basis, pivot - pivot @ basis.T @ basis
+    return _without(basis, language), _without(basis, pivot)
 
 
 REMOVE_SUBSPACE = Transform("remove_subspace", remove_subspace)
+
+
+def _without(
+    basis: Float[Tensor, "direction width"], states: Float[Tensor, "*state width"]
+) -> Float[Tensor, "*state width"]:
+    """Take directions from states; one that lies in them is left with rounding alone, which becomes 0."""
+    with torch.autocast(states.device.type, enabled=False):
+        left = states - states @ basis.T @ basis
+    eps = 8 * len(basis) * torch.finfo(states.dtype).eps
+    lengths, was = (values.detach().norm(dim=-1, keepdim=True) for values in (left, states))
+    return left.masked_fill(lengths <= eps * was, 0.0)
 
 
 def _basis(
@@ -72,7 +79,8 @@ def _basis(
     sums = differences.new_zeros(len(sizes), differences.shape[1]).index_add(0, of, differences)
     means = sums / sizes.unsqueeze(1)
     if not bool(means.isfinite().all()):  # of states that are not finite, which the loss will show
-        return means[:0]
+        return differences[:0]
     _, sizes_of, directions = torch.linalg.svd(means, full_matrices=False)
     real = sizes_of > sizes_of.amax() * max(means.shape) * torch.finfo(means.dtype).eps
-    return directions[real][:rank]
+    found: Tensor = directions[real][:rank]
+    return found

@@ -12,12 +12,12 @@ from xalign.losses.transform import Transform
 
 def subtract_means(
     language: Float[Tensor, "pair *token width"],
-    pivot: Float[Tensor, "pair *token width"],
+    pivot: Float[Tensor, "pair *pivot_token width"],
     *,
     languages: Int[Tensor, " pair"],
     language_mask: Bool[Tensor, "pair token"] | None = None,
-    pivot_mask: Bool[Tensor, "pair token"] | None = None,
-) -> tuple[Float[Tensor, "pair *token width"], Float[Tensor, "pair *token width"]]:
+    pivot_mask: Bool[Tensor, "pair pivot_token"] | None = None,
+) -> tuple[Float[Tensor, "pair *token width"], Float[Tensor, "pair *pivot_token width"]]:
     """Subtract from each language's states the mean of its sentences, and from the pivot's the mean of all.
 
     The mean mostly encodes the language. A sentence counts once, however many tokens it has. Losses that take
@@ -72,4 +72,5 @@ def _without_means(
     nothing = left.detach().norm(dim=-1, keepdim=True) <= rounding
     if mask is not None:
         nothing = nothing | ~mask.unsqueeze(2)
-    return left.masked_fill(nothing, 0.0) * size
+    found: Tensor = left.masked_fill(nothing, 0.0) * size
+    return found

@@ -195,7 +195,7 @@ class AlignmentConfig:
         self._check_control()
         if isinstance(self.source_codes, str):
             self.source_codes = codes_of_text(self.source_codes) if self.source_codes.strip() else None
-        _ = self.text_options, self.resolved_transform  # which check their own
+        _ = self.text_options  # which checks its own
 
     @property
     def resolved_loss(self) -> Loss:
@@ -263,6 +263,11 @@ class AlignmentConfig:
             "direction": self.direction != type(self).direction,
             "gather": self.gather,
         }
+        if self.resolved_transform is not None and loss.needs_shares:
+            raise ArgumentError(
+                f"transform={self.resolved_transform.name!r} has no meaning for loss={loss.name!r}, whose states "
+                "must stay in [0, 1]; leave it out, or take loss='contrastive' with kind='gate'"
+            )
         for name, is_asked in asked.items():
             if is_asked and name not in loss.options:
                 raise ArgumentError(
