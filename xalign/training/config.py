@@ -265,8 +265,8 @@ class AlignmentConfig:
         }
         if self.resolved_transform is not None and loss.needs_shares:
             raise ArgumentError(
-                f"transform={self.resolved_transform.name!r} has no meaning for loss={loss.name!r}, whose states "
-                "must stay in [0, 1]; leave it out, or take loss='contrastive' with kind='gate'"
+                f"transform={self.resolved_transform.name!r} has no meaning for loss={loss.name!r}, whose "
+                "states must stay in [0, 1]; leave it out, or take loss='contrastive' with kind='gate'"
             )
         for name, is_asked in asked.items():
             if is_asked and name not in loss.options:
