@@ -26,7 +26,7 @@ def test_reference_values():
     distance = linked_distance(foreign, english, links, **masks).item()
     assert distance == pytest.approx(2.975504274074782, rel=1e-12)
     assert drift(now, start, ones(now)).item() == pytest.approx(2.688322237276834, rel=1e-12)
-    # Both terms in one call: of the nine words the first six are linked, and are what the words are linked to.
+    # Both terms in one call: the first six of the nine words are linked.
     linked = now.clone()
     linked[0, :6] = english[0]
     masks = {"language_mask": ones(foreign), "pivot_mask": ones(linked)}

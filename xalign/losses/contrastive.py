@@ -90,7 +90,7 @@ def _info_nce(
 ) -> Float[Tensor, ""]:
     losses = []
     for picks in candidates.picks(direction):
-        less = margin * one_hot(picks.targets, picks.cosines.shape[1])
+        less = margin * one_hot(picks.targets, picks.cosines.shape[1]).to(picks.cosines)
         scores = ((picks.cosines - less) / temperature).masked_fill(picks.hidden, -torch.inf)
         losses.append(cross_entropy(scores, picks.targets))
     return torch.stack(losses).mean()
