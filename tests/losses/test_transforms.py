@@ -68,8 +68,9 @@ def test_what_a_loss_that_centres_does_by_itself():
 def test_the_mean_differences_are_removed_and_nothing_else(of_tokens):
     language, pivot = tokens() if of_tokens else (random(2, 5, 6), random(3, 5, 6))
     masks = MASKS if of_tokens else {}
-    pooled = [mean_of(language, MASKS["language_mask"]), mean_of(pivot, MASKS["pivot_mask"])]
-    difference = (pooled[0] - pooled[1]) if of_tokens else (language - pivot).numpy()
+    sides = language, pivot
+    mine, theirs = map(mean_of, sides, MASKS.values()) if of_tokens else (side.numpy() for side in sides)
+    difference = mine - theirs
     directions = np.stack([difference[:2].mean(0), difference[2:].mean(0)])
     onto_rest = np.eye(6) - np.linalg.pinv(directions) @ directions
     for found, given in zip(
@@ -77,10 +78,8 @@ def test_the_mean_differences_are_removed_and_nothing_else(of_tokens):
     ):
         assert np.allclose(found.numpy(), given.numpy() @ onto_rest)
         assert np.allclose(found.numpy() @ directions.T, 0)
-    again = remove_subspace(
-        *remove_subspace(language, pivot, languages=LANGUAGES, **masks), languages=LANGUAGES, **masks
-    )
     first = remove_subspace(language, pivot, languages=LANGUAGES, **masks)
+    again = remove_subspace(*first, languages=LANGUAGES, **masks)
     assert torch.allclose(again[0], first[0])  # what is left has no such differences
     # With rank 1, the one direction that explains most of both.
     _, _, found = np.linalg.svd(directions, full_matrices=False)

@@ -47,8 +47,8 @@ def remove_subspace(
     rank = None if rank is None else whole_number("rank", rank, least=1)
     dtype = torch.promote_types(language.dtype, torch.float32)
     language, pivot = language.to(dtype), pivot.to(dtype)
-    differences = sentence_means(language, language_mask) - sentence_means(pivot, pivot_mask)
-    basis = _basis(differences.detach(), languages, rank)
+    mine, theirs = sentence_means(language, language_mask), sentence_means(pivot, pivot_mask)
+    basis = _basis(mine.detach(), theirs.detach(), languages, rank)
     if len(basis) >= language.shape[-1]:
         raise ArgumentError(
             f"the differences of {len(basis)} languages span all {language.shape[-1]} coordinates, so that "
@@ -72,15 +72,21 @@ def _without(
 
 
 def _basis(
-    differences: Float[Tensor, "pair width"], languages: Int[Tensor, " pair"], rank: int | None
+    language: Float[Tensor, "pair width"],
+    pivot: Float[Tensor, "pair width"],
+    languages: Int[Tensor, " pair"],
+    rank: int | None,
 ) -> Float[Tensor, "direction width"]:
     """Return orthonormal directions that span the mean differences of the languages."""
+    differences = language - pivot
     _, of, sizes = torch.unique(languages, return_inverse=True, return_counts=True)
     sums = differences.new_zeros(len(sizes), differences.shape[1]).index_add(0, of, differences)
     means = sums / sizes.unsqueeze(1)
     if not bool(means.isfinite().all()):  # of states that are not finite, which the loss will show
         return differences[:0]
     _, sizes_of, directions = torch.linalg.svd(means, full_matrices=False)
-    real = sizes_of > sizes_of.amax() * max(means.shape) * torch.finfo(means.dtype).eps
+    # Where translations have one mean, what is left is the rounding of their states: it is no direction.
+    largest = torch.stack([language, pivot]).norm(dim=-1).amax() * len(means) ** 0.5
+    real = sizes_of > 4 * len(language) * largest * torch.finfo(means.dtype).eps
     found: Tensor = directions[real][:rank]
     return found
