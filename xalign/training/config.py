@@ -250,10 +250,10 @@ class AlignmentConfig:
             value = getattr(self, name)
             setattr(self, name, None if value is None else whole_number(name, value, least))
         if self.batch_size < 2 and loss.needs_negatives:
-            others = ", ".join(f"'{name}'" for name, known in LOSSES.items() if not known.needs_negatives)
+            *most, last = (f"'{name}'" for name, known in LOSSES.items() if not known.needs_negatives)
             raise ArgumentError(
                 f"batch_size={self.batch_size}: {loss.name} compares each pair with the others of its batch, "
-                f"so it needs at least 2; loss={others} works on one"
+                f"so it needs at least 2; loss={', '.join(most)} or {last} works on one"
             )
 
     def _refuse_without_meaning(self, loss: Loss) -> None:
