@@ -196,6 +196,7 @@ def test_what_warns(code, lines):
 DICTS = {
     "METRICS": "xalign.metrics",
     "LOSSES": "xalign.losses",
+    "TRANSFORMS": "xalign.losses",
     "METHODS": "xalign.finding",
     "OPERATORS": "xalign.model.operators",
     "TRACKERS": "xalign.trackers",

@@ -9,7 +9,7 @@ from torch import nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError, XAlignError
 from xalign.losses import LOSSES
-from xalign.losses.loss import KINDS, OPTIONS, Loss, Pool, resolve_loss
+from xalign.losses.loss import KINDS, MASKS, OPTIONS, Loss, Pool, resolve_loss
 from xalign.losses.neuron_state import smooth_state
 from xalign.model.architectures import sites
 
@@ -31,7 +31,14 @@ def test_what_the_losses_that_ship_say_of_themselves():
         "contrastive": (KINDS, "mean", 0.05, True, "pair", OPTIONS),
         "cosine": (KINDS, "mean", None, False, "pair", ("detach_pivot",)),
         "neuron_state": (("gate",), "weighted", 0.1, True, "pair", OPTIONS),
+        "additive_margin": (KINDS, "mean", 0.05, True, "pair", OPTIONS),
+        "hinge": (KINDS, "mean", None, True, "pair", OPTIONS[1:]),
+        "mse": (KINDS, "mean", None, False, "pair", ()),
+        "cka": (KINDS, "mean", None, True, "pair", ("detach_pivot",)),
+        "token_cka": (KINDS, "mean", None, False, "token", ("detach_pivot", *MASKS)),
+        "transport": (KINDS, "mean", 0.1, False, "token", ("temperature", "detach_pivot", *MASKS)),
     }
+    assert [name for name, loss in LOSSES.items() if loss.needs_shares] == ["neuron_state"]
     values = torch.tensor([0.25], dtype=torch.bfloat16)
     assert LOSSES["contrastive"].state(values).dtype == torch.float32
     assert torch.equal(LOSSES["neuron_state"].state(values), smooth_state(values))

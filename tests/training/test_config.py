@@ -15,6 +15,7 @@ from xalign.training import config as config_module
 OTHER = {
     "pairs": "bundled",
     "loss": "contrastive",
+    "transform": "subtract_means",
     "layer": "4:.5,8:.5",
     "weight": 0.3,
     "batch_size": 16,
@@ -136,7 +137,7 @@ def test_arguments_are_of_types_that_parsers_know():
 def test_tables_of_0_1_0(old, value):
     vars(config_module).pop(old, None)
     with pytest.warns(DeprecationWarning, match=rf"config.{old} is deprecated .* use xalign.losses.LOSSES"):
-        assert getattr(config_module, old) == value
+        assert value.items() <= getattr(config_module, old).items()
     with pytest.raises(AttributeError, match="no attribute 'POOL'"):
         _ = config_module.POOL
 

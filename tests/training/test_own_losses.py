@@ -212,7 +212,7 @@ NEEDS_TWO = Loss("needs_two", distance, needs_negatives=True)
         (
             {"loss": 5},
             ArgumentTypeError,
-            "loss=5 must be one of contrastive, cosine, neuron_state, or a Loss",
+            "loss=5 must be one of contrastive, cosine, neuron_state, .*, or a Loss",
         ),
         ({"loss": nn.MSELoss}, ArgumentTypeError, "loss=<class .*or a function"),
         ({"loss": names_margin}, ArgumentError, "'names_margin' must be callable .*'margin'.* a default"),
@@ -228,7 +228,7 @@ NEEDS_TWO = Loss("needs_two", distance, needs_negatives=True)
         (
             {"loss": NEEDS_TWO, "batch_size": 1},
             ArgumentError,
-            "batch_size=1: needs_two .*loss='cosine' works",
+            "batch_size=1: needs_two .*loss='cosine', .* or 'transport' works",
         ),
     ],
 )

@@ -53,7 +53,7 @@ def directions(
         shortest: The largest length of a vector without a direction.
     """
     # A power of two changes exponents only, and no digit.
-    size = _power_of_two(vectors.detach().abs().amax(dim=1, keepdim=True))
+    size = power_of_two(vectors.detach().abs().amax(dim=1, keepdim=True))
     scaled = vectors / size
     length = scaled.norm(dim=1, keepdim=True)
     # Not `length > shortest`, which would turn NaN into 0 and hide it.
@@ -84,7 +84,7 @@ def centred_directions(
         ArgumentError: A group of one sentence, of which nothing would remain.
     """
     together = vectors if extra is None else torch.cat([vectors, extra])
-    size = _power_of_two(together.detach().abs().amax())
+    size = power_of_two(together.detach().abs().amax())
     scaled = together / size  # sums of it do not overflow
     if groups is None:
         means, largest_group = scaled[: len(vectors)].mean(dim=0), len(vectors)
@@ -109,7 +109,7 @@ def _means(
     return (sums / sizes.unsqueeze(1))[of], int(sizes.max())
 
 
-def _power_of_two(largest: Tensor) -> Tensor:
+def power_of_two(largest: Tensor) -> Tensor:
     """Return the power of two next to some numbers, so far as a division by it stays in range."""
     highest = math.frexp(torch.finfo(largest.dtype).max)[1] - 2
     exponent = torch.frexp(largest).exponent.clamp(-60, highest)

@@ -45,6 +45,7 @@ class Loss:
         level: What the two sides are. `"pair"`: pooled states, [pair, width]. `"token"`: the states of all
             tokens, [pair, token, width], zero at tokens that do not count, together with the boolean masks
             `language_mask` and `pivot_mask`, [pair, token], True at tokens that count.
+        needs_shares: Whether its states must lie in [0, 1], so that no transform can come before it.
 
     Raises:
         ArgumentError: A value that is not allowed, or a function that cannot be called with what it is given.
@@ -66,6 +67,7 @@ class Loss:
     temperature: float | None = None
     needs_negatives: bool = False
     level: Level = "pair"
+    needs_shares: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a loss that cannot be trained with."""

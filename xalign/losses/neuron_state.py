@@ -98,4 +98,5 @@ NEURON_STATE = Loss(
     state=smooth_state,
     pool="weighted",
     needs_negatives=True,
+    needs_shares=True,
 )

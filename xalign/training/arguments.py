@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from xalign.control.controller import Controller
 from xalign.losses.loss import Loss
+from xalign.losses.transform import Transform
 from xalign.pairs.parallel import ParallelPairs
 from xalign.schema import checked
 from xalign.training.config import AlignmentConfig
@@ -53,7 +54,7 @@ def _from_file(name: str, value: Any) -> Any:
 
 def _is_of_python(kind: Any) -> bool:
     """Return whether no file can hold a value of a type."""
-    return kind in (ParallelPairs, Path, Loss, Controller) or get_origin(kind) is Callable
+    return kind in (ParallelPairs, Path, Loss, Transform, Controller) or get_origin(kind) is Callable
 
 
 def _allowed(hint: Any) -> tuple[Any, ...]:

@@ -10,10 +10,11 @@ from xalign.checks import positive, whole_number
 from xalign.control import CONTROLLERS
 from xalign.control.controller import Controller, Decide, resolve_controller
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.losses import LOSSES
+from xalign.losses import LOSSES, TRANSFORMS
 from xalign.losses.contrastive import DIRECTIONS, Direction
 from xalign.losses.direction import checked_temperature
 from xalign.losses.loss import Kind, Loss, LossFn, resolve_loss
+from xalign.losses.transform import Transform, TransformFn, resolve_transform
 from xalign.measurement.options import MeasureOptions
 from xalign.model.architectures.sites import POOLS, Pool
 from xalign.model.encode import Template
@@ -56,8 +57,12 @@ class AlignmentConfig:
     )
     loss: str | Loss | LossFn = _option(
         "neuron_state",
-        "'neuron_state', 'contrastive' or 'cosine'. In Python, also a Loss or a function (language, pivot) "
-        "-> loss.",
+        f"{', '.join(map(repr, LOSSES))}. In Python, also a Loss or a function (language, pivot) -> loss.",
+    )
+    transform: str | Transform | TransformFn | None = _option(
+        None,
+        f"What is done to the states before they are compared: {', '.join(map(repr, TRANSFORMS))}. Default: "
+        "nothing. In Python, also a Transform or a function.",
     )
     layer: LayerChoice = _option(
         "all",
@@ -204,6 +209,11 @@ class AlignmentConfig:
         return resolve_loss(self.loss, LOSSES)
 
     @property
+    def resolved_transform(self) -> Transform | None:
+        """The transform that `transform` names or holds, as an object; None without."""
+        return None if self.transform is None else resolve_transform(self.transform, TRANSFORMS)
+
+    @property
     def resolved_controller(self) -> Controller | None:
         """The controller that `control` names or holds, with `target` and `max_forgetting`; None without."""
         if self.control is None:
@@ -246,10 +256,10 @@ class AlignmentConfig:
             value = getattr(self, name)
             setattr(self, name, None if value is None else whole_number(name, value, least))
         if self.batch_size < 2 and loss.needs_negatives:
-            others = ", ".join(f"'{name}'" for name, known in LOSSES.items() if not known.needs_negatives)
+            *most, last = (f"'{name}'" for name, known in LOSSES.items() if not known.needs_negatives)
             raise ArgumentError(
                 f"batch_size={self.batch_size}: {loss.name} compares each pair with the others of its batch, "
-                f"so it needs at least 2; loss={others} works on one"
+                f"so it needs at least 2; loss={', '.join(most)} or {last} works on one"
             )
 
     def _refuse_without_meaning(self, loss: Loss) -> None:
@@ -259,6 +269,11 @@ class AlignmentConfig:
             "direction": self.direction != type(self).direction,
             "gather": self.gather,
         }
+        if self.resolved_transform is not None and loss.needs_shares:
+            raise ArgumentError(
+                f"transform={self.resolved_transform.name!r} has no meaning for loss={loss.name!r}, whose "
+                "states must stay in [0, 1]; leave it out, or take loss='contrastive' with kind='gate'"
+            )
         for name, is_asked in asked.items():
             if is_asked and name not in loss.options:
                 raise ArgumentError(

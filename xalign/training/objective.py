@@ -146,7 +146,8 @@ class AlignmentObjective:
             languages_per_batch=config.languages_per_batch,
             seed=config.seed,
         )
-        if is_centred(self._loss, config):
+        transform = config.resolved_transform
+        if is_centred(self._loss, config) or (transform is not None and transform.needs_groups):
             refuse_small_groups(config.batch_size, stream.languages_per_batch)
         return stream
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses.loss import Loss
 from xalign.losses.similarity import InBatch, in_batch
+from xalign.losses.transform import Transform
 from xalign.model.read import pool, token_weights
 from xalign.training.config import AlignmentConfig
 from xalign.training.pair_forward import PairStates
@@ -33,7 +34,8 @@ def compare(
         weights: The weight of each block.
 
     Returns:
-        The weighted sum over the blocks, and accuracy and cosines per pair, mean over the blocks.
+        The weighted sum over the blocks, and accuracy and cosines per pair, mean over the blocks; these are
+        of the states before any transform.
 
     Raises:
         ArgumentTypeError: A loss that returns anything but one number.
@@ -77,6 +79,7 @@ def _compare_block(
         mask = mask.to(values.device)
         offered |= {"language_mask": mask[:n], "pivot_mask": mask[n:]}
         sides = _mean_over_tokens(language, mask[:n]), _mean_over_tokens(pivot, mask[n:])
+    language, pivot = _transformed(config.resolved_transform, language, pivot, mask, pairs)
     if config.detach_pivot and "detach_pivot" not in loss.options:
         pivot = pivot.detach()
     value = loss.fn(language, pivot, **{name: offered[name] for name in loss.options})
@@ -86,6 +89,25 @@ def _compare_block(
             f"loss {loss.name!r} must return one number, a tensor without dimensions; it returned {got}"
         )
     return value, in_batch(*sides, languages=languages, same=same)
+
+
+def _transformed(
+    transform: Transform | None, language: Tensor, pivot: Tensor, mask: Tensor | None, pairs: PairBatch
+) -> tuple[Tensor, Tensor]:
+    """Return both sides as the loss is to see them."""
+    if transform is None:
+        return language, pivot
+    n, shapes = len(language), (language.shape, pivot.shape)
+    options = {"languages": pairs.languages.to(language.device)}
+    if mask is not None:
+        options |= {"language_mask": mask[:n], "pivot_mask": mask[n:]}
+    sides = transform.fn(language, pivot, **options)
+    if not isinstance(sides, tuple) or [getattr(side, "shape", None) for side in sides] != [*shapes]:
+        raise ArgumentTypeError(
+            f"transform {transform.name!r} must return both sides, as two tensors of the shapes it is given, "
+            f"{tuple(shapes[0])} and {tuple(shapes[1])}; it returned {sides!r:.60}"
+        )
+    return sides
 
 
 def names_of(pairs: PairBatch, which: Tensor | None = None) -> str:
