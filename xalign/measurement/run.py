@@ -24,7 +24,7 @@ from xalign.measurement.unknown import warn_of_unknown_languages
 from xalign.metrics import METRICS
 from xalign.metrics.compute import compute_values
 from xalign.metrics.cosine import cosine_matrix
-from xalign.metrics.metric import NULL, Compute, Metric, resolve_metrics
+from xalign.metrics.metric import NULL, Compute, Metric, check_counts, resolve_metrics
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Reading
@@ -61,8 +61,7 @@ def measure(
         model: A transformers model of a known architecture, wrapped or not.
         tokenizer: Its tokenizer; for recordings, its feature extractor or its processor.
         pairs: Parallel sentences, written or spoken, or what `load_pairs` takes.
-        metrics: Names from `xalign.metrics.METRICS` (`nasca`, `navca`, `mexa`, `retrieval`, `margin`),
-            `Metric` objects, or functions of a similarity matrix.
+        metrics: Names in `xalign.metrics.METRICS`, `Metric` objects, or functions of a similarity matrix.
         step: The training step to note in the report.
         distributed: Share the forwards between the processes of `torch.distributed`. All of them must call.
             Every process gets the report, and it equals that of a single process to the bit.
@@ -74,7 +73,7 @@ def measure(
         The report: scores beside chance and floor, with intervals and the value of every sentence.
 
     Raises:
-        ArgumentError: Unknown or no metrics, a bad option, or a sentence longer than the context.
+        ArgumentError: Unknown or no metrics, a bad option, too few pairs, or a sentence longer than the context.
         PairsError: Repeated pivot sentences, which can never win their row.
         ModelError: An unknown architecture, a model split in a way that hides its states (ZeRO-3, FSDP1,
             tensor parallelism), states that are not finite, or an error in another process.
@@ -146,6 +145,7 @@ class Measurement:
                 f"pairs={pairs!r:.60} must be ParallelPairs, or what load_pairs takes: 'bundled' or a path"
             )
         self.pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
+        check_counts(self.metrics, self.pairs.counts)
         self.model = model
         model_map = map_model(model)
         text, self._read_options = options_of_stack(model, model_map, text, read)

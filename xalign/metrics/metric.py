@@ -8,11 +8,11 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from xalign.checks import boolean, function_of
+from xalign.checks import boolean, function_of, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import LARGEST, SHARE, Scale, title_of
 
-__all__ = ["Compute", "Metric", "Over", "Scale", "Source", "resolve_metrics"]
+__all__ = ["Compute", "Metric", "Over", "Scale", "Source", "check_counts", "resolve_metrics"]
 
 Source = Literal["neuron_states", "neuron_values", "hidden", "router"]
 Over = Literal["similarity", "states"]
@@ -48,6 +48,7 @@ class Metric:
             and the score is the mean of the rows.
         unit: The unit of its values, as an axis label.
         higher_is_better: Whether a larger value is better.
+        least_pairs: The fewest pairs of which it can be computed.
 
     Raises:
         ArgumentError: Neither or both of `compute` and `parts`, an unknown source, bounds in the wrong order,
@@ -76,6 +77,7 @@ class Metric:
     unit: str = ""
     higher_is_better: bool = True
     null: Compute | None = None
+    least_pairs: int = 2
 
     def __post_init__(self) -> None:
         """Refuse a metric that cannot be measured."""
@@ -113,6 +115,7 @@ class Metric:
             if not isinstance(getattr(self, name), str):
                 raise ArgumentTypeError(f"{name}={getattr(self, name)!r:.60} must be text")
         boolean("higher_is_better", self.higher_is_better)
+        whole_number("least_pairs", self.least_pairs, least=2)
         if self.chance is not None and not callable(self.chance):
             raise ArgumentTypeError(
                 f"chance={self.chance!r:.60} must be a function of the number of pairs, or None"
@@ -167,6 +170,25 @@ class Metric:
         """What its numbers mean."""
         bounds = None if self.bounds is None else (float(self.bounds[0]), float(self.bounds[1]))
         return Scale(self.title, self.unit, bounds, self.higher_is_better)
+
+
+def check_counts(metrics: Sequence[Metric], counts: Mapping[str, int]) -> None:
+    """Refuse languages with fewer pairs than a metric can be computed of.
+
+    Args:
+        metrics: The metrics.
+        counts: Language -> number of pairs.
+
+    Raises:
+        ArgumentError: A language has fewer than the `least_pairs` of a metric.
+    """
+    for metric in metrics:
+        few = [f"{code} has {n}" for code, n in counts.items() if n < metric.least_pairs]
+        if few:
+            raise ArgumentError(
+                f"metric {metric.name!r} needs at least {metric.least_pairs} pairs, and {', '.join(few)}; give "
+                "more pairs, or leave it out"
+            )
 
 
 def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metric, ...]:
