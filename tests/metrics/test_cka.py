@@ -14,7 +14,9 @@ def hsic_by_quadruples(k, ell):
     n = len(k)
     every = range(n)
     pairs = np.mean([k[i, j] * ell[i, j] for i in every for j in every if i != j])
-    triples = np.mean([k[i, j] * ell[i, q] for i in every for j in every for q in every if len({i, j, q}) == 3])
+    triples = np.mean(
+        [k[i, j] * ell[i, q] for i in every for j in every for q in every if len({i, j, q}) == 3]
+    )
     quadruples = np.mean(
         [
             k[i, j] * ell[q, r]
@@ -89,7 +91,7 @@ def test_the_debiased_one_is_about_0():
     assert abs(np.mean(drawn)) < 0.003
 
 
-def test_the_edges():
+def test_the_edges(as_for_users):
     pivot, _ = draw(6)
     same = torch.full((6, 12), 0.1)
     assert linear_cka(pivot, same) == linear_cka(pivot, same, debiased=False) == 0

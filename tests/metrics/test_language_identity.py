@@ -51,7 +51,9 @@ def test_what_leaves_them_as_they_are():
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
     assert torch.allclose(language_silhouette(pivot[order], other[order]), values[order])
     assert torch.allclose(language_silhouette(other, pivot), values)
-    assert torch.allclose(language_silhouette(pivot @ rotation(12), 2 * other @ rotation(12)), values, atol=1e-5)
+    assert torch.allclose(
+        language_silhouette(pivot @ rotation(12), 2 * other @ rotation(12)), values, atol=1e-5
+    )
     bits = language_probe(pivot, other)
     assert 0.5 < bits.mean() < 1
     assert torch.equal(language_probe(other, pivot), bits)
@@ -74,8 +76,9 @@ def test_a_translation_is_never_in_another_fold():
     states = torch.eye(20)
     assert language_probe(states, -states).mean() <= 0.6
     # With a translation among what is learnt from, the direction would be known.
-    labels, groups = (torch.arange(40) >= 20).long(), torch.arange(40)
-    assert probe(torch.cat([states, -states]), labels, groups + groups // 20).double().mean() >= 0.9
+    labels, groups = (torch.arange(40) >= 20).long(), torch.arange(20)
+    elsewhere = torch.cat([groups, 20 + (groups + 1) % 20])
+    assert probe(torch.cat([states, -states]), labels, elsewhere).double().mean() >= 0.9
 
 
 def test_the_edges():

@@ -17,7 +17,9 @@ def by_hand(pivot, other):
 @pytest.mark.parametrize("n", [3, 8, 50])
 def test_it_is_the_mean_absolute_correlation(n):
     pivot, other = draw(n, seed=n)
-    assert neuron_correlation_per_pair(pivot, other).mean().item() == pytest.approx(by_hand(pivot, other), abs=1e-9)
+    assert neuron_correlation_per_pair(pivot, other).mean().item() == pytest.approx(
+        by_hand(pivot, other), abs=1e-9
+    )
 
 
 def test_the_values_of_pairs_are_the_jackknife():

@@ -43,9 +43,9 @@ def linear_cka(
     """
     check_states(pivot, other, _LEAST if debiased else 2)
     if not debiased:
-        x, y = centred(pivot), centred(other)
-        return quotient((y.T @ x).square().sum(), (x.T @ x).norm() * (y.T @ y).norm())
-    k, ell = _inner_products(pivot), _inner_products(other)
+        k, ell = _inner_products(pivot), _inner_products(other)  # never width × width
+        return quotient((k * ell).sum(), k.norm() * ell.norm())
+    k, ell = (_inner_products(states).fill_diagonal_(0) for states in (pivot, other))
     return _ratio(*(_hsic(*_sums(*sides), len(k)) for sides in ((k, ell), (k, k), (ell, ell))))
 
 
@@ -65,7 +65,7 @@ def cka_per_pair(
         1.0
     """
     n = check_states(pivot, other, _LEAST + 1)
-    k, ell = _inner_products(pivot), _inner_products(other)
+    k, ell = (_inner_products(states).fill_diagonal_(0) for states in (pivot, other))
     sides = ((k, ell), (k, k), (ell, ell))
     whole = _ratio(*(_hsic(*_sums(*both), n) for both in sides))
     without = _ratio(*(_hsic(*_sums_without_each(*both), n - 1) for both in sides))
@@ -81,7 +81,7 @@ def _inner_products(states: Tensor) -> Tensor:
     apart = centred(states)
     largest = apart.abs().amax().clamp_min(torch.finfo(torch.float64).tiny)
     apart = apart / largest  # products of four stay finite, and CKA has no scale
-    return (apart @ apart.T).fill_diagonal_(0)
+    return apart @ apart.T
 
 
 def _sums(k: Tensor, ell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

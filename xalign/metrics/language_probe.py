@@ -63,7 +63,9 @@ def probe(
     for number in range(folds):
         held = fold == number
         if len(np.unique(wanted[~held])) < len(known):
-            raise ArgumentError(f"without fold {number}, a label has no sentence to learn from; use more pairs")
+            raise ArgumentError(
+                f"without fold {number}, a label has no sentence to learn from; use more pairs"
+            )
         weights, bias = _fit(coordinates[~held], wanted[~held], len(known))
         right[held] = (coordinates[held] @ weights + bias).argmax(axis=1) == wanted[held]
     return torch.from_numpy(right).to(states.device)
@@ -86,7 +88,9 @@ def language_probe(
     """
     n = check_states(pivot, other, FOLDS)
     pairs = torch.arange(n, device=pivot.device)
-    bits = probe(torch.cat([pivot, other]), (torch.arange(2 * n, device=pivot.device) >= n).long(), pairs.repeat(2))
+    bits = probe(
+        torch.cat([pivot, other]), (torch.arange(2 * n, device=pivot.device) >= n).long(), pairs.repeat(2)
+    )
     return (bits[:n].double() + bits[n:].double()) / 2
 
 
