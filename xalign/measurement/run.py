@@ -73,7 +73,7 @@ def measure(
         The report: scores beside chance and floor, with intervals and the value of every sentence.
 
     Raises:
-        ArgumentError: Unknown or no metrics, a bad option, too few pairs, or a sentence longer than the context.
+        ArgumentError: Unknown or no metrics, a bad option, too few pairs, or sentences beyond the context.
         PairsError: Repeated pivot sentences, which can never win their row.
         ModelError: An unknown architecture, a model split in a way that hides its states (ZeRO-3, FSDP1,
             tensor parallelism), states that are not finite, or an error in another process.

@@ -50,12 +50,12 @@ def probe(
         >>> probe(states + 5 * labels[:, None], labels, torch.arange(20).repeat(2)).all().item()
         True
     """
-    known, label = labels.unique(return_inverse=True)
-    numbers = groups.unique(return_inverse=True)[1]
+    known, label = torch.unique(labels, return_inverse=True)
+    numbers = torch.unique(groups, return_inverse=True)[1]
     if len(known) < 2 or int(numbers.max()) + 1 < whole_number("folds", folds, least=2):
         raise ArgumentError(
-            f"there are {len(known)} label(s) and {int(numbers.max()) + 1} group(s); a probe needs two labels, "
-            f"and at least one group for each of {folds} folds"
+            f"there are {len(known)} label(s) and {int(numbers.max()) + 1} group(s); a probe needs two labels "
+            f"and a group for each of {folds} folds"
         )
     coordinates = _coordinates(states)
     wanted, fold = label.numpy(force=True), (numbers % folds).numpy(force=True)

@@ -186,8 +186,8 @@ def check_counts(metrics: Sequence[Metric], counts: Mapping[str, int]) -> None:
         few = [f"{code} has {n}" for code, n in counts.items() if n < metric.least_pairs]
         if few:
             raise ArgumentError(
-                f"metric {metric.name!r} needs at least {metric.least_pairs} pairs, and {', '.join(few)}; give "
-                "more pairs, or leave it out"
+                f"metric {metric.name!r} needs at least {metric.least_pairs} pairs, and {', '.join(few)}; "
+                "give more pairs, or leave it out"
             )
 
 

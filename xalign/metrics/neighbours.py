@@ -1,6 +1,5 @@
 """The nearest neighbours of sentences in the other language, from a similarity matrix."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -9,7 +8,7 @@ from xalign.errors import ArgumentError
 
 
 def nearest(similarity: Float[Tensor, "query candidate"], k: int) -> Int[Tensor, "query k"]:
-    """Return the k candidates that are most similar to each query, the nearest first; of equal ones the first.
+    """Return the k candidates nearest to each query, the nearest first; of equal ones the first.
 
     Raises:
         ArgumentError: Fewer than k candidates.

@@ -36,7 +36,7 @@ def silhouette(
         >>> silhouette(states, torch.tensor([0, 0, 1, 1])).tolist()
         [1.0, 1.0, 1.0, 1.0]
     """
-    known, label = labels.unique(return_inverse=True)
+    known, label = torch.unique(labels, return_inverse=True)
     if len(known) < 2:  # noqa: PLR2004
         raise ArgumentError("all sentences have one label; a silhouette needs two or more")
     distances = (1 - cosine_matrix(states, states)).clamp_min(0)
