@@ -1,4 +1,4 @@
-"""Metrics of similarity structure through `measure`: scores, chance, intervals, saving, and what is refused."""
+"""Metrics of similarity structure through `measure`: scores, chance, intervals, saving, refusals."""
 
 import math
 

@@ -54,8 +54,8 @@ def probe(
     numbers = torch.unique(groups, return_inverse=True)[1]
     if len(known) < 2 or int(numbers.max()) + 1 < whole_number("folds", folds, least=2):
         raise ArgumentError(
-            f"there are {len(known)} label(s) and {int(numbers.max()) + 1} group(s); a probe needs two labels "
-            f"and a group for each of {folds} folds"
+            f"there are {len(known)} label(s) and {int(numbers.max()) + 1} group(s); a probe needs two "
+            f"labels and a group for each of {folds} folds"
         )
     coordinates = _coordinates(states)
     wanted, fold = label.numpy(force=True), (numbers % folds).numpy(force=True)

@@ -59,7 +59,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class MinimalPair:
-    """Two sentences that differ in one point, of which one is good.
+    r"""Two sentences that differ in one point, of which one is good.
 
     Attributes:
         good: The good sentence.
@@ -72,7 +72,7 @@ class MinimalPair:
 
     Example:
         >>> MinimalPair("the author laughs", "the author laugh").text
-        'the author laughs\\nthe author laugh'
+        'the author laughs\nthe author laugh'
     """
 
     good: str

@@ -96,11 +96,11 @@ def _story_cloze(row: Row, language: str, connectives: Connectives) -> Choice:  
 
 
 def _copa(row: Row, language: str, connectives: Connectives) -> Choice:
-    """Join as lm-evaluation-harness does: the premise without its full stop, the connective, a small letter."""
+    """Join as lm-evaluation-harness does: the premise without full stop, the connective, a small letter."""
     if language not in connectives:
         raise PairsError(
-            f"COPA in {language} needs the words between premise and choice: pass connectives={{'{language}': "
-            "('because', 'therefore')}, for causes and for effects"
+            f"COPA in {language} needs the words before the choice, for causes and for effects: pass "
+            f"connectives={{'{language}': ('because', 'therefore')}}"
         )
     asked = ("cause", "effect")
     if row["question"] not in asked:

@@ -37,8 +37,8 @@ class ParallelItems(Mapping[str, tuple[ItemT, ...]], Generic[ItemT]):
         ArgumentTypeError: A value that is no list of items.
 
     Example:
-        >>> english = [Choice("It rains.", ("I get wet.", "I fly."), 0), Choice("I eat.", ("I sleep.", "I am full."))]
-        >>> german = [Choice("Es regnet.", ("Ich werde nass.", "Ich fliege."), 0)] + english[1:]
+        >>> english = [Choice("It rains.", ("I get wet.", "I fly.")), Choice("I eat.", ("So.", "No."))]
+        >>> german = [Choice("Es regnet.", ("Ich werde nass.", "Ich fliege."))] + english[1:]
         >>> ParallelItems({"en": english, "de": german})
         ParallelItems(eng_Latn with deu_Latn; 2 choices each)
     """
@@ -61,8 +61,8 @@ class ParallelItems(Mapping[str, tuple[ItemT, ...]], Generic[ItemT]):
         }
         if pivot not in sides:
             raise ArgumentError(
-                f"pivot={pivot!r} is not among the languages given: {', '.join(sides) or 'none'}; add its items "
-                "or choose another pivot"
+                f"pivot={pivot!r} is not among the languages given: {', '.join(sides) or 'none'}; add its "
+                "items, or choose another pivot"
             )
         self._items: dict[str, tuple[ItemT, ...]] = {pivot: sides.pop(pivot), **sides}
         self.pivot, self.is_aligned = pivot, is_aligned
@@ -87,8 +87,8 @@ class ParallelItems(Mapping[str, tuple[ItemT, ...]], Generic[ItemT]):
                     )
                 if None not in (item.gold, pivot.gold) and item.gold != pivot.gold:
                     raise PairsError(
-                        f"the gold answer of item {self.ids[row]} is {item.gold} in {code} and {pivot.gold} in "
-                        f"{self.pivot}; put the options of both into one order"
+                        f"the gold answer of item {self.ids[row]} is {item.gold} in {code} and {pivot.gold} "
+                        f"in {self.pivot}; put the options of both into one order"
                     )
 
     # The mapping interface.
@@ -188,7 +188,7 @@ def _checked_side(code: str, side: Any) -> tuple[Any, ...]:
     for row, item in enumerate(side):
         if not isinstance(item, KINDS):
             raise ArgumentTypeError(
-                f"{code}: entry {row} must be a Choice, a MinimalPair or a WordSense, not {type(item).__name__}"
+                f"{code}: entry {row} must be a Choice, MinimalPair or WordSense, not {type(item).__name__}"
             )
     return tuple(side)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
+from xalign.errors import ArgumentError, ArgumentTypeError, PairsError, XAlignError
 from xalign.pairs.item_shapes import CONNECTIVES, Connectives, id_of, shape_of
 from xalign.pairs.items import ParallelItems
 from xalign.pairs.languages import match_language, match_languages, normalize_languages
@@ -21,7 +21,7 @@ def load_items(
     n: int | None = None,
     *,
     connectives: Connectives | None = None,
-    missing: Literal["refuse", "drop"] = "refuse",
+    unusable: Literal["refuse", "drop"] = "refuse",
 ) -> ParallelItems[Any]:
     """Load test items.
 
@@ -39,8 +39,9 @@ def load_items(
             named.
         pivot: The language that all others are compared with.
         n: Load the first n items; None loads all.
-        connectives: For COPA: language -> the words for a cause and for an effect, beside those that are known.
-        missing: What to do with lines that lack a language: `"refuse"`, or `"drop"` them in all languages.
+        connectives: For COPA: language -> the words for a cause and for an effect, beside the known ones.
+        unusable: What to do with lines that lack a language or hold no usable item, such as one with equal
+            options: `"refuse"` the source, or `"drop"` these lines in all languages. `source` says which.
 
     Returns:
         The items, the pivot first.
@@ -55,8 +56,8 @@ def load_items(
         >>> load_items({"en": rows})
         ParallelItems(eng_Latn; 2 minimal pairs each)
     """
-    if missing not in ("refuse", "drop"):
-        raise ArgumentError(f"missing={missing!r:.40} must be 'refuse' or 'drop'")
+    if unusable not in ("refuse", "drop"):
+        raise ArgumentError(f"unusable={unusable!r:.40} must be 'refuse' or 'drop'")
     (pivot,) = normalize_languages("pivot", [pivot])
     name, rows = _rows_of(source)
     known = list(rows)
@@ -66,13 +67,19 @@ def load_items(
         there = f"found in {name}; it has {', '.join(known)}"
         wanted = match_languages("languages", [pivot, *languages], known, there)
         rows = {code: rows[code] for code in dict.fromkeys(wanted)}
-    rows = _without_gaps(rows, name, missing)
-    words = {**CONNECTIVES, **_normal(connectives)}
-    sides, aligned = {}, True
-    for code, side in rows.items():
-        sides[code], is_aligned = _items(code, side, words, name)
-        aligned = aligned and is_aligned
-    items = ParallelItems(sides, pivot, ids=_ids(rows, name, aligned), source=name, is_aligned=aligned)
+    _check_counts(rows, name)
+    sides, aligned, errors = _items(rows, {**CONNECTIVES, **_normal(connectives)}, name)
+    if errors and unusable == "refuse":
+        raise PairsError(
+            f"{next(iter(errors.values()))}. Lines of {name} that cannot be used: {len(errors)}; correct "
+            "them, or pass unusable='drop' to drop them in all languages"
+        )
+    if errors:
+        name = f"{name} without lines {', '.join(str(at + 1) for at in sorted(errors))}"
+    kept = {code: [one for at, one in enumerate(side) if at not in errors] for code, side in sides.items()}
+    ids = _ids(rows, name, aligned)
+    ids = None if ids is None else [one for at, one in enumerate(ids) if at not in errors]
+    items = ParallelItems[Any](kept, pivot, ids=ids, source=name, is_aligned=aligned)
     return items if n is None else items.first(n)
 
 
@@ -132,48 +139,32 @@ def _by_language(path: Path, lines: list[Mapping[str, Any]]) -> Rows:
     }
 
 
-def _without_gaps(rows: Rows, name: str, missing: str) -> Rows:
-    """Refuse or drop lines in which a language has no row, or no words."""
-
-    def is_there(row: Mapping[str, Any]) -> bool:
-        return bool(row) and row.get("words", True) not in ([], ())
-
-    gaps = {code: [at for at, row in enumerate(side) if not is_there(row)] for code, side in rows.items()}
-    lacking = {code: found for code, found in gaps.items() if found}
-    if not lacking:
-        return rows
-    if missing == "refuse":
-        code, found = next(iter(lacking.items()))
-        raise PairsError(
-            f"{name}: {code} has nothing in {len(found)} line(s), the first of them {found[0] + 1}; leave "
-            "the language out, or pass missing='drop' to drop such lines in all languages"
-        )
-    dropped = {at for found in lacking.values() for at in found}
-    return {code: [row for at, row in enumerate(side) if at not in dropped] for code, side in rows.items()}
+def _check_counts(rows: Rows, name: str) -> None:
+    counts = {code: len(side) for code, side in rows.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{code} {n}" for code, n in counts.items())
+        raise PairsError(f"{name} has different numbers of items: {listed}; line i must be item i in all")
 
 
-def _items(code: str, rows: list[Mapping[str, Any]], words: Connectives, name: str) -> tuple[list[Any], bool]:
-    """Return the items of a language, and whether their lines are the same in all."""
-    made, aligned = [], True
-    for number, row in enumerate(rows, start=1):
-        place = f"{name}: {code}, line {number}"
-        if not isinstance(row, Mapping):
-            raise PairsError(f"{place} must be an object, not {type(row).__name__}")
-        shape = shape_of(row, place)
-        aligned = aligned and shape.is_aligned
-        try:
-            made.append(shape.make(row, code, words))
-        except (
-            PairsError,
-            ArgumentError,
-            ArgumentTypeError,
-            KeyError,
-            AttributeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise PairsError(f"{place}: {error}") from None
-    return made, aligned
+def _items(rows: Rows, words: Connectives, name: str) -> tuple[dict[str, list[Any]], bool, dict[int, str]]:
+    """Return the items, None where a line cannot be used; whether lines are aligned; and line -> error."""
+    sides: dict[str, list[Any]] = {code: [] for code in rows}
+    aligned, errors = True, {}
+    for code, side in rows.items():
+        for at, row in enumerate(side):
+            place = f"{name}: {code}, line {at + 1}"
+            if not isinstance(row, Mapping):
+                raise PairsError(f"{place} must be an object, not {type(row).__name__}")
+            if not row:
+                errors.setdefault(at, f"{place} has nothing")
+            shape = shape_of(row, place) if row else None
+            aligned = aligned and (shape is None or shape.is_aligned)
+            try:
+                sides[code].append(None if shape is None else shape.make(row, code, words))
+            except (XAlignError, KeyError, AttributeError, TypeError, ValueError) as error:
+                errors.setdefault(at, f"{place}: {error}")
+                sides[code].append(None)
+    return sides, aligned, errors
 
 
 def _ids(rows: Rows, name: str, aligned: bool) -> list[str] | None:
