@@ -10,7 +10,7 @@ from xalign.errors import ArgumentError
 from xalign.metrics import METRICS
 from xalign.metrics.cka import CKA
 
-STRUCTURE = [name for name, metric in METRICS.items() if metric.reads == "hidden"]
+STRUCTURE = [name for name, metric in METRICS.items() if metric.reads == "hidden" and not metric.is_of_items]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def report():
 
 @pytest.mark.filterwarnings("ignore:most tokens of some languages are unknown:UserWarning")
 def test_every_metric_runs_through_a_report(report, tmp_path):
-    assert len(STRUCTURE) == len(METRICS) - 3  # all but those of neurons and of routers
+    assert len(STRUCTURE) == len(METRICS) - 6  # all but those of neurons, of routers and of items
     report.save(tmp_path / "saved")
     again = xalign.AlignmentReport.load(tmp_path / "saved")
     for name in STRUCTURE:
@@ -42,3 +42,5 @@ def test_too_few_pairs_are_refused_before_anything_runs(monkeypatch):
         ArgumentError, match="metric 'cka' needs at least 5 pairs, and deu_Latn has 4; give more"
     ):
         xalign.measure(make_model("bert"), make_tokenizer(), pairs, ["mexa", CKA])
+    with pytest.raises(ArgumentError, match="metric 'dali' is computed of test items: load_items, and then"):
+        xalign.measure(make_model("bert"), make_tokenizer(), pairs, ["dali"])

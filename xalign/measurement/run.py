@@ -3,7 +3,6 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,10 +14,11 @@ from tqdm import tqdm
 from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.identity import across_processes
-from xalign.measurement.options import MeasureOptions, Steered, check_options, split_options
+from xalign.measurement.options import MeasureOptions, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
 from xalign.measurement.provenance import notes_of, provenance_of, renewed_records
 from xalign.measurement.readings import options_of_stack, readings_of
+from xalign.measurement.steered import entered
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.measurement.unknown import warn_of_unknown_languages
 from xalign.metrics import METRICS
@@ -315,8 +315,7 @@ class Measurement:
             states.clear()
 
     def _read(self, language: str, side: Side, bar: "tqdm[Any]") -> States:
-        steered = self._read_options.steered
-        with nullcontext() if steered is None else _entered(steered, language):
+        with entered(self._read_options.steered, language):
             states = self._states(side.batches, self._users, bar.update)
         subtract_offsets(states, self._offsets.get(language, {}))
         return states
@@ -337,14 +336,3 @@ class Measurement:
                 for reading in self._readings[row.removesuffix(NULL)]:
                     users[reading].append((row, metric.over, compute))
         return users
-
-
-def _entered(steered: Steered, language: str) -> AbstractContextManager[Any]:
-    """Return the context in which a language runs, where the user's function gives one."""
-    context = steered(language)
-    if not hasattr(context, "__enter__") or not hasattr(context, "__exit__"):
-        raise ArgumentTypeError(
-            f"steered({language!r}) gave {context!r:.60}, and must give a context, like "
-            "lambda code: steer(model, units[code])"
-        )
-    return context

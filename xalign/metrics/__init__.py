@@ -6,6 +6,7 @@ A new metric is a file with its function and its `Metric`, and one line in `METR
 
 from xalign.metrics.cka import CKA
 from xalign.metrics.csls import CSLS
+from xalign.metrics.dali import DALI, DALI_STRONG, MEXA_T
 from xalign.metrics.hubness import ANTI_HUBS, HUB_SKEWNESS, ROBIN_HOOD
 from xalign.metrics.isotropy import ANISOTROPY, ISO_SCORE
 from xalign.metrics.language_probe import LANGUAGE_PROBE
@@ -25,5 +26,6 @@ METRICS: dict[str, Metric] = {
         *(NASCA, NAVCA, MEXA, RETRIEVAL, MARGIN, ROUTING),
         *(CSLS, XSIM, CKA, RSA, NEURON_CORRELATION),
         *(ANISOTROPY, ISO_SCORE, HUB_SKEWNESS, ANTI_HUBS, ROBIN_HOOD, SILHOUETTE, LANGUAGE_PROBE),
+        *(DALI, DALI_STRONG, MEXA_T),
     )
 }

@@ -15,10 +15,11 @@ from xalign.metrics.scale import LARGEST, SHARE, Scale, title_of
 __all__ = ["Compute", "Metric", "Over", "Scale", "Source", "check_counts", "resolve_metrics"]
 
 Source = Literal["neuron_states", "neuron_values", "hidden", "router"]
-Over = Literal["similarity", "states"]
+Over = Literal["similarity", "states", "options", "contexts"]
 Compute = Callable[..., Tensor]
 SOURCES: tuple[Source, ...] = get_args(Source)
 NULL = ":null"
+_ITEMS = "'options' or 'contexts'"
 OVER: tuple[Over, ...] = get_args(Over)
 
 
@@ -36,7 +37,8 @@ class Metric:
             it takes is set by `over`.
         over: `"similarity"`: `compute` takes the cosine matrix [pair, pair] of one layer, pivot sentences in
             rows. `"states"`: it takes the pooled states of the pivot and of the other language at one layer,
-            both [pair, width].
+            both [pair, width]. For `measure_items`, `"options"`: the states of the texts of all options of
+            both sides, [item, option, width], and `"contexts"`: the cosine matrix [item, item] of contexts.
         bounds: The smallest and the largest possible value: `(0, 1)` for shares of pairs; None without
             bounds.
         chance: A function from the number of pairs to the value expected without any information; None where
@@ -94,13 +96,15 @@ class Metric:
         if self.reads not in SOURCES:
             raise ArgumentError(f"reads={self.reads!r:.60} must be one of {', '.join(SOURCES)}")
         if self.over not in OVER:
-            raise ArgumentError(f"over={self.over!r:.60} must be 'similarity' or 'states'")
-        if self.over == "states" and self.has_floor:
             raise ArgumentError(
-                f"metric {self.name!r} is computed over states, and a lexical floor has no states: pass "
+                f"over={self.over!r:.60} must be 'similarity' or 'states'; of items, {_ITEMS}"
+            )
+        if not self.takes_similarity and self.has_floor:
+            raise ArgumentError(
+                f"metric {self.name!r} is computed over {self.over}, and a lexical floor has no states: pass "
                 "has_floor=False"
             )
-        taken = ("similarity",) if self.over == "similarity" else ("pivot", "other")
+        taken = ("similarity",) if self.takes_similarity else ("pivot", "other")
         for row, compute in self.rows.items():
             function_of(f"the function of metric {row!r}", compute, *taken)
         if self.null is not None:
@@ -135,6 +139,16 @@ class Metric:
                 f"bounds={bounds!r:.60} must be a smaller and a larger number, both finite and not beyond "
                 f"{LARGEST}, or None"
             )
+
+    @property
+    def takes_similarity(self) -> bool:
+        """Whether its functions take a similarity matrix, and not the states of both sides."""
+        return self.over in ("similarity", "contexts")
+
+    @property
+    def is_of_items(self) -> bool:
+        """Whether it is computed of test items, by `measure_items`, and not of pairs."""
+        return self.over in ("options", "contexts")
 
     @property
     def rows(self) -> dict[str, Compute]:
@@ -173,16 +187,20 @@ class Metric:
 
 
 def check_counts(metrics: Sequence[Metric], counts: Mapping[str, int]) -> None:
-    """Refuse languages with fewer pairs than a metric can be computed of.
+    """Refuse metrics that cannot be computed of pairs, or not of so few.
 
     Args:
         metrics: The metrics.
         counts: Language -> number of pairs.
 
     Raises:
-        ArgumentError: A language has fewer than the `least_pairs` of a metric.
+        ArgumentError: A metric of items, or a language with fewer than the `least_pairs` of a metric.
     """
     for metric in metrics:
+        if metric.is_of_items:
+            raise ArgumentError(
+                f"metric {metric.name!r} is computed of test items: load_items, and then measure_items"
+            )
         few = [f"{code} has {n}" for code, n in counts.items() if n < metric.least_pairs]
         if few:
             raise ArgumentError(

@@ -76,7 +76,7 @@ def _passage(row: Row, language: str, connectives: Connectives) -> Choice:  # no
 
 
 def _belebele(row: Row, language: str, connectives: Connectives) -> Choice:  # noqa: ARG001
-    options = [row[f"mc_answer{number}"] for number in range(1, 5)]
+    options = tuple(row[f"mc_answer{number}"] for number in range(1, 5))
     gold = row.get("correct_answer_num")
     return Choice(
         f"{row['flores_passage']} {row['question']}", options, None if gold is None else int(gold) - 1
@@ -108,7 +108,7 @@ def _copa(row: Row, language: str, connectives: Connectives) -> Choice:
     premise = row["premise"].strip()
     premise = premise[:-1] if premise and not premise[-1].isalnum() else premise
     word = connectives[language][asked.index(row["question"])]
-    options = [one[:1].lower() + one[1:] for one in (row["choice1"].strip(), row["choice2"].strip())]
+    options = tuple(one[:1].lower() + one[1:] for one in (row["choice1"].strip(), row["choice2"].strip()))
     return Choice(f"{premise} {word}", options, row.get("label"))
 
 

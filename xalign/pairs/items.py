@@ -141,7 +141,7 @@ class ParallelItems(Mapping[str, tuple[ItemT, ...]], Generic[ItemT]):
     def only(self, languages: Sequence[str]) -> "ParallelItems[ItemT]":
         """Select some of the languages; the pivot need not be named."""
         there = f"among those of these items: {', '.join(self._items)}"
-        wanted = match_languages("languages", languages, list(self._items), there)
+        wanted: list[str] = match_languages("languages", languages, list(self._items), there)
         return self._with({code: self._items[code] for code in (self.pivot, *wanted)}, self.ids)
 
     def rows(self, rows: Sequence[int]) -> "ParallelItems[ItemT]":

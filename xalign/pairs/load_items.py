@@ -149,7 +149,7 @@ def _check_counts(rows: Rows, name: str) -> None:
 def _items(rows: Rows, words: Connectives, name: str) -> tuple[dict[str, list[Any]], bool, dict[int, str]]:
     """Return the items, None where a line cannot be used; whether lines are aligned; and line -> error."""
     sides: dict[str, list[Any]] = {code: [] for code in rows}
-    aligned, errors = True, {}
+    aligned, errors = True, dict[int, str]()
     for code, side in rows.items():
         for at, row in enumerate(side):
             place = f"{name}: {code}, line {at + 1}"
