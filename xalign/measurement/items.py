@@ -13,7 +13,7 @@ from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions, ReadOptions, check_options, split_options
 from xalign.measurement.prepare import Side
-from xalign.measurement.prepared_items import PreparedItems, checked_choices
+from xalign.measurement.prepared_items import PreparedItems, check_parallel, checked_options
 from xalign.measurement.provenance import notes_of, provenance_of
 from xalign.measurement.readings import options_of_stack, readings_of
 from xalign.measurement.run import Metrics
@@ -104,7 +104,8 @@ class _ItemMeasurement:
     ) -> None:
         text, read, self._run_options = split_options({"pool": "last", **options})
         self._metrics = _checked_metrics(metrics)
-        self._options, self._items, self._model = checked_choices(items), items, model
+        self._options, self._items, self._model = checked_options(items), items, model
+        check_parallel(items)
         self._pairs = items.as_pairs()
         refuse_split(model)
         model_map = map_model(model)

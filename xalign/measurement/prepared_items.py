@@ -113,23 +113,31 @@ class PreparedItems:
         return found
 
 
-def checked_choices(items: ParallelItems[Choice]) -> int:
+def checked_options(items: ParallelItems[Choice]) -> int:
     """Return the number of options of choice tasks, which must be the same for all.
 
     Raises:
-        PairsError: Items of another kind, of one language, not aligned, or with different numbers of options.
+        PairsError: Items of another kind, or with different numbers of options.
     """
     if items.kind is not Choice:
         raise PairsError(f"these are {items.kind.plural}; only choices have options to compare")
-    counts = sorted({len(item.options) for item in items[items.pivot]})
+    counts = sorted({len(item.options) for own in items.values() for item in own})
     if len(counts) > 1:
         raise PairsError(
-            f"items have {counts[0]} to {counts[-1]} options, which have different chance levels: measure "
+            f"items have {counts[0]} to {counts[-1]} options, which have different chance levels: take "
             "those of one number, with items.rows(...)"
         )
+    return counts[0]
+
+
+def check_parallel(items: ParallelItems[Choice]) -> None:
+    """Refuse items that no other language has, or in another order.
+
+    Raises:
+        PairsError: Items of one language, or not aligned.
+    """
     if not items.languages or not items.is_aligned:
         raise PairsError("the items must be the same in the pivot and in at least one other language")
-    return counts[0]
 
 
 def _numbers(item: Choice) -> range:
