@@ -1,12 +1,16 @@
 """Judge what steering does, beside controls."""
 
+from xalign.judging.answers import Answers, agreement, answer_items
 from xalign.judging.calibrate import calibrate
 from xalign.judging.controls import random_units, shuffled_texts
 from xalign.judging.evaluate import evaluate
 from xalign.judging.identify import LanguageIdentifier, identify_language
 
 __all__ = [
+    "Answers",
     "LanguageIdentifier",
+    "agreement",
+    "answer_items",
     "calibrate",
     "evaluate",
     "identify_language",

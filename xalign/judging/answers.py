@@ -137,7 +137,7 @@ def agreement(report: AlignmentReport, answers: Answers, metric: str = "dali") -
         ArgumentError: Answers to other items, or a metric that has no bits.
 
     Reference:
-        The question of Ravisankar, Han and Carpuat (2025), arXiv 2504.09378, §5. Newcombe (1998), method 10.
+        The question of Ravisankar, Han and Carpuat (2025), arXiv 2504.09378. Newcombe (1998), method 10.
 
     Example:
         >>> english = [Choice("It rains.", ("I am wet.", "No."), 0), Choice("I eat.", ("Fine.", "No."), 0)]

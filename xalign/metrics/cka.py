@@ -33,8 +33,8 @@ def linear_cka(
         ArgumentError: Different numbers of rows, or fewer than 4 (2 for the biased one).
 
     Reference:
-        Kornblith et al. (2019), Similarity of neural network representations revisited, §3; the unbiased
-        estimate is of Song et al. (2012), eq. 5.
+        Kornblith et al. (2019), Similarity of neural network representations revisited; the unbiased
+        estimate is of Song et al. (2012).
 
     Example:
         >>> states = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [5.0, 3.0], [0.0, 0.0]])
@@ -73,7 +73,12 @@ def cka_per_pair(
 
 
 def cka_chance(n: int) -> float:  # noqa: ARG001
-    """Return the debiased CKA expected of states that have nothing to do with one another: 0."""
+    """Return the debiased CKA expected of states that have nothing to do with one another: 0.
+
+    Example:
+        >>> cka_chance(100)
+        0.0
+    """
     return 0.0
 
 

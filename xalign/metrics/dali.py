@@ -28,7 +28,7 @@ def dali(
         ArgumentError: Fewer than 2 options.
 
     Reference:
-        Ravisankar, Han and Carpuat (2025), Zero-shot cross-lingual transfer and alignment, arXiv 2504.09378.
+        Ravisankar, Han and Carpuat (2025), arXiv 2504.09378.
 
     Example:
         >>> pivot = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])

@@ -24,7 +24,7 @@ def occurrences(similarity: Float[Tensor, "pair pair"], k: int = NEIGHBOURS) -> 
         ArgumentError: Fewer than k pairs.
 
     Reference:
-        Radovanović, Nanopoulos and Ivanović (2010), Hubs in space, §3.
+        Radovanović, Nanopoulos and Ivanović (2010), Hubs in space.
 
     Example:
         >>> occurrences(torch.tensor([[.9, .1], [.8, .2]]), k=1).tolist()
@@ -68,7 +68,7 @@ def robin_hood(similarity: Float[Tensor, "pair pair"], k: int = NEIGHBOURS) -> F
     often: from 0 to 1 − k/n.
 
     Reference:
-        Feldbauer and Flexer (2019), A comprehensive empirical comparison of hubness reduction, §3.
+        Feldbauer and Flexer (2019), A comprehensive empirical comparison of hubness reduction.
 
     Example:
         >>> robin_hood(torch.tensor([[.9, .1], [.8, .2]]), k=1).mean().item()
@@ -78,17 +78,32 @@ def robin_hood(similarity: Float[Tensor, "pair pair"], k: int = NEIGHBOURS) -> F
 
 
 def skewness_chance(n: int, k: int = NEIGHBOURS) -> float:
-    """Return the skewness of N_k where every sentence has k of n neighbours at random: a binomial's."""
+    """Return the skewness of N_k where every sentence has k of n neighbours at random: a binomial's.
+
+    Example:
+        >>> round(skewness_chance(100), 4)
+        0.2667
+    """
     return float(binom(n, k / n).stats("s")) if n > k else 0.0
 
 
 def anti_hub_chance(n: int, k: int = NEIGHBOURS) -> float:
-    """Return the share of anti-hubs where every sentence has k of n neighbours at random: (1 − k/n)ⁿ."""
+    """Return the share of anti-hubs where every sentence has k of n neighbours at random: (1 − k/n)ⁿ.
+
+    Example:
+        >>> round(anti_hub_chance(100), 6)
+        2.7e-05
+    """
     return float((1 - k / n) ** n)
 
 
 def robin_hood_chance(n: int, k: int = NEIGHBOURS) -> float:
-    """Return the Robin Hood index where every sentence has k of n neighbours at random."""
+    """Return the Robin Hood index where every sentence has k of n neighbours at random.
+
+    Example:
+        >>> round(robin_hood_chance(100), 2)
+        0.12
+    """
     return float(binom(n, k / n).expect(lambda count: abs(count - k))) / (2 * k)
 
 

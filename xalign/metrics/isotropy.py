@@ -29,7 +29,7 @@ def anisotropy(
         ArgumentError: Fewer than 2 sentences.
 
     Reference:
-        Ethayarajh (2019), How contextual are contextualized word representations?, §3.
+        Ethayarajh (2019), How contextual are contextualized word representations?
 
     Example:
         >>> states = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
@@ -42,7 +42,12 @@ def anisotropy(
 
 
 def anisotropy_chance(n: int) -> float:  # noqa: ARG001
-    """Return the mean cosine of random directions: 0."""
+    """Return the mean cosine of random directions: 0.
+
+    Example:
+        >>> anisotropy_chance(100)
+        0.0
+    """
     return 0.0
 
 
@@ -57,7 +62,7 @@ def iso_score(states: Float[Tensor, "sentence width"]) -> Float[Tensor, ""]:
         ArgumentError: Fewer than 2 sentences, or a width of 1.
 
     Reference:
-        Rudman et al. (2022), IsoScore: measuring the uniformity of embedding space utilization, §3.
+        Rudman et al. (2022), IsoScore: measuring the uniformity of embedding space utilization.
 
     Example:
         >>> iso_score(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])).item()

@@ -41,8 +41,7 @@ def probe(
             missing.
 
     Reference:
-        Conneau et al. (2018), What you can cram into a single vector, §2, for probes; of language identity,
-        Libovický, Rosa and Fraser (2020), On the language neutrality of pre-trained representations, §4.
+        Libovický, Rosa and Fraser (2020), On the language neutrality of pre-trained representations.
 
     Example:
         >>> states = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
@@ -95,7 +94,12 @@ def language_probe(
 
 
 def probe_chance(n: int) -> float:  # noqa: ARG001
-    """Return the accuracy of a probe that knows nothing, among two languages: ½."""
+    """Return the accuracy of a probe that knows nothing, among two languages: ½.
+
+    Example:
+        >>> probe_chance(100)
+        0.5
+    """
     return 0.5
 
 

@@ -33,7 +33,7 @@ def neuron_correlation_per_pair(
         ArgumentError: Different numbers of rows, or fewer than 3.
 
     Reference:
-        Del and Fishel (2022), Cross-lingual similarity of multilingual representations revisited, §3.
+        Del and Fishel (2022), Cross-lingual similarity of multilingual representations revisited.
 
     Example:
         >>> states = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [5.0, 3.0]])
@@ -51,7 +51,12 @@ def neuron_correlation_per_pair(
 
 
 def neuron_correlation_chance(n: int) -> float:
-    """Return the ANC expected of n independent normal sentences: √(2 / (π (n − 1))), .08 of 100."""
+    """Return the ANC expected of n independent normal sentences: √(2 / (π (n − 1))).
+
+    Example:
+        >>> round(neuron_correlation_chance(100), 4)
+        0.0802
+    """
     return math.sqrt(2 / (math.pi * (n - 1)))
 
 

@@ -58,7 +58,12 @@ def rsa_per_pair(
 
 
 def rsa_chance(n: int) -> float:  # noqa: ARG001
-    """Return the RSA expected where the order of the sentences of one side is random: 0."""
+    """Return the RSA expected where the order of the sentences of one side is random: 0.
+
+    Example:
+        >>> rsa_chance(100)
+        0.0
+    """
     return 0.0
 
 

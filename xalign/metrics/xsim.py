@@ -38,7 +38,7 @@ def margin_retrieval(
         ArgumentError: Fewer than k pairs, or another margin.
 
     Reference:
-        Artetxe and Schwenk (2019), Margin-based parallel corpus mining, §3.1; xsim of LASER has k = 4.
+        Artetxe and Schwenk (2019), Margin-based parallel corpus mining; xsim of LASER has k = 4.
 
     Example:
         >>> margin_retrieval(torch.tensor([[.9, .8], [.8, .1]]), k=2).tolist()

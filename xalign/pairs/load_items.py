@@ -60,13 +60,7 @@ def load_items(
         raise ArgumentError(f"unusable={unusable!r:.40} must be 'refuse' or 'drop'")
     (pivot,) = normalize_languages("pivot", [pivot])
     name, rows = _rows_of(source)
-    known = list(rows)
-    if match_language(pivot, known) is None:
-        raise PairsError(f"{name} has no items of the pivot {pivot}; it has {', '.join(known) or 'none'}")
-    if languages is not None:
-        there = f"found in {name}; it has {', '.join(known)}"
-        wanted = match_languages("languages", [pivot, *languages], known, there)
-        rows = {code: rows[code] for code in dict.fromkeys(wanted)}
+    rows = _chosen(rows, name, pivot, languages)
     _check_counts(rows, name)
     sides, aligned, errors = _items(rows, {**CONNECTIVES, **_normal(connectives)}, name)
     if errors and unusable == "refuse":
@@ -81,6 +75,18 @@ def load_items(
     ids = None if ids is None else [one for at, one in enumerate(ids) if at not in errors]
     items = ParallelItems[Any](kept, pivot, ids=ids, source=name, is_aligned=aligned)
     return items if n is None else items.first(n)
+
+
+def _chosen(rows: Rows, name: str, pivot: str, languages: Sequence[str] | None) -> Rows:
+    """Return the rows of the pivot, and of the languages that are asked for."""
+    known = list(rows)
+    if match_language(pivot, known) is None:
+        raise PairsError(f"{name} has no items of the pivot {pivot}; it has {', '.join(known) or 'none'}")
+    if languages is None:
+        return rows
+    there = f"found in {name}; it has {', '.join(known)}"
+    wanted = match_languages("languages", [pivot, *languages], known, there)
+    return {code: rows[code] for code in dict.fromkeys(wanted)}
 
 
 def _normal(connectives: Connectives | None) -> Connectives:
