@@ -96,6 +96,8 @@ def test_the_edges(as_for_users):
     same = torch.full((6, 12), 0.1)
     assert linear_cka(pivot, same) == linear_cka(pivot, same, debiased=False) == 0
     assert cka_per_pair(pivot, same).tolist() == [0.0] * 6
+    corners = torch.eye(6, 12) + 0.3  # all equally far apart: the debiased estimate is 0 / 0
+    assert linear_cka(corners, pivot) == linear_cka(corners, corners) == 0
     assert linear_cka(pivot * 1e18, pivot * 1e18).item() == pytest.approx(1)
     assert linear_cka(pivot, pivot[:, :3]).isfinite()
     with pytest.raises(ArgumentError, match=r"there are 3 pair\(s\); at least 4 are needed"):

@@ -9,6 +9,8 @@ from xalign.metrics.jackknife import jackknife_values
 from xalign.metrics.metric import Metric
 
 _LEAST = 4
+_ROUNDING = 1e-10
+Sums = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def linear_cka(
@@ -27,7 +29,8 @@ def linear_cka(
         debiased: Use the unbiased estimate of HSIC.
 
     Returns:
-        A number from 0 to 1 (the debiased one at most 1); 0 where the states of one side are all the same.
+        A number from 0 to 1 (the debiased one at most 1); 0 where the states of one side are all the same, or
+            (debiased) all equally far apart.
 
     Raises:
         ArgumentError: Different numbers of rows, or fewer than 4 (2 for the biased one).
@@ -46,7 +49,7 @@ def linear_cka(
         k, ell = _inner_products(pivot), _inner_products(other)  # never width × width
         return quotient((k * ell).sum(), k.norm() * ell.norm())
     k, ell = (_inner_products(states).fill_diagonal_(0) for states in (pivot, other))
-    return _ratio(*(_hsic(*_sums(*sides), len(k)) for sides in ((k, ell), (k, k), (ell, ell))))
+    return _ratio(*(_sums(*sides) for sides in ((k, ell), (k, k), (ell, ell))), len(k))
 
 
 def cka_per_pair(
@@ -60,15 +63,15 @@ def cka_per_pair(
         ArgumentError: Different numbers of rows, or fewer than 5.
 
     Example:
-        >>> states = torch.eye(6) + torch.arange(6.0)
-        >>> cka_per_pair(states, states).mean().item()
+        >>> states = torch.eye(6) * torch.arange(1.0, 7.0)
+        >>> round(cka_per_pair(states, states).mean().item(), 9)
         1.0
     """
     n = check_states(pivot, other, _LEAST + 1)
     k, ell = (_inner_products(states).fill_diagonal_(0) for states in (pivot, other))
     sides = ((k, ell), (k, k), (ell, ell))
-    whole = _ratio(*(_hsic(*_sums(*both), n) for both in sides))
-    without = _ratio(*(_hsic(*_sums_without_each(*both), n - 1) for both in sides))
+    whole = _ratio(*(_sums(*both) for both in sides), n)
+    without = _ratio(*(_sums_without_each(*both) for both in sides), n - 1)
     return jackknife_values(whole, without)
 
 
@@ -89,24 +92,30 @@ def _inner_products(states: Tensor) -> Tensor:
     return apart @ apart.T
 
 
-def _sums(k: Tensor, ell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _sums(k: Tensor, ell: Tensor) -> Sums:
     """Return tr(KL), 1ᵀK1, 1ᵀL1 and 1ᵀKL1 of matrices whose diagonal is 0."""
     return (k * ell).sum(), k.sum(), ell.sum(), k.sum(dim=1) @ ell.sum(dim=1)
 
 
-def _sums_without_each(k: Tensor, ell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _sums_without_each(k: Tensor, ell: Tensor) -> Sums:
     """Return the same of the matrices without row and column i, for every i."""
     rows_k, rows_l, products = k.sum(dim=1), ell.sum(dim=1), (k * ell).sum(dim=1)
     both = rows_k @ rows_l - rows_k * rows_l - ell @ rows_k - k @ rows_l + products
     return products.sum() - 2 * products, k.sum() - 2 * rows_k, ell.sum() - 2 * rows_l, both
 
 
-def _hsic(trace: Tensor, sum_k: Tensor, sum_l: Tensor, both: Tensor, n: int) -> Tensor:
-    return (trace + sum_k * sum_l / ((n - 1) * (n - 2)) - 2 * both / (n - 2)) / (n * (n - 3))
+def _hsic(sums: Sums, n: int) -> Tensor:
+    trace, sum_k, sum_l, both = sums
+    return trace + sum_k * sum_l / ((n - 1) * (n - 2)) - 2 * both / (n - 2)
 
 
-def _ratio(between: Tensor, of_k: Tensor, of_l: Tensor) -> Tensor:
-    return quotient(between, (of_k.clamp_min(0) * of_l.clamp_min(0)).sqrt())
+def _ratio(between: Sums, of_k: Sums, of_l: Sums, n: int) -> Tensor:
+    own = []
+    for sums in (of_k, of_l):
+        found = _hsic(sums, n)
+        # Where all sentences are equally far from one another, all that is left is rounding.
+        own.append(torch.where(found > _ROUNDING * sums[0], found, 0.0))
+    return quotient(_hsic(between, n), (own[0] * own[1]).sqrt())
 
 
 CKA = Metric(

@@ -42,7 +42,7 @@ def margin_retrieval(
 
     Example:
         >>> margin_retrieval(torch.tensor([[.9, .8], [.8, .1]]), k=2).tolist()
-        [True, False]
+        [False, False]
         >>> margin_retrieval(torch.tensor([[.9, .8], [.8, .1]]), k=2, margin="absolute").tolist()
         [True, False]
     """

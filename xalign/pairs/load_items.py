@@ -35,8 +35,7 @@ def load_items(
             - a `.jsonl` file with one object per line that maps languages to rows. The key `id` is optional.
               A line with `words` maps languages to lists of words, as Swadesh lists do;
             - a mapping from languages to `datasets.Dataset` objects, or to any lists of rows.
-        languages: Codes of the languages to load, in any spelling; None loads all. The pivot need not be
-            named.
+        languages: Codes of the languages to load, beside the pivot, in any spelling; None loads all.
         pivot: The language that all others are compared with.
         n: Load the first n items; None loads all.
         connectives: For COPA: language -> the words for a cause and for an effect, beside the known ones.
