@@ -165,6 +165,7 @@ def test_docstrings(name, tmp_path):
 
 
 _SPEAKING = (
+    "answers",
     "calibrate",
     "evaluate",
     "losses.text",

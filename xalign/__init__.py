@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from xalign.errors import XAlignError
     from xalign.finding.find import find_units
     from xalign.measurement.diagnosis import diagnose
+    from xalign.measurement.items import measure_items
     from xalign.measurement.run import measure
     from xalign.model.architectures.map import ModelMap, map_model
     from xalign.model.architectures.sites import Reading, Site
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from xalign.monitor.monitor import AlignmentMonitor
     from xalign.pairs.audio import Audio
     from xalign.pairs.dataset import pairs_from_dataset
+    from xalign.pairs.items import ParallelItems
     from xalign.pairs.load import load_pairs
+    from xalign.pairs.load_items import load_items
     from xalign.pairs.parallel import ParallelPairs
     from xalign.results.report import AlignmentReport
     from xalign.steering.steer import steer
@@ -47,6 +50,7 @@ __all__ = [
     "LanguageVector",
     "Layout",
     "ModelMap",
+    "ParallelItems",
     "ParallelPairs",
     "Reading",
     "Site",
@@ -55,9 +59,11 @@ __all__ = [
     "diagnose",
     "find_units",
     "improve",
+    "load_items",
     "load_pairs",
     "map_model",
     "measure",
+    "measure_items",
     "pairs_from_dataset",
     "register_layout",
     "steer",
@@ -78,6 +84,7 @@ _HOME = {
     "LanguageVector": "xalign.units.language_vector",
     "Layout": "xalign.model.architectures.table",
     "ModelMap": "xalign.model.architectures.map",
+    "ParallelItems": "xalign.pairs.items",
     "ParallelPairs": "xalign.pairs.parallel",
     "Reading": "xalign.model.architectures.sites",
     "Site": "xalign.model.architectures.sites",
@@ -86,9 +93,11 @@ _HOME = {
     "diagnose": "xalign.measurement.diagnosis",
     "find_units": "xalign.finding.find",
     "improve": "xalign.improving.improve",
+    "load_items": "xalign.pairs.load_items",
     "load_pairs": "xalign.pairs.load",
     "map_model": "xalign.model.architectures.map",
     "measure": "xalign.measurement.run",
+    "measure_items": "xalign.measurement.items",
     "pairs_from_dataset": "xalign.pairs.dataset",
     "register_layout": "xalign.model.architectures.table",
     "steer": "xalign.steering.steer",

@@ -84,9 +84,28 @@ def test_those_known_by_name():
         "retrieval": "Retrieval",
         "margin": "Margin",
         "routing": "Routing overlap",
+        "csls": "CSLS retrieval",
+        "xsim": "Margin retrieval",
+        "cka": "Debiased CKA",
+        "rsa": "Representational similarity",
+        "anc": "Neuron-wise correlation",
+        "anisotropy": "Anisotropy",
+        "iso_score": "IsoScore",
+        "hub_skewness": "Skewness of hubs",
+        "anti_hubs": "Anti-hubs",
+        "robin_hood": "Robin Hood index",
+        "silhouette": "Language silhouette",
+        "language_probe": "Language identity",
+        "dali": "Item alignment (DALI)",
+        "dali_strong": "Item alignment (strong DALI)",
+        "mexa_t": "Context alignment (MEXA-T)",
     }
-    shares = [metric.scale.is_share for metric in METRICS.values()]
-    assert shares == [True, True, True, True, False, True]
+    shares = {name for name, metric in METRICS.items() if metric.scale.is_share}
+    assert shares == {"nasca", "navca", "mexa", "retrieval", "routing", "csls", "xsim", "anti_hubs"} | {
+        *("language_probe", "dali", "dali_strong", "mexa_t")
+    }
+    of_items = {name for name, metric in METRICS.items() if metric.is_of_items}
+    assert of_items == {"dali", "dali_strong", "mexa_t"}
     assert METRICS["margin"].chance is None and METRICS["retrieval"].chance(4) == 0.25
 
 

@@ -1,5 +1,6 @@
 """Judge what steering does, beside controls."""
 
+from xalign.judging.answers import Answers, agreement, answer_items
 from xalign.judging.calibrate import calibrate
 from xalign.judging.controls import random_units, shuffled_texts
 from xalign.judging.evaluate import evaluate
@@ -7,8 +8,11 @@ from xalign.judging.identify import LanguageIdentifier, identify_language
 from xalign.judging.langid import ManyLanguages
 
 __all__ = [
+    "Answers",
     "LanguageIdentifier",
     "ManyLanguages",
+    "agreement",
+    "answer_items",
     "calibrate",
     "evaluate",
     "identify_language",

@@ -3,7 +3,6 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,16 +14,17 @@ from tqdm import tqdm
 from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.identity import across_processes
-from xalign.measurement.options import MeasureOptions, Steered, check_options, split_options
+from xalign.measurement.options import MeasureOptions, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
 from xalign.measurement.provenance import notes_of, provenance_of, renewed_records
 from xalign.measurement.readings import options_of_stack, readings_of
+from xalign.measurement.steered import entered
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.measurement.unknown import warn_of_unknown_languages
 from xalign.metrics import METRICS
 from xalign.metrics.compute import compute_values
 from xalign.metrics.cosine import cosine_matrix
-from xalign.metrics.metric import NULL, Compute, Metric, resolve_metrics
+from xalign.metrics.metric import NULL, Compute, Metric, check_counts, resolve_metrics
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Reading
@@ -61,8 +61,7 @@ def measure(
         model: A transformers model of a known architecture, wrapped or not.
         tokenizer: Its tokenizer; for recordings, its feature extractor or its processor.
         pairs: Parallel sentences, written or spoken, or what `load_pairs` takes.
-        metrics: Names from `xalign.metrics.METRICS` (`nasca`, `navca`, `mexa`, `retrieval`, `margin`),
-            `Metric` objects, or functions of a similarity matrix.
+        metrics: Names in `xalign.metrics.METRICS`, `Metric` objects, or functions of a similarity matrix.
         step: The training step to note in the report.
         distributed: Share the forwards between the processes of `torch.distributed`. All of them must call.
             Every process gets the report, and it equals that of a single process to the bit.
@@ -74,7 +73,7 @@ def measure(
         The report: scores beside chance and floor, with intervals and the value of every sentence.
 
     Raises:
-        ArgumentError: Unknown or no metrics, a bad option, or a sentence longer than the context.
+        ArgumentError: Unknown or no metrics, a bad option, too few pairs, or sentences beyond the context.
         PairsError: Repeated pivot sentences, which can never win their row.
         ModelError: An unknown architecture, a model split in a way that hides its states (ZeRO-3, FSDP1,
             tensor parallelism), states that are not finite, or an error in another process.
@@ -146,6 +145,7 @@ class Measurement:
                 f"pairs={pairs!r:.60} must be ParallelPairs, or what load_pairs takes: 'bundled' or a path"
             )
         self.pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
+        check_counts(self.metrics, self.pairs.counts)
         self.model = model
         model_map = map_model(model)
         text, self._read_options = options_of_stack(model, model_map, text, read)
@@ -315,8 +315,7 @@ class Measurement:
             states.clear()
 
     def _read(self, language: str, side: Side, bar: "tqdm[Any]") -> States:
-        steered = self._read_options.steered
-        with nullcontext() if steered is None else _entered(steered, language):
+        with entered(self._read_options.steered, language):
             states = self._states(side.batches, self._users, bar.update)
         subtract_offsets(states, self._offsets.get(language, {}))
         return states
@@ -337,14 +336,3 @@ class Measurement:
                 for reading in self._readings[row.removesuffix(NULL)]:
                     users[reading].append((row, metric.over, compute))
         return users
-
-
-def _entered(steered: Steered, language: str) -> AbstractContextManager[Any]:
-    """Return the context in which a language runs, where the user's function gives one."""
-    context = steered(language)
-    if not hasattr(context, "__enter__") or not hasattr(context, "__exit__"):
-        raise ArgumentTypeError(
-            f"steered({language!r}) gave {context!r:.60}, and must give a context, like "
-            "lambda code: steer(model, units[code])"
-        )
-    return context

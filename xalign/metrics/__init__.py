@@ -4,12 +4,28 @@ A new metric is a file with its function and its `Metric`, and one line in `METR
 `lape` are functions for finding units; they are not metrics of a report.
 """
 
+from xalign.metrics.cka import CKA
+from xalign.metrics.csls import CSLS
+from xalign.metrics.dali import DALI, DALI_STRONG, MEXA_T
+from xalign.metrics.hubness import ANTI_HUBS, HUB_SKEWNESS, ROBIN_HOOD
+from xalign.metrics.isotropy import ANISOTROPY, ISO_SCORE
+from xalign.metrics.language_probe import LANGUAGE_PROBE
 from xalign.metrics.margin import MARGIN
 from xalign.metrics.metric import Metric
+from xalign.metrics.neuron_correlation import NEURON_CORRELATION
 from xalign.metrics.retrieval import RETRIEVAL
 from xalign.metrics.routing import ROUTING
+from xalign.metrics.rsa import RSA
+from xalign.metrics.silhouette import SILHOUETTE
 from xalign.metrics.weak_alignment import MEXA, NASCA, NAVCA
+from xalign.metrics.xsim import XSIM
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (NASCA, NAVCA, MEXA, RETRIEVAL, MARGIN, ROUTING)
+    metric.name: metric
+    for metric in (
+        *(NASCA, NAVCA, MEXA, RETRIEVAL, MARGIN, ROUTING),
+        *(CSLS, XSIM, CKA, RSA, NEURON_CORRELATION),
+        *(ANISOTROPY, ISO_SCORE, HUB_SKEWNESS, ANTI_HUBS, ROBIN_HOOD, SILHOUETTE, LANGUAGE_PROBE),
+        *(DALI, DALI_STRONG, MEXA_T),
+    )
 }

@@ -8,17 +8,18 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from xalign.checks import boolean, function_of
+from xalign.checks import boolean, function_of, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import LARGEST, SHARE, Scale, title_of
 
-__all__ = ["Compute", "Metric", "Over", "Scale", "Source", "resolve_metrics"]
+__all__ = ["Compute", "Metric", "Over", "Scale", "Source", "check_counts", "resolve_metrics"]
 
 Source = Literal["neuron_states", "neuron_values", "hidden", "router"]
-Over = Literal["similarity", "states"]
+Over = Literal["similarity", "states", "options", "contexts"]
 Compute = Callable[..., Tensor]
 SOURCES: tuple[Source, ...] = get_args(Source)
 NULL = ":null"
+_ITEMS = "'options' or 'contexts'"
 OVER: tuple[Over, ...] = get_args(Over)
 
 
@@ -36,7 +37,8 @@ class Metric:
             it takes is set by `over`.
         over: `"similarity"`: `compute` takes the cosine matrix [pair, pair] of one layer, pivot sentences in
             rows. `"states"`: it takes the pooled states of the pivot and of the other language at one layer,
-            both [pair, width].
+            both [pair, width]. For `measure_items`, `"options"`: the states of the texts of all options of
+            both sides, [item, option, width], and `"contexts"`: the cosine matrix [item, item] of contexts.
         bounds: The smallest and the largest possible value: `(0, 1)` for shares of pairs; None without
             bounds.
         chance: A function from the number of pairs to the value expected without any information; None where
@@ -48,6 +50,7 @@ class Metric:
             and the score is the mean of the rows.
         unit: The unit of its values, as an axis label.
         higher_is_better: Whether a larger value is better.
+        least_pairs: The fewest pairs of which it can be computed.
 
     Raises:
         ArgumentError: Neither or both of `compute` and `parts`, an unknown source, bounds in the wrong order,
@@ -76,6 +79,7 @@ class Metric:
     unit: str = ""
     higher_is_better: bool = True
     null: Compute | None = None
+    least_pairs: int = 2
 
     def __post_init__(self) -> None:
         """Refuse a metric that cannot be measured."""
@@ -92,13 +96,15 @@ class Metric:
         if self.reads not in SOURCES:
             raise ArgumentError(f"reads={self.reads!r:.60} must be one of {', '.join(SOURCES)}")
         if self.over not in OVER:
-            raise ArgumentError(f"over={self.over!r:.60} must be 'similarity' or 'states'")
-        if self.over == "states" and self.has_floor:
             raise ArgumentError(
-                f"metric {self.name!r} is computed over states, and a lexical floor has no states: pass "
+                f"over={self.over!r:.60} must be 'similarity' or 'states'; of items, {_ITEMS}"
+            )
+        if not self.takes_similarity and self.has_floor:
+            raise ArgumentError(
+                f"metric {self.name!r} is computed over {self.over}, and a lexical floor has no states: pass "
                 "has_floor=False"
             )
-        taken = ("similarity",) if self.over == "similarity" else ("pivot", "other")
+        taken = ("similarity",) if self.takes_similarity else ("pivot", "other")
         for row, compute in self.rows.items():
             function_of(f"the function of metric {row!r}", compute, *taken)
         if self.null is not None:
@@ -113,6 +119,7 @@ class Metric:
             if not isinstance(getattr(self, name), str):
                 raise ArgumentTypeError(f"{name}={getattr(self, name)!r:.60} must be text")
         boolean("higher_is_better", self.higher_is_better)
+        whole_number("least_pairs", self.least_pairs, least=2)
         if self.chance is not None and not callable(self.chance):
             raise ArgumentTypeError(
                 f"chance={self.chance!r:.60} must be a function of the number of pairs, or None"
@@ -132,6 +139,16 @@ class Metric:
                 f"bounds={bounds!r:.60} must be a smaller and a larger number, both finite and not beyond "
                 f"{LARGEST}, or None"
             )
+
+    @property
+    def takes_similarity(self) -> bool:
+        """Whether its functions take a similarity matrix, and not the states of both sides."""
+        return self.over in ("similarity", "contexts")
+
+    @property
+    def is_of_items(self) -> bool:
+        """Whether it is computed of test items, by `measure_items`, and not of pairs."""
+        return self.over in ("options", "contexts")
 
     @property
     def rows(self) -> dict[str, Compute]:
@@ -167,6 +184,29 @@ class Metric:
         """What its numbers mean."""
         bounds = None if self.bounds is None else (float(self.bounds[0]), float(self.bounds[1]))
         return Scale(self.title, self.unit, bounds, self.higher_is_better)
+
+
+def check_counts(metrics: Sequence[Metric], counts: Mapping[str, int]) -> None:
+    """Refuse metrics that cannot be computed of pairs, or not of so few.
+
+    Args:
+        metrics: The metrics.
+        counts: Language -> number of pairs.
+
+    Raises:
+        ArgumentError: A metric of items, or a language with fewer than the `least_pairs` of a metric.
+    """
+    for metric in metrics:
+        if metric.is_of_items:
+            raise ArgumentError(
+                f"metric {metric.name!r} is computed of test items: load_items, and then measure_items"
+            )
+        few = [f"{code} has {n}" for code, n in counts.items() if n < metric.least_pairs]
+        if few:
+            raise ArgumentError(
+                f"metric {metric.name!r} needs at least {metric.least_pairs} pairs, and {', '.join(few)}; "
+                "give more pairs, or leave it out"
+            )
 
 
 def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metric, ...]:

@@ -70,14 +70,24 @@ def read_jsonl(path: Path, pivot: str) -> dict[str, Bitext]:
     return _bitexts(path, pivot, columns)
 
 
-def _row(place: str, line: str) -> dict[str, Any]:
-    """Parse one line of JSONL, and lift the languages out of `translation`."""
+def parse_row(place: str, line: str) -> dict[str, Any]:
+    """Parse one line of JSONL.
+
+    Raises:
+        PairsError: It is not valid JSON, has a key twice, or is no object.
+    """
     try:
         row = json.loads(line, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise PairsError(f"{place} is not valid JSON: {error}") from None
     if not isinstance(row, dict):
-        raise PairsError(f"{place} must be an object language -> sentence, not {type(row).__name__}")
+        raise PairsError(f"{place} must be an object, with a value per key, not {type(row).__name__}")
+    return row
+
+
+def _row(place: str, line: str) -> dict[str, Any]:
+    """Parse one line of JSONL, and lift the languages out of `translation`."""
+    row = parse_row(place, line)
     if not isinstance(row.get("translation"), dict):
         return row
     others = sorted(row.keys() - {"translation", *_NAMES})
