@@ -184,13 +184,14 @@ def _joined(first: PairStates, second: PairStates) -> PairStates:
     if first.mask is None or second.mask is None:
         both = [torch.cat(values) for values in zip(first.by_block, second.by_block, strict=True)]
         return PairStates(both, None, first.rest)
-    longest = max(first.mask.shape[1], second.mask.shape[1])
-    masks = torch.cat([pad(one.mask, (0, longest - one.mask.shape[1])) for one in (first, second)])
+    masks = [first.mask, second.mask]
+    longest = max(one.shape[1] for one in masks)
     both = [
         torch.cat([pad(one, (0, 0, 0, longest - one.shape[1])) for one in values])
         for values in zip(first.by_block, second.by_block, strict=True)
     ]
-    return PairStates(both, masks, first.rest)
+    mask = torch.cat([pad(one, (0, longest - one.shape[1])) for one in masks])
+    return PairStates(both, mask, first.rest)
 
 
 def _in_order(parts: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor:

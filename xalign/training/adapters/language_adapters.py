@@ -67,7 +67,7 @@ class LanguageAdapters:
         self.model: Any = model
         self.pivot = normalize_language(pivot)
         if has_adapter(model):
-            for name in self.model.peft_config:
+            for name in self.languages:
                 _check_name(name)
         for language in names("languages", languages):
             self.add(language, config)
