@@ -12,6 +12,7 @@ from tests.steering.interventions.plain import FAMILIES, PROMPTS, ids_of, model_
 from tests.tiny import WIDTH, make_model, make_tokenizer
 from xalign import load_pairs, steer
 from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError
+from xalign.finding.activations import activations
 from xalign.model.architectures.sites import Site
 from xalign.steering import AutoencoderOptions, LatentSpace, fit_latent_space, latent_projection
 from xalign.steering.interventions.fit_autoencoder import fit_autoencoder
@@ -176,6 +177,10 @@ def test_what_is_reported_is_of_sentences_that_were_kept_out(spaces):
         )
         for code, lines in TEXTS.items()
     }
+    (read,) = activations(model, make_tokenizer(), TEXTS, "1.hidden", pool="mean")
+    others = ~np.isin(np.arange(60), judged)
+    fitted = fit_autoencoder({code: read.values[read.of(at)][others] for at, code in enumerate(TEXTS)}, FEW)
+    assert torch.allclose(fitted.encoder, space.autoencoder.encoder, atol=1e-3)
     everything = np.concatenate(list(states.values()))
     back = space.autoencoder.decode(space.autoencoder.encode(torch.tensor(everything).float())).numpy()
     left = ((back - everything) ** 2).sum() / ((everything - everything.mean(0)) ** 2).sum()

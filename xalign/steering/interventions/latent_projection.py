@@ -115,8 +115,9 @@ def latent_projection(
         Peng et al. (2025), as in `fit_autoencoder`; the projection is that of Liang et al. (2020).
 
     Example:
-        >>> from xalign.steering import AutoencoderOptions as Options, fit_latent_space
-        >>> space = fit_latent_space(model, tokenizer, pairs.texts, "1.hidden", options=Options(latent=4))
+        >>> from xalign.steering import fit_latent_space
+        >>> texts = load_pairs("bundled", ["deu_Latn"], n=40).texts
+        >>> space = fit_latent_space(model, tokenizer, texts, "1.hidden")
         >>> sides = {"eng_Latn": [("He reads a book.", "She reads a book."), ("He runs.", "She runs.")]}
         >>> with steer(model, latent_projection(model, tokenizer, space, sides)):
         ...     _ = model(**batch)

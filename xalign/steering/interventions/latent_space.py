@@ -152,8 +152,9 @@ def fit_latent_space(
         Peng et al. (2025), as in `fit_autoencoder`.
 
     Example:
-        >>> options = AutoencoderOptions(latent=4, steps=20)
-        >>> fit_latent_space(model, tokenizer, pairs.texts, "1.hidden", options=options)
+        >>> texts = load_pairs("bundled", ["deu_Latn"], n=40).texts
+        >>> options = AutoencoderOptions(latent=4, steps=100)
+        >>> fit_latent_space(model, tokenizer, texts, "1.hidden", options=options)
         LatentSpace(32 to 4 at 1.hidden, explains ...)
     """
     known_options("fit_latent_space", reading, READING)
