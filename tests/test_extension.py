@@ -31,8 +31,9 @@ from xalign import (
 from xalign.finding import METHODS
 from xalign.finding.method import Method
 from xalign.judging import evaluate
-from xalign.losses import LOSSES
+from xalign.losses import LOSSES, TRANSFORMS
 from xalign.losses.loss import Loss
+from xalign.losses.transform import Transform
 from xalign.metrics import METRICS
 from xalign.metrics.metric import Metric
 from xalign.model.operators import OPERATORS, Operator
@@ -227,6 +228,29 @@ def test_a_loss_by_name(monkeypatch):
     model, tokenizer = make_model("llama"), make_tokenizer()
     objective = AlignmentObjective(model, tokenizer, pairs, loss="squared_distance", layer=1, batch_size=4)
     assert objective(0).item() > 0
+
+
+# Transforms of the states before a loss
+
+
+def doubled(language, pivot, **options):
+    """Both sides, twice as long."""
+    return 2 * language, 2 * pivot
+
+
+def test_a_transform(monkeypatch):
+    monkeypatch.setitem(TRANSFORMS, "doubled", Transform("doubled", doubled))
+    pairs = load_pairs("bundled", ["deu_Latn"], n=40)
+    model, tokenizer = make_model("llama"), make_tokenizer()
+    found = {}
+    for transform in (None, doubled, Transform("own", doubled), "doubled"):
+        objective = AlignmentObjective(
+            model, tokenizer, pairs, loss=PAIR_LOSS, transform=transform, layer=1, batch_size=4
+        )
+        found[transform] = objective(0).item()
+    plain = found.pop(None)
+    assert plain > 0
+    assert list(found.values()) == [pytest.approx(4 * plain)] * 3
 
 
 # Finding units

@@ -20,6 +20,7 @@ from xalign.losses.contrastive import contrastive
 
 pytestmark = pytest.mark.distributed
 ACCUMULATED = {"gradient_accumulation_steps": 2}
+TOKENS = {"loss": "transport", "transform": "subtract_means", "languages_per_batch": 2, "weight": 9.0}
 # Mode -> fields of an AlignmentConfig, and changes to the trainer's arguments.
 CELLS = {
     "ddp": [
@@ -27,8 +28,9 @@ CELLS = {
         ({"loss": "neuron_state", "layer": "all"}, {"gradient_checkpointing": True}),
         ({"mode": "alternate"}, ACCUMULATED),
         ({"gather": True, "languages_per_batch": 1, "centre": False}, {}),
+        (TOKENS, ACCUMULATED),
     ],
-    "fsdp": [({}, ACCUMULATED), ({"loss": "neuron_state", "layer": "all"}, {})],
+    "fsdp": [({}, ACCUMULATED), ({"loss": "neuron_state", "layer": "all"}, {}), (TOKENS, {})],
 }
 
 
@@ -67,7 +69,9 @@ def in_one_process(fields, **changes):
     return task_gradients_without(left_out, per_device_train_batch_size=4, **changes), pull
 
 
-@pytest.mark.parametrize(("mode", "cell"), [("ddp", 0), ("ddp", 1), ("ddp", 2), ("fsdp", 0), ("fsdp", 1)])
+@pytest.mark.parametrize(
+    ("mode", "cell"), [*(("ddp", cell) for cell in (0, 1, 2, 4)), *(("fsdp", cell) for cell in (0, 1, 2))]
+)
 def test_two_processes_take_the_gradient_of_one(mode, cell, found):
     gradients, warned = found[mode][cell]
     fields, changes = CELLS[mode][cell]
