@@ -23,7 +23,7 @@ from xalign.metrics import METRICS
 from xalign.model.inputs import TextOptions
 from xalign.model.operators import OPERATORS
 
-VERBS = ("measure", "track", "experts", "steer", "demo", "doctor", "compare", "page")
+VERBS = ("measure", "items", "track", "experts", "steer", "demo", "doctor", "compare", "page")
 DEFAULTS = {one.name: one.default for options in (TextOptions, ReadOptions) for one in fields(options)}
 # Options that are on, and whose switch is named shorter than the option: the help would cut it.
 SHORTER = {"pool_special_tokens": "--no-special-tokens", "include_embedding": "--no-embedding"}
@@ -43,7 +43,7 @@ def test_the_help_names_every_strategy(monkeypatch):
     monkeypatch.setitem(METRICS, "another", METRICS["nasca"])
     monkeypatch.setitem(METHODS, "third", METHODS["lape"])
     for verb, names in (
-        ("measure", METRICS),
+        ("measure", [name for name, one in METRICS.items() if not one.is_of_items]),
         ("experts", METHODS),
         ("steer", [name for name, one in OPERATORS.items() if one.of_units is not None]),
     ):

@@ -7,6 +7,7 @@ import xalign
 from tests.metrics.test_dali import by_hand
 from tests.tiny import LAYERS, make_model, make_tokenizer
 from xalign.errors import ArgumentError, PairsError
+from xalign.judging.answers import agreement, answer_items
 from xalign.measurement.items import measure_items
 from xalign.metrics.weak_alignment import weak_alignment
 from xalign.pairs.item import Choice, MinimalPair
@@ -132,3 +133,18 @@ def test_what_is_refused(model, items, as_for_users):
         measure_items(model, tokenizer, ParallelItems({"en": twice, "de": twice}), ["dali"]).score("dali")
         >= 0
     )
+
+
+@pytest.mark.realdata
+@pytest.mark.filterwarnings("ignore:the pairs hold repeated sentences:UserWarning")
+def test_story_cloze_end_to_end(real_text, model):
+    items = xalign.load_items(real_text / "xstorycloze", ["es", "id"], n=10)
+    report, answers = (
+        measure_items(model, make_tokenizer(), items),
+        answer_items(model, make_tokenizer(), items),
+    )
+    rows = agreement(report, answers)
+    assert {row["language"] for row in rows} == {"ind_Latn", "spa_Latn"}
+    assert all(row["n"] == 10 and 0 <= row["chance"] <= 1 for row in rows)
+    copa = xalign.load_items(real_text / "xcopa" / "test", ["id", "zh_Hans"], pivot="it", n=10)
+    assert 0 <= measure_items(model, make_tokenizer(), copa, ["dali"]).score("dali", "zho_Hans") <= 1

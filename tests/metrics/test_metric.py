@@ -133,6 +133,8 @@ def test_names_objects_and_functions():
             return similarity.amax(1)
 
     assert resolve_metrics([Sharpness()], METRICS)[0].name == "Sharpness"
+    of_all = {metric.name for metric in resolve_metrics(["all"], METRICS)}
+    assert of_all == METRICS.keys() - {"routing", "dali", "dali_strong", "mexa_t"}
     known = METRICS | {"own": own}
     assert resolve_metrics(["own"], known) == (own,)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+from datasets import Dataset
 
 from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
 from xalign.pairs.item import Choice, MinimalPair, WordSense
@@ -172,8 +173,7 @@ def test_one_file_with_a_language_per_key(tmp_path):
 
 
 def test_datasets_objects():
-    datasets = pytest.importorskip("datasets")
-    items = load_items({"en": datasets.Dataset.from_list([STORY, STORY])})
+    items = load_items({"en": Dataset.from_list([STORY, STORY])})
     assert items["en"][0] == RAIN
 
 

@@ -22,6 +22,7 @@ from xalign.cli.export import export
 from xalign.cli.help import HelpfulCommand
 from xalign.cli.improve import improve
 from xalign.cli.interrupts import CODE, was_interrupted, working
+from xalign.cli.items import items
 from xalign.cli.measure import measure
 from xalign.cli.page import page
 from xalign.cli.steer import steer
@@ -89,7 +90,8 @@ def _line(message: Warning | str) -> str:
     return "xalign: " + "\n".join(map(plain, as_typed(str(message), _options).split("\n")))
 
 
-for function in (measure, compare, track, page, experts, steer, confusion, export, improve, demo, doctor):
+_VERBS = (measure, items, compare, track, page, experts, steer, confusion, export, improve, demo, doctor)
+for function in _VERBS:
     _verb(function)
 _verb(bench_steer, _bench, "steer")
 

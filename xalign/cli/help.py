@@ -38,7 +38,7 @@ def _names() -> dict[str, str]:
 
     of_units = [name for name, operator in OPERATORS.items() if operator.of_units is not None]
     return {
-        "metrics": ", ".join(METRICS),
+        "metrics": ", ".join(name for name, metric in METRICS.items() if not metric.is_of_items),
         "methods": "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items()),
         "operators": ", ".join(of_units),
         "formats": "; ".join(f"{name}: {format.summary}" for name, format in FORMATS.items()),

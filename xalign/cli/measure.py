@@ -91,13 +91,15 @@ def measure(
     options = measure_options(locals())
     shown = sys.stderr.isatty() if progress is None else progress
     check_text("template", template)
-    resolve_metrics(listed(metrics), KNOWN)  # pictures are named after them
+    names = [
+        metric.name for metric in resolve_metrics(listed(metrics), KNOWN)
+    ]  # pictures are named after them
     text = load_text(pairs, languages, pivot, n)
     if out is not None:
-        _check_out(out, listed(metrics), overwrite=overwrite)
+        _check_out(out, names, overwrite=overwrite)
     common: Any = {"revision": revision, "dtype": dtype.value, "trust_remote_code": trust_remote_code}
     loaded = load_model(model, **common, device=device, progress=shown, is_audio=text.is_audio)
-    report = run(*loaded, text, listed(metrics), **options, revision=revision, progress=shown)
+    report = run(*loaded, text, names, **options, revision=revision, progress=shown)
     _show(report, Output(json), out, overwrite=overwrite)
 
 

@@ -61,7 +61,8 @@ def measure(
         model: A transformers model of a known architecture, wrapped or not.
         tokenizer: Its tokenizer; for recordings, its feature extractor or its processor.
         pairs: Parallel sentences, written or spoken, or what `load_pairs` takes.
-        metrics: Names in `xalign.metrics.METRICS`, `Metric` objects, or functions of a similarity matrix.
+        metrics: Names in `xalign.metrics.METRICS`, `Metric` objects, or functions of a similarity matrix;
+            `["all"]` for all that any model has.
         step: The training step to note in the report.
         distributed: Share the forwards between the processes of `torch.distributed`. All of them must call.
             Every process gets the report, and it equals that of a single process to the bit.

@@ -1,5 +1,7 @@
 """Linear CKA: whether two languages place the same sentences in the same way, up to rotation and scale."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -30,7 +32,7 @@ def linear_cka(
 
     Returns:
         A number from 0 to 1 (the debiased one at most 1); 0 where the states of one side are all the same, or
-            (debiased) all equally far apart.
+            (debiased) all orthogonal or equally far apart.
 
     Raises:
         ArgumentError: Different numbers of rows, or fewer than 4 (2 for the biased one).
@@ -49,7 +51,7 @@ def linear_cka(
         k, ell = _inner_products(pivot), _inner_products(other)  # never width × width
         return quotient((k * ell).sum(), k.norm() * ell.norm())
     k, ell = (_inner_products(states).fill_diagonal_(0) for states in (pivot, other))
-    return _ratio(*(_sums(*sides) for sides in ((k, ell), (k, k), (ell, ell))), len(k))
+    return _ratio([_sums(*sides) for sides in ((k, ell), (k, k), (ell, ell))], len(k))
 
 
 def cka_per_pair(
@@ -63,15 +65,15 @@ def cka_per_pair(
         ArgumentError: Different numbers of rows, or fewer than 5.
 
     Example:
-        >>> states = torch.eye(6) * torch.arange(1.0, 7.0)
+        >>> states = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [5.0, 3.0], [0.0, 0.0]])
         >>> round(cka_per_pair(states, states).mean().item(), 9)
         1.0
     """
     n = check_states(pivot, other, _LEAST + 1)
     k, ell = (_inner_products(states).fill_diagonal_(0) for states in (pivot, other))
     sides = ((k, ell), (k, k), (ell, ell))
-    whole = _ratio(*(_sums(*both) for both in sides), n)
-    without = _ratio(*(_sums_without_each(*both) for both in sides), n - 1)
+    whole = _ratio([_sums(*both) for both in sides], n)
+    without = _ratio([_sums_without_each(*both) for both in sides], n - 1)
     return jackknife_values(whole, without)
 
 
@@ -109,8 +111,8 @@ def _hsic(sums: Sums, n: int) -> Tensor:
     return trace + sum_k * sum_l / ((n - 1) * (n - 2)) - 2 * both / (n - 2)
 
 
-def _ratio(between: Sums, of_k: Sums, of_l: Sums, n: int) -> Tensor:
-    own = []
+def _ratio(sides: Sequence[Sums], n: int) -> Tensor:
+    (between, of_k, of_l), own = sides, []
     for sums in (of_k, of_l):
         found = _hsic(sums, n)
         # Where all sentences are equally far from one another, all that is left is rounding.

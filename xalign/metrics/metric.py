@@ -217,7 +217,8 @@ def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metri
     counts as better; a `Metric` says otherwise.
 
     Args:
-        metrics: The list.
+        metrics: The list. `["all"]` stands for all metrics of pairs that any model has: not `routing`, which
+            needs a mixture of experts.
         known: Name -> metric.
 
     Raises:
@@ -237,6 +238,8 @@ def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metri
         raise ArgumentTypeError(f"metrics must be a list of names, like ['nasca'], not {metrics!r}")
     if not metrics:
         raise ArgumentError(f"metrics is empty; choose from {names}")
+    if list(metrics) == ["all"]:
+        return tuple(one for one in known.values() if not one.is_of_items and one.reads != "router")
     unknown = [one for one in metrics if not _is_metric(one, known)]
     if unknown:
         raise ArgumentError(
