@@ -168,6 +168,7 @@ _SPEAKING = (
     "calibrate",
     "evaluate",
     "losses.text",
+    "xalign.confusion",
     "judging.sample",
     "upper_bound",
     "attribution",
