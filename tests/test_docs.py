@@ -170,6 +170,7 @@ _SPEAKING = (
     "evaluate",
     "losses.text",
     "token_losses",
+    "xalign.confusion",
     "judging.sample",
     "upper_bound",
     "attribution",

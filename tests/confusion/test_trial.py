@@ -44,6 +44,9 @@ def test_a_trial_is_what_its_parts_give():
     assert list(trial.points[:2]) == confusion_points(
         model, tokenizer, PROMPTS[:2], by_length, max_new_tokens=8
     )
+    with steer(model, units("deu_Latn")):
+        slips = confusion_points(model, tokenizer, PROMPTS[:1], by_length, max_new_tokens=8)
+    assert list(trial.edited_points) == [*slips, *trial.points[1:]]
     assert trial.points[2] is None  # English cannot slip into English
     assert trial.flips == trial.comparison.flips()
     assert trial.table().row_count == 4

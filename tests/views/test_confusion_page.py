@@ -13,7 +13,15 @@ EVIL = "<script>document.title='x'</script>"
 ANSWERS = [
     ShownAnswer("deu_Latn", "Wie?", "Es regnet.", "deu_Latn", "right", None, "Es regnet.", "deu_Latn"),
     ShownAnswer(
-        "deu_Latn", EVIL, "Ja it rains", "eng_Latn", "mended", ("Ja", "it", " rains"), "Ja.", "deu_Latn"
+        "deu_Latn",
+        EVIL,
+        "Ja it rains",
+        "eng_Latn",
+        "mended",
+        ("Ja", "it", " rains"),
+        "Ja so.",
+        "deu_Latn",
+        ("Ja", "so", "."),
     ),
     ShownAnswer("rus_Cyrl", "Как?", "", "no line", "wrong", None, "", ""),
 ]

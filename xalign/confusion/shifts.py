@@ -60,8 +60,8 @@ def answer_shifts(
 
     Example:
         >>> prompts = [Prompt("Guten Morgen", "de"), Prompt("Gute Nacht", "de")]
-        >>> answer_shifts(model, model, tokenizer, prompts, "1.hidden", tokens=2)["deu_Latn"].vectors
-        {Site('hidden', 1): tensor([0., ...
+        >>> answer_shifts(model, model, tokenizer, prompts, "1.hidden", tokens=2)
+        {'deu_Latn': LanguageVector(deu_Latn at 1.hidden)}
     """
     prompts, tokens = checked_prompts(prompts), whole_number("tokens", tokens, least=1)
     if not isinstance(reference, nn.Module):

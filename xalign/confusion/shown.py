@@ -3,6 +3,7 @@
 from collections import Counter
 
 from xalign.confusion.comparison import Comparison
+from xalign.confusion.points import ConfusionPoint
 from xalign.confusion.rates import ALL, Confusion, Judged
 from xalign.confusion.trial import Trial
 from xalign.views.confusion_page import ShownAnswer, ShownRate
@@ -61,9 +62,9 @@ def shown_answers(judged: Confusion, trial: Trial | None = None) -> list[ShownAn
             for one in judged.judged
         ]
     after = None if trial.comparison is None else trial.comparison.after.judged
+    slips = trial.edited_points or [None] * len(trial.prompts)
     rows = []
     for row, one in enumerate(judged.judged):
-        point = trial.points[row]
         rows.append(
             ShownAnswer(
                 language=one.answer.language,
@@ -71,12 +72,17 @@ def shown_answers(judged: Confusion, trial: Trial | None = None) -> list[ShownAn
                 answer=one.answer.text,
                 found=_found(one),
                 flip=trial.flips[row],
-                point=None if point is None else (point.before, point.token, point.after),
+                point=_parts(trial.points[row]),
                 edited=None if after is None else after[row].answer.text,
                 edited_found="" if after is None else _found(after[row]),
+                edited_point=_parts(slips[row]),
             )
         )
     return rows
+
+
+def _parts(point: ConfusionPoint | None) -> tuple[str, str, str] | None:
+    return None if point is None else (point.before, point.token, point.after)
 
 
 def _alone(one: Judged) -> str:

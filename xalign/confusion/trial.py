@@ -68,6 +68,7 @@ class Trial:
         points: Where each slips into English; None where it does not.
         before: The rates of these answers.
         edited: The answers with the edit; None without one.
+        edited_points: Where each of these slips into English; None without an edit.
         comparison: Both, side by side; None without an edit.
         about: How it was done, as text.
     """
@@ -77,6 +78,7 @@ class Trial:
     points: tuple[ConfusionPoint | None, ...]
     before: Confusion
     edited: tuple[str, ...] | None = None
+    edited_points: tuple[ConfusionPoint | None, ...] | None = None
     comparison: Comparison | None = None
     about: dict[str, str] = field(default_factory=dict)
 
@@ -132,10 +134,7 @@ def try_answers(
     options.check(prompts)
     texts = shown(tokenizer, prompts, chat=options.chat)
     found = _answered(model, tokenizer, texts, options)
-    points = [
-        None if prompt.language == ENGLISH else point_of(tokenizer, prompt, text, answer, options.of_tokens)
-        for prompt, text, answer in zip(prompts, texts, found, strict=True)
-    ]
+    points = _points(tokenizer, prompts, texts, found, options)
     answers = tuple(one.texts[0] for one in found)
     judged = options.judge(
         [Answer(text, one.language, one.source) for text, one in zip(answers, prompts, strict=True)]
@@ -143,17 +142,33 @@ def try_answers(
     about = {"answers": f"greedy, at most {options.max_new_tokens} tokens"}
     about["judged lines"] = f"of at least {options.least} tokens"
     if change is None:
-        return Trial(tuple(prompts), answers, tuple(points), judged, about=about)
-    edited: dict[int, str] = {}
+        return Trial(tuple(prompts), answers, points, judged, about=about)
+    edited: dict[int, Sampled] = {}
     for language in dict.fromkeys(one.language for one in prompts):
         rows = [row for row, one in enumerate(prompts) if one.language == language]
         with change(language):
             again = _answered(model, tokenizer, [texts[row] for row in rows], options)
-        edited |= {row: one.texts[0] for row, one in zip(rows, again, strict=True)}
-    after = tuple(edited[row] for row in range(len(prompts)))
+        edited |= zip(rows, again, strict=True)
+    ordered = [edited[row] for row in range(len(prompts))]
+    after = tuple(one.texts[0] for one in ordered)
     how = {"words": options.words, "least": options.least}
     comparison = compare_answers(prompts, answers, after, options.identify, **how)  # type: ignore[arg-type]
-    return Trial(tuple(prompts), answers, tuple(points), judged, after, comparison, about)
+    slips = _points(tokenizer, prompts, texts, ordered, options)
+    return Trial(tuple(prompts), answers, points, judged, after, slips, comparison, about)
+
+
+def _points(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    answers: Sequence[Sampled],
+    options: TrialOptions,
+) -> tuple[ConfusionPoint | None, ...]:
+    """Return where answers slip into English; those that should be English have no point."""
+    return tuple(
+        None if prompt.language == ENGLISH else point_of(tokenizer, prompt, text, answer, options.of_tokens)
+        for prompt, text, answer in zip(prompts, texts, answers, strict=True)
+    )
 
 
 def _answered(

@@ -38,6 +38,7 @@ class ShownAnswer:
         point: The answer before its confusion point, the token there, and what follows; None without one.
         edited: The answer with the edit; None without one.
         edited_found: In which languages the judged lines of that answer are.
+        edited_point: Its confusion point, as `point`.
     """
 
     language: str
@@ -48,6 +49,7 @@ class ShownAnswer:
     point: tuple[str, str, str] | None = None
     edited: str | None = None
     edited_found: str = ""
+    edited_point: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,9 @@ def _lead(answers: Sequence[ShownAnswer]) -> str:
     said = f"{len(answers)} answers in {languages} wanted language{'s' if languages > 1 else ''}: "
     said += f"{wrong} have a line in another language, or none that is long enough"
     if any(one.edited is not None for one in answers):
-        said += f"; the edit mends {counts['mended']} of them and breaks {counts['broken']} others"
+        said += f"; the edit mends {counts['mended']} of them and breaks {counts['broken']} others. "
+        slips = sum(one.edited_point is not None for one in answers)
+        said += f"{slips} answers with the edit hold a token that looks English, which is marked"
     return escape(f"{said}.")
 
 
@@ -236,22 +240,27 @@ def _button(by: str, value: str) -> str:
 
 def _card(one: ShownAnswer) -> str:
     """Return an answer beside the one with the edit."""
-    if one.point is None:
-        answer = escape(one.answer)
-    else:
-        before, token, after = map(escape, one.point)
-        gap = " " if before and not before[-1].isspace() and one.language[-4:] not in _NO_BLANKS else ""
-        answer = (
-            f'{before}{gap}<mark title="confusion point">{token}</mark><span class="slipped">{after}</span>'
-        )
+    answer = _marked(one.answer, one.point, one.language)
     sides = _side("without the edit" if one.edited is not None else "answer", answer, one.found)
     if one.edited is not None:
-        sides += _side("with the edit", escape(one.edited), one.edited_found)
+        edited = _marked(one.edited, one.edited_point, one.language)
+        sides += _side("with the edit", edited, one.edited_found)
     data = f'data-flip="{one.flip}" data-language="{escape(one.language)}"'
     head = f'{escape(one.language)} · <span class="flip flip-{one.flip}">{one.flip}</span>'
     prompt = f'<p class="prompt" dir="auto">{escape(one.prompt)}</p>' if one.prompt else ""
     body = f'<header>{head}</header>{prompt}<div class="sides">{sides}</div>'
     return f'<article class="card" {data}>{body}</article>'
+
+
+def _marked(answer: str, point: tuple[str, str, str] | None, language: str) -> str:
+    """Return an answer in which its confusion point is marked."""
+    if point is None:
+        return escape(answer)
+    before, token, after = map(escape, point)
+    gap = " " if before and not before[-1].isspace() and language[-4:] not in _NO_BLANKS else ""
+    follows = " " if after and after[0].isalnum() and answer.count(f"{point[1]} ") else ""
+    mark = f'<mark title="confusion point">{token}</mark>'
+    return f'{before}{gap}{mark}{follows}<span class="slipped">{after}</span>'
 
 
 _NO_BLANKS = ("Hans", "Hant", "Jpan", "Thai")
