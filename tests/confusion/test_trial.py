@@ -12,7 +12,7 @@ from xalign.steering.steer import steer
 from xalign.units.unit_set import UnitSet
 
 PROMPTS = [
-    *(Prompt("Guten Morgen", "de"), Prompt("Доброе утро", "ru"), Prompt("Hello", "en")),
+    *(Prompt("Guten Morgen", "de"), Prompt("Доброе утро", "ru"), Prompt("It rains", "en")),
     Prompt("Wie geht es dir heute?", "de"),
 ]
 
