@@ -233,6 +233,21 @@ def table_of(results):
     return table
 
 
+def compact(result):
+    """Return a result without texts, and with a digit per answer."""
+    texts = ("answers", "answers_without_lora", "prompts")
+    short = {
+        "lora": {
+            code: {k: v for k, v in one.items() if k not in texts} for code, one in result["lora"].items()
+        }
+    }
+    rows = [{k: v for k, v in row.items() if k not in texts} for row in result["rows"]]
+    for row in rows:
+        for side in ("passes_before", "passes_after"):
+            row[side] = "".join(str(int(one)) for one in row[side])
+    return result | short | {"rows": rows}
+
+
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("out", type=Path, help="folder for results")
 parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
@@ -254,5 +269,5 @@ if results:
         means = {code: np.mean([one["lora"][code][name] for one in results]) for code in results[0]["lora"]}
         print(f"{name}: " + ", ".join(f"{code} {value:.2f}" for code, value in means.items()))
     Console(width=210).print(table_of(results))
-    text = json.dumps(results, ensure_ascii=False, indent=None)
+    text = json.dumps([compact(one) for one in results], ensure_ascii=False)
     (arguments.out / "confusion_babel.json").write_text(text + "\n", encoding="utf-8")

@@ -11,14 +11,22 @@ from xalign.judging import LanguageIdentifier
 from xalign.steering.steer import steer
 from xalign.units.unit_set import UnitSet
 
-PROMPTS = [Prompt("Guten Morgen", "de"), Prompt("Доброе утро", "ru"), Prompt("Hello", "en")]
+PROMPTS = [
+    *(Prompt("Guten Morgen", "de"), Prompt("Доброе утро", "ru"), Prompt("It rains", "en")),
+    Prompt("Wie geht es dir heute?", "de"),
+]
 
 
 def by_length(text):
     return "deu_Latn" if len(text) % 2 else "eng_Latn"
 
 
-OPTIONS = TrialOptions(by_length, by_length, least=1, max_new_tokens=8)
+def any_is_english(token):
+    return "eng_Latn"
+
+
+N = 24
+OPTIONS = TrialOptions(by_length, any_is_english, least=1, max_new_tokens=N)
 
 
 def units(label):
@@ -35,18 +43,21 @@ def test_a_trial_is_what_its_parts_give():
 
     trial = try_answers(model, tokenizer, PROMPTS, OPTIONS, change)
     assert asked == ["deu_Latn", "rus_Cyrl", "eng_Latn"]
-    generation = {"max_new_tokens": 8}
+    generation = {"max_new_tokens": N}
     plain = [one.text for one in answer_prompts(model, tokenizer, PROMPTS, generation=generation)]
     with steer(model, units("deu_Latn")):
         steered = [one.text for one in answer_prompts(model, tokenizer, PROMPTS, generation=generation)]
     assert list(trial.answers) == plain and steered[0] != plain[0]
-    assert list(trial.edited) == [steered[0], *plain[1:]]
-    assert list(trial.points[:2]) == confusion_points(
-        model, tokenizer, PROMPTS[:2], by_length, max_new_tokens=8
+    assert list(trial.edited) == [steered[0], *plain[1:3], steered[3]]
+    german, how = [PROMPTS[0], PROMPTS[3]], {"max_new_tokens": N}
+    assert [trial.points[at] for at in (0, 3)] == confusion_points(
+        model, tokenizer, german, any_is_english, **how
     )
     with steer(model, units("deu_Latn")):
-        slips = confusion_points(model, tokenizer, PROMPTS[:1], by_length, max_new_tokens=8)
-    assert list(trial.edited_points) == [*slips, *trial.points[1:]]
+        slips = confusion_points(model, tokenizer, german, any_is_english, **how)
+    assert list(trial.edited_points) == [slips[0], *trial.points[1:3], slips[1]]
+    words = [tokenizer.decode([one]).strip() for one in tokenizer(plain[2])["input_ids"]]
+    assert any(word[:1].isascii() and word[:1].isalpha() for word in words)
     assert trial.points[2] is None  # English cannot slip into English
     assert trial.flips == trial.comparison.flips()
     assert trial.table().row_count == 4

@@ -19,7 +19,6 @@ from xalign.units.artefact import kind_of_artefact
 from xalign.units.language_vector import KIND, LanguageVector
 from xalign.units.unit_set import UnitSet
 
-_ZERO = "zero"
 ANSWER = "answer"
 
 
@@ -39,7 +38,7 @@ def loaded_edit(
     Args:
         sources: The folder or Hub id of units, or those of vectors.
         model: The model that is edited.
-        operator: The name of an operator; by default `zero` of units, and `add` of vectors.
+        operator: The name of an operator; by default units are silenced, and vectors added.
         strength: Its strength.
         positions: The name of the tokens that are changed, as in `write`, or `answer`: the last token of the
             prompt and the generated ones. By default all.
@@ -66,12 +65,15 @@ def loaded_edit(
     if len(sources) > 1:
         raise ArgumentError("edit= takes one folder of units, or several of vectors; give no others")
     units = UnitSet.from_pretrained(sources[0])
-    if reference is None and operator not in (None, _ZERO):
+    if reference is None and operator is not None and OPERATORS[operator].operand.is_needed:
         return _by_label(model, {label: units[label] for label in units.labels}, operator=operator, **how)
     if reference is not None and operator is not None:
         raise ArgumentError(f"operator={operator!r} and reference= do not go together: leave one out")
-    mode = "zero" if reference is None else "copy"
-    edit = edit_confusion_neurons(model, units, mode=mode, reference=reference)
+    if operator is not None:  # it needs no value of a language, and so is the same for all
+        edits_of(units, operator, strength)
+        return lambda _: steer(model, units, operator=operator, **how)
+    mode: dict[str, Any] = {} if reference is None else {"mode": "copy", "reference": reference}
+    edit = edit_confusion_neurons(model, units, **mode)
     return lambda _: steer(model, edit, **how)
 
 
