@@ -11,7 +11,8 @@ from tests.tiny import ROOT
 KINDS = ["callback", "keep_best", "track", "plain_loop", "accelerate"]
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/monitor/test_resume.py kills and resumes one run in the default tests
+@pytest.mark.parametrize("kills", [1, 50])
 def test_history_weights_and_best_checkpoint_are_those_of_an_unbroken_run(kills, tmp_path):
     """A loop killed while it saved could not resume, and its weights were others where they had dropout."""
     command = [

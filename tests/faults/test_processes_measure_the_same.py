@@ -74,7 +74,7 @@ def test_all_are_in_step_afterwards(found):
         pytest.param("raise", marks=pytest.mark.slow),
         "metric",
         pytest.param("disk", marks=pytest.mark.slow),
-        "nan-fsdp",
+        pytest.param("nan-fsdp", marks=pytest.mark.slow),
         pytest.param("nan-one-fsdp", marks=pytest.mark.slow),
     ],
 )

@@ -86,7 +86,7 @@ def test_scores_do_not_depend_on_the_chunks(monkeypatch):
     whole = attribute_next_token(make_model("llama"), IDS).scores
     monkeypatch.setattr("xalign.finding.next_token._CHUNK_BYTES", 9000)
     parts = attribute_next_token(make_model("llama"), IDS).scores
-    assert all(torch.allclose(parts[site], whole[site], atol=1e-12) for site in whole)
+    assert all(torch.allclose(parts[site], whole[site], atol=1e-6) for site in whole)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ LANGUAGES = ["fra_Latn", "deu_Latn", "swh_Latn"]
 
 
 @pytest.mark.usefixtures("real_text")
+@pytest.mark.slow  # the recipe that subtracts language means runs in the default tests
 def test_language_means_of_minilm(real_text):
     model = AutoModel.from_pretrained(minilm_folder())
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())

@@ -47,7 +47,7 @@ def test_a_plain_loop_goes_on_where_it_stopped(model_folder, tmp_path):
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_loop_under_accelerate(processes, model_folder, tmp_path):
     printed = run(
         "monitor_accelerate",

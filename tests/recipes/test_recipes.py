@@ -272,7 +272,7 @@ def test_the_confusion_recipe_runs(tmp_path):
     assert "with the edit" in page and "Confusion points" in page
 
 
-@pytest.mark.parametrize("where", ["real", pytest.param("absent", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("where", [pytest.param("real", marks=pytest.mark.slow), "absent"])
 def test_the_debiasing_recipe_runs(where, tmp_path, request):
     data = request.getfixturevalue("real_text") if where == "real" else tmp_path / "nowhere"
     config = ROOT / "configs" / "debias_minilm_smoke.yaml"
