@@ -1,11 +1,14 @@
 """What is proved of a model is what the table says of it; what is claimed wrongly is refuted."""
 
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
 
 from tests.tiny import FAMILIES, make_model
+from xalign import UnitSet, map_model, steer
+from xalign.model.architectures import proved
 from xalign.model.architectures.claims import BlockClaim, NetworkClaim, Spot
 from xalign.model.architectures.define import define
 from xalign.model.architectures.example import LINES, caller, example_inputs
@@ -175,3 +178,18 @@ def test_a_block_claimed_wrongly_is_refuted():
     twice = replace(stack, blocks=(*stack.blocks, replace(stack.blocks[2], call=1)))
     ((*proofs,),) = prove(model, run, [twice])
     assert proofs[3].refused["hidden"] == "model.layers.2 did not run in the second forward"
+
+
+@pytest.mark.parametrize("kind", ["mlp_out", "hidden"])
+def test_what_is_found_of_a_steered_model_is_not_said_of_others(kind, monkeypatch):
+    """Mapped first while it was steered, a model lent its map to every other of the same shape."""
+    monkeypatch.setattr(proved, "_COMMON", {})
+    monkeypatch.setattr(proved, "_KEPT", WeakKeyDictionary())
+    steered, other = make_model("llama"), make_model("llama", seed=1)
+    plain = str(map_model(other))
+    monkeypatch.setattr(proved, "_COMMON", {})
+    units = UnitSet.from_rows([("x", f"0.{kind}", one, 1.0, 0.5) for one in range(8)])
+    with steer(steered, units, operator="add"):
+        monkeypatch.setattr(proved, "_KEPT", WeakKeyDictionary())
+        assert str(map_model(steered)) != plain  # it computes something else
+    assert str(map_model(other)) == plain

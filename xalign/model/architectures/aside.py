@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from xalign.model.hooks import Hook
 from xalign.model.undo import Steps, undo
 
 _KINDS = ("_forward_pre_hooks", "_forward_hooks")
@@ -41,6 +42,16 @@ def has_own_hooks(model: nn.Module) -> bool:
     """Return whether a model carries hooks of its user."""
     return any(
         is_of_user(hook) for module in model.modules() for held in _held(module) for hook in held.values()
+    )
+
+
+def has_hooks_of_xalign(model: nn.Module) -> bool:
+    """Return whether a model is being steered, visited or observed."""
+    return any(
+        isinstance(hook, Hook)
+        for module in model.modules()
+        for held in _held(module)
+        for hook in held.values()
     )
 
 

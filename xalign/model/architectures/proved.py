@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from xalign.model.architectures.aside import has_own_hooks, hooks_aside
+from xalign.model.architectures.aside import has_hooks_of_xalign, has_own_hooks, hooks_aside
 from xalign.model.architectures.claims import StackClaim
 from xalign.model.architectures.define import define
 from xalign.model.architectures.example import LINES, arguments_of, caller, example_inputs
@@ -68,7 +68,8 @@ def proved_stacks(model: nn.Module) -> tuple[ProvedStack, ...]:
     known, flow = _KEPT.get(model), flow_of(model)
     if known is not None and known[0] == flow:
         return known[1]
-    common = common_flow_of(model)
+    # A model that is being steered or visited may compute something else: what is found then is its own.
+    common = None if has_hooks_of_xalign(model) else common_flow_of(model)
     stacks = _COMMON.get(common) if common is not None else None
     if stacks is None:
         stacks = _run(model)
