@@ -12,7 +12,6 @@ prints a table with paired differences.
 """
 
 import argparse
-import copy
 import json
 import random
 import time
@@ -102,7 +101,7 @@ def learn(body, parameters, head, tokenizer, rate, seed):
 def trained(start, kind, seed, units=None):
     """Return a body and a head that have learnt the task."""
     model, tokenizer = load_babel(start)
-    body, head = copy.deepcopy(model.model), new_head(model.config.hidden_size, seed)
+    body, head = model.model, new_head(model.config.hidden_size, seed)
     torch.manual_seed(seed)
     if units is not None:
         parameters, rate = train_units(body, units).parameters, NEURONS

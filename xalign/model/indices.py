@@ -1,4 +1,4 @@
-"""`Indices`: many whole numbers as an array that reads as a list."""
+"""`Indices`: many whole numbers as an array that reads as a list; and the check that a site has them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
+from xalign.errors import ArgumentError
 
 
 class Indices(Sequence[int]):
@@ -53,3 +55,19 @@ class Indices(Sequence[int]):
         """Show them as a list; of many, the first."""
         shown = ", ".join(map(str, self.array[:8].tolist()))
         return f"[{shown}{f', … {len(self)} in all' if len(self) > 8 else ''}]"
+
+
+def check_inside(site: object, width: int, *indices: Tensor | np.ndarray[Any, Any]) -> None:
+    """Raise an error for units that a site does not have.
+
+    Args:
+        site: The site, for the message.
+        width: How many units it has.
+        *indices: The units.
+
+    Raises:
+        ArgumentError: One is below 0, or at least `width`.
+    """
+    outside = [int(one) for found in indices for one in found[(found < 0) | (found >= width)][:8]]
+    if outside:
+        raise ArgumentError(f"units {outside} are outside site {site}, which has {width} units from 0")

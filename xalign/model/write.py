@@ -14,6 +14,7 @@ from xalign.model.architectures.sites import Site
 from xalign.model.edit import Changed, Edit, Written
 from xalign.model.edit_session import EditSession
 from xalign.model.generation import watched_generate
+from xalign.model.indices import check_inside
 from xalign.model.positions import Positions, check_positions
 from xalign.model.prompt_tracker import PromptLength, PromptTracker, check_prompt_length
 from xalign.model.recorders import record_edited
@@ -116,9 +117,7 @@ def _check_fits(site: Site, edit: Edit, width: int) -> None:
     """Raise an error where the site does not have an edit's units, or its operand is of another width."""
     units = edit.indices
     if units is not None:
-        outside = units[(units < 0) | (units >= width)][:8].tolist()
-        if outside:
-            raise ArgumentError(f"units {outside} are outside site {site}, which has {width} units from 0")
+        check_inside(site, width, units)
     edit.resolved.operand.check_width(site, edit.value, width if units is None else len(units))
 
 

@@ -181,17 +181,14 @@ def _check_state(state: object, values: Tensor) -> None:
 
 def _joined(first: PairStates, second: PairStates) -> PairStates:
     """Join the lines of two forwards, padded to the longest of both."""
-    if first.mask is None or second.mask is None:
-        both = [torch.cat(values) for values in zip(first.by_block, second.by_block, strict=True)]
-        return PairStates(both, None, first.rest)
-    masks = [first.mask, second.mask]
-    longest = max(one.shape[1] for one in masks)
-    both = [
-        torch.cat([pad(one, (0, 0, 0, longest - one.shape[1])) for one in values])
-        for values in zip(first.by_block, second.by_block, strict=True)
-    ]
-    mask = torch.cat([pad(one, (0, longest - one.shape[1])) for one in masks])
-    return PairStates(both, mask, first.rest)
+    masks = [one.mask for one in (first, second) if one.mask is not None]
+    longest = max((one.shape[1] for one in masks), default=0)
+
+    def joined(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([_padded(one, longest) for one in parts])
+
+    by_block = [joined(values) for values in zip(first.by_block, second.by_block, strict=True)]
+    return PairStates(by_block, joined(masks) if masks else None, first.rest)
 
 
 def _in_order(parts: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor:
@@ -200,15 +197,15 @@ def _in_order(parts: Sequence[Tensor], batches: Sequence[Batch]) -> Tensor:
     joined = []
     for values, batch in zip(parts, batches, strict=True):
         of_lines = [line for line, rows in enumerate(batch.rows) for _ in rows]
-        joined.append(_padded(values, batch, longest)[of_lines])
+        joined.append(_padded(values, longest)[of_lines])
     order = torch.tensor([row for batch in batches for group in batch.rows for row in group]).argsort()
     return torch.cat(joined)[order.to(joined[0].device)]
 
 
-def _padded(values: Tensor, batch: Batch, tokens: int) -> Tensor:
+def _padded(values: Tensor, tokens: int) -> Tensor:
     """Pad the tokens of unpooled values or of a mask; pooled values have none, and stay as they are."""
-    more = tokens - batch.shape[1]
     is_mask = values.dtype == torch.bool
-    if not more or (values.dim() == 2 and not is_mask):
+    if values.dim() == 2 and not is_mask:
         return values
-    return pad(values, (0, more) if is_mask else (0, 0, 0, more))
+    more = tokens - values.shape[1]
+    return values if not more else pad(values, (0, more) if is_mask else (0, 0, 0, more))

@@ -40,19 +40,18 @@ def is_of_user(hook: Callable[..., Any]) -> bool:
 
 def has_own_hooks(model: nn.Module) -> bool:
     """Return whether a model carries hooks of its user."""
-    return any(
-        is_of_user(hook) for module in model.modules() for held in _held(module) for hook in held.values()
-    )
+    return any(map(is_of_user, _hooks(model)))
 
 
 def has_hooks_of_xalign(model: nn.Module) -> bool:
     """Return whether a model is being steered, visited or observed."""
-    return any(
-        isinstance(hook, Hook)
-        for module in model.modules()
-        for held in _held(module)
-        for hook in held.values()
-    )
+    return any(isinstance(hook, Hook) for hook in _hooks(model))
+
+
+def _hooks(model: nn.Module) -> Iterator[Callable[..., Any]]:
+    for module in model.modules():
+        for held in _held(module):
+            yield from held.values()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.finding.provenance import origin_of
 from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import Site
-from xalign.model.indices import Indices
+from xalign.model.indices import Indices, check_inside
 from xalign.model.positions import Positions
 from xalign.model.write import Edit
 from xalign.steering.intervention import Intervention
@@ -92,14 +92,8 @@ def _chosen(units: object, model_map: ModelMap) -> "Chosen":
         if site.kind not in _NEURONS:
             raise ArgumentError(f"site {site} holds no neurons; give units at {' or '.join(_NEURONS)} sites")
         chosen[site] = torch.unique(Indices(rows.columns.index).tensor())
-        _check_there(site, chosen[site], model_map.place(site).width)
+        check_inside(site, model_map.place(site).width, chosen[site])
     return chosen
-
-
-def _check_there(site: Site, indices: Tensor, width: int) -> None:
-    outside = indices[indices >= width][:8].tolist()
-    if outside:
-        raise ArgumentError(f"units {outside} are outside site {site}, which has {width} units from 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from xalign.finding.activations import Activations, activations, check_texts
 from xalign.finding.provenance import origin_of
 from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import Site
-from xalign.model.indices import Indices
+from xalign.model.indices import Indices, check_inside
 from xalign.model.positions import Positions
 from xalign.model.user_function import errors_of
 from xalign.model.write import Edit
@@ -226,7 +226,7 @@ def _changes(
         scales, fills, boosts = torch.ones(width), torch.zeros(width), torch.zeros(width)
         silent = torch.tensor(sorted(off.get(site, ())), dtype=torch.long)
         active = on.get(site, silent[:0])
-        _check_there(site, width, silent, active)
+        check_inside(site, width, silent, active)
         scales[silent], fills[silent] = keep, fill
         if site in on:
             boosts[active] = shifts[site][active]
@@ -235,12 +235,6 @@ def _changes(
         changed = torch.unique(torch.cat([silent, active]))
         changes[site] = _Change(changed, scales[changed], fills[changed], boosts[changed], width)
     return changes
-
-
-def _check_there(site: Site, width: int, *indices: Tensor) -> None:
-    outside = [int(one) for found in indices for one in found[found >= width][:8]]
-    if outside:
-        raise ArgumentError(f"units {outside} are outside site {site}, which has {width} units from 0")
 
 
 def _intervention(

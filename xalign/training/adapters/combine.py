@@ -9,6 +9,7 @@ from torch import nn
 
 from xalign.checks import function_of, names, number
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
+from xalign.model.wrapped import has_adapter
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,7 +72,7 @@ def combine_adapters(
 
 def _checked(model: Any, weights: object) -> Any:
     """Return the model, if it has the adapters that are named, and these can be added."""
-    if not hasattr(model, "peft_config") or not hasattr(model, "set_adapter"):
+    if not has_adapter(model):
         raise ArgumentTypeError(f"model must be a PeftModel with its adapters, not {type(model).__name__}")
     if not isinstance(weights, Mapping) or not weights:
         raise ArgumentError(f"weights={weights!r:.60} must be a mapping from adapters to numbers")

@@ -66,7 +66,7 @@ def weights_of_neurons(
         down = _checked_place(site, model_map)
         if "down" in weights:
             found.append(_slices(down.module, down.path, index, takes=True)[0])
-        gate = model_map.place(Site("gate", site.layer, site.stack, part=site.part))
+        gate = model_map.place(_gate(site))
         if "gate" in weights:
             found += _slices(gate.module, gate.path, _moved(index, gate), takes=False)
     if "up" in weights:
@@ -138,7 +138,7 @@ def _of_up(model: nn.Module, model_map: ModelMap, chosen: dict[Site, Tensor]) ->
     """Yield the slices of up projections; nothing for a network that has none."""
     unseen: dict[Site, Tensor] = {}
     for site, index in chosen.items():
-        gate = model_map.place(Site("gate", site.layer, site.stack, part=site.part))
+        gate = model_map.place(_gate(site))
         if gate.columns is None:
             unseen[site] = index
             continue

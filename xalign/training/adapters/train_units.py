@@ -12,9 +12,10 @@ from torch.nn.utils import parametrize
 from xalign.checks import names, number, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.model.architectures.layout_argument import takes_layout
-from xalign.model.architectures.map import map_model
+from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import Site
 from xalign.model.distributed import is_sharded
+from xalign.model.indices import check_inside
 from xalign.training.adapters.neuron_weights import WEIGHTS, Slices, Weight, neuron_site, weights_of_neurons
 from xalign.units.compatibility import check_compatible
 from xalign.units.unit_set import UnitSet
@@ -158,7 +159,8 @@ def train_units(
     rank = None if rank is None else whole_number("rank", rank, least=1)
     if is_sharded(model):
         raise ModelError("the model's weights are split between processes; call train_units before that")
-    slices = weights_of_neurons(model, map_model(model), _neurons(units, model), weights)
+    model_map = map_model(model)
+    slices = weights_of_neurons(model, model_map, _neurons(units, model_map), weights)
     if rank is not None:
         slices = [cut for cut in slices if cut.name == "weight"]
     kept = _modules(model, modules_to_save)
@@ -185,23 +187,19 @@ def _checked_weights(weights: Iterable[Weight]) -> tuple[Weight, ...]:
     return tuple(one for one in WEIGHTS if one in given)
 
 
-def _neurons(units: object, model: nn.Module) -> dict[Site, Tensor]:
+def _neurons(units: object, model_map: ModelMap) -> dict[Site, Tensor]:
     """Return the neurons of each site, checked."""
     if not isinstance(units, UnitSet):
         raise ArgumentTypeError(f"units must be a UnitSet, not {type(units).__name__}")
     if not len(units):
         raise ArgumentError("units is empty; there is nothing to train")
-    model_map = map_model(model)
     check_compatible(units.provenance, model_map)
     found: dict[Site, list[int]] = {}
     for site, rows in units.by_site().items():
         found.setdefault(neuron_site(site), []).extend(map(int, rows.columns.index))
     chosen = {site: torch.tensor(sorted(set(index))) for site, index in found.items()}
-    for site in chosen:
-        width = model_map.place(site).width
-        outside = chosen[site][chosen[site] >= width][:8].tolist()
-        if outside:
-            raise ArgumentError(f"units {outside} are outside site {site}, which has {width} units from 0")
+    for site, index in chosen.items():
+        check_inside(site, model_map.place(site).width, index)
     return chosen
 
 
