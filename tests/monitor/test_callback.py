@@ -31,7 +31,9 @@ def pairs():
     return load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=12)
 
 
-@pytest.fixture(autouse=True, params=["made of it", pytest.param("among its callbacks", marks=pytest.mark.slow)])
+@pytest.fixture(
+    autouse=True, params=["made of it", pytest.param("among its callbacks", marks=pytest.mark.slow)]
+)
 def way(request, monkeypatch):
     """How a callback comes to its trainer: made of it, or given to it as `Trainer(callbacks=[...])`."""
     if request.param == "among its callbacks":

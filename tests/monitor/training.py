@@ -26,7 +26,9 @@ COMMON = {
 }
 
 
-def make_trainer(kind="trainer", lora=False, evaluate=True, folder="run", model=None, callbacks=None, **changes):
+def make_trainer(
+    kind="trainer", lora=False, evaluate=True, folder="run", model=None, callbacks=None, **changes
+):
     """A trainer of a tiny Llama with dropout in its attention, or in its adapter."""
     set_seed(0)
     tokenizer = make_tokenizer()

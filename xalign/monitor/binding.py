@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from xalign.checks import whole_number
+from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
@@ -29,7 +31,11 @@ from xalign.trackers.tracker import Tracker
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an `AlignmentCallback` was made with; its arguments are described there."""
+    """What an `AlignmentCallback` was made with; its arguments are described there.
+
+    Raises:
+        ArgumentError: Nothing to measure at, or a number of measurements below 1.
+    """
 
     pairs: ParallelPairs | str | Path
     every: Every
@@ -37,6 +43,7 @@ class Settings:
     at_evaluate: bool
     at_start: bool
     at_end: bool
+    at_steps: Sequence[int]
     max_share: float
     keep_best: str | None
     on_regression: OnRegression
@@ -47,6 +54,15 @@ class Settings:
     tokenizer: PreTrainedTokenizerBase | None
     trackers: Sequence[Tracker[Any]]
     options: MeasureOptions
+
+    def __post_init__(self) -> None:
+        """Refuse what would never be measured or drawn."""
+        if not (self.every is not None or self.at_steps or self.at_evaluate or self.at_start or self.at_end):
+            raise ArgumentError(
+                "nothing to measure at: give every=N, or leave one of at_evaluate, at_start, at_end on"
+            )
+        if self.heatmap_every is not None:
+            whole_number("heatmap_every", self.heatmap_every, least=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,7 @@ def bind(settings: Settings, trainer: HuggingFaceTrainer, peers: Sequence[Peer])
     monitor = AlignmentMonitor(
         *(model_of(trainer), tokenizer, settings.pairs, settings.metrics),
         every=settings.every,
+        at_steps=settings.at_steps,
         max_share=settings.max_share,
         save_dir=folder_of(trainer.args, log_text=settings.log_text) / name,
         save_reports=settings.save_reports,

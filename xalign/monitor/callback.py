@@ -9,7 +9,7 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from transformers.trainer_utils import IntervalStrategy
 from transformers.training_args import TrainingArguments
 
-from xalign.checks import boolean, whole_number
+from xalign.checks import boolean
 from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import Metrics
@@ -57,12 +57,13 @@ class AlignmentCallback(TrainerCallback):
         trainer: The trainer that the callback will be added to. Leave it out to put the callback among a
             trainer's `callbacks`; then it takes the trainer that it is given to.
         pairs: Held-out parallel sentences, or what `load_pairs` takes.
-        every: Measure every so many steps; `"auto"` measures as often as `max_share` allows, None only at
-            start, end and evaluations.
+        every: Measure every so many steps; `"auto"` measures as often as `max_share` allows, `"log"` after
+            steps 1, 2, 4, 8 and so on, None only at start, end and evaluations.
         metrics: Names of metrics, `Metric` objects, or functions, as in `measure`.
         at_evaluate: Measure at each evaluation.
         at_start: Measure before the first step, though not where a run resumes.
         at_end: Measure after the last step.
+        at_steps: Measure after these steps as well.
         max_share: The largest share of the time, since the run began or was resumed, that measuring may take.
             `every="auto"` keeps to it, start, end and evaluations aside; where a fixed `every` takes more,
             one line says so.
@@ -116,6 +117,7 @@ class AlignmentCallback(TrainerCallback):
         at_start: bool = True,
         at_end: bool = True,
         *,
+        at_steps: Sequence[int] = (),
         max_share: float = 0.02,
         keep_best: str | None = None,
         on_regression: OnRegression = "warn",
@@ -130,12 +132,6 @@ class AlignmentCallback(TrainerCallback):
         with Ranks(shared=True).raise_everywhere():
             check_options(AlignmentCallback, options)
         given, chosen = trainer_and_pairs(trainer, pairs)
-        if not (every is not None or at_evaluate or at_start or at_end):
-            raise ArgumentError(
-                "nothing to measure at: give every=N, or leave one of at_evaluate, at_start, at_end on"
-            )
-        if heatmap_every is not None:
-            heatmap_every = whole_number("heatmap_every", heatmap_every, least=1)
         when, name, log_text = (
             (at_evaluate, at_start, at_end),
             checked_name(name),
