@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
@@ -18,7 +18,7 @@ from xalign.monitor.cadence import Every
 from xalign.monitor.hf_trainer import HuggingFaceTrainer, model_of, tokenizer_of
 from xalign.monitor.keep_best import KeepBest
 from xalign.monitor.monitor import AlignmentMonitor
-from xalign.monitor.peers import Peer, refuse_duplicates
+from xalign.monitor.peers import Peer, refuse_second_best
 from xalign.monitor.privacy import folder_of
 from xalign.monitor.regression_watch import OnRegression
 from xalign.monitor.report_log import ReportLog, Trackers
@@ -30,39 +30,56 @@ from xalign.trackers.tracker import Tracker
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What an `AlignmentCallback` was made with; its arguments are described there.
+class When:
+    """When an `AlignmentCallback` measures; its arguments are described there.
 
     Raises:
-        ArgumentError: Nothing to measure at, or a number of measurements below 1.
+        ArgumentError: It never would.
     """
 
-    pairs: ParallelPairs | str | Path
     every: Every
-    metrics: Metrics
+    at_steps: Sequence[int]
     at_evaluate: bool
     at_start: bool
     at_end: bool
-    at_steps: Sequence[int]
     max_share: float
-    keep_best: str | None
-    on_regression: OnRegression
-    heatmap_every: int | None
-    log_text: bool
-    name: str
-    save_reports: bool
-    tokenizer: PreTrainedTokenizerBase | None
-    trackers: Sequence[Tracker[Any]]
-    options: MeasureOptions
 
     def __post_init__(self) -> None:
-        """Refuse what would never be measured or drawn."""
+        """Refuse what never comes."""
         if not (self.every is not None or self.at_steps or self.at_evaluate or self.at_start or self.at_end):
             raise ArgumentError(
                 "nothing to measure at: give every=N, or leave one of at_evaluate, at_start, at_end on"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What else an `AlignmentCallback` was made with.
+
+    Raises:
+        ArgumentError: `heatmap_every` below 1.
+    """
+
+    pairs: ParallelPairs | str | Path
+    metrics: Metrics
+    options: MeasureOptions
+    tokenizer: PreTrainedTokenizerBase | None
+    trackers: Sequence[Tracker[Any]]
+    keep_best: str | None
+    on_regression: OnRegression
+    heatmap_every: int | None
+    save_reports: bool
+
+    def __post_init__(self) -> None:
+        """Refuse pictures that would never be drawn."""
         if self.heatmap_every is not None:
             whole_number("heatmap_every", self.heatmap_every, least=1)
+
+
+class Bound(Peer, Protocol):
+    """What is used of the callback itself."""
+
+    log_text: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,44 +101,43 @@ class Binding:
     selecting: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
-    name: str
-    best_key: str | None
-
-
-def bind(settings: Settings, trainer: HuggingFaceTrainer, peers: Sequence[Peer]) -> Binding:
+def bind(
+    settings: Settings, when: When, trainer: HuggingFaceTrainer, callback: Bound, peers: Sequence[Peer]
+) -> Binding:
     """Check settings against a trainer, run a first forward, and print what one measurement costs.
 
     Args:
         settings: The settings.
+        when: When it measures.
         trainer: The trainer.
-        peers: Its other callbacks of this kind.
+        callback: The callback.
+        peers: The trainer's other callbacks of this kind.
 
     Raises:
         ArgumentError, ModelError, ReportError: As for `AlignmentCallback`.
     """
-    name, tokenizer = settings.name, tokenizer_of(trainer, settings.tokenizer)
-    refuse_duplicates(_Own(name, None), peers)
+    name, tokenizer = callback.name, tokenizer_of(trainer, settings.tokenizer)
     found = Trackers(trainer.callback_handler.callbacks, settings.trackers)
     monitor = AlignmentMonitor(
         *(model_of(trainer), tokenizer, settings.pairs, settings.metrics),
-        every=settings.every,
-        at_steps=settings.at_steps,
-        max_share=settings.max_share,
-        save_dir=folder_of(trainer.args, log_text=settings.log_text) / name,
+        every=when.every,
+        at_steps=when.at_steps,
+        max_share=when.max_share,
+        save_dir=folder_of(trainer.args, log_text=callback.log_text) / name,
         save_reports=settings.save_reports,
         on_regression=settings.on_regression,
         name=name,
         **settings.options,
     )
-    keep_best, selecting = _selection(settings, trainer, monitor)
-    refuse_duplicates(_Own(name, keep_best.key if keep_best else None), peers)
-    when = {one: getattr(settings, one) for one in ("at_evaluate", "at_start", "at_end", "keep_best")}
-    Ranks(shared=True).refuse_differences(when)
+    selecting = _selecting(when, name, trainer, monitor)
+    keep_best = _keep_best(settings.keep_best, callback, trainer, monitor)
+    if keep_best is not None:
+        refuse_second_best(keep_best.key, peers)
+    moments = {one: getattr(when, one) for one in ("at_evaluate", "at_start", "at_end")}
+    Ranks(shared=True).refuse_differences(moments | {"keep_best": settings.keep_best})
     monitor.measurement.probe()
     key, every = f"alignment-{name}" if name else "alignment", settings.heatmap_every
-    report_log = ReportLog(found, key, heatmap_every=every, log_text=settings.log_text)
+    report_log = ReportLog(found, key, heatmap_every=every, log_text=callback.log_text)
     if monitor.is_first_process:
         for line in (monitor.cost_line, *found.prepare(trainer.args.report_to)):
             print(line)  # noqa: T201
@@ -130,22 +146,30 @@ def bind(settings: Settings, trainer: HuggingFaceTrainer, peers: Sequence[Peer])
     )
 
 
-def _selection(
-    settings: Settings, trainer: HuggingFaceTrainer, monitor: AlignmentMonitor
-) -> tuple[KeepBest | None, str | None]:
-    """Check what selects the best model against the keys that there will be."""
-    measurement, args, name = monitor.measurement, trainer.args, settings.name
-    languages = list(measurement.pairs)
-    keys = scalar_keys(measurement.metrics, languages, name, over_base=has_adapter(model_of(trainer)))
-    selecting = check_selection(
-        args,
-        keys if settings.at_evaluate else {},
+def _keys(name: str, trainer: HuggingFaceTrainer, monitor: AlignmentMonitor) -> dict[str, bool]:
+    measurement = monitor.measurement
+    over_base = has_adapter(model_of(trainer))
+    return scalar_keys(measurement.metrics, list(measurement.pairs), name, over_base=over_base)
+
+
+def _selecting(when: When, name: str, trainer: HuggingFaceTrainer, monitor: AlignmentMonitor) -> str | None:
+    """Check the trainer's selection of its best model against the keys that there will be."""
+    measurement = monitor.measurement
+    return check_selection(
+        trainer.args,
+        _keys(name, trainer, monitor) if when.at_evaluate else {},
         distinctive_names(name, [one.name for one in measurement.metrics if one.name not in METRICS]),
-        f"with these metrics, pairs and at_evaluate={settings.at_evaluate}",
-        languages,
+        f"with these metrics, pairs and at_evaluate={when.at_evaluate}",
+        list(measurement.pairs),
     )
-    if settings.keep_best is None:
-        return None, selecting
-    key = exact_key(str(settings.keep_best).removeprefix("eval_"), keys, languages)
-    folder = folder_of(args, log_text=settings.log_text)
-    return KeepBest(key, args, keys, folder, monitor.keeps_running), selecting
+
+
+def _keep_best(
+    asked: str | None, callback: Bound, trainer: HuggingFaceTrainer, monitor: AlignmentMonitor
+) -> KeepBest | None:
+    if asked is None:
+        return None
+    keys = _keys(callback.name, trainer, monitor)
+    key = exact_key(str(asked).removeprefix("eval_"), keys, list(monitor.measurement.pairs))
+    folder = folder_of(trainer.args, log_text=callback.log_text)
+    return KeepBest(key, trainer.args, keys, folder, monitor.keeps_running)

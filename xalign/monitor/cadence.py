@@ -62,7 +62,7 @@ class Cadence:
         self.every: Every = (
             every if every is None or isinstance(every, str) else whole_number("every", every, least=1)
         )
-        if isinstance(at_steps, str) or not isinstance(at_steps, Sequence):
+        if not isinstance(at_steps, list | tuple):
             raise ArgumentTypeError(f"at_steps={at_steps!r:.60} must be a list of steps, like [10, 100]")
         self.at_steps = frozenset(whole_number("at_steps", step, least=1) for step in at_steps)
         if not positive("max_share", max_share) < 1:

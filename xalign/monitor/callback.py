@@ -14,7 +14,7 @@ from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import Metrics
 from xalign.model.distributed import Ranks
-from xalign.monitor.binding import Binding, Settings, bind
+from xalign.monitor.binding import Binding, Settings, When, bind
 from xalign.monitor.cadence import Every
 from xalign.monitor.hf_trainer import (
     HuggingFaceTrainer,
@@ -28,8 +28,7 @@ from xalign.monitor.peers import refuse_duplicates
 from xalign.monitor.privacy import keep_private
 from xalign.monitor.regression_watch import OnRegression
 from xalign.monitor.scalars import checked_name
-from xalign.monitor.trainer_run import TrainerRun
-from xalign.monitor.which_trainer import calling_trainer, trainer_and_pairs
+from xalign.monitor.which_trainer import calling_trainer, refuse_another, trainer_and_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
@@ -132,15 +131,20 @@ class AlignmentCallback(TrainerCallback):
         with Ranks(shared=True).raise_everywhere():
             check_options(AlignmentCallback, options)
         given, chosen = trainer_and_pairs(trainer, pairs)
-        when, name, log_text = (
-            (at_evaluate, at_start, at_end),
-            checked_name(name),
-            boolean("log_text", log_text),
+        self.name, self.log_text = checked_name(name), boolean("log_text", log_text)
+        self._when = When(every, at_steps, at_evaluate, at_start, at_end, max_share)
+        self._settings = Settings(
+            pairs=chosen,
+            metrics=metrics,
+            options=options,
+            tokenizer=tokenizer,
+            trackers=trackers,
+            keep_best=keep_best,
+            on_regression=on_regression,
+            heatmap_every=heatmap_every,
+            save_reports=save_reports,
         )
-        kept = (max_share, keep_best, on_regression, heatmap_every, log_text, name, save_reports)
-        self._settings = Settings(chosen, every, metrics, *when, *kept, tokenizer, trackers, options)
         self._binding: Binding | None = None
-        self.name, self.log_text = name, log_text
         if given is not None:
             self._bind(given)
 
@@ -149,7 +153,7 @@ class AlignmentCallback(TrainerCallback):
         refuse_duplicates(self, peers)
         if trainer.args.push_to_hub and not self.log_text:
             self._keep_private(trainer, in_training=False)
-        self._binding = bind(self._settings, trainer, peers)
+        self._binding = bind(self._settings, self._when, trainer, self, peers)
         return self._binding
 
     @property
@@ -167,7 +171,7 @@ class AlignmentCallback(TrainerCallback):
     @property
     def report(self) -> AlignmentReport | None:
         """The last report, which may be of an evaluation outside training."""
-        return self._run.report
+        return self._bound.run.report
 
     @property
     def reports(self) -> list[AlignmentReport]:
@@ -207,17 +211,18 @@ class AlignmentCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Move before the callbacks that must see the values, and take up what a resumed run has."""
-        move_to_front(self._trainer, self, AlignmentCallback)
-        refuse_duplicates(self, self._peers_on(self._trainer))
-        self._run.begin(state)
+        refuse_another(self, self._bound.trainer)
+        move_to_front(self._bound.trainer, self, AlignmentCallback)
+        refuse_duplicates(self, self._peers_on(self._bound.trainer))
+        self._bound.run.begin(state)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure step 0: now that all callbacks have begun, and after an evaluation on start."""
         with self._keeps_running.hook("on_epoch_begin", state.global_step):
-            if self._settings.at_start and state.global_step == 0:
-                self._run.measure_and_log(state, control)
+            if self._when.at_start and state.global_step == 0:
+                self._bound.run.measure_and_log(state, control)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -228,16 +233,16 @@ class AlignmentCallback(TrainerCallback):
             args.eval_strategy == IntervalStrategy.EPOCH and epoch_ends
         )
         with self._keeps_running.hook("on_step_end", state.global_step):
-            if self._is_due(state) and not (self._settings.at_evaluate and evaluation_follows):
-                self._run.measure_and_log(state, control)
+            if self._is_due(state) and not (self._when.at_evaluate and evaluation_follows):
+                self._bound.run.measure_and_log(state, control)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure what was left to an evaluation that does not come."""
         with self._keeps_running.hook("on_epoch_end", state.global_step):
-            if self._is_due(state) and not (self._settings.at_evaluate and control.should_evaluate):
-                self._run.measure_and_log(state, control)
+            if self._is_due(state) and not (self._when.at_evaluate and control.should_evaluate):
+                self._bound.run.measure_and_log(state, control)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -245,7 +250,7 @@ class AlignmentCallback(TrainerCallback):
         """Measure where a run was stopped, unless the weights are no longer those of its last step."""
         best_loaded = args.load_best_model_at_end and state.best_model_checkpoint is not None
         with self._keeps_running.hook("on_train_end", state.global_step):
-            self._run.end(state, control, measure=self._settings.at_end and not best_loaded)
+            self._bound.run.end(state, control, measure=self._when.at_end and not best_loaded)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -262,7 +267,7 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Move before the other callbacks, for an evaluation outside training."""
         with self._keeps_running.hook("on_prediction_step", state.global_step):
-            move_to_front(self._trainer, self, AlignmentCallback)
+            move_to_front(self._bound.trainer, self, AlignmentCallback)
 
     def on_log(
         self,
@@ -274,11 +279,11 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Add the values to an evaluation's row, before the trackers read it."""
         with self._keeps_running.hook("on_log", state.global_step):
-            if logs is not None and self._settings.at_evaluate and is_evaluation(self._trainer, logs):
-                if not self._run.training or not self._run.is_measured(state):
-                    self._run.measure(state, control)
-                logs.update(self._run.pooled)
-                state.log_history[-1].update(self._run.pooled)
+            if logs is not None and self._when.at_evaluate and is_evaluation(self._bound.trainer, logs):
+                if not self._bound.run.training or not self._bound.run.is_measured(state):
+                    self._bound.run.measure(state, control)
+                logs.update(self._bound.run.pooled)
+                state.log_history[-1].update(self._bound.run.pooled)
 
     def on_evaluate(
         self,
@@ -290,11 +295,11 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Add the values to what selects the best model and stops early."""
         with self._keeps_running.hook("on_evaluate", state.global_step):
-            if metrics is not None and self._settings.at_evaluate and is_evaluation(self._trainer, metrics):
-                metrics.update(self._run.values)
+            if metrics is not None and self._when.at_evaluate and is_evaluation(self._bound.trainer, metrics):
+                metrics.update(self._bound.run.values)
                 key = self._bound.selecting
-                if self._run.training and key is not None and key not in metrics:
-                    NotMeasured(self._trainer, key)
+                if self._bound.run.training and key is not None and key not in metrics:
+                    NotMeasured(self._bound.trainer, key)
 
     def on_push_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -305,7 +310,7 @@ class AlignmentCallback(TrainerCallback):
             ReportError: They cannot be moved. While the run trains, they are then renamed or deleted, and it
                 ends only where that cannot be done either: no text may leave.
         """
-        self._keep_private(self._trainer, in_training=self._run.training)
+        self._keep_private(self._bound.trainer, in_training=self._bound.run.training)
 
     def _keep_private(self, trainer: HuggingFaceTrainer, *, in_training: bool) -> None:
         everyone = [self, *self._peers_on(trainer)]
@@ -325,21 +330,13 @@ class AlignmentCallback(TrainerCallback):
         return [one for one in callbacks if isinstance(one, AlignmentCallback) and one is not self]
 
     @property
-    def _trainer(self) -> HuggingFaceTrainer:
-        return self._bound.trainer
-
-    @property
     def _monitor(self) -> AlignmentMonitor:
         return self._bound.monitor
-
-    @property
-    def _run(self) -> TrainerRun:
-        return self._bound.run
 
     @property
     def _keeps_running(self) -> KeepsRunning:
         return self._monitor.keeps_running
 
     def _is_due(self, state: TrainerState) -> bool:
-        ends = self._settings.at_end and state.global_step >= state.max_steps
+        ends = self._when.at_end and state.global_step >= state.max_steps
         return self._monitor.cadence.is_due(state.global_step) or ends

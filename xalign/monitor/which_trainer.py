@@ -7,7 +7,7 @@ from typing import cast
 
 from transformers.trainer_callback import CallbackHandler, TrainerCallback
 
-from xalign.errors import ArgumentTypeError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.monitor.hf_trainer import HuggingFaceTrainer, check_trainer
 from xalign.pairs.parallel import ParallelPairs
 
@@ -30,6 +30,16 @@ def calling_trainer(callback: TrainerCallback) -> HuggingFaceTrainer | None:
             return cast(HuggingFaceTrainer, owner)
         frame = frame.f_back
     return None
+
+
+def refuse_another(callback: TrainerCallback, trainer: HuggingFaceTrainer) -> None:
+    """Refuse to be called by another trainer than the callback's own.
+
+    Raises:
+        ArgumentError: Another trainer calls.
+    """
+    if calling_trainer(callback) not in (None, trainer):
+        raise ArgumentError("this AlignmentCallback was made for another trainer; make one for this trainer")
 
 
 def trainer_and_pairs(
