@@ -91,7 +91,7 @@ def test_numbers_by_hand():
     assert (rows[2]["low"], rows[2]["high"]) == share_interval(np.array([1, 1, 0.5, 0]))
     assert report.interval("nasca") == share_interval(np.array([0.75, 0.5, 0.25, 0]))
     assert set(rows[0]) == set(
-        ["step", "metric", "language", "stack", "layer", "value", "low", "high", "n", "chance", "floor"]
+        ["step", "metric", "language", "stack", "layer", "value", "low", "high", "n", "documents", "chance", "floor"]
     )
     assert [row["layer"] for row in report.to_rows(over=("mean", "max"))].count("max") == 2
 
