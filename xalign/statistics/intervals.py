@@ -296,8 +296,9 @@ def _resampled_means(
         raise ArgumentError(f"values has {len(values)} entry; at least 2 are needed for an interval")
     if documents is not None:
         drawn = _draws(documents.count, seed, resamples)
-        of_documents: NDArray[np.float64] = documents.sums(values)[drawn].sum(axis=1)
-        return of_documents / documents.sizes[drawn].sum(axis=1)
+        sizes = documents.sizes[drawn].sum(axis=1)
+        of_documents: NDArray[np.float64] = documents.sums(values)[drawn].sum(axis=1) / sizes
+        return of_documents
     means: NDArray[np.float64] = values[_draws(len(values), seed, resamples)].mean(axis=1)
     return means
 
