@@ -18,6 +18,7 @@ from xalign.results import compare, rows, saved
 from xalign.results.lookup import Lookup
 from xalign.results.resampling import resampled
 from xalign.results.scores import Over, check_over, interval_of, mean_per_pair, score_of
+from xalign.results.stability import Stability, report_stability
 from xalign.results.values import Cost, LanguageStats, MetricResult
 from xalign.statistics.intervals import KnownInterval, known_interval
 
@@ -260,6 +261,25 @@ class AlignmentReport(Lookup):
             ReportError: Different pairs or options, no common metric, or a metric read at different places.
         """
         return compare.compare_reports(before, self)
+
+    def stability(
+        self, metric: str = "nasca", n: Sequence[int] | None = None, *, draws: int = 200, seed: int = 0
+    ) -> Stability:
+        """Return how much the scores move if fewer of these sentences are taken: documents where known.
+
+        The sentences of a draw keep the values that they have among all sentences of the report. Scores rise
+        where rivals are fewer; `measure_stability` scores each draw among its own sentences.
+
+        Args:
+            metric: A metric of this report.
+            n: How many sentences to draw; a quarter and a half of them where None.
+            draws: How often.
+            seed: Of the draws.
+
+        Raises:
+            ArgumentError: A metric that was not measured, or more sentences than there are.
+        """
+        return report_stability(self, metric, n, draws, seed)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Save the report, including its sentences, as JSON and safetensors: completely or not at all.
