@@ -2,5 +2,7 @@
 
 from xalign.results.stability import Stability
 from xalign.robustness.measure_stability import measure_stability
+from xalign.robustness.perturb import Perturbed, perturb
+from xalign.robustness.perturbations import PERTURBATIONS, Perturbation
 
-__all__ = ["Stability", "measure_stability"]
+__all__ = ["PERTURBATIONS", "Perturbation", "Perturbed", "Stability", "measure_stability", "perturb"]
