@@ -104,9 +104,7 @@ def test_numbers_keep_their_digits_and_their_length(text):
         for before, after in zip(old, new, strict=True):
             assert before != after
             assert len(before) == len(after)
-            assert [script(one) for one in before] == [
-                unicodedata.name(one).split(" DIGIT")[0] for one in after
-            ]
+            assert [script(one) for one in before] == [script(one) for one in after]
             assert len(before) == 1 or int(after[0]) > 0
     assert changed("numbers", "None at all", "eng_Latn") is None
 
