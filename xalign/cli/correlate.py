@@ -21,7 +21,7 @@ def correlate(
     results: Annotated[
         Path,
         typer.Argument(
-            parser=path, help="Results of lm-eval, lighteval or Every Eval Ever, a CSV, or a folder."
+            parser=path, help="Results of lm-eval, lighteval or Every Eval Ever; a CSV; a folder."
         ),
     ],
     over: Annotated[

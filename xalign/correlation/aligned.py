@@ -1,4 +1,4 @@
-"""`Aligned`: what a report or a step of a run says of a language, for a correlation with downstream scores."""
+"""`Aligned`: what a report, or a step of a run, says of a language."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,8 +73,8 @@ def _of_path(path: Path, over: Over) -> Iterator[Aligned]:
     held = [one for one in inside if find_history(one) is not None or (one / REPORT).is_file()]
     if not held:
         raise ArgumentError(
-            f"{str(path)!r} holds no report and no run, nor do the folders in it; give the folder of a report, "
-            "of a run that was measured, or one that holds several of them"
+            f"{str(path)!r} holds no report and no run, nor do the folders in it; give the folder of a "
+            "report, of a run that was measured, or one that holds several of them"
         )
     for one in held:
         yield from _of_path(one, over)

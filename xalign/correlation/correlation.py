@@ -87,10 +87,10 @@ class Correlation:
         x, y = _sides(points, predictor)
         for name, function in (("pearson", pearson), ("spearman", spearman)):
             row |= self._numbers(name, points, lambda rows, of=function: of(x[rows], y[rows]))
-        sized = [one for one in points if one.data_size]
+        sized = [one for one in points if one.data_size is not None and one.data_size > 0]
         if len(sized) >= FEWEST:
             a, b = _sides(sized, predictor)
-            given = partial(np.log([one.data_size for one in sized]))
+            given = partial(np.log([float(one.data_size or 0) for one in sized]))
             row |= self._numbers("partial", sized, lambda rows: given(a[rows], b[rows], rows))
         return row | {key: None for name in _NAMES for key in _keys(name) if key not in row}
 

@@ -1,5 +1,6 @@
 """`read_results`: downstream scores, from files of evaluation harnesses or a table."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from xalign.correlation.formats import FORMATS, Found, read_table
 from xalign.correlation.outcome import LeftOut, Outcome
 from xalign.correlation.tasks import task_of
 from xalign.errors import ArgumentError, XAlignError
-from xalign.schema import read_json
 
 _TABLES = (".csv", ".tsv")
 _JSON = (".json", ".jsonl")
@@ -48,7 +48,8 @@ def read_results(
         ArgumentError: Nothing there, a single file of an unknown shape, or a broken table.
 
     Example:
-        >>> _ = Path("scores.csv").write_text("language,score\\nde,.5\\nfr,.6\\n")
+        >>> lines = ["language,score", "de,.5", "fr,.6"]
+        >>> _ = Path("scores.csv").write_text(chr(10).join(lines))
         >>> [(one.language, one.value) for one in read_results("scores.csv").outcomes]
         [('deu_Latn', 0.5), ('fra_Latn', 0.6)]
     """
@@ -61,7 +62,7 @@ def read_results(
     for file in files:
         try:
             found = list(_found(file, score))
-        except (XAlignError, ValueError) as reason:
+        except XAlignError as reason:
             if path.is_file():
                 raise ArgumentError(str(reason)) from None
             left_out.append(LeftOut(file.name, str(reason), str(file)))
@@ -86,19 +87,19 @@ def _found(file: Path, score: str | None) -> Iterator[Found]:
         kinds = [kind for kind in FORMATS if kind.is_of(content)]
         if len(kinds) != 1:
             names = ", ".join(kind.name for kind in FORMATS)
-            raise ArgumentError(
-                f"{file} is of no shape that is known ({names}, or a .csv with a score per line)"
-            )
+            raise ArgumentError(f"{file} is of no shape that is known ({names}, or a .csv of scores)")
         yield from kinds[0].entries(content)
 
 
 def _contents(file: Path) -> Iterator[Any]:
-    data = file.read_bytes()
-    if file.suffix == ".jsonl":
-        yield from (read_json(line) for line in data.splitlines() if line.strip())
-    else:
-        content = read_json(data)
-        yield from content if isinstance(content, list) else [content]
+    """Yield the objects of a file. Harnesses write NaN too, which strict JSON has not."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        lines = text.splitlines() if file.suffix == ".jsonl" else [text]
+        for content in (json.loads(line) for line in lines if line.strip()):
+            yield from content if isinstance(content, list) else [content]
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"{file} is no JSON: {error!s:.80}") from None
 
 
 def _understood(
@@ -121,15 +122,8 @@ def _understood(
         return LeftOut(found.task, f"a part of {task.benchmark}: its whole is used", source)
     else:
         benchmark, language = benchmark or task.benchmark, task.language
-    return Outcome(
-        found.identity,
-        str(benchmark),
-        language,
-        found.scores[chosen],
-        found.task,
-        source,
-        found.besides or {},
-    )
+    value, besides = found.scores[chosen], found.besides or {}
+    return Outcome(found.identity, str(benchmark), language, value, found.task, source, besides)
 
 
 def _chosen(scores: Mapping[str, float], score: str | None) -> tuple[str | None, str]:

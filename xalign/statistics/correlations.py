@@ -12,6 +12,7 @@ from xalign.statistics.intervals import KnownInterval
 
 Resample = Literal["both", "models", "languages"]
 Statistic = Callable[[np.ndarray, np.ndarray], float | None]
+PartialStatistic = Callable[[np.ndarray, np.ndarray, np.ndarray], float | None]
 FEWEST = 4
 """Points of which a correlation is computed: three lie near a line too easily."""
 
@@ -39,9 +40,7 @@ def spearman(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> 
     return pearson(rankdata(x), rankdata(y))
 
 
-def partial(
-    control: Float[np.ndarray, " point"],
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray], float | None]:
+def partial(control: Float[np.ndarray, " point"]) -> PartialStatistic:
     """Return Pearson's correlation of what a straight line of a third quantity leaves of both.
 
     Args:

@@ -80,8 +80,8 @@ def _lead(rows: Sequence[Mapping[str, Any]], resample: str) -> str:
     most = max(rows, key=lambda row: row["points"])
     return (
         f"Up to {most['points']} points of {most['models']} model(s) and {most['languages']} language(s). "
-        f"95 % intervals resample {_RESAMPLED[resample]}. Partial correlations hold the logarithm of the data "
-        "size fixed. A correlation is no proof of a cause."
+        f"95 % intervals resample {_RESAMPLED[resample]}. Partial correlations hold the logarithm of the "
+        "data size fixed. A correlation is no proof of a cause."
     )
 
 
@@ -101,7 +101,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _panel(panel: Panel, languages: Sequence[str]) -> str:
     """Draw a scatter; each point says what it is when the pointer rests on it."""
-    (x_low, x_high), (y_low, y_high) = (_ends([point[side] for point in panel.points]) for side in (0, 1))
+    (x_low, x_high), (y_low, y_high) = (
+        _ends([float(point[side]) for point in panel.points]) for side in (0, 1)
+    )
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = _LEFT + (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - 12)

@@ -17,8 +17,8 @@ _SCORES = ("score", "value", "accuracy", "acc")
 def read_table(file: Path, score: str | None) -> Iterator[Found]:
     """Yield the lines of a table.
 
-    Columns are `score` (or value, accuracy, acc; or the one that `score` names), and `language` or `task`; the
-    model is told by `model` and `step`, the benchmark by `benchmark`. All other columns of numbers stand
+    Columns are `score` (or value, accuracy, acc; or the one that `score` names), and `language` or `task`;
+    the model is told by `model` and `step`, the benchmark by `benchmark`. All other columns of numbers stand
     beside the score, such as a loss, an overlap, or `data_size`.
 
     Args:
@@ -34,8 +34,8 @@ def read_table(file: Path, score: str | None) -> Iterator[Found]:
     names = [score.lower()] if score is not None else [one for one in _SCORES if one in header]
     if not names or names[0] not in header:
         raise ArgumentError(
-            f"{file} has no column {score or 'score'!r}; it has {', '.join(header) or 'none'}: name one, or say "
-            "which with score= (--score)"
+            f"{file} has no column {score or 'score'!r}; it has {', '.join(header) or 'none'}: name one, or "
+            "say which with score= (--score)"
         )
     if not {"language", "task"} & set(header):
         raise ArgumentError(f"{file} has neither a column 'language' nor 'task'; it has {', '.join(header)}")
