@@ -15,7 +15,7 @@ from xalign.languages import normalize_language
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
 from xalign.results.scores import Over
-from xalign.statistics.correlations import FEWEST, Resample, resampled_interval
+from xalign.statistics.correlations import FEWEST, Resample, drawn_times
 
 _SHOWN = 5  # of what was left out, in an error
 
@@ -67,7 +67,7 @@ def correlate(
         >>> found.to_rows()[0]["points"], [(one.what, one.reason) for one in found.left_out]
         (4, [('score', 'fra_Latn was not measured')])
     """
-    resampled_interval(lambda _: None, "ab", "ab", resample=resample, draws=1)  # refuses an unknown way
+    drawn_times("ab", "ab", resample=resample, draws=1)  # refuses an unknown way
     sources: Sequence[Source] = (
         [reports] if isinstance(reports, str | Path | AlignmentReport | History) else reports
     )

@@ -1,8 +1,9 @@
 """`Correlation`: how alignment goes with downstream scores, as rows, a table, a figure and a page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,14 @@ from xalign.correlation.outcome import LeftOut
 from xalign.statistics.correlations import (
     FEWEST,
     Resample,
+    drawn_times,
+    interval_of_draws,
     partial,
+    partial_of_draws,
     pearson,
-    resampled_interval,
+    pearson_of_draws,
     spearman,
+    spearman_of_draws,
 )
 from xalign.storage import write_whole
 
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Row = dict[str, Any]
+OfDraws = Callable[[Any], np.ndarray]
 _NAMES = ("pearson", "spearman", "partial")
 
 
@@ -70,6 +76,10 @@ class Correlation:
         the logarithm of the data size leaves of both, of the points whose size is known; None without. A
         correlation of a predictor that is the same everywhere is None.
         """
+        return [dict(row) for row in self._rows]
+
+    @cached_property
+    def _rows(self) -> list[Row]:
         rows = [self._row(benchmark, name) for benchmark in self.benchmarks for name in self.predictors]
         return [row for row in rows if row is not None]
 
@@ -84,28 +94,26 @@ class Correlation:
             "models": len({one.model for one in points}),
             "languages": len({one.language for one in points}),
         }
-        x, y = _sides(points, predictor)
-        for name, function in (("pearson", pearson), ("spearman", spearman)):
-            row |= self._numbers(name, points, lambda rows, of=function: of(x[rows], y[rows]))
+        sides = _sides(points, predictor)
+        row |= self._numbers("pearson", points, pearson(*sides), lambda t: pearson_of_draws(*sides, t))
+        row |= self._numbers("spearman", points, spearman(*sides), lambda t: spearman_of_draws(*sides, t))
         sized = [one for one in points if one.data_size is not None and one.data_size > 0]
         if len(sized) >= FEWEST:
-            a, b = _sides(sized, predictor)
-            given = partial(np.log([float(one.data_size or 0) for one in sized]))
-            row |= self._numbers("partial", sized, lambda rows: given(a[rows], b[rows], rows))
+            given = (*_sides(sized, predictor), np.log([float(one.data_size or 0) for one in sized]))
+            row |= self._numbers("partial", sized, partial(*given), lambda t: partial_of_draws(*given, t))
         return row | {key: None for name in _NAMES for key in _keys(name) if key not in row}
 
-    def _numbers(self, name: str, points: Sequence[Point], of_rows: Any) -> Row:
-        value = of_rows(np.arange(len(points)))
-        low, high = (None, None)
-        if value is not None:
-            low, high = resampled_interval(
-                of_rows,
-                [one.model for one in points],
-                [one.language for one in points],
-                resample=self.resample,
-                seed=self.seed,
-                draws=self.draws,
-            )
+    def _numbers(self, name: str, points: Sequence[Point], value: float | None, of_draws: OfDraws) -> Row:
+        """Return a correlation with its interval, under its keys."""
+        times = drawn_times(
+            [one.model for one in points],
+            [one.language for one in points],
+            resample=self.resample,
+            seed=self.seed,
+            draws=self.draws,
+        )
+        known = value is not None and times is not None
+        low, high = interval_of_draws(of_draws(times)) if known else (None, None)
         return dict(zip(_keys(name), (value, low, high), strict=True))
 
     def table(self) -> "Table":
