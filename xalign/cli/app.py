@@ -15,6 +15,7 @@ from xalign.cli.advice import as_typed
 from xalign.cli.bench import steer as bench_steer
 from xalign.cli.compare import compare
 from xalign.cli.confusion import confusion
+from xalign.cli.correlate import correlate
 from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
 from xalign.cli.experts import experts
@@ -90,7 +91,21 @@ def _line(message: Warning | str) -> str:
     return "xalign: " + "\n".join(map(plain, as_typed(str(message), _options).split("\n")))
 
 
-_VERBS = (measure, items, compare, track, page, experts, steer, confusion, export, improve, demo, doctor)
+_VERBS = (
+    measure,
+    items,
+    compare,
+    correlate,
+    track,
+    page,
+    experts,
+    steer,
+    confusion,
+    export,
+    improve,
+    demo,
+    doctor,
+)
 for function in _VERBS:
     _verb(function)
 _verb(bench_steer, _bench, "steer")
