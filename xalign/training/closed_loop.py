@@ -25,10 +25,11 @@ from xalign.model.distributed import Ranks
 from xalign.monitor.keeps_running import KeepsRunning
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
+from xalign.training.alignment_step import AlignmentStep
 from xalign.training.guarded_texts import GuardedTexts
-from xalign.training.guards import is_language_model, refuse_foreign
 from xalign.training.layers import metric_of
-from xalign.training.objective import AlignmentObjective, AlignmentStep
+from xalign.training.objective import AlignmentObjective
+from xalign.training.refusals import is_language_model, refuse_foreign
 
 
 class ClosedLoop:

@@ -1,32 +1,26 @@
 """`AlignmentConfig`: every choice of an alignment loss, from Python, YAML or the command line."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
-from xalign.checks import positive, whole_number
 from xalign.control import CONTROLLERS
 from xalign.control.controller import Controller, Decide, resolve_controller
-from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses import LOSSES, TRANSFORMS
-from xalign.losses.contrastive import DIRECTIONS, Direction
-from xalign.losses.direction import checked_temperature
+from xalign.losses.contrastive import Direction
 from xalign.losses.loss import Kind, Loss, LossFn, resolve_loss
 from xalign.losses.transform import Transform, TransformFn, resolve_transform
 from xalign.measurement.options import MeasureOptions
-from xalign.model.architectures.sites import POOLS, Pool
+from xalign.model.architectures.sites import Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
 from xalign.model.language_marks import codes_of_text
 from xalign.pairs.parallel import ParallelPairs
 from xalign.renamed import warn_deprecated
-from xalign.training.filled import given_or
+from xalign.training.check_config import MODES as MODES
+from xalign.training.check_config import Mode, check_config
 from xalign.training.layers import LayerChoice, parse_layers
-
-Mode = Literal["joint", "alternate"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def _option(default: Any, text: str) -> Any:
@@ -187,18 +181,7 @@ class AlignmentConfig:
         """Check every field, and fill in what the loss decides."""
         loss = self.resolved_loss
         parse_layers(self.layer)
-        self._check_numbers(loss)
-        for name, allowed in (("direction", DIRECTIONS), ("mode", MODES)):
-            _one_of(name, getattr(self, name), allowed)
-        self.kind = given_or(self.kind, loss.kinds[0])
-        _one_of("kind", self.kind, loss.kinds, f" for loss={loss.name!r}")
-        self._check_pool(loss)
-        switches = ("centre", "gather", "mask_duplicates", "detach_pivot", "frozen_pivot", "template_pooled")
-        for name in switches:
-            if not isinstance(getattr(self, name), bool):
-                raise ArgumentTypeError(f"{name}={getattr(self, name)!r} must be true or false")
-        self._refuse_without_meaning(loss)
-        self._check_control()
+        check_config(self, loss)
         if isinstance(self.source_codes, str):
             self.source_codes = codes_of_text(self.source_codes) if self.source_codes.strip() else None
         _ = self.text_options  # which checks its own
@@ -241,91 +224,6 @@ class AlignmentConfig:
             truncate=self.max_length is not None,
             source_codes=cast(dict[str, str] | None, self.source_codes),
         )
-
-    def _check_numbers(self, loss: Loss) -> None:
-        for name in ("weight", "replay_weight"):
-            setattr(self, name, positive(name, getattr(self, name), zero=True))
-        temperature = given_or(self.temperature, None)
-        self.temperature = (
-            given_or(None, loss.temperature) if temperature is None else checked_temperature(temperature)
-        )
-        for name, least in (("batch_size", 1), ("alternate_every", 2), ("replay_batch_size", 1), ("seed", 0)):
-            setattr(self, name, whole_number(name, getattr(self, name), least))
-        # A sentence cut to its first token says nothing of its content.
-        for name, least in (("chunk_size", 1), ("languages_per_batch", 1), ("max_length", 2)):
-            value = getattr(self, name)
-            setattr(self, name, None if value is None else whole_number(name, value, least))
-        if self.batch_size < 2 and loss.needs_negatives:
-            *most, last = (f"'{name}'" for name, known in LOSSES.items() if not known.needs_negatives)
-            raise ArgumentError(
-                f"batch_size={self.batch_size}: {loss.name} compares each pair with the others of its batch, "
-                f"so it needs at least 2; loss={', '.join(most)} or {last} works on one"
-            )
-
-    def _refuse_without_meaning(self, loss: Loss) -> None:
-        """Refuse options that ask for something that the loss's function does not take."""
-        asked = {
-            "temperature": self.temperature is not None,
-            "direction": self.direction != type(self).direction,
-            "gather": self.gather,
-        }
-        if self.resolved_transform is not None and loss.needs_shares:
-            raise ArgumentError(
-                f"transform={self.resolved_transform.name!r} has no meaning for loss={loss.name!r}, whose "
-                "states must stay in [0, 1]; leave it out, or take loss='contrastive' with kind='gate'"
-            )
-        for name, is_asked in asked.items():
-            if is_asked and name not in loss.options:
-                raise ArgumentError(
-                    f"{name}={getattr(self, name)!r} has no meaning for loss={loss.name!r}, whose function "
-                    f"takes no argument {name}; leave it out"
-                )
-
-    def _check_control(self) -> None:
-        if isinstance(self.target, str) and not self.target.strip().startswith("+"):
-            with suppress(ValueError):  # a command line gives text
-                self.target = float(self.target)
-        self.control_every = whole_number("control_every", self.control_every, least=1)
-        if self.budget_pairs is not None:
-            self.budget_pairs = whole_number("budget_pairs", self.budget_pairs, least=1)
-        if self.budget_seconds is not None:
-            self.budget_seconds = positive("budget_seconds", self.budget_seconds)
-        if self.resolved_controller is not None:
-            if self.control_pairs is None:
-                raise ArgumentError(
-                    "control needs control_pairs: pairs to decide by, which are neither trained on nor "
-                    "reported"
-                )
-            return
-        of_control = (
-            "control_pairs",
-            "target",
-            "max_forgetting",
-            "guard",
-            "guard_reference",
-            "budget_pairs",
-            "budget_seconds",
-        )
-        asked = [name for name in of_control if getattr(self, name) is not None]
-        if asked:
-            raise ArgumentError(f"{', '.join(asked)}: of a controller; give control='loop', or leave it out")
-
-    def _check_pool(self, loss: Loss) -> None:
-        if loss.level == "token":
-            self.pool = given_or(self.pool, None)
-            if self.pool is not None:
-                raise ArgumentError(
-                    f"pool={self.pool!r} has no meaning for loss={loss.name!r}, which reads the states of "
-                    "all tokens; leave it out"
-                )
-            return
-        self.pool = given_or(self.pool, loss.pool)
-        _one_of("pool", self.pool, POOLS)
-
-
-def _one_of(name: str, value: object, allowed: Sequence[str], condition: str = "") -> None:
-    if value not in allowed:
-        raise ArgumentError(f"{name}={value!r} must be one of {', '.join(allowed)}{condition}")
 
 
 # What 0.1.0 knew of each loss, and where a loss says it now.

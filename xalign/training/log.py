@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xalign.training.objective import AlignmentStep
+from xalign.training.alignment_step import AlignmentStep
 
 LANGUAGES_EVERY = 10
 

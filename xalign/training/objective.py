@@ -1,8 +1,5 @@
 """`AlignmentObjective`: an alignment loss for any training loop."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,10 +7,9 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xalign.checks import known_options, whole_number
+from xalign.checks import whole_number
 from xalign.control.decision import Schedule
-from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
-from xalign.losses.similarity import InBatch
+from xalign.errors import ArgumentError, ModelError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.distributed import is_sharded, refuse_split
@@ -21,10 +17,15 @@ from xalign.model.inputs_for import Processing, inputs_for
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.wrapped import unwrapped
-from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
+from xalign.training.alignment_step import AlignmentStep
 from xalign.training.config import AlignmentConfig
-from xalign.training.guards import (
+from xalign.training.given import Pairs, config_of, loaded_pairs, training_pairs
+from xalign.training.layers import AUTO, blocks_of, choose_layer, metric_of, parse_layers
+from xalign.training.pair_forward import PairForward
+from xalign.training.pair_loss import check_value, compare, is_centred
+from xalign.training.pair_stream import PairStream
+from xalign.training.refusals import (
     gradient_reaches,
     refuse_no_adapter,
     refuse_no_language_model,
@@ -32,31 +33,7 @@ from xalign.training.guards import (
     refuse_reentrant,
     refuse_small_groups,
 )
-from xalign.training.layers import AUTO, blocks_of, choose_layer, metric_of, parse_layers
-from xalign.training.pair_forward import PairForward, PairStates
-from xalign.training.pair_loss import compare, is_centred, names_of, not_finite
-from xalign.training.pair_stream import PairBatch, PairStream
 from xalign.training.replay import Replay
-
-Pairs = ParallelPairs | str | Path
-
-
-@dataclass(frozen=True, slots=True)
-class AlignmentStep:
-    """What one call of an objective saw, for logs; detached, on the model's device.
-
-    Attributes:
-        loss: The alignment loss, without its weight; None where no pairs were run.
-        in_batch: Accuracy and cosines per pair, mean over the layers; None where no pairs were run. Those
-            of a token loss are of the mean over each sentence's tokens.
-        codes: Per pair, its language.
-        replay_loss: The language-modelling loss of the replayed text, if any.
-    """
-
-    loss: Float[Tensor, ""] | None
-    in_batch: InBatch | None
-    codes: list[str]
-    replay_loss: Float[Tensor, ""] | None
 
 
 class AlignmentObjective:
@@ -112,10 +89,9 @@ class AlignmentObjective:
         config: AlignmentConfig | None = None,
         **options: Any,
     ) -> None:
-        self.config = config = _config_of(config, options)
-        given = _training_pairs(pairs, config)
+        self.config = config = config_of(config, options)
+        self.pairs = training_pairs(pairs, config)
         n_layers = map_model(model).n_layers
-        self.pairs = _loaded(given, config)
         self.model, self._inputs = model, inputs_for(model, tokenizer, self.pairs.is_audio)
         self.held_out: list[ParallelPairs] = []
         self._loss = config.resolved_loss
@@ -128,7 +104,7 @@ class AlignmentObjective:
         self.last: AlignmentStep | None = None
         for source in (held_out, config.held_out):
             if source is not None:
-                self.hold_out(source if isinstance(source, ParallelPairs) else _load(source, config))
+                self.hold_out(loaded_pairs(source, config))
         layers = parse_layers(config.layer)
         if layers == AUTO:
             self.choose_layer()
@@ -289,59 +265,7 @@ class AlignmentObjective:
         layers = decision.layers or self.layers
         states = self._forward.of_pairs(model, pairs, list(layers))
         loss, seen = compare(self._loss, config, states, pairs, layers.values())
-        self._check_loss(loss, states, pairs, f"step {step}, micro-step {micro_step}", layers)
+        place = f"step {step}, micro-step {micro_step}"
+        check_value(loss, self._loss, states, pairs, layers, place)
         self.last = AlignmentStep(loss.detach(), seen, [code for code, _ in pairs.names], replay_loss)
         return total + config.weight * decision.weight * loss
-
-    def _check_loss(
-        self, loss: Tensor, states: PairStates, pairs: PairBatch, place: str, layers: Mapping[int, float]
-    ) -> None:
-        if not bool(loss.isfinite()):
-            cause = not_finite(states, pairs, layers)
-            if cause is None:
-                raise ArgumentError(
-                    f"loss {self._loss.name!r} is {loss.item()} at {place}, on finite states of the pairs "
-                    f"{names_of(pairs)}: its function divides by zero, takes the logarithm or the root of "
-                    "what may be 0 or less, or overflows"
-                )
-            raise ModelError(
-                f"the alignment loss is {loss.item()} at {place}: {cause}. Lower the learning rate or the "
-                "weight, or train in float32 or bfloat16"
-            )
-        if not loss.requires_grad:
-            raise ModelError(
-                "the alignment loss has no gradient: nothing trainable lies below its layers now, or it was "
-                "asked for under torch.no_grad()"
-            )
-
-
-def _config_of(config: AlignmentConfig | None, options: dict[str, Any]) -> AlignmentConfig:
-    if config is not None and options:
-        raise ArgumentError(f"give config= or its fields ({', '.join(options)}), not both")
-    if not isinstance(config, AlignmentConfig | None):
-        raise ArgumentTypeError(f"config must be an AlignmentConfig, not {type(config).__name__}")
-    known_options("AlignmentObjective", options, [one.name for one in fields(AlignmentConfig)])
-    return AlignmentConfig(**options) if config is None else config
-
-
-def _training_pairs(pairs: Pairs | None, config: AlignmentConfig) -> Pairs:
-    """Return the pairs that are given, as an argument or in the config."""
-    if pairs is not None and config.pairs is not None and pairs is not config.pairs:
-        raise ArgumentError("pairs= and config.pairs are both given and differ; give one of them")
-    pairs = config.pairs if pairs is None else pairs
-    if pairs is None:
-        raise ArgumentError("no pairs to train on: give pairs=, a path or ParallelPairs")
-    return pairs
-
-
-def _loaded(pairs: Pairs, config: AlignmentConfig) -> ParallelPairs:
-    """Return the training pairs, in the languages asked for."""
-    if not isinstance(pairs, ParallelPairs):
-        pairs = _load(pairs, config)
-    elif config.pivot not in (AlignmentConfig.pivot, pairs.pivot):
-        raise ArgumentError(f"pivot={config.pivot!r}, and the pairs given have the pivot {pairs.pivot}")
-    return pairs if config.languages is None else pairs.only(config.languages)
-
-
-def _load(source: str | Path, config: AlignmentConfig) -> ParallelPairs:
-    return load_pairs(source, pivot=config.pivot)

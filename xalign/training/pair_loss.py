@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.losses.loss import Loss
 from xalign.losses.similarity import InBatch, in_batch
 from xalign.losses.transform import Transform
@@ -115,6 +115,47 @@ def names_of(pairs: PairBatch, which: Tensor | None = None) -> str:
     names = [f"{code} {name}" for code, name in pairs.names]
     names = names if which is None else [names[row] for row in which.nonzero().flatten().tolist()]
     return f"{', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
+
+
+def check_value(
+    value: Tensor,
+    loss: Loss,
+    states: PairStates,
+    pairs: PairBatch,
+    blocks: Iterable[int],
+    place: str,
+) -> None:
+    """Refuse a value with which no step can be made, and tell whether the loss or the model is at fault.
+
+    Args:
+        value: The value.
+        loss: The loss that gave it.
+        states: The states that it was given.
+        pairs: The pairs that were run.
+        blocks: The blocks of the states.
+        place: What is done now, for the error message.
+
+    Raises:
+        ArgumentError: A loss that is not finite on finite states.
+        ModelError: States that are not finite, or a loss without a gradient.
+    """
+    if not bool(value.isfinite()):
+        cause = not_finite(states, pairs, blocks)
+        if cause is None:
+            raise ArgumentError(
+                f"loss {loss.name!r} is {value.item()} at {place}, on finite states of the pairs "
+                f"{names_of(pairs)}: its function divides by zero, takes the logarithm or the root of "
+                "what may be 0 or less, or overflows"
+            )
+        raise ModelError(
+            f"the alignment loss is {value.item()} at {place}: {cause}. Lower the learning rate or the "
+            "weight, or train in float32 or bfloat16"
+        )
+    if not value.requires_grad:
+        raise ModelError(
+            "the alignment loss has no gradient: nothing trainable lies below its layers now, or it was "
+            "asked for under torch.no_grad()"
+        )
 
 
 def not_finite(states: PairStates, pairs: PairBatch, blocks: Iterable[int]) -> str | None:

@@ -17,10 +17,10 @@ from xalign.renamed import renamed
 from xalign.training.closed_loop import ClosedLoop
 from xalign.training.config import AlignmentConfig
 from xalign.training.controlled_run import ControlledRun
-from xalign.training.guards import warn_of_untrained_loss
 from xalign.training.layers import AUTO, parse_layers
 from xalign.training.log import AlignmentLog
 from xalign.training.objective import AlignmentObjective
+from xalign.training.refusals import warn_of_untrained_loss
 
 TrainerT = TypeVar("TrainerT", bound=Trainer)
 TrainerT_co = TypeVar("TrainerT_co", bound=Trainer, covariant=True)
