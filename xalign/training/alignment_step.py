@@ -1,6 +1,7 @@
 """`AlignmentStep`: what one call of an objective saw."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,9 +19,11 @@ class AlignmentStep:
             of a token loss are of the mean over each sentence's tokens.
         codes: Per pair, its language.
         replay_loss: The language-modelling loss of the replayed text, if any.
+        guards: Per guard that is on, what it says, without its weight.
     """
 
     loss: Float[Tensor, ""] | None
     in_batch: InBatch | None
     codes: list[str]
     replay_loss: Float[Tensor, ""] | None
+    guards: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)

@@ -19,8 +19,10 @@ from xalign.model.language_marks import codes_of_text
 from xalign.pairs.parallel import ParallelPairs
 from xalign.renamed import warn_deprecated
 from xalign.training.check_config import MODES as MODES
-from xalign.training.check_config import Mode, check_config
+from xalign.training.check_config import Mode, Partners, check_config
+from xalign.training.guards.start import Origin
 from xalign.training.layers import LayerChoice, parse_layers
+from xalign.training.word_links import Links
 
 
 def _option(default: Any, text: str) -> Any:
@@ -83,7 +85,8 @@ class AlignmentConfig:
     )
     pool: Pool | None = _option(
         None,
-        "How to pool over a sentence's tokens: 'mean', 'weighted', 'last' or 'max'. Default: the loss's own.",
+        "How to pool over a sentence's tokens: 'mean', 'weighted', 'last', 'max', or 'first', such as [CLS]. "
+        "Default: the loss's own.",
     )
     centre: bool = _option(
         True, "For contrastive losses: subtract each language's mean over the batch before comparing."
@@ -101,6 +104,12 @@ class AlignmentConfig:
         "For models with adapters: pivot sentences run with the adapters off, so that the pivot stays "
         "exactly what it was.",
     )
+    links: dict[str, str] | str | Path | Links | None = _option(
+        None,
+        "For losses of words: which words of the pairs translate each other. A folder with a file per "
+        "language, 'deu_Latn.txt', of lines like '0-0 2-1' (word, pivot word). In Python, also language -> "
+        "links per pair.",
+    )
     mode: Mode = _option(
         "joint", "'joint' adds the alignment loss to the task's; 'alternate' switches between the two."
     )
@@ -116,15 +125,56 @@ class AlignmentConfig:
     )
     replay_weight: float = _option(1.0, "Factor of the replay loss.")
     replay_batch_size: int = _option(8, "Replayed documents per micro-batch and process.")
+    kl: float = _option(
+        0.0,
+        "Factor of a guard: how far the next tokens that the model expects in replayed text have moved since "
+        "before training. Costs a forward of that text.",
+    )
+    pivot_drift: float = _option(
+        0.0,
+        "Factor of a guard: how far the states of the pivot sentences have moved since before training. "
+        "Costs a forward of these sentences.",
+    )
+    l2_sp: float = _option(
+        0.0,
+        "Factor of a guard: half the squared distance of the trained weights from where they began. Costs a "
+        "copy of what is trained.",
+    )
+    start: Origin | None = _option(
+        None,
+        "What the model was before training, for kl, pivot_drift and losses that ask: 'adapter_off', or "
+        "'copy', which keeps a copy of all weights. Default: adapters off, where there are any.",
+    )
     held_out: ParallelPairs | str | Path | None = _option(
         None,
         "Pairs to measure on: a path, or 'bundled'. It is an error if the training pairs share a sentence "
         "with them. In Python, also ParallelPairs.",
     )
+    eval_pairs: ParallelPairs | str | Path | None = _option(
+        None,
+        "Pairs whose alignment loss each evaluation of the trainer adds as eval_align_loss, and with the "
+        "task's as eval_joint_loss, to stop by. None of their sentences may be trained on. In Python, also "
+        "ParallelPairs.",
+    )
     languages: list[str] | None = _option(None, "Train on these languages of `pairs` only. Default: all.")
     languages_per_batch: int | None = _option(
         None,
         "Languages in a micro-batch, drawn anew for each. Default: as many as can have 8 pairs each.",
+    )
+    language_temperature: float | None = _option(
+        None,
+        "Draw languages by size: n pairs give a language a share proportional to n^(1/T). 1 is by size, and "
+        "the higher, the more even. Default: all the same.",
+    )
+    epochs: int | None = _option(
+        None,
+        "Draw each pair once per epoch, and stop aligning after so many epochs; 0 goes on without end. "
+        "Default: every micro-batch draws anew.",
+    )
+    partners: Partners = _option(
+        "pivot",
+        "What each language is aligned with: 'pivot', or 'any': each micro-batch draws which language stands "
+        "in the pivot's place, from n-way text.",
     )
     pivot: str = _option("eng_Latn", "The language all others are aligned with, where pairs is a path.")
     template: Template | None = _option(
