@@ -1,6 +1,6 @@
 """`AlignmentArguments`: the fields of `AlignmentConfig` for YAML files and command lines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
@@ -54,10 +54,7 @@ def _from_file(name: str, value: Any) -> Any:
 
 def _is_of_python(kind: Any) -> bool:
     """Return whether no file can hold a value of a type."""
-    return kind in (ParallelPairs, Path, Loss, Transform, Controller) or get_origin(kind) in (
-        Callable,
-        Mapping,
-    )
+    return kind in (ParallelPairs, Path, Loss, Transform, Controller) or get_origin(kind) is Callable
 
 
 def _allowed(hint: Any) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """`AlignmentConfig`: every choice of an alignment loss, from Python, YAML or the command line."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +22,6 @@ from xalign.training.check_config import MODES as MODES
 from xalign.training.check_config import Mode, Partners, check_config
 from xalign.training.guards.start import Origin
 from xalign.training.layers import LayerChoice, parse_layers
-from xalign.training.word_links import Links
 
 
 def _option(default: Any, text: str) -> Any:
@@ -104,7 +103,7 @@ class AlignmentConfig:
         "For models with adapters: pivot sentences run with the adapters off, so that the pivot stays "
         "exactly what it was.",
     )
-    links: dict[str, str] | str | Path | Links | None = _option(
+    links: Mapping[str, Any] | str | Path | None = _option(
         None,
         "For losses of words: which words of the pairs translate each other. A folder with a file per "
         "language, 'deu_Latn.txt', of lines like '0-0 2-1' (word, pivot word). In Python, also language -> "
