@@ -30,7 +30,7 @@ LORA = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL
 
 
 def moved(model, seed=1, size=0.05):
-    """The same model after a step in a random direction: at its start, every guard is 0 and has no gradient."""
+    """The same model after a step in a random direction: at its start, guards are 0 and have no gradient."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
