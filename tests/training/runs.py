@@ -5,6 +5,7 @@ import itertools
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import (
     DataCollatorForLanguageModeling,
     Trainer,
@@ -72,6 +73,19 @@ def relative_difference(one, other):
 
 def minus(one, other):
     return {name: one[name] - other.get(name, torch.zeros_like(one[name])) for name in one}
+
+
+def moved(model, seed=1, size=0.05):
+    """The same model after a step in a random direction: at its start, guards are 0 and have no gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                step = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+                if isinstance(parameter, DTensor):
+                    step = distribute_tensor(step, parameter.device_mesh, parameter.placements)
+                parameter += size * step
+    return model
 
 
 def reward(completions, **kwargs):
@@ -148,9 +162,11 @@ def gradients_by_hand(trainer, micro_steps):
     return found
 
 
-def task_gradients_without(turns, **changes):
+def task_gradients_without(turns, is_moved=False, **changes):
     """The gradients of a plain trainer's first step that leaves out some of its micro-batches."""
     trainer = make_trainer("trainer", **changes)
+    if is_moved:
+        moved(trainer.model)
     parent, count = type(trainer).compute_loss, itertools.count()
 
     def skipping(model, inputs, **kwargs):

@@ -133,7 +133,5 @@ def test_first_tokens_are_compared_where_they_see_the_sentence():
 
 
 def test_first_tokens_that_see_nothing_are_refused():
-    with pytest.raises(
-        ArgumentError, match="pool='first': in this model the first token does not see the"
-    ):
+    with pytest.raises(ArgumentError, match="pool='first': in this model the first token does not see the"):
         make_objective(make_model("llama"), FEW, pool="first")

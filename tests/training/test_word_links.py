@@ -8,13 +8,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tests.tiny import make_model, make_tokenizer
-from tests.training.guards.test_in_training import moved
 from tests.training.runs import (
     BUNDLED,
     first_gradients,
     gradients_by_hand,
     make_trainer,
     minus,
+    moved,
     relative_difference,
 )
 from tests.training.test_objective import gradients, make_objective

@@ -14,6 +14,7 @@ from tests.training.runs import (
     gradients_by_hand,
     make_trainer,
     minus,
+    moved,
     relative_difference,
     training_pairs,
 )
@@ -27,16 +28,6 @@ TEXTS = list(BUNDLED["deu_Latn"].sentences[100:116])
 FEW = training_pairs().only(["deu_Latn", "spa_Latn"]).first(16)
 GUARDS = {"kl": 0.5, "pivot_drift": 0.25, "l2_sp": 0.125, "replay": TEXTS, "replay_batch_size": 4}
 LORA = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
-
-
-def moved(model, seed=1, size=0.05):
-    """The same model after a step in a random direction: at its start, guards are 0 and have no gradient."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter += size * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -64,12 +64,14 @@ class L2SP:
         return total
 
     def _like(self, name: str, parameter: Tensor) -> Tensor:
-        """Return the start of a weight where the weight is now, and in shards as it is."""
+        """Return the start of a weight where the weight is now: in shards, or whole as within a step."""
         start = self._start[name]
-        if isinstance(parameter, DTensor) and not isinstance(start, DTensor):
-            start = distribute_tensor(start.to(parameter.device), parameter.device_mesh, parameter.placements)
+        if isinstance(start, DTensor) and not isinstance(parameter, DTensor):
+            return start.full_tensor()
         if start.device != parameter.device:
             start = start.to(parameter.device)
+        if isinstance(parameter, DTensor) and not isinstance(start, DTensor):
+            start = distribute_tensor(start, parameter.device_mesh, parameter.placements)
         self._start[name] = start
         return start
 
