@@ -5,7 +5,6 @@ import itertools
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import (
     DataCollatorForLanguageModeling,
     Trainer,
@@ -82,8 +81,6 @@ def moved(model, seed=1, size=0.05):
         for parameter in model.parameters():
             if parameter.requires_grad:
                 step = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-                if isinstance(parameter, DTensor):
-                    step = distribute_tensor(step, parameter.device_mesh, parameter.placements)
                 parameter += size * step
     return model
 

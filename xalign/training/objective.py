@@ -219,6 +219,7 @@ class AlignmentObjective:
         """
         refuse_split(self.model, learning=True)
         refuse_reentrant(self.model)
+        self._guards.refuse_sharded(self.model)
         lines = self._stream.draw(0).pivot_lines
         shortest = min(lines, key=lambda line: self._inputs.batches([line])[0].shape[1])
         names_layers = parse_layers(self.config.layer) != "all"

@@ -214,6 +214,13 @@ def test_what_has_no_start_is_refused():
         AlignmentConfig(kl=0.1)
 
 
+def test_sharded_models_are_refused(monkeypatch):
+    """Weights that are whole within a step gave half of the gradient of L2-SP under accumulation."""
+    monkeypatch.setattr("xalign.training.guards.guards.is_sharded", lambda model: True)
+    with pytest.raises(ModelError, match=r"l2_sp and losses that ask .* are not for sharded models"):
+        make_objective(make_model("llama"), FEW, l2_sp=0.1)
+
+
 def test_a_guard_that_is_not_finite_is_named():
     objective = make_objective(make_model("llama"), FEW, l2_sp=0.1)
     with torch.no_grad():

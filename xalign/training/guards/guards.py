@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from xalign.errors import ModelError
 from xalign.losses.loss import Loss
+from xalign.model.distributed import is_sharded
+from xalign.model.wrapped import unwrapped
 from xalign.training.config import AlignmentConfig
 from xalign.training.guards.kl import kl
 from xalign.training.guards.l2_sp import L2SP
@@ -46,6 +48,20 @@ class Guards:
         """Whether any guard has a weight."""
         return any(self._weights.values())
 
+    def refuse_sharded(self, model: nn.Module) -> None:
+        """Refuse guards, and losses that ask for the start, where weights are sharded.
+
+        Some weights are whole within a step, so that the gradients of micro-batches are not added up.
+
+        Raises:
+            ModelError: A guard that is on, and FSDP2.
+        """
+        if (self.is_on or self.start is not None) and is_sharded(model):
+            raise ModelError(
+                "kl, pivot_drift, l2_sp and losses that ask where the pivot was are not for sharded models "
+                "(FSDP2): train under DDP, or hold the model by replay= and detach_pivot=True"
+            )
+
     def of_weights(self, model: nn.Module) -> Found:
         """Return what guards say of the weights."""
         return {} if self._l2_sp is None else {"l2_sp": self._l2_sp(model)}
@@ -67,7 +83,7 @@ class Guards:
             return {}
         inputs = {name: values for name, values in documents.items() if name != "labels"}
         with self.start.running(model) as before:
-            was = before(**inputs, use_cache=False).logits
+            was = unwrapped(before)(**inputs, use_cache=False).logits
         return {"kl": kl(logits, was, documents["labels"])}
 
     def of_pairs(self, states: PairStates, start: PairStates | None, weights: Iterable[float]) -> Found:

@@ -1,11 +1,8 @@
 """`L2SP`: how far the trained weights are from where they were before training."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from xalign.errors import ModelError
 from xalign.model.placement import device_of
@@ -55,25 +52,11 @@ class L2SP:
                     f"l2_sp: {name} is trained now and was not when the objective was made, so that its "
                     "start is not known; make the objective once all that is to be trained is"
                 )
-            difference = parameter - self._like(name, parameter)
+            self._start[name] = self._start[name].to(parameter.device)
+            difference = parameter - self._start[name]
             dtype = torch.promote_types(difference.dtype, torch.float32)
-            squared: Any = difference.to(dtype).square().sum() / 2
-            total = total + (squared.full_tensor() if isinstance(squared, DTensor) else squared).to(
-                total.device
-            )
+            total = total + difference.to(dtype).square().sum().to(total.device) / 2
         return total
-
-    def _like(self, name: str, parameter: Tensor) -> Tensor:
-        """Return the start of a weight where the weight is now: in shards, or whole as within a step."""
-        start = self._start[name]
-        if isinstance(start, DTensor) and not isinstance(parameter, DTensor):
-            return start.full_tensor()
-        if start.device != parameter.device:
-            start = start.to(parameter.device)
-        if isinstance(parameter, DTensor) and not isinstance(start, DTensor):
-            start = distribute_tensor(start, parameter.device_mesh, parameter.placements)
-        self._start[name] = start
-        return start
 
 
 def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

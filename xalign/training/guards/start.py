@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from xalign.errors import ModelError
-from xalign.model.distributed import is_sharded
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.wrapped import adapter_disabled, has_adapter, unwrapped
@@ -62,12 +61,12 @@ def _copied(model: nn.Module) -> Any:
     """Return a copy that nothing trains, in evaluation mode.
 
     Raises:
-        ModelError: Weights that are spread over processes or devices.
+        ModelError: Weights that are spread over devices.
     """
-    if is_sharded(model) or any(hasattr(module, "_hf_hook") for module in model.modules()):
+    if any(hasattr(module, "_hf_hook") for module in model.modules()):
         raise ModelError(
-            "start='copy' is not for models whose weights are spread over processes or devices; train "
-            "adapters, which need no copy"
+            "start='copy' is not for models whose weights are spread over devices; train adapters, which "
+            "need no copy"
         )
     copied = copy.deepcopy(model).requires_grad_(False)
     copied.eval()
