@@ -30,7 +30,8 @@ from xalign.model.wrapped import (
     sentence_transformer_in,
     unwrapped,
 )
-from xalign.training.pair_stream import PairBatch
+from xalign.training.guards.start import Start
+from xalign.training.pair_batch import PairBatch
 from xalign.warn import warn
 
 States = list[Float[Tensor, "line *token width"]]
@@ -84,6 +85,11 @@ class PairForward:
         with observing(model), adapter_disabled(unwrapped(model)):
             pivot = self(model, pairs.pivot_lines, blocks)
         return _joined(self(model, pairs.language_lines, blocks), pivot)
+
+    def of_start(self, start: Start, model: nn.Module, pairs: PairBatch, blocks: Sequence[int]) -> PairStates:
+        """Run the pivot sentences of pairs in the model as it was before training, without gradient."""
+        with start.running(model) as before:
+            return self(before, pairs.pivot_lines, blocks)
 
     def __call__(self, model: nn.Module, lines: Sequence[Line], blocks: Sequence[int]) -> PairStates:
         """Run the lines, and return their states at every block.
