@@ -1,8 +1,9 @@
 """Align each language with English by an adapter of its own, on a model that stays as it is.
 
-    python recipes/language_adapters.py --config configs/language_adapters_smoke.yaml          # CPU, half a minute
-    python recipes/language_adapters.py --config configs/language_adapters_qwen3_0.6b.yaml     # one GPU
-    python recipes/language_adapters.py --config … --languages swh_Latn                        # one more language
+    recipe=recipes/language_adapters.py
+    python $recipe --config configs/language_adapters_smoke.yaml           # CPU, half a minute
+    python $recipe --config configs/language_adapters_qwen3_0.6b.yaml      # one GPU
+    python $recipe --config … --languages swh_Latn                         # one more language
 
 Needs `pip install -e '.[train]'` in the checkout. Parallel data: anything that `load_pairs` reads.
 The output folder gets a folder per language with an ordinary adapter of PEFT. Where it has adapters already,
