@@ -17,6 +17,7 @@ from xalign.model.batches import Batch, Line
 from xalign.model.capture import capture
 from xalign.model.distributed import is_sharded
 from xalign.model.inputs import Inputs
+from xalign.model.layer_drop import without_layer_drop
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.read import check_tokens, pool, token_weights
@@ -131,7 +132,7 @@ class PairForward:
         called = model if whole else unwrapped(model)
         self._warn_about_cost(model, whole)
         rest = torch.zeros((), device=device_of(model))
-        with capture(called, sites, early_exit=not whole) as found:
+        with without_layer_drop(called), capture(called, sites, early_exit=not whole) as found:
             output = run(called, batch)
             # Reached by a whole forward only. A gradient that entered in the middle of a sharded block would
             # find its weights not gathered.
