@@ -26,6 +26,7 @@ from xalign.cli.items import items
 from xalign.cli.measure import measure
 from xalign.cli.page import page
 from xalign.cli.steer import steer
+from xalign.cli.tokens import tokens
 from xalign.cli.track import track
 from xalign.errors import XAlignError
 from xalign.escape import plain
@@ -90,7 +91,10 @@ def _line(message: Warning | str) -> str:
     return "xalign: " + "\n".join(map(plain, as_typed(str(message), _options).split("\n")))
 
 
-_VERBS = (measure, items, compare, track, page, experts, steer, confusion, export, improve, demo, doctor)
+_VERBS = (
+    *(measure, items, tokens, compare, track, page, experts, steer, confusion, export, improve, demo),
+    doctor,
+)
 for function in _VERBS:
     _verb(function)
 _verb(bench_steer, _bench, "steer")
