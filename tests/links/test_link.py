@@ -79,7 +79,7 @@ def test_the_aligners_say_their_options():
     [
         ({"aligner": "fast_align"}, ArgumentError, "one of ibm1, eflomal"),
         ({"aligner": 3}, ArgumentTypeError, "a name or an Aligner"),
-        ({"how": "both"}, ArgumentError, "symmetrize='both'"),
+        ({"how": "both"}, ArgumentError, "how='both'"),
         ({"iteration": 3}, ArgumentTypeError, "did you mean iterations"),
         ({"aligner": "eflomal", "null": 0.2}, ArgumentTypeError, "no option 'null'"),
     ],

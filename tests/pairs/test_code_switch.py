@@ -119,7 +119,6 @@ def test_the_bundled_text_with_a_small_dictionary():
         assert len(text.split()) == len(pivot.split())
 
 
-@pytest.mark.filterwarnings("ignore:the pairs hold repeated sentences:UserWarning")
 def test_word_pairs_are_the_entries():
     pairs = word_pairs([GERMAN, CHINESE])
     bitext = pairs["deu_Latn"]

@@ -86,7 +86,7 @@ def symmetrize(forward: Links, backward: Links, how: str = "intersection") -> Li
         [[(0, 0), (1, 1), (1, 2), (2, 0)]]
     """
     if how not in SYMMETRIZATIONS:
-        raise ArgumentError(f"symmetrize={how!r:.60} must be one of {', '.join(SYMMETRIZATIONS)}")
+        raise ArgumentError(f"how={how!r:.60} must be one of {', '.join(SYMMETRIZATIONS)}")
     if len(forward) != len(backward):
         raise ArgumentError(f"one direction has links of {len(forward)} pairs, the other of {len(backward)}")
     combine = SYMMETRIZATIONS[how]

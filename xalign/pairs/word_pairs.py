@@ -6,6 +6,7 @@ from xalign.pairs.bitext import Bitext
 from xalign.pairs.code_switch import checked_dictionaries
 from xalign.pairs.dictionary import BilingualDictionary
 from xalign.pairs.parallel import ParallelPairs
+from xalign.pairs.saved import SavedPairs, save_bitexts
 
 
 def word_pairs(dictionaries: BilingualDictionary | Sequence[BilingualDictionary]) -> ParallelPairs[str]:
@@ -34,4 +35,10 @@ def word_pairs(dictionaries: BilingualDictionary | Sequence[BilingualDictionary]
         rows = [(word, other) for word, others in one.entries.items() for other in others]
         words, others = zip(*rows, strict=True)
         bitexts.append(Bitext(one.language, one.pivot, others, words, tuple(map(str, range(len(rows))))))
-    return ParallelPairs.from_bitexts(bitexts, bitexts[0].pivot, source="word pairs")
+    # `from_bitexts` would warn of repeats, and words with several translations are meant to repeat.
+    saved: SavedPairs = {
+        "pivot": bitexts[0].pivot,
+        "source": "word pairs",
+        "bitexts": save_bitexts(bitexts, is_multiway=False),
+    }
+    return ParallelPairs.from_dict(saved)
