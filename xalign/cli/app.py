@@ -27,6 +27,7 @@ from xalign.cli.items import items
 from xalign.cli.measure import measure
 from xalign.cli.page import page
 from xalign.cli.steer import steer
+from xalign.cli.tokens import tokens
 from xalign.cli.track import track
 from xalign.errors import XAlignError
 from xalign.escape import plain
@@ -94,6 +95,7 @@ def _line(message: Warning | str) -> str:
 _VERBS = (
     measure,
     items,
+    tokens,
     compare,
     correlate,
     track,
