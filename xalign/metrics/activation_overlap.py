@@ -32,8 +32,10 @@ def activation_overlap(active: Bool[Tensor, "language item neuron"]) -> Float[Te
     """
     if len(active) < 2:  # noqa: PLR2004
         raise ArgumentError(f"active is of {len(active)} language(s); an overlap needs at least 2")
-    in_all = active.all(dim=0).sum(dim=1).double()
-    return _quotient(len(active) * in_all, active.sum(dim=(0, 2)).double())
+    in_all, counts = active[0], active[0].sum(dim=1)
+    for of_language in active[1:]:
+        in_all, counts = in_all & of_language, counts + of_language.sum(dim=1)
+    return _quotient(len(active) * in_all.sum(dim=1), counts)
 
 
 def pair_overlap(
@@ -63,7 +65,7 @@ def unrelated_pair_overlap(
     n = len(pivot)
     if n < 2:  # noqa: PLR2004
         raise ArgumentError(f"{n} pair: there is no other sentence to compare with")
-    one, two = _strong(pivot).double(), _strong(other).double()
+    one, two = _strong(pivot).float(), _strong(other).float()  # whole numbers: exact up to 2²⁴ neurons
     overlaps = _quotient(2 * one @ two.T, one.sum(dim=1, keepdim=True) + two.sum(dim=1))
     return (overlaps.sum(dim=1) - overlaps.diagonal()) / (n - 1)
 
@@ -73,7 +75,7 @@ def _strong(values: Tensor) -> Tensor:
 
 
 def _quotient(above: Tensor, below: Tensor) -> Tensor:
-    return torch.where(below > 0, above / below.clamp_min(1), 0.0)
+    return above.double() / below.double().clamp_min(1)  # nothing of nothing is 0
 
 
 ACTIVATION_OVERLAP = Metric(
