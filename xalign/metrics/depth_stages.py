@@ -1,6 +1,7 @@
 """The four stages of a model's depth, told by how many neurons of each layer are general or of languages."""
 
 from collections.abc import Sequence
+from itertools import pairwise, starmap
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def depth_stages(of_languages: Sequence[int], general: Sequence[int]) -> dict[st
     turn = minima[-1] if minima else n - 1
     last = max(at for at in range(first, turn + 1) if prevails[at] and (at in starts or at - 1 in starts))
     ends = (0, first, last + 1, turn + 1, n)
-    return {name: range(a, b) for name, a, b in zip(STAGES, ends, ends[1:], strict=True)}
+    return dict(zip(STAGES, starmap(range, pairwise(ends)), strict=True))
 
 
 def _shares(name: str, counts: Sequence[int]) -> np.ndarray:

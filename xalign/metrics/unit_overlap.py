@@ -49,7 +49,7 @@ def unit_overlap(one: Collection[int], two: Collection[int], width: int) -> Unit
     Example:
         >>> found = unit_overlap([0, 1, 2, 3], [2, 3, 4, 5], width=16)
         >>> found.shared, found.share, found.chance, found.times_chance, round(found.p, 4)
-        (2, 0.5, 0.25, 2.0, 0.2615)
+        (2, 0.5, 0.25, 2.0, 0.2445)
     """
     width = whole_number("width", width, least=1)
     for name, units in (("one", one), ("two", two)):
