@@ -100,8 +100,8 @@ def firing_counts(
         ModelError: Means so rough that the count cannot be told.
 
     Example:
-        >>> shares, label = torch.tensor([[0.5, 1.0], [0.0, 0.25]]), torch.tensor([0, 1])
-        >>> counts, tokens = firing_counts(Activations(Site("gate", 0), shares, label, torch.tensor([2, 4])), 2)
+        >>> shares, columns = torch.tensor([[0.5, 1.0], [0.0, 0.25]]), torch.tensor([[0, 1], [2, 4]])
+        >>> counts, tokens = firing_counts(Activations(Site("gate", 0), shares, *columns), labels=2)
         >>> counts.tolist(), tokens.tolist()
         ([[1.0, 2.0], [0.0, 1.0]], [2, 4])
     """

@@ -60,7 +60,7 @@ class AnnotatedSentence:
 def load_annotated(
     folder: str | Path, languages: Sequence[str] | None = None
 ) -> dict[str, tuple[AnnotatedSentence, ...]]:
-    """Read a folder of CoNLL-U files named after their languages, like `deu_Latn.conllu`.
+    r"""Read a folder of CoNLL-U files named after their languages, like `deu_Latn.conllu`.
 
     Args:
         folder: The folder.
@@ -75,8 +75,8 @@ def load_annotated(
 
     Example:
         >>> Path("tagged").mkdir()
-        >>> row = "\\t".join(["1", "Go", "_", "VERB", "_", "Mood=Imp", "0", "root", "_", "_"])
-        >>> _ = Path("tagged/en.conllu").write_text(f"# text = Go\\n{row}\\n\\n")
+        >>> row = "\t".join(["1", "Go", "_", "VERB", "_", "Mood=Imp", "0", "root", "_", "_"])
+        >>> _ = Path("tagged/en.conllu").write_text(f"# text = Go\n{row}\n\n")
         >>> load_annotated("tagged")["eng_Latn"][0].words[0].attribute("Mood")
         'Imp'
     """

@@ -13,7 +13,10 @@ from xalign.pairs.languages import match_language
 
 
 def answer_tokens(
-    model: nn.Module, tokenizer: Any, prompts: Mapping[str, Sequence[str]], answers: Mapping[str, Sequence[str]]
+    model: nn.Module,
+    tokenizer: Any,
+    prompts: Mapping[str, Sequence[str]],
+    answers: Mapping[str, Sequence[str]],
 ) -> dict[str, Int[Tensor, " item"]]:
     """Return per language the id of the first token that each answer adds to its prompt.
 

@@ -130,7 +130,8 @@ def neuron_sharing(
         Wang et al. (2024), Sharing Matters: Analysing Neurons Across Languages and Tasks in LLMs.
 
     Example:
-        >>> found = neuron_sharing(model, tokenizer, {"en": ["It rains.", "Hi."], "de": ["Es regnet.", "Hi."]})
+        >>> prompts = {"en": ["It rains.", "Good night."], "de": ["Es regnet.", "Gute Nacht."]}
+        >>> found = neuron_sharing(model, tokenizer, prompts)
         >>> round(sum(found.share(group) for group in GROUPS), 6)
         1.0
     """
