@@ -104,9 +104,8 @@ def track(
     """Measure the checkpoints of a run that were not measured yet, and say when each language emerged.
 
     Completes the history that a callback left there, with its sentences and settings where its reports were
-    kept, or begins one. An interrupted command continues where it was. With --follow a second machine can
-    watch a long run. With --words, says how many of the units that carry an attribute of words languages
-    share, in place of alignment. With --json, prints rows instead of the table.
+    kept, or begins one. An interrupted command continues where it was. With --words, says how many of the
+    units that carry an attribute of words are shared by languages. With --json, prints rows, and no table.
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
