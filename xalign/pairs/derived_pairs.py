@@ -26,8 +26,8 @@ def derived_pairs(
 ) -> ParallelItems[MinimalPair]:
     """Make minimal pairs of annotated sentences of each language.
 
-    - `"form"`: a function word and the word next to it, of which one depends on the other, change places. Both
-      sentences have the same words.
+    - `"form"`: a function word and the word next to it, of which one depends on the other, change places.
+      Both sentences have the same words.
     - `"meaning"`: a noun is replaced by a noun of another sentence with the same features (number, case,
       gender, …). The nouns of good and of bad sentences are the same ones, so that no word by itself tells
       them apart.
