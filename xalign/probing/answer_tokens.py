@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xalign.errors import ArgumentError
 from xalign.model.inputs import Inputs
-from xalign.pairs.languages import match_language
+from xalign.pairs.languages import normalize_languages
 
 
 def answer_tokens(
@@ -25,7 +25,7 @@ def answer_tokens(
     Args:
         model: The model, for the tokens that it takes.
         tokenizer: Its tokenizer.
-        prompts: Language -> prompts.
+        prompts: Language -> prompts; their codes are those of the table, like `deu_Latn`.
         answers: Language -> an answer for each of them, as it continues the prompt.
 
     Raises:
@@ -38,14 +38,14 @@ def answer_tokens(
     """
     inputs = Inputs(model, tokenizer)
     special = set(tokenizer.all_special_ids)
+    given = dict(zip(normalize_languages("answers", answers), answers.values(), strict=True))
     found = {}
     for code, own in prompts.items():
-        named = match_language(code, answers)
-        if named is None or len(answers[named]) != len(own):
-            count = "none" if named is None else len(answers[named])
+        if len(given.get(code, ())) != len(own):
+            count = len(given[code]) if code in given else "none"
             raise ArgumentError(f"answers of {code}: {count}, for {len(own)} prompts; give one for each")
         alone = inputs.encode(own, code).ids
-        whole = inputs.encode([a + b for a, b in zip(own, answers[named], strict=True)], code).ids
+        whole = inputs.encode([a + b for a, b in zip(own, given[code], strict=True)], code).ids
         tokens = [_first_new(a, b, special) for a, b in zip(alone, whole, strict=True)]
         empty = [str(row) for row, token in enumerate(tokens) if token is None]
         if empty:

@@ -14,7 +14,7 @@ from xalign.errors import ArgumentError
 from xalign.escape import cell
 from xalign.finding.provenance import origin_of
 from xalign.model.architectures.layout_argument import takes_layout
-from xalign.pairs.languages import language_name, match_language
+from xalign.pairs.languages import language_name, match_language, normalize_languages
 from xalign.probing.findings import Findings
 from xalign.probing.lens import checked_causal, logit_lens, prompt_list
 from xalign.probing.token_sets import TokenSets, token_sets
@@ -213,14 +213,14 @@ def translation_prompts(
         German: "Brot" - English: "
     """
     shots, seed = whole_number("shots", shots), whole_number("seed", seed)
+    given_codes = dict(zip(normalize_languages("words", words), words.values(), strict=True))
     sides = []
     for role, code in (("source", source), ("target", target)):
-        known = match_language(code, words)
+        known = match_language(code, given_codes)
         if known is None:
-            raise ArgumentError(
-                f"{role}={code!r:.40} is not among the languages of words: {', '.join(words)}"
-            )
-        sides.append((known, list(words[known])))
+            there = ", ".join(given_codes)
+            raise ArgumentError(f"{role}={code!r:.40} is not among the languages of words: {there}")
+        sides.append((known, list(given_codes[known])))
     (one, given), (two, asked) = sides
     if len(given) != len(asked) or len(given) <= shots:
         raise ArgumentError(
@@ -237,7 +237,9 @@ def translation_prompts(
 
 
 def _name(code: str, names: Mapping[str, str] | None) -> str:
-    known = None if names is None else match_language(code, names)
-    if names is not None and known is None:
+    if names is None:
+        return language_name(code)
+    known = dict(zip(normalize_languages("names", names), names.values(), strict=True))
+    if code not in known:
         raise ArgumentError(f"names has no name of {code}; add it, or leave names out")
-    return names[known] if names is not None and known is not None else language_name(code)
+    return known[code]

@@ -126,7 +126,7 @@ def _losses(
     of_masks = (lost(masks).detach() * log_q).mean()
     entropy = normaliser - (chance * phi).sum()
     stopping = of_probe.mean() - _ENTROPY_OF_STOPPING * entropy
-    return of_probe.mean() + of_masks - entropy, float(stopping)
+    return of_probe.mean() + of_masks - entropy, float(stopping.detach())
 
 
 def greedy_probe(
