@@ -23,7 +23,9 @@ from xalign.cli.help import HelpfulCommand
 from xalign.cli.improve import improve
 from xalign.cli.interrupts import CODE, was_interrupted, working
 from xalign.cli.items import items
+from xalign.cli.latent import latent
 from xalign.cli.measure import measure
+from xalign.cli.neurons import neurons
 from xalign.cli.page import page
 from xalign.cli.steer import steer
 from xalign.cli.track import track
@@ -90,7 +92,10 @@ def _line(message: Warning | str) -> str:
     return "xalign: " + "\n".join(map(plain, as_typed(str(message), _options).split("\n")))
 
 
-_VERBS = (measure, items, compare, track, page, experts, steer, confusion, export, improve, demo, doctor)
+_VERBS = (
+    *(measure, items, neurons, latent, compare, track, page, experts, steer, confusion, export, improve),
+    *(demo, doctor),
+)
 for function in _VERBS:
     _verb(function)
 _verb(bench_steer, _bench, "steer")

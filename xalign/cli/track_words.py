@@ -63,6 +63,7 @@ def track_words(
     selector: SelectorName,
 ) -> None:
     """Measure the overlap at every checkpoint that was not measured yet, and print a line for each."""
+    from xalign.errors import ArgumentError
     from xalign.pairs.conllu import load_annotated
     from xalign.probing.labelled import labelled_texts
     from xalign.probing.track_overlaps import NAME, track_overlaps
@@ -77,6 +78,8 @@ def track_words(
         on_step=lambda step, times: output.say(f"step {step}: {times:.2f} times chance at {where}"),
         **options,
     )
+    if not history.rows:
+        raise ArgumentError("none of the checkpoints could be measured")
     output.show(history.table(), history.to_rows())
     output.say(f"{len(history.steps)} steps in {folder / NAME}")
 

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, TypeVar
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from xalign.checks import whole_number
 from xalign.errors import ReportError, XAlignError
 from xalign.probing.findings import Findings
 from xalign.probing.labelled import LabelledTexts
 from xalign.probing.overlaps import overlaps
 from xalign.probing.selectors import resolve_selector
-from xalign.probing.word_units import checked_texts, word_units
+from xalign.probing.word_units import checked_texts, labels_of, word_units
 from xalign.schema import Fields
 from xalign.storage import writable_folder
 from xalign.warn import warn
@@ -84,6 +85,7 @@ def track_overlaps(
 
     Raises:
         ReportError: A folder that cannot be written, or a file of other texts or options.
+        ArgumentError: Texts as in `word_units`.
 
     Example:
         >>> from xalign.probing.labelled import LabelledText
@@ -96,6 +98,9 @@ def track_overlaps(
         [0, 100]
     """
     texts = checked_texts(texts)
+    labels_of(
+        texts, whole_number("least", options.get("least", 20), least=2)
+    )  # the same for every checkpoint
     options["selector"] = resolve_selector(options.get("selector", "gaussian"))
     path = writable_folder(out, ReportError) / NAME
     about = _about(texts, options)

@@ -1,7 +1,7 @@
 """The units that carry an attribute of words, in each language by itself."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -82,7 +82,7 @@ def word_units(
         whole_number("seed", seed),
     )
     way, texts = resolve_selector(selector), checked_texts(texts)
-    kept = {code: _kept_labels(own, code, least) for code, own in texts.items()}
+    kept = labels_of(texts, least)
     widths: dict[Site, int] = {}
     found: dict[str, list[tuple[Tensor, ...]]] = {code: [] for code in texts}
     start = 0
@@ -124,8 +124,25 @@ def checked_texts(texts: LabelledTexts) -> dict[str, list[LabelledText]]:
     return {code: list(own) for code, own in zip(codes, texts.values(), strict=True)}
 
 
-def _kept_labels(own: list[LabelledText], code: str, least: int) -> list[str]:
-    """Return the labels that have enough words in each part, in alphabetical order."""
+def labels_of(texts: Mapping[str, Sequence[LabelledText]], least: int = 20) -> dict[str, list[str]]:
+    """Return, per language, the labels that have enough words in each part, in alphabetical order.
+
+    Args:
+        texts: Language -> sentences with labelled words.
+        least: How many words are enough.
+
+    Raises:
+        ArgumentError: A language with fewer than 2 such labels.
+
+    Example:
+        >>> one = LabelledText("Dogs bark.", ((0, 4, "NOUN"), (5, 9, "VERB")))
+        >>> labels_of({"eng_Latn": [one] * 10}, least=2)
+        {'eng_Latn': ['NOUN', 'VERB']}
+    """
+    return {code: _kept_labels(own, code, least) for code, own in texts.items()}
+
+
+def _kept_labels(own: Sequence[LabelledText], code: str, least: int) -> list[str]:
     counts = [Counter[str]() for _ in _PARTS]
     for row, one in enumerate(own):
         counts[_OF_FIVE[row % 5]].update(label for _, _, label in one.words)
@@ -135,7 +152,7 @@ def _kept_labels(own: list[LabelledText], code: str, least: int) -> list[str]:
         listed = ", ".join(f"{label} {n}" for label, n in total.most_common(6))
         raise ArgumentError(
             f"{code}: fewer than 2 labels have {least} words in each part of the texts (in all: {listed}); "
-            "give more sentences, or lower least"
+            "give more sentences or another attribute, or lower least"
         )
     return enough
 
