@@ -63,4 +63,5 @@ def _shares(name: str, counts: Sequence[int]) -> np.ndarray:
     found = np.asarray(counts, dtype=np.float64)
     if found.ndim != 1 or not len(found) or (found < 0).any() or not found.sum() > 0:
         raise ArgumentError(f"{name} must be a count per layer, none negative and not all 0")
-    return found / found.sum()
+    shares: np.ndarray = found / found.sum()
+    return shares

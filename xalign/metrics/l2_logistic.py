@@ -43,13 +43,7 @@ def l2_logistic(
         >>> bool(weights[0] > 0), bool(intercept > 0)
         (True, True)
     """
-    count = int(is_positive.sum())
-    if not 0 < count < len(is_positive):
-        raise ArgumentError(
-            f"{count} of {len(is_positive)} examples are positive; a probe takes some of either kind"
-        )
-    if not penalty > 0:
-        raise ArgumentError(f"penalty={penalty} must be above 0, or no weights are best")
+    _check(is_positive, penalty)
     x = np.column_stack([features, np.ones(len(features))])
     signs = np.where(is_positive, 1.0, -1.0)
     ridge = np.full(x.shape[1], penalty)
@@ -65,14 +59,23 @@ def l2_logistic(
         curvature[np.diag_indices_from(curvature)] += ridge
         curvature[-1, -1] += _LEAST_CURVATURE
         step = np.linalg.solve(curvature, slope)
-        drop = _ENOUGH * float(slope @ step)
         for _ in range(_HALVINGS):
             found = _loss(x, signs, ridge, weights - step)
-            if found <= value - drop:
+            if found <= value - _ENOUGH * float(slope @ step):
                 break
-            step, drop = step / 2, drop / 2
+            step = step / 2
         weights, value = weights - step, found
     return weights[:-1], float(weights[-1])
+
+
+def _check(is_positive: Bool[np.ndarray, " example"], penalty: float) -> None:
+    count = int(is_positive.sum())
+    if not 0 < count < len(is_positive):
+        raise ArgumentError(
+            f"{count} of {len(is_positive)} examples are positive; a probe takes some of either kind"
+        )
+    if not penalty > 0:
+        raise ArgumentError(f"penalty={penalty} must be above 0, or no weights are best")
 
 
 def _loss(x: np.ndarray, signs: np.ndarray, ridge: np.ndarray, weights: np.ndarray) -> float:

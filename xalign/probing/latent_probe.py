@@ -85,7 +85,7 @@ def train_latent_probe(
         for _ in range(epochs):
             optimizer.zero_grad()
             loss, _ = _losses(x[kept], label[kept], weight, bias, phi, draw)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             with torch.no_grad():
                 _, stopping = _losses(x[held], label[held], weight, bias, phi, draw)
@@ -97,8 +97,8 @@ def train_latent_probe(
     return LatentProbe(state[0], state[1], state[2].sigmoid())
 
 
-def _copies(*tensors: Tensor) -> tuple[Tensor, ...]:
-    return tuple(one.detach().clone() for one in tensors)
+def _copies(weight: Tensor, bias: Tensor, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return weight.detach().clone(), bias.detach().clone(), phi.detach().clone()
 
 
 def _losses(
@@ -178,17 +178,8 @@ def greedy_choice(
     step = max(1, _CHUNK // (len(x) * probe.weight.shape[1]))
     for _ in range(min(k, x.shape[1])):
         tried = left.nonzero()[:, 0]
-        information = torch.cat(
-            [
-                normalised_information(
-                    (scores + x[:, some].T.unsqueeze(-1) * probe.weight[some].unsqueeze(1)).log_softmax(
-                        dim=-1
-                    ),
-                    label,
-                )
-                for some in tried.split(step)
-            ]
-        )
+        found_by = [_information_with(some, scores, x, probe, label) for some in torch.split(tried, step)]
+        information = torch.cat(found_by)
         best = int(information.argmax())  # the first of equal ones
         unit = int(tried[best])
         scores = scores + x[:, unit : unit + 1] * probe.weight[unit]

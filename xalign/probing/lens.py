@@ -83,25 +83,18 @@ def logit_lens(
         end = max(at for at, is_own in enumerate(own) if is_own) + 1
         lines.append((ids[:end], own[:end]))
     sites = model_map.sites("hidden")[:-1]
-    with observing(model) as before:
-        for batch in inputs.batches(lines, token_budget=token_budget):
+    layers = tuple(str(site.layer) for site in sites)
+    for batch in inputs.batches(lines, token_budget=token_budget):
+        with observing(model):
             states, known = _states(model, batch, sites)
-            before.rewind()
-            of_whole = int(
-                batch.real.all(dim=1).nonzero()[0]
-            )  # a line without padding: the model's own logits
-            for some in torch.arange(len(batch.rows)).split(max(1, _CHUNK // (len(sites) * len(known)))):
+        whole, width = _whole_line(batch), max(1, _CHUNK // (len(sites) * len(known)))
+        for some in torch.split(torch.arange(len(batch.rows)), width):
+            with observing(model):
                 found = _predicted(model, states[some], sites[-1])
-                before.rewind()
-                if of_whole in some.tolist():
-                    own = found[some.tolist().index(of_whole), -1]
-                    _check(own, known.log_softmax(dim=-1), model)
-                rows = [(line, row) for line, at in enumerate(some.tolist()) for row in batch.rows[at]]
-                yield Lens(
-                    tuple(row for _, row in rows),
-                    tuple(str(site.layer) for site in sites),
-                    found[[line for line, _ in rows]],
-                )
+            if whole in some:
+                _check(found[int((some == whole).nonzero()), -1], known.log_softmax(dim=-1), model)
+            rows = [(at, row) for at, line in enumerate(some.tolist()) for row in batch.rows[line]]
+            yield Lens(tuple(row for _, row in rows), layers, found[[at for at, _ in rows]])
 
 
 def prompt_list(prompts: Any) -> list[str]:
@@ -147,6 +140,11 @@ def checked_causal(model: nn.Module) -> ModelMap:
     return model_map
 
 
+def _whole_line(batch: Batch) -> int:
+    """Return a line without padding, whose last logits are those that a model gives."""
+    return int(batch.real.all(dim=1).nonzero()[0])
+
+
 def _states(
     model: nn.Module, batch: Batch, sites: Sequence[Site]
 ) -> tuple[Float[Tensor, "line layer width"], Float[Tensor, " token"]]:
@@ -160,10 +158,9 @@ def _states(
 
     with visit(model, {site: keeper(site) for site in sites}):
         logits = run(model, batch).logits
-    whole = int(batch.real.all(dim=1).nonzero()[0])
     device = device_of(model)
     states = torch.stack([seen[site].to(device) for site in sites], dim=1)
-    return states, logits[whole, -1].double().cpu()
+    return states, logits[_whole_line(batch), -1].double().cpu()
 
 
 def _predicted(
@@ -176,7 +173,7 @@ def _predicted(
     nothing = {"input_ids": torch.zeros_like(ones), "attention_mask": ones}
     batch = Batch(nothing, ones.bool(), tuple((row,) for row in range(len(rows))))
     with visit(model, {last: lambda values: rows.to(values.device, values.dtype)}):
-        logits = run(model, batch).logits
+        logits: Tensor = run(model, batch).logits
     return logits[:, -1].float().log_softmax(dim=-1).view(lines, layers, -1).cpu()
 
 

@@ -99,8 +99,7 @@ def probe_minimal_pairs(
     """Train, at every layer, a probe that tells the good sentence of a minimal pair from the bad one.
 
     States are read at the last token, special tokens included. What the probe can tell (competence) stands
-    beside what the model itself prefers by the log-likelihood of both sentences (performance), and beside a
-    control with shuffled labels.
+    beside what the model prefers by log-likelihood (performance), and beside a control with shuffled labels.
 
     Args:
         model: The model; it is only read.
@@ -133,17 +132,14 @@ def probe_minimal_pairs(
     seed, tasks = whole_number("seed", seed), _checked(items, folds)
     rows: list[dict[str, Any]] = []
     for task, own in tasks.items():
-        texts = {
-            code: [text for pair in side for text in (pair.good, pair.bad)] for code, side in own.items()
-        }
+        texts = {code: [text for one in side for text in (one.good, one.bad)] for code, side in own.items()}
         preferred = _preferences(model, tokenizer, texts)
         for of_site in activations(model, tokenizer, texts, "hidden", pool="last", **options):
             states = of_site.values.view(len(texts), own.n, 2, -1)
             sides = {code: (side[:, 0], side[:, 1]) for code, side in zip(texts, states, strict=True)}
-            for language, trained, judged, control in _judged(sides, folds, transfer, draws, seed):
-                row: dict[str, Any] = {"task": task, "language": language, "trained_on": trained}
-                row |= {"layer": str(of_site.site.layer)} | _numbers(judged, control)
-                rows.append(row | {"performance": preferred.get(language), "pairs": own.n})
+            for row in _judged(sides, folds, transfer, draws, seed):
+                place = {"task": task, "layer": str(of_site.site.layer), "pairs": own.n}
+                rows.append({**place, **row, "performance": preferred.get(row["language"])})
     order = list(dict.fromkeys((row["task"], row["language"], row["trained_on"]) for row in rows))
     rows.sort(key=lambda row: order.index((row["task"], row["language"], row["trained_on"])))
     settings = {"folds": folds, "transfer": transfer, "draws": draws, "seed": seed, **options}
@@ -166,17 +162,19 @@ def _checked(items: ParallelItems[MinimalPair] | Tasks, folds: int) -> dict[str,
 
 def _judged(
     sides: Mapping[str, tuple[Tensor, Tensor]], folds: int, transfer: bool, draws: int, seed: int
-) -> Iterator[tuple[str, str, Bool[Tensor, "side pair"], float]]:
-    """Yield language, language of training, what was judged right, and the accuracy of the control."""
+) -> Iterator[dict[str, Any]]:
+    """Yield language, language of training, and what the probe and its control come to."""
     for code, (good, bad) in sides.items():
         found = pair_probe(good, bad, folds=folds)
         coins = [shuffled_sides(good, bad, seed + number) for number in range(draws)]
         control = float(np.mean([pair_probe(*one, folds=folds).accuracy for one in coins]))
-        yield code, code, torch.stack([found.good, found.bad]), control
+        own = torch.stack([found.good, found.bad])
+        yield {"language": code, "trained_on": code, **_numbers(own, control)}
         for other, judged in (sides if transfer else {}).items():
             if other != code:
                 over = [apply_probe(one, judged).double().mean().item() for one in coins]
-                yield other, code, apply_probe((good, bad), judged), float(np.mean(over))
+                right = apply_probe((good, bad), judged)
+                yield {"language": other, "trained_on": code, **_numbers(right, float(np.mean(over)))}
 
 
 def _numbers(judged: Bool[Tensor, "side pair"], control: float) -> dict[str, float]:

@@ -174,7 +174,7 @@ def _rows(found: Lape, layer: Tensor, languages: int) -> list[dict[str, Any]]:
         "general": reach == languages,
     }
     rows = []
-    for at in layer.unique().tolist():
+    for at in sorted(set(layer.tolist())):
         own = layer == at
         counts = {name: int((mask & own).sum()) for name, mask in kinds.items()}
         rows.append({"layer": at, "neurons": int(own.sum()), **counts, "stage": ""})

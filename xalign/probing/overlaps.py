@@ -58,8 +58,9 @@ class Overlaps(Findings):
         Raises:
             ArgumentError: No such row, or a column that holds no numbers.
         """
-        found = [row.get(column) for row in self.where(**where)]
-        if not found or not all(isinstance(one, int | float) for one in found):
+        rows = self.where(**where)
+        found = [float(row[column]) for row in rows if isinstance(row.get(column), int | float)]
+        if not found or len(found) < len(rows):
             raise ArgumentError(f"column={column!r:.40}: no row, or no number, in {where or 'all rows'}")
         return float(np.mean(found))
 

@@ -85,7 +85,7 @@ class Sharing(Findings):
         if group not in GROUPS:
             raise ArgumentError(f"group={group!r:.40} must be one of {', '.join(GROUPS)}")
         found = [row[column] for row in self.where(group=group)]
-        return sum(found) / len(found)
+        return float(sum(found) / len(found))
 
 
 @takes_layout
@@ -136,10 +136,8 @@ def neuron_sharing(
         1.0
     """
     known_options("neuron_sharing", options, _OPTIONS)
-    texts = checked_prompts(prompts)
-    threshold = positive("threshold", threshold, zero=True)
-    top = positive("top", top)
-    if top > 1:
+    texts, threshold = checked_prompts(prompts), positive("threshold", threshold, zero=True)
+    if positive("top", top) > 1:
         raise ArgumentError(f"top={top} must be at most 1, the share of all neurons")
     wanted = None if answers is None else _answers_of(model, tokenizer, texts, answers)
     rows: list[dict[str, Any]] = []

@@ -98,19 +98,10 @@ def track_overlaps(
         [0, 100]
     """
     texts = checked_texts(texts)
-    labels_of(
-        texts, whole_number("least", options.get("least", 20), least=2)
-    )  # the same for every checkpoint
+    labels_of(texts, whole_number("least", options.get("least", 20), least=2))  # as at every checkpoint
     options["selector"] = resolve_selector(options.get("selector", "gaussian"))
-    path = writable_folder(out, ReportError) / NAME
-    about = _about(texts, options)
-    history = OverlapHistory.load(path) if path.exists() else OverlapHistory((), about)
-    if dict(history.about) != about:
-        raise ReportError(
-            f"{str(path)!r} holds overlaps of other texts or options, {history.about.get('options')}; give "
-            "the same ones, or another folder"
-        )
-    found = find()
+    path, about = writable_folder(out, ReportError) / NAME, _about(texts, options)
+    history, found = _begun(path, about), find()
     for step in sorted(set(found) - set(history.steps)):
         rows = _rows_of(step, found[step], load, texts, options)
         gc.collect()  # before the next model is loaded
@@ -120,6 +111,17 @@ def track_overlaps(
             history.save(path)
             if on_step is not None:
                 on_step(step, history.curve()[step])
+    return history
+
+
+def _begun(path: Path, about: dict[str, Any]) -> OverlapHistory:
+    """Return what a file holds of the same texts and options; nothing where there is no file."""
+    history = OverlapHistory.load(path) if path.exists() else OverlapHistory((), about)
+    if dict(history.about) != about:
+        raise ReportError(
+            f"{str(path)!r} holds overlaps of other texts or options, {history.about.get('options')}; give "
+            "the same ones, or another folder"
+        )
     return history
 
 

@@ -40,68 +40,69 @@ def word_units(
 ) -> UnitSet:
     """Find, in each language, the dimensions of a layer's states that carry an attribute of its words.
 
-    Of every five sentences three are for training, one chooses the dimensions, and one is left for tests;
-    sentence i of every language is in the same part. What two languages' units have in common tells whether
-    they represent the attribute alike: see `overlaps`.
+    Of every five sentences, three are to train with, one to choose with, and one is left for tests.
 
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer, a fast one.
-        texts: Language -> sentences with labelled words (see `labelled_texts`), at least 2 languages.
-        sites: A kind, a site like `"3.hidden"`, or a list. In the paper a unit is a dimension of the hidden
-            state of one layer.
+        texts: Language -> sentences with labelled words (see `labelled_texts`); at least 2.
+        sites: A kind, a site like `"3.hidden"`, or a list; in the paper, one layer's hidden state.
         k: How many units of each language and site; 50 in the paper.
         selector: `"greedy_probe"`, the paper's, `"gaussian"`, a fast one, or a `Selector` of your own.
         least: A label counts if it has as many words in each of the three parts.
         seed: Of the selector, and of the shuffling.
-        shuffled: Shuffle the labels among the words of each language and part. What then overlaps is carried
-            by no label: a control.
-        **options: `truncate`, `source_codes`, `token_budget` and `experts` of `token_values`.
+        shuffled: As a control, shuffle the labels among the words of each language and part.
+        **options: Of `token_values`: `truncate`, `source_codes`, `token_budget`, `experts`.
 
     Returns:
-        Per language and site its units, the best first. A score is the normalised mutual information: of the
-        unit, or with the greedy probe of the units chosen by then. A value is the mean over the words.
+        Per language and site its units, the best first. A score is the normalised mutual information of the
+        unit, or of all that the greedy probe chose by then; a value is the mean over the words.
 
     Raises:
         ArgumentError: Fewer than 2 languages, or one with fewer than 2 labels that have enough words.
 
     Reference:
-        Wang, Minervini and Ponti (2024), Probing the Emergence of Cross-lingual Alignment during LLM
-        Training.
+        Wang, Minervini and Ponti (2024), Probing the Emergence of Cross-lingual Alignment.
 
     Example:
-        >>> spans = ((0, 4, "NOUN"), (5, 9, "VERB"))
-        >>> texts = {code: [LabelledText("Dogs bark.", spans)] * 10 for code in ("eng_Latn", "deu_Latn")}
-        >>> word_units(model, tokenizer, texts, "1.hidden", k=4, least=2)
+        >>> dogs = [LabelledText("Dogs bark.", ((0, 4, "NOUN"), (5, 9, "VERB")))] * 10
+        >>> word_units(model, tokenizer, {"en": dogs, "de": dogs}, "1.hidden", k=4, least=2)
         UnitSet(eng_Latn 4, deu_Latn 4)
     """
     known_options("word_units", options, _OPTIONS)
-    k, least, seed = (
-        whole_number("k", k, least=1),
-        whole_number("least", least, least=2),
-        whole_number("seed", seed),
-    )
+    k, seed = whole_number("k", k, least=1), whole_number("seed", seed)
     way, texts = resolve_selector(selector), checked_texts(texts)
-    kept = labels_of(texts, least)
+    kept = labels_of(texts, whole_number("least", least, least=2))
     widths: dict[Site, int] = {}
     found: dict[str, list[tuple[Tensor, ...]]] = {code: [] for code in texts}
-    start = 0
     for states in word_states(model, tokenizer, texts, sites, **options):
-        width = states.values.shape[1]
-        widths[states.site] = width
-        if k > width:
-            raise ArgumentError(f"k={k} is more than the {width} units of {states.site}")
         for number, code in enumerate(texts):
-            train, dev = _parts(states, number, kept[code], seed if shuffled else None)
-            units, score = way.fn(train, dev, k, seed)
-            found[code].append((units + start, score, train[0].mean(dim=0)[units]))
-        start += width
-    settings = {"sites": site_names(sites), "k": k, "selector": way.name, "least": least, "seed": seed}
-    settings |= {"shuffled": shuffled, "labels": kept, **options}
-    plain = {code: [one.text for one in own] for code, own in texts.items()}
-    origin = origin_of(model, plain, f"word_units, {way.summary}", settings)
-    chosen = [tuple(map(torch.cat, zip(*parts, strict=True))) for parts in found.values()]
+            parts = _parts(states, number, kept[code], seed if shuffled else None)
+            units, score, value = _selected(way, parts, k, seed, states.site)
+            found[code].append((units + sum(widths.values()), score, value))
+        widths[states.site] = states.values.shape[1]
+    settings = {"k": k, "seed": seed, "shuffled": shuffled, "labels": kept, **options}
+    origin = _origin(model, texts, way, settings | {"sites": site_names(sites)})
+    chosen = [tuple(map(torch.cat, zip(*one, strict=True))) for one in found.values()]
     return Places(widths).unit_set(list(texts), chosen, origin)
+
+
+def _origin(
+    model: nn.Module, texts: LabelledTexts, way: Selector, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    plain = {code: [one.text for one in own] for code, own in texts.items()}
+    return origin_of(model, plain, f"word_units, {way.summary}", {"selector": way.name, **settings})
+
+
+def _selected(
+    way: Selector, parts: tuple[Examples, Examples], k: int, seed: int, site: Site
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the units of one language at one site, with their scores and values."""
+    train, dev = parts
+    if k > train[0].shape[1]:
+        raise ArgumentError(f"k={k} is more than the {train[0].shape[1]} units of {site}")
+    units, score = way.fn(train, dev, k, seed)
+    return units, score, train[0].mean(dim=0)[units]
 
 
 def checked_texts(texts: LabelledTexts) -> dict[str, list[LabelledText]]:
