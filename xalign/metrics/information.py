@@ -68,8 +68,9 @@ def gaussian_information(
         >>> label = torch.arange(40) % 2
         >>> states = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
         >>> states[:, 1] += 9 * label
-        >>> gaussian_information(states, label, states, label).round(decimals=1).tolist()
-        [0.0, 1.0]
+        >>> information = gaussian_information(states, label, states, label)
+        >>> bool(information[0] < 0.2), bool(information[1] > 0.9)
+        (True, True)
     """
     count = torch.bincount(train_label)
     if int(count.min()) < 2:  # noqa: PLR2004
