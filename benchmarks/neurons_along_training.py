@@ -6,8 +6,9 @@
 
 Per checkpoint, over five languages: the neurons that a sentence activates in all of them (100 meanings that
 were never seen, with the separator), beside independence; how many of the units that carry the slots of a
-sentence (agent, action, object, …) two languages share, beside chance and beside shuffled labels; and the neurons that fire for one language, for several and for all. Writes neurons_along_training.json, from
-which a second call resumes, and neurons_along_training.png to the same folder.
+sentence (agent, action, object, …) two languages share, beside chance and beside shuffled labels; and the
+neurons that fire for one language, for several and for all. Writes neurons_along_training.json, from which a
+second call resumes, and neurons_along_training.png to the same folder.
 """
 
 import argparse
@@ -91,6 +92,7 @@ for run, color in RUNS.items():
     steps = [row["step"] for row in rows]
 
     def draw(axes, key, label, rows=rows, steps=steps, color=color, **style):
+        """Draw a number along the steps of this run."""
         axes.plot(steps, [row[key] for row in rows], color=color, label=label, **style)
 
     draw(sharing_axes, "all_shared", f"{run}, all five languages", marker="o", markersize=3)
