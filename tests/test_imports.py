@@ -21,7 +21,7 @@ LEVELS = [
     ["finding", "monitor", "babel", "robustness", "correlation"],
     ["steering"],
     ["judging", "training", "exports"],
-    ["improving", "bias", "confusion"],
+    ["improving", "bias", "confusion", "probing"],
     ["demo"],
     ["cli"],
 ]
