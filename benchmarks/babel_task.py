@@ -48,7 +48,9 @@ def learn(model, tokenizer, parameters, *, rate, seed, head=None, alignment=None
     """
     pairs = write_pairs(2000, seed, "train")
     options = ALIGNMENT | (alignment or {})
-    objective = AlignmentObjective(model, tokenizer, pairs, **options, seed=seed) if alignment is not None else None
+    objective = None
+    if alignment is not None:
+        objective = AlignmentObjective(model, tokenizer, pairs, **options, seed=seed)
     learnt, order = take_meanings(EXAMPLES, seed, "train"), random.Random(seed)
     torch.manual_seed(seed)
     weights = [*parameters, *(head.parameters() if head else ())]

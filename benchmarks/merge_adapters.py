@@ -67,9 +67,8 @@ def trained(model, tokenizer, name, seed, head=None, alignment=None):
     """Train one adapter of a model."""
     model.set_adapter(name)
     parameters = [one for one in model.parameters() if one.requires_grad]
-    learn(
-        model, tokenizer, parameters, rate=RATE, seed=seed, head=head, alignment=alignment, steps=arguments.steps
-    )
+    options = {"rate": RATE, "seed": seed, "steps": arguments.steps}
+    learn(model, tokenizer, parameters, head=head, alignment=alignment, **options)
 
 
 def run(seed):
@@ -110,11 +109,13 @@ for seed in range(arguments.first_seed, arguments.seeds):
     if str(seed) not in results:
         results[str(seed)] = run(seed)
         kept.write_text(json.dumps(results, indent=1))
-        shown = {name: round(others(one["accuracy"]), 3) for name, one in results[str(seed)].items() if name != "cpu_seconds"}
+        arms = {name: one for name, one in results[str(seed)].items() if name != "cpu_seconds"}
+        shown = {name: round(others(one["accuracy"]), 3) for name, one in arms.items()}
         print(seed, f"{results[str(seed)]['cpu_seconds']:.0f} CPU s", shown, flush=True)
 of_seeds = [results[str(seed)] for seed in range(arguments.first_seed, arguments.seeds)]
 print(f"\n{len(of_seeds)} seeds, {arguments.test} sentences a language\n")
-print("| arm | zero-shot | gain over task, 95 % | of joint's | English | LM loss | NASCA | weights |\n" + "|---" * 8 + "|")
+print("| arm | zero-shot | gain over task, 95 % | of joint's | English | LM loss | NASCA | weights |")
+print("|---" * 8 + "|")
 task = np.array([others(one["task"]["accuracy"]) for one in of_seeds])
 joint = np.array([others(one["joint"]["accuracy"]) for one in of_seeds]) - task
 for name in (name for name in of_seeds[0] if name != "cpu_seconds"):

@@ -77,9 +77,8 @@ def run(arm, seed):
         trained = train_units(model, chosen(arm, model, tokenizer, seed))
         parameters, rate = trained.parameters, arguments.rate
     alignment = None if arm.startswith("control") else {}
-    learn(
-        model, tokenizer, parameters, rate=rate, seed=seed, head=head, alignment=alignment, steps=arguments.steps
-    )
+    options = {"rate": rate, "seed": seed, "steps": arguments.steps}
+    learn(model, tokenizer, parameters, head=head, alignment=alignment, **options)
     number = sum(one.numel() for one in parameters)
     if trained is not None:
         trained.merge()
@@ -105,11 +104,13 @@ for seed in range(arguments.first_seed, arguments.seeds):
 
 def each(arm, value):
     """Return the value of an arm for each seed."""
-    return np.array([value(results[f"{arm} {seed}"]) for seed in range(arguments.first_seed, arguments.seeds)])
+    seeds = range(arguments.first_seed, arguments.seeds)
+    return np.array([value(results[f"{arm} {seed}"]) for seed in seeds])
 
 
 print(f"\n{arguments.seeds - arguments.first_seed} seeds, {arguments.test} sentences a language\n")
-columns = ["arm", "trained", "zero-shot", "gain over control, 95 %", "of full's", "English", "LM loss", "NASCA", "CPU s"]
+columns = ["arm", "trained", "zero-shot", "gain over control, 95 %", "of full's", "English"]
+columns += ["LM loss", "NASCA", "CPU s"]
 print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
 control = each("control", lambda one: others(one["accuracy"]))
 full = each("full", lambda one: others(one["accuracy"])) - control

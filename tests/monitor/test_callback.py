@@ -405,7 +405,7 @@ def test_every_option_of_measure(pairs):
     [
         ({"every": 0}, ArgumentError, "every=0 must be at least 1"),
         ({"every": 2.5}, ArgumentTypeError, "every=2.5 must be a whole number"),
-        ({"every": "often"}, ArgumentError, "every='often' must be a number of steps, 'auto', 'log', or None"),
+        ({"every": "often"}, ArgumentError, "every='often' must be a number of steps, 'auto', 'log'"),
         ({"max_share": 1.5}, ArgumentError, "max_share=1.5 must lie between 0 and 1"),
         ({"on_regression": "stop"}, ArgumentTypeError, "on_regression='stop' must be 'warn', 'ignore'"),
         ({"heatmap_every": 0}, ArgumentError, "heatmap_every=0 must be at least 1"),

@@ -27,7 +27,7 @@ from tests.marking_tokenizers import make_nllb
 from tests.pairs_of_stacks import make_pair
 from tests.recipes.test_recipes import HERE, MODELS, SMOKE, load, run
 from tests.tiny import ROOT, SIZES, make_tokenizer
-from tests.tiny_speech import FAMILIES, make_speech_model
+from tests.tiny_speech import make_speech_model
 from xalign import AlignmentArguments, UnitSet, load_pairs
 from xalign.babel import load_babel
 from xalign.training.adapters import combine_adapters
