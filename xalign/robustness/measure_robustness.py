@@ -15,7 +15,7 @@ from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
 from xalign.metrics.lexical import lexical_similarity
-from xalign.metrics.metric import Compute, resolve_metrics
+from xalign.metrics.metric import Compute, Metric, resolve_metrics
 from xalign.model.inputs_for import Processing
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
@@ -103,8 +103,8 @@ def _with_bits(metrics: Metrics) -> tuple[Metric, ...]:
     without = [one.name for one in chosen if not one.takes_similarity or not one.scale.is_share]
     if without:
         raise ArgumentError(
-            f"metrics={without!r} are no shares of a similarity matrix: what survives are bits; choose nasca, "
-            "navca, mexa or retrieval"
+            f"metrics={without!r} are no shares of a similarity matrix: what survives are bits; choose "
+            "nasca, navca, mexa or retrieval"
         )
     return chosen
 
