@@ -47,9 +47,8 @@ def correlate(
 ) -> None:
     """Correlate alignment with downstream scores, over languages, checkpoints and models.
 
-    Prints Pearson's and Spearman's correlation of every metric of the reports, of the lexical floor and of
-    what else stands beside the scores, with 95 % intervals. What could not be joined is listed, with the
-    reason; nothing is guessed. With --json, prints correlations, points and what was left out.
+    Prints Pearson's and Spearman's correlation of every metric of the reports, and of what stands beside
+    them, with 95 % intervals. What could not be joined is listed, with the reason; nothing is guessed.
 
     Example: `xalign correlate runs/sft results --out found.html`
     """
@@ -58,14 +57,12 @@ def correlate(
     from xalign.correlation.correlate import correlate as find
 
     found = find(
-        reports,
-        results,
-        over=over.value,  # type: ignore[arg-type]
+        *(reports, results),
         score=score,
         tasks=None if tasks is None else _two_columns(tasks, "task", "language"),
         data_sizes=None if data_sizes is None else _sizes(data_sizes),
-        resample=resample.value,  # type: ignore[arg-type]
         seed=seed,
+        **{"over": over.value, "resample": resample.value},  # type: ignore[arg-type]
     )
     written = None if out is None else found.to_html(out)  # before anything is printed, which may fail
     output = Output(json)

@@ -9,6 +9,7 @@ from xalign.correlation.outcome import Identity
 from xalign.errors import ArgumentError
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import History, find_history
+from xalign.results.history_entry import Row, scale_in
 from xalign.results.report import AlignmentReport
 from xalign.results.run_folder import PRIVATE, PUBLIC
 from xalign.results.saved import REPORT
@@ -131,13 +132,12 @@ def _of_history(history: History, over: Over) -> Iterator[Aligned]:
             yield Aligned(names, entry["step"], language, dict(_of_entry(entry, language, over)))
 
 
-def _of_entry(entry: Mapping[str, Any], language: str, over: Over) -> Iterator[tuple[str, float]]:
+def _of_entry(entry: Row, language: str, over: Over) -> Iterator[tuple[str, float]]:
     floor = None
     for row, found in entry["metrics"].items():
         numbers = found["languages"][language]
         *layers, mean = numbers["value"]
-        best = max if (found.get("scale") or {}).get("higher_is_better", True) else min
-        yield row, mean if over == "mean" else best(layers)
+        yield row, mean if over == "mean" else layers[scale_in(entry, row).best(layers)]
         floor = numbers["floor"] if floor is None else floor
     if floor is not None:
         yield FLOOR, floor

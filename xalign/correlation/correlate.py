@@ -7,7 +7,7 @@ from pathlib import Path
 from xalign.checks import positive, whole_number
 from xalign.correlation.aligned import Source, read_aligned
 from xalign.correlation.correlation import Correlation
-from xalign.correlation.join import join
+from xalign.correlation.join import Point, join
 from xalign.correlation.outcome import LeftOut
 from xalign.correlation.read_results import Results, read_results
 from xalign.errors import ArgumentError
@@ -77,17 +77,22 @@ def correlate(
     }
     read = results if isinstance(results, Results) else read_results(results, score=score, tasks=tasks)
     points, unmatched = join(read_aligned(sources, over), read.outcomes, sizes)
-    left_out = [*read.left_out, *unmatched]
+    kept, left_out = _with_enough(points, [*read.left_out, *unmatched])
+    return Correlation(kept, left_out, resample, whole_number("seed", seed))
+
+
+def _with_enough(points: Sequence[Point], left_out: Sequence[LeftOut]) -> tuple[list[Point], list[LeftOut]]:
+    """Leave out benchmarks with too few points, and refuse where none is left."""
     counts = Counter(point.benchmark for point in points)
     few = [name for name, count in counts.items() if count < FEWEST]
-    left_out += [LeftOut(name, f"has {counts[name]} point(s); {FEWEST} are needed", "") for name in few]
+    why = [LeftOut(name, f"has {counts[name]} point(s); {FEWEST} are needed", "") for name in few]
     kept = [point for point in points if point.benchmark not in few]
     if not kept:
         raise ArgumentError(
             f"{len(points)} point(s) were joined, and no benchmark has {FEWEST}, which a correlation needs"
-            f"{_said(left_out)}"
+            f"{_said([*left_out, *why])}"
         )
-    return Correlation(kept, left_out, resample, whole_number("seed", seed))
+    return kept, [*left_out, *why]
 
 
 def _said(left_out: Sequence[LeftOut]) -> str:

@@ -15,7 +15,7 @@ from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
 from xalign.metrics.lexical import lexical_similarity
-from xalign.metrics.metric import Compute, resolve_metrics
+from xalign.metrics.metric import Compute, Metric, resolve_metrics
 from xalign.model.inputs_for import Processing
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
@@ -76,14 +76,7 @@ def measure_robustness(
         [('typos', False), ('negation', True)]
     """
     check_options(measure_robustness, options)
-    perturbations = resolve_kinds(kinds)
-    chosen = resolve_metrics(metrics, METRICS)
-    without_bits = [one.name for one in chosen if not one.takes_similarity or not one.scale.is_share]
-    if without_bits:
-        raise ArgumentError(
-            f"metrics={without_bits!r} are no shares of a similarity matrix: what survives are bits; choose "
-            "nasca, navca, mexa or retrieval"
-        )
+    perturbations, chosen = resolve_kinds(kinds), _with_bits(metrics)
     given = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
     seed = whole_number("seed", options.get("seed", 0))
     read = PooledStates(model, tokenizer, given, chosen, **options)
@@ -102,6 +95,18 @@ def measure_robustness(
         for row in metric.rows
     }
     return Robustness(perturbations, layers, found, floors, given.counts, side, seed)
+
+
+def _with_bits(metrics: Metrics) -> tuple[Metric, ...]:
+    """Return the metrics, or refuse those that cannot give bits."""
+    chosen = resolve_metrics(metrics, METRICS)
+    without = [one.name for one in chosen if not one.takes_similarity or not one.scale.is_share]
+    if without:
+        raise ArgumentError(
+            f"metrics={without!r} are no shares of a similarity matrix: what survives are bits; choose "
+            "nasca, navca, mexa or retrieval"
+        )
+    return chosen
 
 
 def _uses(users: Sequence[tuple[str, str, Compute]], row: str) -> bool:

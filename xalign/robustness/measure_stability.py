@@ -42,8 +42,7 @@ def measure_stability(
     """Measure how much scores move with the number of sentences, and with which sentences are taken.
 
     The model runs once over all pairs. Each draw is scored among its own sentences, as if only these had been
-    measured. Draws are made without replacement, so that they share sentences where n is large: give a
-    corpus several times as large as n.
+    measured. Draws share sentences where n is large: give a corpus several times as large as n.
 
     Args:
         model: As in `measure`, and so are the next three.
@@ -86,12 +85,9 @@ def measure_stability(
                 found = [_scored(read, metric, *one, read.pairs[language], seed) for one in values]
                 scores[metric, size][language] = np.array([score for score, _ in found])
                 intervals[metric, size][language] = np.array([ends for _, ends in found])
-    rows = [
-        row
-        for (metric, size), found in sorted(scores.items(), key=lambda item: item[0][1])
-        for row in stability_rows(metric, size, way, found, intervals[metric, size])
-    ]
-    return Stability(rows, rivals="drawn")
+    by_size = sorted(scores, key=lambda key: key[1])
+    rows = [stability_rows(*key, way, scores[key], intervals[key]) for key in by_size]
+    return Stability([row for found in rows for row in found], rivals="drawn")
 
 
 def _sizes(n: Sequence[int] | None, pairs: ParallelPairs[Any], metrics: Sequence[Metric]) -> list[int]:
