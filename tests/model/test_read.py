@@ -62,8 +62,8 @@ def test_an_activation_that_does_not_keep_signs_is_applied_first():
 
 @pytest.mark.parametrize("how", POOLS)
 def test_pools_look_at_pooled_tokens_only(how):
-    values = torch.tensor([[[99.0], [1.0], [5.0], [3.0], [100.0]]])
-    mask = torch.tensor([[False, True, True, True, False]])
+    values = torch.tensor([[[99.0], [1.0], [98.0], [5.0], [3.0], [100.0]]])
+    mask = torch.tensor([[False, True, False, True, True, False]])
     expected = {"weighted": (1 + 10 + 9) / 6, "mean": 3.0, "last": 3.0, "max": 5.0, "first": 1.0}[how]
     assert pool(values, token_weights(mask, how), how).item() == pytest.approx(expected)
 

@@ -16,6 +16,7 @@ from tests.training.runs import (
     moved,
     relative_difference,
     task_gradients_without,
+    training_pairs,
 )
 from xalign import load_pairs
 from xalign.losses.contrastive import contrastive
@@ -24,8 +25,10 @@ from xalign.training.calls import Calls
 pytestmark = pytest.mark.distributed
 ACCUMULATED = {"gradient_accumulation_steps": 2}
 TOKENS = {"loss": "transport", "transform": "subtract_means", "languages_per_batch": 2, "weight": 9.0}
-# Each pair once, and all guards, whose gradients are 0 before weights have moved.
+# Words, each pair once, and all guards, whose gradients are 0 before weights have moved.
 GUARDED = {
+    "loss": "word_level",
+    "links": {code: [[[0, 0]]] * 100 for code in training_pairs()},
     "epochs": 1,
     "kl": 0.5,
     "pivot_drift": 0.5,

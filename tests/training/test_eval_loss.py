@@ -7,6 +7,7 @@ from transformers import EarlyStoppingCallback
 from tests.tiny import make_model
 from tests.training.runs import BUNDLED, make_trainer, rows_of, training_pairs
 from tests.training.test_objective import make_objective
+from xalign import ParallelPairs
 from xalign.errors import ArgumentError, PairsError
 from xalign.losses.contrastive import contrastive
 
@@ -81,6 +82,9 @@ def test_an_evaluation_adds_it_and_stops_by_the_sum(tmp_path):
 def test_what_is_refused():
     with pytest.raises(PairsError, match="the training pairs hold sentences that are measured too"):
         make_objective(pairs=FEW, eval_pairs=FEW)
+    turned = ParallelPairs({code: HELD_OUT.texts[code] for code in ("deu_Latn", "spa_Latn")}, "deu_Latn")
+    with pytest.raises(ArgumentError, match="eval_pairs=.* must have the pivot eng_Latn and be"):
+        make_objective(pairs=FEW, eval_pairs=turned)
     with pytest.raises(ArgumentError, match="eval_loss is of eval_pairs: give pairs that are not trained on"):
         make_objective(pairs=FEW).eval_loss()
 

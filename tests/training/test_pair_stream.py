@@ -5,7 +5,7 @@ from collections import Counter
 from math import sqrt
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.tiny import make_model, make_tokenizer
@@ -100,6 +100,7 @@ def test_a_batch_that_may_take_more_than_there_is_of_a_language_is_refused(input
 # Epochs.
 
 
+@example([5, 4], 2, 0)
 @settings(max_examples=60)
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=4), st.integers(1, 9), st.integers(0, 3))
 def test_each_pair_comes_once_per_epoch(counts, size, seed):

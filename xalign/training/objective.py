@@ -165,6 +165,11 @@ class AlignmentObjective:
         if config.eval_pairs is None:
             return None
         pairs = loaded_pairs(config.eval_pairs, config)
+        if (pairs.pivot, pairs.is_audio) != (self.pairs.pivot, self.pairs.is_audio):
+            raise ArgumentError(
+                f"eval_pairs={pairs!r:.60} must have the pivot {self.pairs.pivot} and be spoken or written "
+                "as the training pairs are"
+            )
         refuse_overlap(self.pairs, pairs)
         return EvalLoss(pairs, self._inputs, config, self._loss, self._stream.languages_per_batch)
 
