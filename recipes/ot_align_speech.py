@@ -110,7 +110,7 @@ class SpeechModel(nn.Module):
         mask = mask[:, : int(mask.sum(1).max())].to(device)
         with torch.no_grad():
             frames = self.encoder(made["input_features"].to(device, self.encoder.dtype)).last_hidden_state
-        return self.projection(frames[:, : mask.shape[1]].float(), mask)
+        return self.projection(frames[:, : mask.shape[1]].float() * mask.unsqueeze(2), mask)
 
     def translation_loss(self, heard, mask, texts):
         """Return the loss of the texts behind what was heard."""
