@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 import yaml
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
@@ -30,7 +30,7 @@ from tests.tiny import ROOT, SIZES, make_tokenizer
 from tests.tiny_speech import make_speech_model
 from xalign import AlignmentArguments, UnitSet, load_pairs
 from xalign.babel import load_babel
-from xalign.training.adapters import combine_adapters
+from xalign.training.adapters import LanguageAdapters, combine_adapters
 from xalign.training.layers import blocks_of, parse_layers
 
 CONFIGS = ROOT / "configs"
@@ -270,11 +270,11 @@ def call(recipe, name, out, monkeypatch, capsys, **changes):
 
 
 def test_merging_adds_up_what_the_two_adapters_do(tmp_path, monkeypatch, capsys):
-    steps = {"max_steps": 3, "align_steps": 3}
+    steps = {"max_steps": 2, "align_steps": 2, "grid": [1.0], "measure_n": 8}
     printed = call("align_then_merge", "align_then_merge", tmp_path, monkeypatch, capsys, **steps)
     assert "deu_Latn: loss of the task " in printed and "NASCA: base " in printed
     found = json.loads((tmp_path / "align_then_merge.json").read_text(encoding="utf-8"))
-    assert set(found["weights"].values()) <= {0.5, 1.0}
+    assert found["weights"] == {"task": 1.0, "alignment": 1.0}
     base, tokenizer = load_babel("unaligned")
     ids = tokenizer("The nurse sells honey at the market. <sep>", return_tensors="pt")["input_ids"]
     plain = base(ids).logits
@@ -288,12 +288,12 @@ def test_merging_adds_up_what_the_two_adapters_do(tmp_path, monkeypatch, capsys)
 
 
 def test_a_further_language_changes_no_other(tmp_path, monkeypatch, capsys):
+    config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", init_lora_weights=False)
+    LanguageAdapters(load_babel("unaligned")[0], config, languages=["spa_Latn"]).save_pretrained(tmp_path)
     of_spanish = tmp_path / "spa_Latn" / "adapter_model.safetensors"
-    shared = {"steps": 2, "align_batch_size": 4, "measure_n": 8, "metrics": "mexa"}
-    for languages in (["spa_Latn"], ["spa_Latn", "deu_Latn"]):
-        before = of_spanish.read_bytes() if of_spanish.exists() else None
-        changes = shared | {"languages": languages}
-        printed = call("language_adapters", "language_adapters", tmp_path, monkeypatch, capsys, **changes)
+    before = of_spanish.read_bytes()
+    changes = {"steps": 2, "align_batch_size": 4, "measure_n": 8, "metrics": "mexa"}
+    printed = call("language_adapters", "language_adapters", tmp_path, monkeypatch, capsys, **changes)
     assert "new: deu_Latn; unchanged: spa_Latn" in printed
     assert of_spanish.read_bytes() == before
     learnt = load_file(tmp_path / "deu_Latn" / "adapter_model.safetensors")
@@ -344,7 +344,7 @@ def test_the_speech_recipe_runs_on_tones(tmp_path, monkeypatch, capsys):
 
 
 def test_the_few_shot_recipe_runs(tmp_path, monkeypatch, capsys):
-    changes = {"max_steps": 3, "learning_rate": 3e-3, "k": [2]}
+    changes = {"max_steps": 3, "learning_rate": 3e-3, "k": [2], "align_batch_size": 4}
     printed = call("few_shot_transfer", "few_shot_transfer", tmp_path, monkeypatch, capsys, **changes)
     assert "k = 2, aligned" in printed
     found = json.loads((tmp_path / "few_shot_transfer.json").read_text(encoding="utf-8"))
@@ -355,7 +355,7 @@ def test_the_few_shot_recipe_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_preference_recipe_runs(tmp_path, monkeypatch, capsys):
-    changes = {"max_steps": 2, "logging_steps": 1, "measure_n": 8}
+    changes = {"max_steps": 2, "logging_steps": 1, "measure_n": 8, "align_batch_size": 4}
     printed = call("dpo_with_alignment", "dpo_with_alignment", tmp_path, monkeypatch, capsys, **changes)
     assert "the chosen answer is preferred: " in printed and "eval_nasca_worst: " in printed
     assert (tmp_path / "adapter_config.json").exists()
