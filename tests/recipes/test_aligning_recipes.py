@@ -361,6 +361,11 @@ def test_the_preference_recipe_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "adapter_config.json").exists()
 
 
+def test_one_page_lists_every_recipe():
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert not [path.stem for path in (ROOT / "recipes").glob("*.py") if f"`{path.stem}`" not in page]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*(name for name in EVERY_MODEL if name != "sft_ot_align"), "ot_align"])
 def test_the_smoke_twins_run_as_users_call_them(name, tmp_path):
