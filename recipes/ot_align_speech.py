@@ -110,17 +110,18 @@ class SpeechModel(nn.Module):
         mask = mask[:, : int(mask.sum(1).max())].to(device)
         with torch.no_grad():
             frames = self.encoder(made["input_features"].to(device, self.encoder.dtype)).last_hidden_state
-        return self.projection(frames[:, : mask.shape[1]].float(), mask)
+        return self.projection(frames[:, : mask.shape[1]].float() * mask.unsqueeze(2), mask)
 
     def translation_loss(self, heard, mask, texts):
         """Return the loss of the texts behind what was heard."""
+        order = mask.long().argsort(dim=1, stable=True)  # padding first: each text follows its own sound
+        heard, mask = heard.take_along_dim(order.unsqueeze(2), 1), mask.take_along_dim(order, 1)
         ended = [f"{text}{self.tokenizer.eos_token}" for text in texts]
         batch = self.tokenizer(ended, padding=True, padding_side="right", return_tensors="pt").to(mask.device)
         ids, counted = batch["input_ids"], batch["attention_mask"].bool()
-        model, gap = self.language_model, torch.full(mask.shape, -100, device=mask.device)
-        embedded = model.get_input_embeddings()(ids)
-        both = torch.cat([mask, counted], dim=1)
-        return model(
+        embedded = self.language_model.get_input_embeddings()(ids)
+        both, gap = torch.cat([mask, counted], dim=1), ids.new_full(mask.shape, -100)
+        return self.language_model(
             inputs_embeds=torch.cat([heard.to(embedded.dtype), embedded], dim=1),
             attention_mask=both.long(),
             position_ids=(both.cumsum(1) - 1).clamp(min=0),
@@ -193,8 +194,7 @@ if __name__ == "__main__":
             print(f"step {step}: loss of the task {task.item():.3f}, transport {moved.item():.3f}")
     after = test(model, tested, texts, config)
     save_model(model.projection, str(out / "projection.safetensors"))
-    result = json.dumps({"before": before, "after": after}, indent=1)
-    (out / "ot_align_speech.json").write_text(result, encoding="utf-8")
+    (out / "ot_align_speech.json").write_text(json.dumps({"before": before, "after": after}), "utf-8")
     for code, values in after.items():
         changes = [f"{what} {before[code][what]:.3f} → {value:.3f}" for what, value in values.items()]
         print(f"{code}: {', '.join(changes)}")

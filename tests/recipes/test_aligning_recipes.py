@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 import yaml
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
@@ -30,7 +30,7 @@ from tests.tiny import ROOT, SIZES, make_tokenizer
 from tests.tiny_speech import make_speech_model
 from xalign import AlignmentArguments, UnitSet, load_pairs
 from xalign.babel import load_babel
-from xalign.training.adapters import combine_adapters
+from xalign.training.adapters import LanguageAdapters, combine_adapters
 from xalign.training.layers import blocks_of, parse_layers
 
 CONFIGS = ROOT / "configs"
@@ -60,10 +60,16 @@ def test_every_recipe_has_a_file_for_every_model(name):
     assert sorted(read(path)["model_name_or_path"] for path in files) == sorted(MODELS)
 
 
+def blocks_in(name):
+    """A quarter of the blocks of a real model: the files name shares of the depth."""
+    return MODELS[name][1]["num_hidden_layers"] // 4
+
+
 def tiny(name, made=AutoModelForCausalLM, **changes):
-    """A model with the blocks of a real one, in the width of a toy."""
+    """A model of a real one's architecture, in the size of a toy."""
     family, sizes = MODELS[name]
-    config = AutoConfig.for_model(family, **SIZES | {"max_position_embeddings": 2048} | sizes | changes)
+    changes |= {"num_hidden_layers": blocks_in(name), "max_position_embeddings": 2048}
+    config = AutoConfig.for_model(family, **SIZES | sizes | changes)
     torch.manual_seed(0)
     return made.from_config(config)
 
@@ -108,7 +114,7 @@ def test_the_merging_recipe_builds_both_trainings(path):
     assert {name: len(rows) for name, rows in trainer.eval_dataset.items()} == halves
     trainer.model.set_adapter("alignment")
     objective = recipe.make_objective(trainer, parts[3])
-    assert objective.layers == blocks_of({0.5: 1.0}, MODELS[name][1]["num_hidden_layers"])
+    assert objective.layers == blocks_of({0.5: 1.0}, blocks_in(name))
     assert (parts[0].grid, parts[0].how, parts[0].align_steps) == ([0.3, 0.5, 0.7, 1.0], "sum", 1000)
 
 
@@ -128,7 +134,7 @@ def test_the_neuron_recipe_builds_its_trainer(path):
     parts = parse(path, "neuron_only", recipe, task_data=SMOKE / "task.jsonl", find_n=12)
     name = read(path)["model_name_or_path"]
     trainer, trained, units = recipe.make_trainer(*parts, model=tiny(name), tokenizer=make_tokenizer())
-    blocks = MODELS[name][1]["num_hidden_layers"]
+    blocks = blocks_in(name)
     assert len(units.places) == round(0.1 * blocks * SIZES["intermediate_size"])
     moved = {id(one) for one in trainer.model.parameters() if one.requires_grad}
     assert moved == {id(one) for one in trained.parameters}
@@ -141,7 +147,7 @@ def test_a_file_builds_its_trainer(path):
     recipe = load("sft_mid_align" if kind == "sft_ot_align" else kind)
     config, tokenizer = read(path), make_tokenizer()
     name = config["model_name_or_path"]
-    blocks = MODELS[name][1]["num_hidden_layers"]
+    blocks = blocks_in(name)
     if kind == "few_shot_transfer":
         here = {"tagged": SMOKE / "tagged", "word_column": 0, "tag_column": 1, "languages": ["spa_Latn"]}
         here |= {"align_languages": ["spa_Latn", "deu_Latn"]}
@@ -200,7 +206,8 @@ def test_nllb_builds_its_trainer():
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("ot_align_speech_*.yaml")), ids=lambda path: path.stem)
-def test_the_speech_recipe_builds_its_model(path):
+def test_the_speech_recipe_builds_its_model(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
     recipe, config = load("ot_align_speech"), read(path)
     assert config.keys() == read(CONFIGS / "ot_align_speech_smoke.yaml").keys()
     name = config["model_name_or_path"]
@@ -216,8 +223,9 @@ def test_the_speech_recipe_builds_its_model(path):
     assert set(config["transport"]) == {"temperature", "debiased", "detach_pivot"}
 
 
-def test_what_the_speech_recipe_adds_up():
+def test_what_the_speech_recipe_adds_up(monkeypatch):
     """The task's loss is that of transformers on unpadded recordings, and frozen parts get no gradient."""
+    monkeypatch.chdir(ROOT)
     recipe, config = load("ot_align_speech"), read(CONFIGS / "ot_align_speech_smoke.yaml")
     model = recipe.make_model(config)
     sounds = [recipe.speak(text, "deu_Latn") for text in ("Der Vater backt Brot.", "Die Frau singt.")]
@@ -262,11 +270,11 @@ def call(recipe, name, out, monkeypatch, capsys, **changes):
 
 
 def test_merging_adds_up_what_the_two_adapters_do(tmp_path, monkeypatch, capsys):
-    steps = {"max_steps": 3, "align_steps": 3}
+    steps = {"max_steps": 2, "align_steps": 2, "grid": [1.0], "measure_n": 8}
     printed = call("align_then_merge", "align_then_merge", tmp_path, monkeypatch, capsys, **steps)
     assert "deu_Latn: loss of the task " in printed and "NASCA: base " in printed
     found = json.loads((tmp_path / "align_then_merge.json").read_text(encoding="utf-8"))
-    assert set(found["weights"].values()) <= {0.5, 1.0}
+    assert found["weights"] == {"task": 1.0, "alignment": 1.0}
     base, tokenizer = load_babel("unaligned")
     ids = tokenizer("The nurse sells honey at the market. <sep>", return_tensors="pt")["input_ids"]
     plain = base(ids).logits
@@ -280,12 +288,12 @@ def test_merging_adds_up_what_the_two_adapters_do(tmp_path, monkeypatch, capsys)
 
 
 def test_a_further_language_changes_no_other(tmp_path, monkeypatch, capsys):
+    config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", init_lora_weights=False)
+    LanguageAdapters(load_babel("unaligned")[0], config, languages=["spa_Latn"]).save_pretrained(tmp_path)
     of_spanish = tmp_path / "spa_Latn" / "adapter_model.safetensors"
-    shared = {"steps": 2, "align_batch_size": 4, "measure_n": 8, "metrics": "mexa"}
-    for languages in (["spa_Latn"], ["spa_Latn", "deu_Latn"]):
-        before = of_spanish.read_bytes() if of_spanish.exists() else None
-        changes = shared | {"languages": languages}
-        printed = call("language_adapters", "language_adapters", tmp_path, monkeypatch, capsys, **changes)
+    before = of_spanish.read_bytes()
+    changes = {"steps": 2, "align_batch_size": 4, "measure_n": 8, "metrics": "mexa"}
+    printed = call("language_adapters", "language_adapters", tmp_path, monkeypatch, capsys, **changes)
     assert "new: deu_Latn; unchanged: spa_Latn" in printed
     assert of_spanish.read_bytes() == before
     learnt = load_file(tmp_path / "deu_Latn" / "adapter_model.safetensors")
@@ -310,7 +318,7 @@ def test_only_the_chosen_neurons_have_moved(tmp_path, monkeypatch, capsys):
 
 
 def test_the_transport_recipe_runs(tmp_path, monkeypatch, capsys):
-    changes = {"max_steps": 2, "measure_every": 2, "align_batch_size": 4}
+    changes = {"max_steps": 2, "measure_every": 2, "align_batch_size": 4, "logging_steps": 1}
     printed = call("ot_align", "ot_align", tmp_path, monkeypatch, capsys, **changes)
     assert "eval_loss: 7.3" in printed and "'align_loss'" in printed
     assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path).config.encoder_layers == 3
@@ -336,21 +344,26 @@ def test_the_speech_recipe_runs_on_tones(tmp_path, monkeypatch, capsys):
 
 
 def test_the_few_shot_recipe_runs(tmp_path, monkeypatch, capsys):
-    changes = {"max_steps": 3, "learning_rate": 3e-3}
+    changes = {"max_steps": 3, "learning_rate": 3e-3, "k": [2], "align_batch_size": 4}
     printed = call("few_shot_transfer", "few_shot_transfer", tmp_path, monkeypatch, capsys, **changes)
-    assert "k = 4, aligned" in printed
+    assert "k = 2, aligned" in printed
     found = json.loads((tmp_path / "few_shot_transfer.json").read_text(encoding="utf-8"))
-    assert list(found) == [f"k = {k}, {how}" for k in (0, 4) for how in ("plain", "aligned")]
+    assert list(found) == ["k = 2, plain", "k = 2, aligned"]
     assert all(list(row) == ["eng_Latn", "spa_Latn", "deu_Latn"] for row in found.values())
-    assert found["k = 0, plain"] != found["k = 0, aligned"]
-    assert found["k = 0, plain"]["eng_Latn"] > 0.3  # eight labels
+    assert found["k = 2, plain"] != found["k = 2, aligned"]
+    assert found["k = 2, plain"]["eng_Latn"] > 0.3  # eight labels
 
 
 def test_the_preference_recipe_runs(tmp_path, monkeypatch, capsys):
-    changes = {"max_steps": 2, "logging_steps": 1, "measure_n": 8}
+    changes = {"max_steps": 2, "logging_steps": 1, "measure_n": 8, "align_batch_size": 4}
     printed = call("dpo_with_alignment", "dpo_with_alignment", tmp_path, monkeypatch, capsys, **changes)
     assert "the chosen answer is preferred: " in printed and "eval_nasca_worst: " in printed
     assert (tmp_path / "adapter_config.json").exists()
+
+
+def test_one_page_lists_every_recipe():
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert not [path.stem for path in (ROOT / "recipes").glob("*.py") if f"`{path.stem}`" not in page]
 
 
 @pytest.mark.slow

@@ -157,7 +157,9 @@ def test_the_gradient_is_the_tasks_plus_the_encoders(name, transform):
     assert relative_difference(minus(aligned, plain), pull) < 1e-4
 
 
-@pytest.mark.parametrize("name", [*TEXT, "whisper"])
+@pytest.mark.parametrize(
+    "name", ["nllb", "whisper", *(pytest.param(name, marks=pytest.mark.slow) for name in ("m2m100", "mbart"))]
+)
 def test_a_run_brings_the_encoders_tokens_closer(name):
     trainer = make_trainer(name, {"batch_size": 8}, max_steps=4, learning_rate=2e-3)
     measured = noises(6) if name == "whisper" else MEASURED
