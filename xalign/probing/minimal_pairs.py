@@ -15,6 +15,7 @@ from xalign.finding.activations import activations
 from xalign.finding.provenance import origin_of
 from xalign.judging.text_losses import id_losses
 from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.sites import Pool
 from xalign.model.inputs import Inputs
 from xalign.model.run import is_pair
 from xalign.model.wrapped import base_model_of
@@ -90,6 +91,7 @@ def probe_minimal_pairs(
     tokenizer: Any,
     items: ParallelItems[MinimalPair] | Tasks,
     *,
+    pool: Pool = "last",
     folds: int = FOLDS,
     transfer: bool = False,
     draws: int = 1,
@@ -98,13 +100,14 @@ def probe_minimal_pairs(
 ) -> MinimalPairs:
     """Train, at every layer, a probe that tells the good sentence of a minimal pair from the bad one.
 
-    States are read at the last token, special tokens included. What the probe can tell (competence) stands
+    States are those of the last token, special tokens included. What the probe can tell (competence) stands
     beside what the model prefers by log-likelihood (performance), and beside a control with shuffled labels.
 
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer.
         items: Minimal pairs; or task -> minimal pairs, such as `{"form": …, "meaning": …}`.
+        pool: How states are pooled: `"last"`, as in the paper, `"mean"`, `"weighted"` or `"max"`.
         folds: The number of folds; all sentences of a pair are in one.
         transfer: Also train on all pairs of each language and judge those of every other.
         draws: How often labels are shuffled for the control, which is a mean.
@@ -134,7 +137,7 @@ def probe_minimal_pairs(
     for task, own in tasks.items():
         texts = {code: [text for one in side for text in (one.good, one.bad)] for code, side in own.items()}
         preferred = _preferences(model, tokenizer, texts)
-        for of_site in activations(model, tokenizer, texts, "hidden", pool="last", **options):
+        for of_site in activations(model, tokenizer, texts, "hidden", pool=pool, **options):
             states = of_site.values.view(len(texts), own.n, 2, -1)
             sides = {code: (side[:, 0], side[:, 1]) for code, side in zip(texts, states, strict=True)}
             for row in _judged(sides, folds, transfer, draws, seed):
@@ -142,7 +145,7 @@ def probe_minimal_pairs(
                 rows.append({**place, **row, "performance": preferred.get(row["language"])})
     order = list(dict.fromkeys((row["task"], row["language"], row["trained_on"]) for row in rows))
     rows.sort(key=lambda row: order.index((row["task"], row["language"], row["trained_on"])))
-    settings = {"folds": folds, "transfer": transfer, "draws": draws, "seed": seed, **options}
+    settings = {"pool": pool, "folds": folds, "transfer": transfer, "draws": draws, "seed": seed, **options}
     every = {f"{task} {code}": [one.text for one in own[code]] for task, own in tasks.items() for code in own}
     return MinimalPairs(tuple(rows), origin_of(model, every, "probe_minimal_pairs", settings))
 
