@@ -66,8 +66,9 @@ def object_pairs(meanings, language):
 def show(title, found):
     """Print the best layer of each task and language, and what English taught of the others."""
     print(f"\n**{title}**\n")
-    print("| task | language | probe, best layer [95 %] | layer | 95 % of it from | control | model prefers")
-    print("| from English |\n|---|---|---|---|---|---|---|---|")
+    columns = ("task", "language", "probe, best layer [95 %]", "layer", "95 % of it from", "control")
+    columns += ("model prefers good", "from English")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     summary = found.summary()
     for row in summary:
         if row["language"] != row["trained_on"]:
@@ -102,8 +103,10 @@ tasks = {
     "form": ParallelItems({code: verb_pairs(meanings, code) for code in inflected}, is_aligned=False),
     "meaning": ParallelItems({code: object_pairs(meanings, code) for code in LANGUAGES.values()}),
 }
-for name in ("aligned", "unaligned"):
-    show(f"Babel, {name}", probe_minimal_pairs(*load_babel(name), tasks, transfer=True, draws=DRAWS))
+for pool in ("last", "mean"):
+    for name in ("aligned", "unaligned"):
+        found = probe_minimal_pairs(*load_babel(name), tasks, pool=pool, transfer=True, draws=DRAWS)
+        show(f"Babel, {name}, {pool} token(s)", found)
 
 folder = Path(os.environ.get("XALIGN_DATA", "../shared/data"))
 if folder.is_dir():
@@ -115,4 +118,6 @@ if folder.is_dir():
         "form": derived_pairs(sentences, "form", n=REAL),
         "meaning": derived_pairs(sentences, "meaning", n=REAL),
     }
-    show("all-MiniLM-L6-v2", probe_minimal_pairs(model, tokenizer, tasks, transfer=True, draws=DRAWS))
+    for pool in ("last", "mean"):
+        found = probe_minimal_pairs(model, tokenizer, tasks, pool=pool, transfer=True, draws=DRAWS)
+        show(f"all-MiniLM-L6-v2, {pool} token(s)", found)

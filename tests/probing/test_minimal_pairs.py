@@ -141,6 +141,20 @@ def test_a_layer_is_probed_at_the_last_token(model, found):
     assert len(found.rows) == 4 * 5  # two languages, judged and trained on, at five layers
 
 
+def test_states_can_be_pooled_over_the_sentence(model):
+    found = probe_minimal_pairs(model, make_tokenizer(), ITEMS, pool="mean")
+    sides = []
+    for texts in ([one.good for one in PAIRS], [one.bad for one in PAIRS]):
+        with torch.no_grad():
+            runs = [
+                model(**make_tokenizer()(text, return_tensors="pt"), output_hidden_states=True)
+                for text in texts
+            ]
+        sides.append(torch.stack([run.hidden_states[2][0].mean(dim=0) for run in runs]))
+    (row,) = found.where(language="eng_Latn", layer="1")
+    assert row["accuracy"] == pytest.approx(pair_probe(*sides).accuracy)
+
+
 def test_performance_is_the_share_of_likelier_good_sentences(model, found):
     def likelihood(text):
         ids = make_tokenizer()(text, return_tensors="pt")["input_ids"]
@@ -193,8 +207,8 @@ def test_what_are_no_minimal_pairs(model, items, match):
 def test_no_items_and_unknown_options(model):
     with pytest.raises(ArgumentError, match="items must be ParallelItems, or map"):
         probe_minimal_pairs(model, make_tokenizer(), {})
-    with pytest.raises(TypeError, match="pool"):
-        probe_minimal_pairs(model, make_tokenizer(), ITEMS, pool="mean")
+    with pytest.raises(TypeError, match="sites"):
+        probe_minimal_pairs(model, make_tokenizer(), ITEMS, sites="inner")
 
 
 @pytest.mark.realdata

@@ -121,8 +121,7 @@ def probe_minimal_pairs(
         PairsError: Items that are no minimal pairs, or fewer than folds.
 
     Reference:
-        He et al. (2025), Large Language Models as Neurolinguistic Subjects: Discrepancy between Performance
-        and Competence, arXiv 2411.07533.
+        He et al. (2025), Large Language Models as Neurolinguistic Subjects, arXiv 2411.07533.
 
     Example:
         >>> pairs = [MinimalPair(f"the {one} laughs", f"the {one} laugh") for one in "abcdef"]
@@ -132,8 +131,7 @@ def probe_minimal_pairs(
     """
     known_options("probe_minimal_pairs", options, _OPTIONS)
     folds, draws = whole_number("folds", folds, least=2), whole_number("draws", draws, least=1)
-    seed, tasks = whole_number("seed", seed), _checked(items, folds)
-    rows: list[dict[str, Any]] = []
+    seed, tasks, rows = whole_number("seed", seed), _checked(items, folds), list[dict[str, Any]]()
     for task, own in tasks.items():
         texts = {code: [text for one in side for text in (one.good, one.bad)] for code, side in own.items()}
         preferred = _preferences(model, tokenizer, texts)
