@@ -54,8 +54,8 @@ def object_pairs(meanings, language):
             theirs = lexicon.actions[other.action].prefers["objects"]
             if other.object not in taken and meaning.object not in theirs:
                 for one, two in ((meaning, other), (other, meaning)):
-                    bad = replace(one, object=two.object)
-                    found.append(MinimalPair(one.sentence(language), bad.sentence(language), "meaning"))
+                    bad, group = replace(one, object=two.object).sentence(language), str(len(found) // 2)
+                    found.append(MinimalPair(one.sentence(language), bad, "meaning", group))
                 waiting.remove(other)
                 break
         else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -134,18 +135,18 @@ def probe_minimal_pairs(
     seed, tasks, rows = whole_number("seed", seed), _checked(items, folds), list[dict[str, Any]]()
     for task, own in tasks.items():
         texts = {code: [text for one in side for text in (one.good, one.bad)] for code, side in own.items()}
+        groups = {code: [one.group for one in side] for code, side in own.items()}
         preferred = _preferences(model, tokenizer, texts)
         for of_site in activations(model, tokenizer, texts, "hidden", pool=pool, **options):
             states = of_site.values.view(len(texts), own.n, 2, -1)
             sides = {code: (side[:, 0], side[:, 1]) for code, side in zip(texts, states, strict=True)}
-            for row in _judged(sides, folds, transfer, draws, seed):
+            for row in _judged(sides, groups, folds, transfer, draws, seed):
                 place = {"task": task, "layer": str(of_site.site.layer), "pairs": own.n}
                 rows.append({**place, **row, "performance": preferred.get(row["language"])})
-    order = list(dict.fromkeys((row["task"], row["language"], row["trained_on"]) for row in rows))
-    rows.sort(key=lambda row: order.index((row["task"], row["language"], row["trained_on"])))
-    settings = {"pool": pool, "folds": folds, "transfer": transfer, "draws": draws, "seed": seed, **options}
+    settings = {"pool": pool, "folds": folds, "transfer": transfer, "draws": draws, "seed": seed}
     every = {f"{task} {code}": [one.text for one in own[code]] for task, own in tasks.items() for code in own}
-    return MinimalPairs(tuple(rows), origin_of(model, every, "probe_minimal_pairs", settings))
+    about = origin_of(model, every, "probe_minimal_pairs", settings | options)
+    return MinimalPairs(_by_probe(rows), about)
 
 
 def _checked(items: ParallelItems[MinimalPair] | Tasks, folds: int) -> dict[str, ParallelItems[MinimalPair]]:
@@ -161,14 +162,26 @@ def _checked(items: ParallelItems[MinimalPair] | Tasks, folds: int) -> dict[str,
     return dict(tasks)
 
 
+def _by_probe(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return the layers of each task, language and language of training one after another."""
+    order = list(dict.fromkeys((row["task"], row["language"], row["trained_on"]) for row in rows))
+    return tuple(sorted(rows, key=lambda row: order.index((row["task"], row["language"], row["trained_on"]))))
+
+
 def _judged(
-    sides: Mapping[str, tuple[Tensor, Tensor]], folds: int, transfer: bool, draws: int, seed: int
+    sides: Mapping[str, tuple[Tensor, Tensor]],
+    groups: Mapping[str, Sequence[str]],
+    folds: int,
+    transfer: bool,
+    draws: int,
+    seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Yield language, language of training, and what the probe and its control come to."""
     for code, (good, bad) in sides.items():
-        found = pair_probe(good, bad, folds=folds)
+        probe = partial(pair_probe, folds=folds, groups=groups[code])
+        found = probe(good, bad)
         coins = [shuffled_sides(good, bad, seed + number) for number in range(draws)]
-        control = float(np.mean([pair_probe(*one, folds=folds).accuracy for one in coins]))
+        control = float(np.mean([probe(*one).accuracy for one in coins]))
         own = torch.stack([found.good, found.bad])
         yield {"language": code, "trained_on": code, **_numbers(own, control)}
         for other, judged in (sides if transfer else {}).items():
