@@ -103,6 +103,8 @@ def test_meaning_pairs_have_the_same_nouns_on_both_sides():
         for side in (lambda pair: pair.good, lambda pair: pair.bad)
     ]
     assert words[0] == words[1]  # no word by itself tells good from bad
+    assert all(pairs[at].group == pairs[at + 1].group for at in range(0, len(pairs), 2))  # who exchanged
+    assert len({pair.group for pair in pairs}) == len(pairs) // 2
     assert all("mice" not in pair.good for pair in pairs)  # no other noun has its features
     for pair in pairs:
         changed = [a for a, b in zip(pair.good.split(), pair.bad.split(), strict=True) if a != b]

@@ -57,6 +57,24 @@ def test_a_pair_is_never_in_both_halves():
     assert pair_probe(good, bad).accuracy == 0.5
 
 
+def test_pairs_that_exchanged_words_are_in_one_fold():
+    """Words that are good in one pair and bad in another: split, a probe of words is always wrong."""
+    words = 10 * torch.eye(20)
+    good, bad = words, words.view(10, 2, 20).flip(1).reshape(20, 20)  # pairs 2k and 2k + 1 exchange theirs
+    assert pair_probe(good, bad).accuracy == 0
+    groups = [str(number // 2) for number in range(20)]
+    assert pair_probe(good, bad, groups=groups).accuracy == 0.5
+    fold = torch.arange(20) // 2 % 5
+    states, others = drawn(20, shift=0.7)
+    found = pair_probe(states, others, groups=groups)
+    for number in range(5):
+        held = fold == number
+        one, two = theirs((states[~held], others[~held]), (states[held], others[held]))
+        assert found.good[held].tolist() == one.tolist() and found.bad[held].tolist() == two.tolist()
+    with pytest.raises(ArgumentError, match=r"in 2 group\(s\); .* at least 5 groups"):
+        pair_probe(good, bad, groups=["a"] * 10 + ["b"] * 10)
+
+
 def test_what_leaves_it_as_it_is():
     good, bad = drawn()
     whole = pair_probe(good, bad)
@@ -90,7 +108,7 @@ def test_the_edges():
     same = torch.ones(6, 3)
     assert pair_probe(same, same, folds=2).accuracy == 0.5
     assert pair_probe(same, same, folds=2).f1 in (0.0, pytest.approx(2 / 3))
-    with pytest.raises(ArgumentError, match="there are 3 good and 3 bad sentences; .* at least 5 pairs"):
+    with pytest.raises(ArgumentError, match="there are 3 good and 3 bad sentences.* at least 5 groups"):
         pair_probe(same[:3], same[:3])
     with pytest.raises(ArgumentError, match="6 good and 5 bad"):
         pair_probe(same, same[:5])
@@ -139,6 +157,20 @@ def test_a_layer_is_probed_at_the_last_token(model, found):
         )
         assert row["accuracy"] == pytest.approx(float(judged.double().mean()))
     assert len(found.rows) == 4 * 5  # two languages, judged and trained on, at five layers
+
+
+def test_states_can_be_pooled_over_the_sentence(model):
+    found = probe_minimal_pairs(model, make_tokenizer(), ITEMS, pool="mean")
+    sides = []
+    for texts in ([one.good for one in PAIRS], [one.bad for one in PAIRS]):
+        with torch.no_grad():
+            runs = [
+                model(**make_tokenizer()(text, return_tensors="pt"), output_hidden_states=True)
+                for text in texts
+            ]
+        sides.append(torch.stack([run.hidden_states[2][0].mean(dim=0) for run in runs]))
+    (row,) = found.where(language="eng_Latn", layer="1")
+    assert row["accuracy"] == pytest.approx(pair_probe(*sides).accuracy)
 
 
 def test_performance_is_the_share_of_likelier_good_sentences(model, found):
@@ -193,8 +225,8 @@ def test_what_are_no_minimal_pairs(model, items, match):
 def test_no_items_and_unknown_options(model):
     with pytest.raises(ArgumentError, match="items must be ParallelItems, or map"):
         probe_minimal_pairs(model, make_tokenizer(), {})
-    with pytest.raises(TypeError, match="pool"):
-        probe_minimal_pairs(model, make_tokenizer(), ITEMS, pool="mean")
+    with pytest.raises(TypeError, match="sites"):
+        probe_minimal_pairs(model, make_tokenizer(), ITEMS, sites="inner")
 
 
 @pytest.mark.realdata

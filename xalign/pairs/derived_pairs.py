@@ -28,9 +28,9 @@ def derived_pairs(
 
     - `"form"`: a function word and the word next to it, of which one depends on the other, change places.
       Both sentences have the same words.
-    - `"meaning"`: a noun is replaced by a noun of another sentence with the same features (number, case,
-      gender, …). The nouns of good and of bad sentences are the same ones, so that no word by itself tells
-      them apart.
+    - `"meaning"`: two sentences exchange a noun with the same features (number, case, gender, …). The nouns
+      of good and of bad sentences are the same ones, so that no word by itself tells them apart. Both pairs
+      are of one group.
 
     Neither is looked at by a human: some swapped sentences are still good, and some exchanged nouns fit.
     Sentences without such words are left out, and the pairs of different languages are no translations.
@@ -99,25 +99,27 @@ def _meaning_pairs(sentences: Sequence[AnnotatedSentence], draw: random.Random) 
         if nouns:
             word = draw.choice(nouns)
             classes[(*sorted(word.features.items()), word.form[0].isupper())].append((row, word))
-    bad: dict[int, str] = {}
-    for own in classes.values():
-        draw.shuffle(own)
-        for (row, word), other in _exchanged(own):
-            text = sentences[row].text
-            bad[row] = text[: word.start] + other.form + text[word.end :]
-    return [MinimalPair(sentences[row].text, bad[row], "meaning") for row in sorted(bad)]
+    found: list[MinimalPair] = []
+    partners = [two for own in classes.values() for two in _partners(own, draw)]
+    for (row, word), (other, noun) in sorted(partners, key=lambda two: min(two[0][0], two[1][0])):
+        for at, own, theirs in ((row, word, noun), (other, noun, word)):
+            text = sentences[at].text
+            bad = text[: own.start] + theirs.form + text[own.end :]
+            found.append(MinimalPair(text, bad, "meaning", f"{min(row, other)}+{max(row, other)}"))
+    return found
 
 
-def _exchanged(own: Sequence[tuple[int, Word]]) -> list[tuple[tuple[int, Word], Word]]:
-    """Give every noun another one of its class, each once; leave out those of which there are too many."""
+def _partners(
+    own: Sequence[tuple[int, Word]], draw: random.Random
+) -> list[tuple[tuple[int, Word], tuple[int, Word]]]:
+    """Divide nouns of a class into twos of different form; leave out those of which there are too many."""
+    own = draw.sample(own, len(own))
     counts = Counter(word.form for _, word in own)
-    # Ordered by form and moved by the most frequent one, no noun meets itself if none is more than half.
+    # Ordered by form, no noun is half of the list away from itself if none is more than half of it.
     ordered = sorted(own, key=lambda one: (-counts[one[1].form], one[1].form))
     most = counts[ordered[0][1].form]
-    while most > len(ordered) - most:
-        ordered, most = ordered[1:], most - 1
-    if not ordered:
-        return []
-    most = max(Counter(word.form for _, word in ordered).values())
-    moved = ordered[most:] + ordered[:most]
-    return [(one, other) for one, (_, other) in zip(ordered, moved, strict=True)]
+    surplus = max(0, 2 * most - len(ordered))
+    ordered = ordered[surplus:]
+    ordered = ordered[len(ordered) % 2 :]
+    half = len(ordered) // 2
+    return list(zip(ordered[:half], ordered[half:], strict=True))

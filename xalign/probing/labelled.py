@@ -13,6 +13,7 @@ from xalign.finding.activations import Sites
 from xalign.finding.token_values import token_values
 from xalign.model.architectures.sites import Site
 from xalign.model.inputs import Inputs, TextOptions
+from xalign.model.tokenizer_state import keeping
 from xalign.pairs.conllu import AnnotatedSentence
 
 Spans = tuple[tuple[int, int, str], ...]
@@ -161,7 +162,8 @@ def _tokens_of_words(
     kept = {name: options[name] for name in ("truncate", "source_codes") if name in options}
     texts = [one.text for one in own]
     encoded = Inputs(model, tokenizer).encode(texts, code, TextOptions(pool_special_tokens=False, **kept))
-    coded = tokenizer(texts, return_offsets_mapping=True, padding=False, truncation=False, verbose=False)
+    with keeping(tokenizer):
+        coded = tokenizer(texts, return_offsets_mapping=True, padding=False, truncation=False, verbose=False)
     found, start = [], 0
     for row, (one, offsets, mask) in enumerate(
         zip(own, coded["offset_mapping"], encoded.pooled, strict=True)

@@ -126,7 +126,7 @@ def checked_causal(model: nn.Module) -> ModelMap:
         'lm_head'
     """
     model_map, name = map_model(model), type(base_model_of(model)).__name__
-    model_map.head  # noqa: B018
+    _ = model_map.head
     can_generate = getattr(base_model_of(model), "can_generate", lambda: True)
     if is_pair(model) or not can_generate():
         raise ModelError(

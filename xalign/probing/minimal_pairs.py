@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from xalign.finding.activations import activations
 from xalign.finding.provenance import origin_of
 from xalign.judging.text_losses import id_losses
 from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.sites import Pool
 from xalign.model.inputs import Inputs
 from xalign.model.run import is_pair
 from xalign.model.wrapped import base_model_of
@@ -90,6 +92,7 @@ def probe_minimal_pairs(
     tokenizer: Any,
     items: ParallelItems[MinimalPair] | Tasks,
     *,
+    pool: Pool = "last",
     folds: int = FOLDS,
     transfer: bool = False,
     draws: int = 1,
@@ -98,13 +101,14 @@ def probe_minimal_pairs(
 ) -> MinimalPairs:
     """Train, at every layer, a probe that tells the good sentence of a minimal pair from the bad one.
 
-    States are read at the last token, special tokens included. What the probe can tell (competence) stands
+    States are those of the last token, special tokens included. What the probe can tell (competence) stands
     beside what the model prefers by log-likelihood (performance), and beside a control with shuffled labels.
 
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer.
         items: Minimal pairs; or task -> minimal pairs, such as `{"form": …, "meaning": …}`.
+        pool: How states are pooled: `"last"`, as in the paper, `"mean"`, `"weighted"` or `"max"`.
         folds: The number of folds; all sentences of a pair are in one.
         transfer: Also train on all pairs of each language and judge those of every other.
         draws: How often labels are shuffled for the control, which is a mean.
@@ -118,8 +122,7 @@ def probe_minimal_pairs(
         PairsError: Items that are no minimal pairs, or fewer than folds.
 
     Reference:
-        He et al. (2025), Large Language Models as Neurolinguistic Subjects: Discrepancy between Performance
-        and Competence, arXiv 2411.07533.
+        He et al. (2025), Large Language Models as Neurolinguistic Subjects, arXiv 2411.07533.
 
     Example:
         >>> pairs = [MinimalPair(f"the {one} laughs", f"the {one} laugh") for one in "abcdef"]
@@ -129,22 +132,21 @@ def probe_minimal_pairs(
     """
     known_options("probe_minimal_pairs", options, _OPTIONS)
     folds, draws = whole_number("folds", folds, least=2), whole_number("draws", draws, least=1)
-    seed, tasks = whole_number("seed", seed), _checked(items, folds)
-    rows: list[dict[str, Any]] = []
+    seed, tasks, rows = whole_number("seed", seed), _checked(items, folds), list[dict[str, Any]]()
     for task, own in tasks.items():
         texts = {code: [text for one in side for text in (one.good, one.bad)] for code, side in own.items()}
+        groups = {code: [one.group for one in side] for code, side in own.items()}
         preferred = _preferences(model, tokenizer, texts)
-        for of_site in activations(model, tokenizer, texts, "hidden", pool="last", **options):
+        for of_site in activations(model, tokenizer, texts, "hidden", pool=pool, **options):
             states = of_site.values.view(len(texts), own.n, 2, -1)
             sides = {code: (side[:, 0], side[:, 1]) for code, side in zip(texts, states, strict=True)}
-            for row in _judged(sides, folds, transfer, draws, seed):
+            for row in _judged(sides, groups, folds, transfer, draws, seed):
                 place = {"task": task, "layer": str(of_site.site.layer), "pairs": own.n}
                 rows.append({**place, **row, "performance": preferred.get(row["language"])})
-    order = list(dict.fromkeys((row["task"], row["language"], row["trained_on"]) for row in rows))
-    rows.sort(key=lambda row: order.index((row["task"], row["language"], row["trained_on"])))
-    settings = {"folds": folds, "transfer": transfer, "draws": draws, "seed": seed, **options}
+    settings = {"pool": pool, "folds": folds, "transfer": transfer, "draws": draws, "seed": seed}
     every = {f"{task} {code}": [one.text for one in own[code]] for task, own in tasks.items() for code in own}
-    return MinimalPairs(tuple(rows), origin_of(model, every, "probe_minimal_pairs", settings))
+    about = origin_of(model, every, "probe_minimal_pairs", settings | options)
+    return MinimalPairs(_by_probe(rows), about)
 
 
 def _checked(items: ParallelItems[MinimalPair] | Tasks, folds: int) -> dict[str, ParallelItems[MinimalPair]]:
@@ -160,14 +162,26 @@ def _checked(items: ParallelItems[MinimalPair] | Tasks, folds: int) -> dict[str,
     return dict(tasks)
 
 
+def _by_probe(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return the layers of each task, language and language of training one after another."""
+    order = list(dict.fromkeys((row["task"], row["language"], row["trained_on"]) for row in rows))
+    return tuple(sorted(rows, key=lambda row: order.index((row["task"], row["language"], row["trained_on"]))))
+
+
 def _judged(
-    sides: Mapping[str, tuple[Tensor, Tensor]], folds: int, transfer: bool, draws: int, seed: int
+    sides: Mapping[str, tuple[Tensor, Tensor]],
+    groups: Mapping[str, Sequence[str]],
+    folds: int,
+    transfer: bool,
+    draws: int,
+    seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Yield language, language of training, and what the probe and its control come to."""
     for code, (good, bad) in sides.items():
-        found = pair_probe(good, bad, folds=folds)
+        probe = partial(pair_probe, folds=folds, groups=groups[code])
+        found = probe(good, bad)
         coins = [shuffled_sides(good, bad, seed + number) for number in range(draws)]
-        control = float(np.mean([pair_probe(*one, folds=folds).accuracy for one in coins]))
+        control = float(np.mean([probe(*one).accuracy for one in coins]))
         own = torch.stack([found.good, found.bad])
         yield {"language": code, "trained_on": code, **_numbers(own, control)}
         for other, judged in (sides if transfer else {}).items():

@@ -1,5 +1,6 @@
 """A linear probe that tells good sentences from bad ones, judged on pairs that it has not seen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,20 +47,27 @@ class PairProbe:
 
 
 def pair_probe(
-    good: Float[Tensor, "pair width"], bad: Float[Tensor, "pair width"], *, folds: int = FOLDS
+    good: Float[Tensor, "pair width"],
+    bad: Float[Tensor, "pair width"],
+    *,
+    folds: int = FOLDS,
+    groups: Sequence[str] | None = None,
 ) -> PairProbe:
     """Judge every pair by a probe that was trained on the other folds.
 
     The probe is logistic regression on standardised states, with an L2 penalty (C = 1). Both sentences of a
-    pair are in one fold: the pairs are dealt out in turns.
+    pair are in one fold, and so are pairs of one group; the groups are dealt out in turns. If two pairs that
+    exchanged a word were in different folds, a probe that knows words would do worse than chance: the word
+    that is good here was bad in what it learnt from.
 
     Args:
         good: States of the good sentences.
         bad: Those of the bad ones.
         folds: The number of folds.
+        groups: The name of each pair's group; a pair with an empty name is a group by itself.
 
     Raises:
-        ArgumentError: Sides of different length, or fewer pairs than folds.
+        ArgumentError: Sides of different length, or fewer groups than folds.
 
     Reference:
         He et al. (2025), Large Language Models as Neurolinguistic Subjects, whose details are recalled; split
@@ -71,16 +79,24 @@ def pair_probe(
         1.0
     """
     n, folds = len(good), whole_number("folds", folds, least=2)
-    if len(good) != len(bad) or n < folds:
+    numbers = _numbers(groups or [""] * n)
+    if not n == len(bad) == len(numbers) or max(numbers, default=-1) + 1 < folds:
         raise ArgumentError(
-            f"there are {n} good and {len(bad)} bad sentences; give as many of both, at least {folds} pairs"
+            f"there are {n} good and {len(bad)} bad sentences in {len(set(numbers))} group(s); give as many "
+            f"of both, in at least {folds} groups"
         )
-    fold = torch.arange(n) % folds
+    fold = torch.tensor(numbers) % folds
     judged = torch.zeros(2, n, dtype=torch.bool)
     for number in range(folds):
         held = fold == number
         judged[:, held] = apply_probe((good[~held], bad[~held]), (good[held], bad[held]))
     return PairProbe(*judged)
+
+
+def _numbers(groups: Sequence[str]) -> list[int]:
+    """Return the number of each pair's group, in the order of their first pairs."""
+    known: dict[str, int] = {}
+    return [known.setdefault(name or f"\0{row}", len(known)) for row, name in enumerate(groups)]
 
 
 def apply_probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Bool[Tensor, "side pair"]:
