@@ -64,10 +64,8 @@ for unit in ("sentences", "documents"):
     for rows in found.values():
         gains = np.array([row["gain"] for row in rows])
         others = (gains.sum() - gains) / (len(gains) - 1)
-        held += [
-            row[f"{unit}_low"] <= other <= row[f"{unit}_high"]
-            for row, other in zip(rows, others, strict=True)
-        ]
+        intervals = [(row[f"{unit}_low"], row[f"{unit}_high"]) for row in rows]
+        held += [low <= other <= high for (low, high), other in zip(intervals, others, strict=True)]
     widths = [row[f"{unit}_high"] - row[f"{unit}_low"] for rows in found.values() for row in rows]
     print(f"intervals over {unit}: {sum(held)} of {len(held)} hold the mean of the other blocks; ", end="")
     print(f"median width {np.median(widths):.3f}")

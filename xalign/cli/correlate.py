@@ -52,8 +52,6 @@ def correlate(
 
     Example: `xalign correlate runs/sft results --out found.html`
     """
-    from dataclasses import asdict
-
     from xalign.correlation.correlate import correlate as find
 
     found = find(
@@ -66,12 +64,7 @@ def correlate(
     )
     written = None if out is None else found.to_html(out)  # before anything is printed, which may fail
     output = Output(json)
-    content = {
-        "rows": found.to_rows(),
-        "points": [asdict(one) for one in found.points],
-        "left_out": [asdict(one) for one in found.left_out],
-    }
-    output.show(found.table(), content)
+    output.show(found.table(), found.to_dict())
     for one in found.left_out:
         output.say(f"left out: {one.what}: {one.reason}" + (f" ({one.source})" if one.source else ""))
     if written is not None:

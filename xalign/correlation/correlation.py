@@ -176,17 +176,20 @@ class Correlation:
             for row in self.to_rows()
         ]
 
-    def save(self, file: str | Path) -> Path:
-        """Write points, correlations and what was left out as JSON, completely or not at all."""
-        content = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return correlations, points and what was left out, as JSON holds them."""
+        return {
             "rows": self.to_rows(),
             "points": [asdict(one) for one in self.points],
             "left_out": [asdict(one) for one in self.left_out],
             "resample": self.resample,
             "seed": self.seed,
         }
+
+    def save(self, file: str | Path) -> Path:
+        """Write what `to_dict` returns as JSON, completely or not at all."""
         path = Path(file)
-        write_whole(path, json.dumps(content, ensure_ascii=False, indent=1).encode())
+        write_whole(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=1).encode())
         return path
 
 

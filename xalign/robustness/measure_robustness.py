@@ -16,6 +16,7 @@ from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
 from xalign.metrics.lexical import lexical_similarity
 from xalign.metrics.metric import Compute, Metric, resolve_metrics
+from xalign.model.architectures.sites import Layer
 from xalign.model.inputs_for import Processing
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
@@ -89,11 +90,7 @@ def measure_robustness(
             comparison = _Comparison(kind, side, read, other, changed)
             found |= comparison.bits()
             floors |= comparison.floors()
-    layers = {
-        row: [layer_name(reading.site) for reading, users in read.users.items() if _uses(users, row)]
-        for metric in chosen
-        for row in metric.rows
-    }
+    layers = _layers(read)
     return Robustness(perturbations, layers, found, floors, given.counts, side, seed)
 
 
@@ -109,8 +106,13 @@ def _with_bits(metrics: Metrics) -> tuple[Metric, ...]:
     return chosen
 
 
-def _uses(users: Sequence[tuple[str, str, Compute]], row: str) -> bool:
-    return any(row == used for used, _, _ in users)
+def _layers(read: PooledStates) -> dict[str, list[Layer | str]]:
+    """Return row of a metric -> the layers that it is computed of."""
+    found: dict[str, list[Layer | str]] = {row: [] for metric in read.metrics for row in metric.rows}
+    for reading, users in read.users.items():
+        for row, _, _ in users:
+            found[row].append(layer_name(reading.site))
+    return found
 
 
 class _Comparison:

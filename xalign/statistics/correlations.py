@@ -155,8 +155,8 @@ def interval_of_draws(values: Float[np.ndarray, " draw"], *, level: float = 0.95
     """Return the percentile interval of a statistic's draws; None twice where fewer than half have a value.
 
     Example:
-        >>> interval_of_draws(np.arange(101.0)), interval_of_draws(np.full(9, np.nan))
-        ((2.5, 97.5), (None, None))
+        >>> interval_of_draws(np.full(100, 0.5)), interval_of_draws(np.full(9, np.nan))
+        ((0.5, 0.5), (None, None))
     """
     known = values[~np.isnan(values)]
     if len(known) < len(values) / 2:

@@ -34,7 +34,7 @@ def add_typos(given: Given) -> str | None:
     Example:
         >>> import random
         >>> add_typos(Given("Yesterday nothing happened.", "eng_Latn", "", (), random.Random(1)))
-        'Yesterday nothing happneed.'
+        'Yesterdaay nothing happened.'
     """
     text = given.sentence
     spans = [span for span in pieces(text, _SHORTEST) if len(clusters(text[slice(*span)])) >= _SHORTEST]

@@ -15,7 +15,7 @@ def shuffle_words(given: Given) -> str | None:
     Example:
         >>> import random
         >>> shuffle_words(Given("The dog bites him, today.", "eng_Latn", "", (), random.Random(0)))
-        'dog The him today, bites.'
+        'him today The dog, bites.'
     """
     text, spans = given.sentence, pieces(given.sentence, _LETTERS)
     words = [text[start:end] for start, end in spans]
