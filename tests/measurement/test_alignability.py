@@ -67,6 +67,7 @@ def test_the_tokenizer_may_be_a_function_and_the_aligner_ones_own():
     (found,) = alignability(letters, PAIRS.only(["zh"]).first(5), aligner=Aligner("first", first))
     assert found.metric == "alignability_first"
     assert found.one_to_one == pytest.approx(10 / (found.tokens + found.pivot_tokens))
+    assert found.unknown is None
     assert found.cost == 2.5  # over finite values: 1, 3, 3 and 3
 
 
@@ -113,13 +114,16 @@ def tokenizers(real_text):
 
 def test_figures_on_flores(real_text):
     english = load_pairs(real_text / "flores200", ["deu"]).texts["eng_Latn"]
-    pairs = load_pairs(real_text / "flores200", ["deu"])
+    pairs = load_pairs(real_text / "flores200", ["deu", "kor"])
     for name, tokenizer in tokenizers(real_text).items():
         (same,) = alignability(tokenizer, ParallelPairs({"en": english, "de": english}))
         assert same.one_to_one >= 0.98, name
         assert same.shuffled <= 0.25 * same.one_to_one, name
-        (german,) = alignability(tokenizer, pairs)
+        german, korean = alignability(tokenizer, pairs)
         assert german.one_to_one > 3 * german.shuffled
+        ids = tokenizer(list(pairs["kor"].sentences), add_special_tokens=False)["input_ids"]
+        unknown = [token == tokenizer.unk_token_id for row in ids for token in row]
+        assert korean.unknown == sum(unknown) / len(unknown)
 
 
 def gold(real_text):

@@ -90,7 +90,17 @@ def _table(name: str, rows: "list[Alignability]") -> "Table":
         box=SIMPLE_HEAD,
         padding=0,
     )
-    for header in ("language", "one to one", "95 %", "shuffled", "cost", "shared", "JSD", "parity"):
+    for header in (
+        "language",
+        "one to one",
+        "95 %",
+        "shuffled",
+        "cost",
+        "shared",
+        "JSD",
+        "parity",
+        "unknown",
+    ):
         table.add_column(header, no_wrap=True, justify="left" if header == "language" else "right")
     for one in rows:
         table.add_row(
@@ -99,6 +109,7 @@ def _table(name: str, rows: "list[Alignability]") -> "Table":
             cell(f"[{one.low:.3f}, {one.high:.3f}]"),
             *(f"{value:.3f}" for value in (one.shuffled, one.cost, one.jaccard, one.jensen_shannon)),
             f"{one.parity:.2f}",
+            "–" if one.unknown is None else f"{one.unknown:.1%}",
         )
     return table
 

@@ -3,11 +3,12 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, PairsError
@@ -47,6 +48,8 @@ class Alignability:
         pivot_tokens: Tokens of the pivot's sentences.
         tokens_per_word: Tokens per word between spaces; None for scripts that write no spaces.
         pivot_tokens_per_word: The same of the pivot.
+        unknown: The share of the language's tokens that are the tokenizer's unknown token: where it is large,
+            no other figure says much. None of a function.
         pairs: The number of pairs.
         linked: Per pair, how many tokens of both sides are linked one to one.
         counted: Per pair, how many tokens both sides have.
@@ -69,6 +72,7 @@ class Alignability:
     pivot_tokens: int
     tokens_per_word: float | None
     pivot_tokens_per_word: float | None
+    unknown: float | None
     pairs: int
     linked: Float[np.ndarray, " pair"] = field(repr=False, compare=False)
     counted: Float[np.ndarray, " pair"] = field(repr=False, compare=False)
@@ -131,7 +135,8 @@ def alignability(
             raise PairsError(f"{code} is spoken, and a tokenizer takes text; pass written pairs")
         language, pivot = _tokens(tokenize, bitext)
         mixed, _ = _tokens(tokenize, bitext.shuffled(seed))
-        found.append(_of(bitext, language, pivot, mixed, chosen, how, seed, options))
+        one = _of(bitext, language, pivot, mixed, chosen, how, seed, options)
+        found.append(replace(one, unknown=_unknown(tokenize, language)))
     return found
 
 
@@ -178,6 +183,7 @@ def _of(
         pivot_tokens=pivot_tokens,
         tokens_per_word=_per_word(tokens, bitext.sentences, bitext.language),
         pivot_tokens_per_word=_per_word(pivot_tokens, bitext.pivot_sentences, bitext.pivot),
+        unknown=None,
         pairs=len(bitext),
         linked=linked,
         counted=counted,
@@ -200,6 +206,13 @@ def _counts(
         rows.append((alone, len(ones), len(others)))
     costs = [np.mean([one for one in side.scores if math.isfinite(one)]) for side in (forward, backward)]
     return np.array(rows, dtype=float), float(np.mean(costs))
+
+
+def _unknown(tokenize: Tokenize, sentences: Sequence[Sentence]) -> float | None:
+    if not isinstance(tokenize, PreTrainedTokenizerBase):
+        return None
+    tokens = [token for sentence in sentences for token in sentence]
+    return tokens.count(tokenize.unk_token_id) / len(tokens)
 
 
 def _per_word(tokens: int, sentences: Sequence[str], language: str) -> float | None:
