@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -78,9 +78,8 @@ def compare_words(
     """Test whether a model's states of related words are nearer to each other than those of control pairs.
 
     The state of a word is pooled over its own tokens in each of its contexts, and averaged over these.
-    Similarity is 1 − angle / π. Control pairs tell what words of these languages have in common anyway; give
-    pairs of the same kind of words. The tests take pairs for independent; with a word in several pairs they
-    are a little too sure.
+    Similarity is 1 − angle / π. Control pairs tell what words of these languages have in common anyway. The
+    tests take pairs for independent; with a word in several pairs they are a little too sure.
 
     Args:
         model: The model; it is only read.
@@ -116,20 +115,32 @@ def compare_words(
         >>> [str(one.site) for one in compare_words(model, tokenizer, related, control)]
         ['embed.hidden', '0.hidden', '1.hidden', '2.hidden', 'final.hidden']
     """
+    words, rows = _numbered(related, control)
+    found = []
+    for site, states in _states(model, tokenizer, words, sites, pool, token_budget):
+        near, far = (_similarities(states, of, scale) for of in rows)
+        permutation = division_test(near, far, seed=seed, most=most)
+        found.append(WordComparison(site, near, far, welch_test(near, far), permutation))
+    return found
+
+
+def _similarities(
+    states: Float[Tensor, "word width"], pairs: Int[Tensor, "pair 2"], scale: Scale
+) -> tuple[float, ...]:
+    return tuple(angular_similarity(states[pairs[:, 0]], states[pairs[:, 1]], scale=scale).tolist())
+
+
+def _numbered(
+    related: Sequence[WordPair], control: Sequence[WordPair]
+) -> tuple[list[Word], list[Int[Tensor, "pair 2"]]]:
+    """Return the words of all pairs, each once, and both kinds of pairs by the numbers of their words."""
     for name, pairs in (("related", related), ("control", control)):
         _check_pairs(name, pairs)
     words = list(dict.fromkeys(word for pairs in (related, control) for pair in pairs for word in pair))
     place = {word: number for number, word in enumerate(words)}
-    rows = [torch.tensor([[place[one], place[two]] for one, two in pairs]) for pairs in (related, control)]
-    found = []
-    for site, states in _states(model, tokenizer, words, sites, pool, token_budget):
-        of_related, of_control = (
-            tuple(angular_similarity(states[of[:, 0]], states[of[:, 1]], scale=scale).tolist()) for of in rows
-        )
-        permutation = division_test(of_related, of_control, seed=seed, most=most)
-        welch = welch_test(of_related, of_control)
-        found.append(WordComparison(site, of_related, of_control, welch, permutation))
-    return found
+    return words, [
+        torch.tensor([[place[one], place[two]] for one, two in pairs]) for pairs in (related, control)
+    ]
 
 
 def _check_pairs(name: str, pairs: object) -> None:
