@@ -18,7 +18,7 @@ LEVELS = [
     ["statistics", "units", "links"],
     ["results", "control"],
     ["measurement", "views", "trackers"],  # results are made, shown, and sent away
-    ["finding", "monitor", "babel", "robustness", "correlation"],
+    ["finding", "monitor", "babel", "robustness", "correlation", "speech"],
     ["steering"],
     ["judging", "training", "exports"],
     ["improving", "bias", "confusion", "probing"],
