@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
     from xalign.measurement.alignability import Alignability
 
-Named = Annotated[str, typer.Argument(metavar="TOKENIZER", help="Hub id or folder of a tokenizer.")]
+Named = Annotated[str, typer.Argument(help="Hub id or folder of a tokenizer.")]
 Against = Annotated[str | None, typer.Option(help="Another tokenizer to compare with.")]
 AlignerName = Annotated[str, typer.Option(help="ibm1, which is built in, or eflomal where it is installed.")]
 How = Annotated[
     str,
-    typer.Option(help="How links of both directions become one: intersection, grow_diag_final_and, …"),
+    typer.Option(
+        help="How both directions of links become one: intersection, union, grow_diag, grow_diag_final_and."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Of the shuffled lines and of the intervals.")]
 
