@@ -1,4 +1,3 @@
-"""Test whether intervals hold the mean score of a corpus: over sentences, documents, and blocks of lines.
 """Test whether intervals hold the mean score of a corpus, over draws of sentences, documents and blocks.
 
     python benchmarks/interval_coverage.py flores200 ntrex pud/text      # about 15 CPU-minutes in all

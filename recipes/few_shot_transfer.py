@@ -4,8 +4,8 @@
     python $recipe --config configs/few_shot_transfer_smoke.yaml           # CPU, half a minute
     python $recipe --config configs/few_shot_transfer_qwen3_0.6b.yaml      # one GPU
 
-Needs `pip install -e '.[train]'` in the checkout. The question: names are to be found in Turkish documents, and
-nobody has labelled more than twenty of these. How much do they help, and how much do parallel sentences?
+Needs `pip install -e '.[train]'` in the checkout. The question: names are to be found in Turkish documents,
+and nobody has labelled more than twenty of these. How much do they help, and how much do parallel sentences?
 `tagged` is a folder with a file per language, in columns, with an empty line after each sentence: CoNLL-U or
 another CoNLL. The first `learnt` sentences of a file are to learn from, of the other languages only k of
 them; the rest tests. So files may be parallel. Trains once for each k, without alignment and with it.
