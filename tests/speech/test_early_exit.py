@@ -24,8 +24,10 @@ def whisper():
     config = transformers.WhisperConfig(**FAMILIES["whisper"].config)
     model = transformers.WhisperForConditionalGeneration(config).eval()
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in (one for one in model.parameters() if one.dim() > 1):
             parameter.normal_(0, 0.3)
+        for layer in model.model.decoder.layers:  # so that what is written depends on what was heard
+            layer.encoder_attn.out_proj.weight.mul_(30)
     processor = SimpleNamespace(feature_extractor=FAMILIES["whisper"].extractor, tokenizer=make_tokenizer())
     draw = np.random.default_rng(0).standard_normal
     return model, processor, [Audio(0.3 * draw(9000 + 900 * row), rate=16_000) for row in range(3)]
