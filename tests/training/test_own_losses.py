@@ -230,7 +230,7 @@ NEEDS_TWO = Loss("needs_two", distance, needs_negatives=True)
         (
             {"loss": NEEDS_TWO, "batch_size": 1},
             ArgumentError,
-            "batch_size=1: needs_two .*loss='cosine', .* or 'transport' works",
+            "batch_size=1: needs_two .*loss='cosine', .* or 'word_level' works",
         ),
     ],
 )

@@ -62,7 +62,7 @@ class AlignmentObjective:
         layers: Block -> weight, summing to 1; empty until `"auto"` has chosen.
         schedule: What is decided of each step; where nothing is, it aligns and replays at every step.
         reason: Why `"auto"` chose its layer.
-        is_active: Whether a call has a loss; with weight 0 and without replay it has none.
+        is_active: Whether a call has a loss; with weight 0, without replay and guards it has none.
         last: What the last call saw.
 
     Raises:
