@@ -14,12 +14,8 @@ def drawn(lengths, width=5, seed=0):
 
 
 def by_hand(x, y, f_measure=False):
-    cosines = np.array(
-        [
-            [float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for b in y.double().numpy()]
-            for a in x.double().numpy()
-        ]
-    )
+    a, b = (side.double().numpy() for side in (x, y))
+    cosines = np.array([[u @ v / np.linalg.norm(u) / np.linalg.norm(v) for v in b] for u in a])
     there, back = np.mean([max(row) for row in cosines]), np.mean([max(column) for column in cosines.T])
     return 2 * there * back / (there + back) if f_measure else (there + back) / 2
 

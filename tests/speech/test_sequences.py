@@ -8,8 +8,8 @@ import torch
 
 from tests.metrics.test_seq_sim import by_hand
 from tests.tiny import make_model, make_tokenizer
-from tests.tiny_speech import FAMILIES
-from xalign import Audio, ParallelPairs, load_pairs
+from tests.tiny_speech import make_audio_pairs, make_speech_model
+from xalign import ParallelPairs, load_pairs
 from xalign.errors import ArgumentError
 from xalign.speech import measure_sequences
 from xalign.statistics.wilson import wilson_interval
@@ -65,12 +65,8 @@ def test_a_language_beside_itself_is_found(text):
 
 
 def test_recordings_have_a_state_per_frame():
-    family = FAMILIES["whisper"]
-    model, draw = family.model().get_encoder(), np.random.default_rng(0).standard_normal
-    spoken = {
-        code: [Audio(0.1 * draw(8000 + 1600 * row), rate=16_000) for row in range(3)] for code in ("en", "de")
-    }
-    found = measure_sequences(model, family.extractor, ParallelPairs(spoken))
+    pairs = make_audio_pairs(n=3, languages=("eng_Latn", "deu_Latn"))
+    found = measure_sequences(*make_speech_model("whisper"), pairs)
     assert found.similarity["deu_Latn"].shape == (len(found.layers), 3, 3)
     assert found.layers[-1] == "final"
 

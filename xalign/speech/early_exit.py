@@ -120,7 +120,7 @@ def early_exit(
         raise ArgumentError(f"recordings has {len(recordings)} entries, and references {len(references)}")
     if not hasattr(model, "generate") or not hasattr(model, "get_encoder"):
         raise ModelError(f"{type(model).__name__} has no encoder and decoder that write text")
-    encoder = model.get_encoder()
+    encoder: nn.Module = model.get_encoder()  # type: ignore[operator]
     places = [site for site in map_model(encoder).sites("hidden") if isinstance(site.layer, int)]
     last = map_model(encoder).n_layers - 1
     chosen = [*range(last + 1)] if layers is None else list(layers)
