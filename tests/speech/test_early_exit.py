@@ -13,7 +13,7 @@ from xalign import Audio
 from xalign.errors import ArgumentError, ModelError
 from xalign.speech import early_exit, error_rate
 
-GENERATION = {"max_new_tokens": 5, "do_sample": False}
+GENERATION = {"max_new_tokens": 5, "max_length": None, "do_sample": False}
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,9 @@ def whisper():
     config = transformers.WhisperConfig(**FAMILIES["whisper"].config)
     model = transformers.WhisperForConditionalGeneration(config).eval()
     with torch.no_grad():
-        for parameter in (one for one in model.parameters() if one.dim() > 1):
-            parameter.normal_(0, 0.3)
-        for layer in model.model.decoder.layers:  # so that what is written depends on what was heard
-            layer.encoder_attn.out_proj.weight.mul_(30)
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:  # what is heard has to matter for what is written
+                parameter.normal_(0, 0.9 if "encoder_attn" in name else 0.3)
     processor = SimpleNamespace(feature_extractor=FAMILIES["whisper"].extractor, tokenizer=make_tokenizer())
     draw = np.random.default_rng(0).standard_normal
     return model, processor, [Audio(0.3 * draw(9000 + 900 * row), rate=16_000) for row in range(3)]
