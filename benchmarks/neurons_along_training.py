@@ -24,6 +24,7 @@ from xalign.babel.examine import WITH_SEPARATOR
 from xalign.babel.lexicon import LANGUAGES, load_lexicon
 from xalign.babel.splits import take_meanings
 from xalign.babel.write import write_pairs
+from xalign.metrics.depth_stages import STAGES
 from xalign.probing import LabelledText, neuron_kinds, neuron_sharing, overlaps, word_units
 
 PAIRS, SENTENCES, UNITS, SHARE = 100, 300, 13, 0.05
@@ -70,8 +71,8 @@ for place in sorted(runs.glob("*-checkpoints/checkpoint-*"), key=lambda one: int
     kinds = neuron_kinds(model, tokenizer, prompts, share=SHARE, penalty=None)
     row = {"run": run, "step": step, "nasca": report.score("nasca")}
     row |= {"pairs": report.score("shared_neurons")}
-    row |= {"all_shared": sharing.share("all_shared"), "expected": sharing.expected("all_shared")}
-    row |= {"top": [one["top"] for one in sharing.where(group="all_shared")], "kinds": kinds.to_rows()}
+    row |= {name: getattr(sharing, name)("all_shared") for name in ("share", "expected", "other_items")}
+    row |= {"blocks": sharing.where(group="all_shared"), "kinds": kinds.to_rows()}
     for name, options in (
         ("overlap", {"sites": SITES}),
         ("shuffled", {"sites": SITES, "shuffled": True}),
@@ -81,12 +82,12 @@ for place in sorted(runs.glob("*-checkpoints/checkpoint-*"), key=lambda one: int
         row[name] = overlaps(units, model).mean("times_chance")
     found[f"{run} {step}"] = row
     kept.write_text(json.dumps(found, indent=1))
-    shown = ("nasca", "all_shared", "overlap", "shuffled", "greedy")
+    shown = ("nasca", "share", "other_items", "overlap", "shuffled", "greedy")
     print(f"{run} {step}: " + ", ".join(f"{name} {row[name]:.3f}" for name in shown), flush=True)
 
 # Draw.
-figure = Figure(figsize=(12, 6.4), layout="constrained", dpi=150)
-(sharing_axes, overlap_axes, kind_axes), maps = figure.subplots(2, 3)
+figure = Figure(figsize=(12, 6.8), layout="constrained", dpi=150)
+(sharing_axes, overlap_axes, kind_axes), (*maps, block_axes) = figure.subplots(2, 3)
 for run, color in RUNS.items():
     rows = sorted((row for row in found.values() if row["run"] == run), key=lambda row: row["step"])
     steps = [row["step"] for row in rows]
@@ -95,39 +96,47 @@ for run, color in RUNS.items():
         """Draw a number along the steps of this run."""
         axes.plot(steps, [row[key] for row in rows], color=color, label=label, **style)
 
-    draw(sharing_axes, "all_shared", f"{run}, all five languages", marker="o", markersize=3)
-    draw(sharing_axes, "expected", f"{run}, if independent", linestyle=":")
-    draw(sharing_axes, "nasca", f"{run}, NASCA", linestyle="--", linewidth=1)
+    draw(sharing_axes, "share", f"{run}", marker="o", markersize=3)
+    draw(sharing_axes, "other_items", f"{run}, other sentences", linestyle="--")
+    draw(sharing_axes, "expected", f"{run}, independence", linestyle=":")
+    draw(sharing_axes, "nasca", f"{run}, NASCA", linewidth=0.8, alpha=0.6)
     draw(overlap_axes, "overlap", f"{run}, normal curves", marker="o", markersize=3)
-    draw(overlap_axes, "greedy", f"{run}, greedy probe, block 2", marker="s", markersize=3, linestyle="--")
+    draw(overlap_axes, "greedy", f"{run}, greedy probe, block 2", linestyle="--", linewidth=0.8)
     draw(overlap_axes, "shuffled", f"{run}, shuffled labels", linestyle=":")
     for kind, line in (("specific", "-"), ("related", "--"), ("general", ":")):
         counts = [sum(one[kind] for one in row["kinds"]) for row in rows]
         kind_axes.plot(steps, counts, color=color, linestyle=line, label=f"{run}, {kind}")
+    for key, line, marker in (("share", "-", "o"), ("other_items", "--", None), ("top", ":", "s")):
+        label = {"share": run, "other_items": f"{run}, other sentences", "top": f"{run}, of the top 5 %"}[key]
+        values = [row[key] for row in rows[-1]["blocks"]]
+        block_axes.plot(values, color=color, linestyle=line, marker=marker, markersize=3, label=label)
 overlap_axes.axhline(1, color="0.6", linewidth=0.8)
-sharing_axes.set_title("neurons that a sentence activates in all languages", fontsize=9)
-sharing_axes.set_ylabel("share of neurons (NASCA: of pairs)")
-overlap_axes.set_title("units that carry slots, shared by two languages", fontsize=9)
-overlap_axes.set_ylabel("times chance")
-kind_axes.set_title("neurons that fire for one language, several, all", fontsize=9)
-for axes in (sharing_axes, overlap_axes, kind_axes):
-    axes.set_xlabel("step")
-    axes.legend(fontsize=6)
-for axes, (title, kinds) in zip(
-    maps,
-    (("specific + related, aligned", "aligned"), ("specific + related, unaligned", "unaligned"), ("", "")),
-    strict=True,
+for axes, title, label, top in (
+    (sharing_axes, "neurons that a sentence activates in all five languages", "share (NASCA: of pairs)", 1.0),
+    (overlap_axes, "units that carry slots, shared by two languages", "times chance", 3.4),
+    (kind_axes, "neurons that fire for one language, several, all", "neurons of 2,304", 170),
+    (block_axes, "active in all languages, by block, last step", "share of neurons", 1.0),
 ):
-    rows = sorted((row for row in found.values() if row["run"] == kinds), key=lambda row: row["step"])
-    if not rows:
-        axes.axis("off")
-        continue
+    axes.set_title(title, fontsize=8)
+    axes.set_ylabel(label)
+    axes.set_ylim(0, top)
+    axes.set_xlabel("block" if axes is block_axes else "step")
+    axes.legend(fontsize=5.5, loc="upper left", ncols=2, columnspacing=0.8, handlelength=1.6)
+for axes, run in zip(maps, RUNS, strict=True):
+    rows = sorted((row for row in found.values() if row["run"] == run), key=lambda row: row["step"])
     table = [[one["specific"] + one["related"] for one in row["kinds"]] for row in rows]
-    image = axes.imshow(torch.tensor(table).T, aspect="auto", origin="lower", cmap="viridis")
+    image = axes.imshow(torch.tensor(table).T, aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=40)
     axes.set_xticks(range(0, len(rows), 3), [rows[at]["step"] for at in range(0, len(rows), 3)])
     axes.set_xlabel("step")
     axes.set_ylabel("block")
-    axes.set_title(title, fontsize=9)
+    shared = [
+        (at, block)
+        for at, row in enumerate(rows)
+        for block, one in enumerate(row["kinds"])
+        if one["stage"] == STAGES[1]
+    ]
+    axes.plot(*zip(*shared, strict=True), "w.", markersize=5)
+    axes.set_title(f"neurons of languages, {run}; dots: {STAGES[1]}", fontsize=8)
     figure.colorbar(image, ax=axes)
 figure.savefig(runs / "neurons_along_training.png")
 print(f"\nwrote {runs / 'neurons_along_training.png'}")

@@ -85,6 +85,19 @@ def test_the_corpus_counts_languages_that_activate_a_neuron_for_most_items(model
     assert found.where(layer=0, group="all_shared")[0]["corpus"] == pytest.approx(share)
 
 
+def test_other_items_are_those_of_mispaired_prompts(model, found):
+    rolled = {
+        code: [own[(at - shift) % 3] for at in range(3)] for shift, (code, own) in enumerate(PROMPTS.items())
+    }
+    assert all(len({rolled[code][at] for code in rolled}) == 3 for at in range(3))
+    mispaired = neuron_sharing(model, make_tokenizer(), rolled)
+    for group in GROUPS:
+        assert found.other_items(group) == pytest.approx(mispaired.share(group))
+    assert found.other_items("all_shared") != found.share("all_shared")
+    many = neuron_sharing(model, make_tokenizer(), {code: own[:2] for code, own in PROMPTS.items()})
+    assert many.other_items("all_shared") >= 0  # more languages than items
+
+
 def test_what_leaves_it_as_it_is(model, found):
     again = neuron_sharing(model, make_tokenizer(), dict(reversed(PROMPTS.items())), top=0.1)
     for one, other in zip(found.rows, again.rows, strict=True):
@@ -97,7 +110,7 @@ def test_what_leaves_it_as_it_is(model, found):
 
 def test_shares_of_a_layer_add_up(found):
     for layer in range(LAYERS):
-        for column in ("share", "expected", "corpus", "contribution", "top"):
+        for column in ("share", "expected", "other_items", "corpus", "contribution", "top"):
             total = sum(row[column] for row in found.where(layer=layer))
             assert total == pytest.approx(1, abs=1e-6), column
     assert found.share("all_shared") == pytest.approx(

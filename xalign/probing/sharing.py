@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xalign.checks import known_options, positive
@@ -46,6 +46,7 @@ class _Row(Fields):
     least: float
     most: float
     expected: float
+    other_items: float
     corpus: float
     always: float
     contribution: float | None
@@ -59,8 +60,9 @@ class Sharing(Findings):
 
     Columns: `layer`; `group`, one of `all_shared`, `partial_shared`, `specific` and `non_activated`; `share`
     of the layer's neurons, the mean over items, with its 95 % interval `low` to `high`, and the `least` and
-    the `most` of an item; `expected`, the share if each language picked as many neurons at random; `corpus`,
-    the share if a neuron counts as active in a language that activates it for more than half of the items;
+    the `most` of an item; `expected`, the share if each language picked as many neurons at random;
+    `other_items`, the share where each language is given another item; `corpus`, the share if a neuron
+    counts as active in a language that activates it for more than half of the items;
     `always`, the share of neurons that belong to the group for every item. `contribution` is the group's part
     of the sum of all contribution scores, and `top` its part of the 5 % of neurons that contribute most.
     `effective` is the sum of the group's effective scores for the first token of the answer. They are means
@@ -70,7 +72,7 @@ class Sharing(Findings):
     kind: ClassVar[str] = "xalign.Sharing"
     row: ClassVar[type[Fields]] = _Row
     shown: ClassVar[tuple[str, ...]] = (
-        *("layer", "group", "share", "expected", "corpus", "always", "contribution", "top", "effective"),
+        *("layer", "group", "share", "expected", "other_items", "corpus", "contribution", "top", "effective"),
     )
 
     def share(self, group: str) -> float:
@@ -80,6 +82,10 @@ class Sharing(Findings):
     def expected(self, group: str) -> float:
         """Return the mean over layers of a group's share under independence."""
         return self._mean(group, "expected")
+
+    def other_items(self, group: str) -> float:
+        """Return the mean over layers of a group's share where each language is given another item."""
+        return self._mean(group, "other_items")
 
     def _mean(self, group: str, column: str) -> float:
         if group not in GROUPS:
@@ -104,6 +110,7 @@ def neuron_sharing(
     A neuron is active in a language where its value at the last token of the prompt, the input of the down
     projection, is above the threshold. For each item, it is active in all languages, in several, in one or in
     none. The more languages, the fewer neurons are active in all of them by chance: `expected` says how few.
+    What all sentences share, whatever they say, stands in `other_items`.
 
     All languages' values of a layer are held at a time, and of as many layers as fit into `site_bytes`; for
     the others the texts are run again.
@@ -211,6 +218,7 @@ def _rows(
     active = values > threshold
     groups = sharing_groups(active)
     expected = expected_groups(active.double().mean(dim=2)).mean(dim=1)
+    others = sharing_groups(_mispaired(active))
     corpus = sharing_groups((active.double().mean(dim=1) > 0.5).unsqueeze(1))[0]  # noqa: PLR2004
     scores = _scores(values, groups, max(1, round(top * values.shape[2])), columns, answers)
     rows = []
@@ -220,10 +228,22 @@ def _rows(
         low, high = share_interval(shares.numpy())
         row: dict[str, Any] = {"layer": layer, "group": group, "share": float(shares.mean())}
         row |= {"low": low, "high": high, "least": float(shares.min()), "most": float(shares.max())}
-        row |= {"expected": float(expected[number]), "corpus": float((corpus == number).double().mean())}
-        row |= {"always": float(is_own.all(dim=0).double().mean())}
+        row |= {"expected": float(expected[number]), "always": float(is_own.all(dim=0).double().mean())}
+        for name, other in (("other_items", others), ("corpus", corpus)):
+            row[name] = float((other == number).double().mean())
         rows.append(row | {name: None if one is None else float(one[number]) for name, one in scores.items()})
     return rows[::-1]  # those that all share first
+
+
+def _mispaired(
+    active: Bool[Tensor, "language item neuron"],
+) -> Bool[Tensor, "language item neuron"]:
+    """Return the same activity, in which each language but the first stands at another item.
+
+    As far as there are items, no two languages stand at the same one.
+    """
+    n = active.shape[1]
+    return torch.stack([own.roll((k - 1) % (n - 1) + 1 if k else 0, dims=0) for k, own in enumerate(active)])
 
 
 def _scores(
