@@ -24,6 +24,8 @@ def lengths(of_languages, general):
         ([9, 1, 9, 1, 1, 9], [1, 9, 1, 9, 9, 1], [3, 2, 1, 0]),
         # They prevail to the end without falling: only the first layers are apart.
         ([9, 9, 1, 1, 1], [1, 1, 5, 6, 7], [2, 3, 0, 0]),
+        # A minimum within the first two layers of shared reasoning ends nothing.
+        ([0, 0, 1, 2, 9], [4, 2, 3, 5, 7], [0, 4, 1, 0]),
         ([1, 9, 1, 9], [9, 1, 9, 1], None),
         ([1, 2, 3], [1, 2, 3], None),
     ],
@@ -55,7 +57,7 @@ def test_every_small_profile():
 
     seen = set()
     for counts in product([0, 1, 3], repeat=6):
-        of_languages, general = [*counts[:3], 2, 1], [1, 2, *counts[3:]]
+        of_languages, general = [*counts[:3], 2, 1], [2, 1, *counts[3:]]
         found = lengths(of_languages, general)
         assert found == brute(of_languages, general), (of_languages, general)
         seen.add(None if found is None else tuple(found))
