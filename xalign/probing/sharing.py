@@ -147,12 +147,11 @@ def neuron_sharing(
     if positive("top", top) > 1:
         raise ArgumentError(f"top={top} must be at most 1, the share of all neurons")
     wanted = None if answers is None else _answers_of(model, tokenizer, texts, answers)
-    rows: list[dict[str, Any]] = []
-    count = len(next(iter(texts.values())))
+    rows, count = list[dict[str, Any]](), len(next(iter(texts.values())))
     for found in activations(model, tokenizer, texts, "inner", pool="last", state="value", **options):
         values = found.values.view(len(texts), count, -1)
-        columns = _columns_of(model, found.site)
-        rows += _rows(int(str(found.site.layer)), values, threshold, top, columns, wanted)
+        layer, columns = int(str(found.site.layer)), _columns_of(model, found.site)
+        rows += _rows(layer, values, threshold, top, columns, wanted)
     settings = {"threshold": threshold, "top": top, "position": "last token of the prompt", **options}
     about = origin_of(model, texts, "neuron_sharing", settings)
     return Sharing(tuple(rows), about | {"languages": list(texts), "items": count})
