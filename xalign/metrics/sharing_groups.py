@@ -9,7 +9,7 @@ from xalign.metrics.metric import Metric
 
 GROUPS = ("non_activated", "specific", "partial_shared", "all_shared")
 """Active in no language, in one, in several, in all of them."""
-_NON, _SPECIFIC, _PARTIAL, _ALL = range(4)
+_PARTIAL, _ALL = GROUPS.index("partial_shared"), GROUPS.index("all_shared")
 
 
 def sharing_groups(active: Bool[Tensor, "language item neuron"]) -> Int[Tensor, "item neuron"]:

@@ -143,9 +143,7 @@ def neuron_sharing(
         1.0
     """
     known_options("neuron_sharing", options, _OPTIONS)
-    texts, threshold = checked_prompts(prompts), positive("threshold", threshold, zero=True)
-    if positive("top", top) > 1:
-        raise ArgumentError(f"top={top} must be at most 1, the share of all neurons")
+    texts, threshold, top = checked_prompts(prompts), positive("threshold", threshold, zero=True), _top(top)
     wanted = None if answers is None else _answers_of(model, tokenizer, texts, answers)
     rows, count = list[dict[str, Any]](), len(next(iter(texts.values())))
     for found in activations(model, tokenizer, texts, "inner", pool="last", state="value", **options):
@@ -155,6 +153,12 @@ def neuron_sharing(
     settings = {"threshold": threshold, "top": top, "position": "last token of the prompt", **options}
     about = origin_of(model, texts, "neuron_sharing", settings)
     return Sharing(tuple(rows), about | {"languages": list(texts), "items": count})
+
+
+def _top(top: float) -> float:
+    if positive("top", top) > 1:
+        raise ArgumentError(f"top={top} must be at most 1, the share of all neurons")
+    return top
 
 
 def checked_prompts(prompts: Any) -> dict[str, list[str]]:
