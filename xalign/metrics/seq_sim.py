@@ -31,7 +31,7 @@ def seq_sim(
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> seq_sim(x, x[:1]), seq_sim(x, x[:1], f_measure=True)
-        (0.75, 0.6666666666666666)
+        (0.75, 0.666666666667)
     """
     return float(seq_sim_matrix([x], [y], f_measure=f_measure)[0, 0])
 
