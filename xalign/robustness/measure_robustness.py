@@ -1,7 +1,7 @@
 """`measure_robustness`: how many alignment bits survive when sentences are changed."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,6 +18,7 @@ from xalign.metrics.lexical import lexical_similarity
 from xalign.metrics.metric import Compute, Metric, resolve_metrics
 from xalign.model.architectures.sites import Layer
 from xalign.model.inputs_for import Processing
+from xalign.model.read import States
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import layer_name
@@ -30,6 +31,7 @@ from xalign.robustness.survival import Survival, bits_among
 from xalign.statistics.documents import Documents, documents_of
 
 ALL_KINDS = tuple(PERTURBATIONS)
+Sides = tuple[str, States, States]  # a language, the pivot's states and its own
 
 
 def measure_robustness(
@@ -81,17 +83,15 @@ def measure_robustness(
     given = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
     seed = whole_number("seed", options.get("seed", 0))
     read = PooledStates(model, tokenizer, given, chosen, **options)
-    found: dict[Key, Survival] = {}
-    floors: dict[Key, Survival] = {}
+    comparisons = []
     for kind in perturbations:
         changed = perturb(given, kind, side=side, seed=seed)
         if any(changed.counts.values()):
             other = PooledStates(model, tokenizer, changed.pairs, chosen, **options)
-            comparison = _Comparison(kind, side, read, other, changed)
-            found |= comparison.bits()
-            floors |= comparison.floors()
-    layers = _layers(read)
-    return Robustness(perturbations, layers, found, floors, given.counts, side, seed)
+            comparisons.append(_Comparison(kind, side, read, other, changed))
+    found = _bits(read, comparisons)
+    floors = {key: bits for one in comparisons for key, bits in one.floors().items()}
+    return Robustness(perturbations, _layers(read), found, floors, given.counts, side, seed)
 
 
 def _with_bits(metrics: Metrics) -> tuple[Metric, ...]:
@@ -115,6 +115,15 @@ def _layers(read: PooledStates) -> dict[str, list[Layer | str]]:
     return found
 
 
+def _bits(read: PooledStates, comparisons: "Sequence[_Comparison]") -> dict[Key, Survival]:
+    """Read the pairs once, and the changed ones of each kind beside them, language by language."""
+    found: dict[Key, Survival] = {}
+    for sides, *changed in zip(read.states(), *(one.states() for one in comparisons), strict=True):
+        for comparison, new in zip(comparisons, changed, strict=True):
+            found |= comparison.bits(sides, new)
+    return found
+
+
 class _Comparison:
     """One kind of change: what is read of the pairs, and of the changed ones."""
 
@@ -124,23 +133,22 @@ class _Comparison:
         self._kind, self._side, self._read, self._other = kind, side, read, other
         self._rows = {code: np.array(bits) for code, bits in changed.changed.items() if any(bits)}
 
-    def bits(self) -> dict[Key, Survival]:
-        """Return the bits of every row and language, of the sentences that were changed."""
-        found: dict[Key, Survival] = {}
-        for (code, pivot, own), (_, new_pivot, new_own) in zip(
-            self._read.states(), self._other.states(), strict=True
-        ):
-            if code not in self._rows:
-                continue
-            layers: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-            for reading, users in self._read.users.items():
-                similarity = self._read.similarity(pivot[reading], own[reading])
-                changed = self._read.similarity(new_pivot[reading], new_own[reading])
-                for row, _, compute in users:
-                    layers[row].append(self._before_and_after(row, compute, similarity, changed, code))
-            for row, pairs_of_bits in layers.items():
-                found[self._kind.name, row, code] = self._survival(pairs_of_bits, code)
-        return found
+    def states(self) -> Iterator[Sides]:
+        """Yield what is read of the changed pairs, per language."""
+        yield from self._other.states()
+
+    def bits(self, sides: Sides, changed: Sides) -> dict[Key, Survival]:
+        """Return the bits of every row in one language, of the sentences that were changed."""
+        (code, pivot, own), (_, new_pivot, new_own) = sides, changed
+        if code not in self._rows:
+            return {}
+        layers: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for reading, users in self._read.users.items():
+            before = self._read.similarity(pivot[reading], own[reading])
+            after = self._read.similarity(new_pivot[reading], new_own[reading])
+            for row, _, compute in users:
+                layers[row].append(self._before_and_after(row, compute, before, after, code))
+        return {(self._kind.name, row, code): self._survival(bits, code) for row, bits in layers.items()}
 
     def floors(self) -> dict[Key, Survival]:
         """Return the same of token counts, of metrics that have a floor."""
