@@ -129,7 +129,13 @@ def test_word_pairs_are_the_entries():
         ("old", "alt"), ("house", "Haus"), ("house", "Gebäude"), ("is", "ist"), ("Berlin", "Berlin")
     ]  # fmt: skip
     assert len(pairs["zho_Hans"]) == 3
-    # In training, pairs that share a word are no negatives of each other.
+    with pytest.raises(PairsError, match="at least 2 are needed"):
+        word_pairs(BilingualDictionary("de", "en", {"old": ("alt",)}))
+
+
+def test_pairs_that_share_a_word_are_no_negatives_of_each_other():
+    german = BilingualDictionary("de", "en", {"house": ("Haus", "Gebäude", "Heim"), "old": ("alt",)})
+    pairs = word_pairs([german, CHINESE])
     stream = PairStream(
         pairs, Inputs(make_model("llama"), make_tokenizer()), batch_size=6, languages_per_batch=2
     )
@@ -139,5 +145,3 @@ def test_word_pairs_are_the_entries():
     for word, numbers in zip(words, drawn.same.tolist(), strict=True):
         shared = [other[1] == numbers[1] for other in drawn.same.tolist()]
         assert shared == [word == other for other in words]
-    with pytest.raises(PairsError, match="at least 2 are needed"):
-        word_pairs(BilingualDictionary("de", "en", {"old": ("alt",)}))
