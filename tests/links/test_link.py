@@ -102,6 +102,13 @@ def test_a_sentence_of_which_nothing_is_left():
         tokens_of("bert", ["a"], "eng_Latn", ["0"])
 
 
+def test_texts_are_no_tokens():
+    with pytest.raises(ArgumentTypeError, match="lists of tokens, not texts"):
+        link_tokens(["das Haus"], ["the house"])
+    with pytest.raises(ArgumentTypeError, match="lists of tokens, not texts"):
+        link_pairs(PAIRS, lambda text, language: text)
+
+
 def test_links_of_words():
     links = [[(0, 0), (1, 1), (2, 1), (3, 3)], []]
     found = word_links(links, [[0, 0, 1, -1], [0]], [[0, 0, 1, 2], [0]])

@@ -4,11 +4,14 @@ import random
 
 import pytest
 
+from tests.tiny import make_model, make_tokenizer
 from xalign import load_pairs
 from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
+from xalign.model.inputs import Inputs
 from xalign.pairs.code_switch import code_switch
 from xalign.pairs.dictionary import BilingualDictionary
 from xalign.pairs.word_pairs import word_pairs
+from xalign.training.pair_stream import PairStream
 
 GERMAN = BilingualDictionary(
     "de", "en", {"old": ("alt",), "house": ("Haus", "Gebäude"), "is": ("ist",), "Berlin": ("Berlin",)}
@@ -128,3 +131,17 @@ def test_word_pairs_are_the_entries():
     assert len(pairs["zho_Hans"]) == 3
     with pytest.raises(PairsError, match="at least 2 are needed"):
         word_pairs(BilingualDictionary("de", "en", {"old": ("alt",)}))
+
+
+def test_pairs_that_share_a_word_are_no_negatives_of_each_other():
+    german = BilingualDictionary("de", "en", {"house": ("Haus", "Gebäude", "Heim"), "old": ("alt",)})
+    pairs = word_pairs([german, CHINESE])
+    stream = PairStream(
+        pairs, Inputs(make_model("llama"), make_tokenizer()), batch_size=6, languages_per_batch=2
+    )
+    drawn = stream.draw(0)
+    words = [pairs[code].pivot_sentences[int(row)] for code, row in drawn.names]
+    assert len(set(words)) < len(words)
+    for word, numbers in zip(words, drawn.same.tolist(), strict=True):
+        shared = [other[1] == numbers[1] for other in drawn.same.tolist()]
+        assert shared == [word == other for other in words]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from xalign.checks import function_of
-from xalign.errors import ArgumentError, PairsError
+from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
 from xalign.links.cells import Sentence
 
 Links = list[list[tuple[int, int]]]
@@ -64,7 +64,12 @@ def check_sides(one: Sequence[Sentence], other: Sequence[Sentence]) -> None:
 
     Raises:
         PairsError: Sides of unequal length, no pair, or a sentence without tokens.
+        ArgumentTypeError: A sentence that is a text, whose letters would count as tokens.
     """
+    if any(isinstance(sentence, str) for side in (one, other) for sentence in side):
+        raise ArgumentTypeError(
+            "sentences must be lists of tokens, not texts; split them first, with a tokenizer or text.split()"
+        )
     if len(one) != len(other):
         raise PairsError(
             f"one side has {len(one)} sentences and the other {len(other)}; row i of both must be a pair"

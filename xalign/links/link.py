@@ -10,7 +10,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError, PairsError
 from xalign.links import ALIGNERS
 from xalign.links.aligner import Aligner, Links, OneWay
 from xalign.links.cells import Sentence
-from xalign.links.symmetrize import symmetrize
+from xalign.links.symmetrize import check_how, symmetrize
 from xalign.model.tokenizer_state import keeping
 from xalign.pairs.bitext import checked_sentences
 from xalign.pairs.parallel import ParallelPairs
@@ -48,6 +48,7 @@ def link_tokens(
         >>> link_tokens([["das", "Haus"], ["das", "Buch"]], [["the", "house"], ["the", "book"]])
         [[(0, 0), (1, 1)], [(0, 0), (1, 1)]]
     """
+    check_how(how)
     forward, backward = both_ways(language, pivot, aligner, **options)
     return symmetrize(forward.links, backward.links, how)
 

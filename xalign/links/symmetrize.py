@@ -85,9 +85,18 @@ def symmetrize(forward: Links, backward: Links, how: str = "intersection") -> Li
         >>> symmetrize([[(0, 0), (1, 1), (1, 2)]], [[(0, 0), (1, 1), (2, 0)]], "grow_diag")
         [[(0, 0), (1, 1), (1, 2), (2, 0)]]
     """
-    if how not in SYMMETRIZATIONS:
-        raise ArgumentError(f"how={how!r:.60} must be one of {', '.join(SYMMETRIZATIONS)}")
+    check_how(how)
     if len(forward) != len(backward):
         raise ArgumentError(f"one direction has links of {len(forward)} pairs, the other of {len(backward)}")
     combine = SYMMETRIZATIONS[how]
     return [sorted(combine(set(one), set(two))) for one, two in zip(forward, backward, strict=True)]
+
+
+def check_how(how: object) -> None:
+    """Raise an error for what is no way to make one set of links of two directions.
+
+    Raises:
+        ArgumentError: It is none.
+    """
+    if not isinstance(how, str) or how not in SYMMETRIZATIONS:
+        raise ArgumentError(f"how={how!r:.60} must be one of {', '.join(SYMMETRIZATIONS)}")

@@ -15,7 +15,7 @@ from xalign.errors import ArgumentError, PairsError
 from xalign.links.aligner import Aligner
 from xalign.links.cells import Sentence
 from xalign.links.link import Tokenize, both_ways, resolve_aligner, tokens_of
-from xalign.links.symmetrize import symmetrize
+from xalign.links.symmetrize import check_how, symmetrize
 from xalign.metrics.token_overlap import jensen_shannon, token_jaccard
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.parallel import ParallelPairs
@@ -129,6 +129,7 @@ def alignability(
         ('alignability_ibm1', 'deu_Latn', True)
     """
     seed, chosen = whole_number("seed", seed), resolve_aligner(aligner)
+    check_how(how)
     found = []
     for code, bitext in pairs.items():
         if bitext.is_audio:
