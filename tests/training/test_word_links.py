@@ -20,6 +20,7 @@ from tests.training.runs import (
 from tests.training.test_objective import gradients, make_objective
 from xalign import Audio, ParallelPairs
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
+from xalign.links.link import link_pairs
 from xalign.training.word_links import _without_gaps, linked_only, links_of, read_links
 
 PAIRS = BUNDLED.only(["deu_Latn", "spa_Latn"]).first(12)
@@ -125,6 +126,13 @@ def test_links_from_files(tmp_path):
     (tmp_path / "de.links").write_text("0-0\n0:1\n" * 6, encoding="utf-8")
     with pytest.raises(ArgumentError, match=r"line 2: '0:1' must be like 0-2"):
         links_of(tmp_path, PAIRS)
+
+
+def test_links_of_the_built_in_aligner_fit():
+    found = link_pairs(PAIRS, lambda text, language: text.split())
+    pairs, links = linked_only(PAIRS, found)
+    assert links_of(links, pairs) == links
+    assert sum(map(len, links["deu_Latn"])) == sum(map(len, found["deu_Latn"])) > 12
 
 
 def test_pairs_without_links_are_left_out_on_request():
