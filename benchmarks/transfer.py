@@ -15,21 +15,17 @@ second call resumes, and transfer-START.png.
 
 import argparse
 import json
-import random
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import nn
+from transfer_run import COMMON, LANGUAGES, learn, look
 
-from xalign import measure
 from xalign.babel import load_babel, write_pairs
-from xalign.babel.examine import WITH_SEPARATOR, token_loss
 from xalign.babel.splits import take_meanings
 from xalign.babel.tokenizer import SEPARATOR
-from xalign.babel.transfer import intent_accuracy, intent_logits, intents, labels_of
+from xalign.babel.transfer import intent_accuracy
 from xalign.model.batches import pad_documents
 from xalign.statistics.intervals import bootstrap_interval
 from xalign.training.objective import AlignmentObjective
@@ -48,15 +44,6 @@ ARMS = {
     "neuron_state-bare-detached": {"loss": "neuron_state", "layer": "all", "detach_pivot": True},
 }
 """Arm -> its alignment loss, or None. Arms called bare train on no documents."""
-STEPS, EXAMPLES, BATCH, PAIRS, LEARNING_RATE = 250, 2000, 32, 32, 5e-4
-COMMON = {
-    "batch_size": PAIRS,
-    "temperature": 0.1,
-    "pool": "weighted",
-    "template": f"{{text}} {SEPARATOR}",
-    "template_pooled": True,
-}
-LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("out", type=Path, help="folder for results and the figure")
@@ -75,38 +62,16 @@ held_out = write_pairs(100, 0, "held_out")
 unseen = take_meanings(400, 1, "held_out")
 
 
-def look(model, tokenizer):
-    """Measure alignment and losses of a model on unseen meanings."""
-    scores = {
-        name: {code: report.score("nasca", code) for code in held_out}
-        for name, report in (
-            ("nasca", measure(model, tokenizer, held_out, ["nasca"], **WITH_SEPARATOR)),
-            ("nasca_plain", measure(model, tokenizer, held_out, ["nasca"])),
-        )
-    }
-    loss = {
-        code: token_loss(model, tokenizer, [("", meaning.sentence(code)) for meaning in unseen])
-        for code in LANGUAGES
-    }
-    return scores | {"sentence_loss": loss}
-
-
 def train(start, arm, seed):
-    """Train one arm with one seed, and return its scores after `STEPS` steps."""
+    """Train one arm with one seed, and return its scores afterwards."""
     model, tokenizer = load_babel(start)
     pairs = write_pairs(2000, seed, "train")
     # The control has the same objective, but only to know the pairs of a step; it never computes the loss.
     objective = AlignmentObjective(
         model, tokenizer, pairs, held_out=held_out, **COMMON | (ARMS[arm] or {}), seed=seed
     )
-    learnt = take_meanings(EXAMPLES, seed, "train")
-    order = random.Random(seed)
-    torch.manual_seed(seed)
-    head = nn.Linear(model.config.hidden_size, len(intents()))
-    nn.init.normal_(head.weight, std=0.02)
-    nn.init.zeros_(head.bias)
 
-    def documents(step):
+    def documents(step, order):
         """Write a step's pairs as translations in random directions, and two as single sentences."""
         end = tokenizer.eos_token_id
         due = objective.pairs_of(step)
@@ -119,36 +84,22 @@ def train(start, arm, seed):
             texts.append(pairs[code].sentences[row])
         return pad_documents([[*tokenizer(text)["input_ids"], end] for text in texts])
 
-    weights = [*model.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
-    model.train()
-    started = time.process_time()
-    for step in range(STEPS):
-        batch = order.sample(learnt, BATCH)
-        sentences = [meaning.sentence("eng_Latn") for meaning in batch]
-        logits = intent_logits(model.model, head, tokenizer, sentences)
-        loss = nn.functional.cross_entropy(logits, labels_of(batch))
-        if "bare" not in arm:
-            loss = loss + model(**documents(step)).loss
-        if ARMS[arm]:
-            loss = loss + objective(step)
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-    seconds = time.process_time() - started
-    model.eval()
+    head, seconds = learn(
+        model,
+        tokenizer,
+        seed,
+        documents=None if "bare" in arm else documents,
+        objective=objective if ARMS[arm] else None,
+    )
     accuracy = intent_accuracy(model.model, head, tokenizer, tested)
-    return {"accuracy": accuracy, "cpu_seconds": seconds} | look(model, tokenizer)
+    return {"accuracy": accuracy, "cpu_seconds": seconds} | look(model, tokenizer, held_out, unseen)
 
 
 # Run what has not been run.
 kept = arguments.out / f"transfer-{arguments.start}.json"
 found = json.loads(kept.read_text()) if kept.exists() else {}
 if "before" not in found:
-    found["before"] = look(*load_babel(arguments.start))
+    found["before"] = look(*load_babel(arguments.start), held_out, unseen)
 for seed in range(arguments.first_seed, arguments.seeds):
     for arm in arguments.arms:
         if f"{arm} {seed}" not in found:

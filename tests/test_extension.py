@@ -31,9 +31,12 @@ from xalign import (
 from xalign.finding import METHODS
 from xalign.finding.method import Method
 from xalign.judging import evaluate
+from xalign.links import ALIGNERS, Aligner, OneWay
+from xalign.links.link import link_pairs
 from xalign.losses import LOSSES, TRANSFORMS
 from xalign.losses.loss import Loss
 from xalign.losses.transform import Transform
+from xalign.measurement.alignability import alignability
 from xalign.metrics import METRICS
 from xalign.metrics.metric import Metric
 from xalign.model.operators import OPERATORS, Operator
@@ -313,6 +316,27 @@ def test_an_operator(monkeypatch):
 
 
 # Trackers
+
+
+def by_position(language, pivot):
+    """Link tokens at the same position."""
+    links = [
+        [(at, at) for at in range(min(len(one), len(two)))] for one, two in zip(language, pivot, strict=True)
+    ]
+    return OneWay(links, (0.0,) * len(links)), OneWay(links, (0.0,) * len(links))
+
+
+def test_an_aligner(monkeypatch, model_folder):
+    own, tokenizer = Aligner("by_position", by_position), make_tokenizer()
+    links = link_pairs(PAIRS, tokenizer, aligner=own)
+    assert links["deu_Latn"][0][:2] == [(0, 0), (1, 1)]
+    found = alignability(tokenizer, PAIRS, aligner=own)
+    assert [one.metric for one in found] == ["alignability_by_position"] * 2
+    monkeypatch.setitem(ALIGNERS, "by_position", own)
+    assert link_pairs(PAIRS, tokenizer, aligner="by_position") == links
+    done = xalign("tokens", model_folder, "--languages", "deu", "--n", "12", "--aligner", "by_position")
+    assert done.exit_code == 0, done.stderr
+    assert "alignability_by_position" in done.stdout
 
 
 def test_a_tracker():

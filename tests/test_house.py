@@ -200,6 +200,7 @@ DICTS = {
     "METHODS": "xalign.finding",
     "OPERATORS": "xalign.model.operators",
     "TRACKERS": "xalign.trackers",
+    "ALIGNERS": "xalign.links",
 }
 # Words that a room uses as a key in another meaning. Comparing with them is not allowed there either.
 OTHER_MEANINGS = {

@@ -15,13 +15,13 @@ LEVELS = [
     ["errors", "options", "extras", "warn"],  # import nothing of the package
     ["checks", "schema", "escape", "files", "identity", "languages", "renamed"],
     ["storage", "pairs", "model", "metrics", "losses"],  # files, text, models, and mathematics on tensors
-    ["statistics", "units"],
+    ["statistics", "units", "links"],
     ["results", "control"],
     ["measurement", "views", "trackers"],  # results are made, shown, and sent away
     ["finding", "monitor", "babel", "robustness", "correlation", "speech"],
     ["steering"],
     ["judging", "training", "exports"],
-    ["improving", "bias", "confusion"],
+    ["improving", "bias", "confusion", "probing"],
     ["demo"],
     ["cli"],
 ]

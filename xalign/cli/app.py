@@ -24,9 +24,12 @@ from xalign.cli.help import HelpfulCommand
 from xalign.cli.improve import improve
 from xalign.cli.interrupts import CODE, was_interrupted, working
 from xalign.cli.items import items
+from xalign.cli.latent import latent
 from xalign.cli.measure import measure
+from xalign.cli.neurons import neurons
 from xalign.cli.page import page
 from xalign.cli.steer import steer
+from xalign.cli.tokens import tokens
 from xalign.cli.track import track
 from xalign.errors import XAlignError
 from xalign.escape import plain
@@ -92,19 +95,8 @@ def _line(message: Warning | str) -> str:
 
 
 _VERBS = (
-    measure,
-    items,
-    compare,
-    correlate,
-    track,
-    page,
-    experts,
-    steer,
-    confusion,
-    export,
-    improve,
-    demo,
-    doctor,
+    *(measure, items, neurons, latent, tokens, compare, correlate, track, page, experts, steer, confusion),
+    *(export, improve, demo, doctor),
 )
 for function in _VERBS:
     _verb(function)

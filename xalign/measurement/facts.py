@@ -15,9 +15,7 @@ from xalign.model.audio_inputs import AudioInputs, Recording
 from xalign.model.inputs import Inputs, TextOptions
 from xalign.model.placement import device_of
 from xalign.model.wrapped import base_model_of
-
-# Scripts that write no spaces between words.
-_NO_SPACES = {"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}
+from xalign.pairs.words import writes_spaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +273,7 @@ def facts_of_language(
     facts = LanguageFacts(
         sentences=len(sentences),
         tokens_per_sentence=own / len(sentences),
-        tokens_per_word=None if language.rpartition("_")[2] in _NO_SPACES else own / words,
+        tokens_per_word=own / words if writes_spaces(language) else None,
         unknown_share=sum(encoded.unknown_tokens) / max(own, 1),
         longest=max(lengths),
         mark=mark,

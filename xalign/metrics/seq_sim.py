@@ -30,8 +30,8 @@ def seq_sim(
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-        >>> seq_sim(x, x[:1]), seq_sim(x, x[:1], f_measure=True)
-        (0.75, 0.666666666667)
+        >>> seq_sim(x, x[:1]), round(seq_sim(x, x[:1], f_measure=True), 3)
+        (0.75, 0.667)
     """
     return float(seq_sim_matrix([x], [y], f_measure=f_measure)[0, 0])
 

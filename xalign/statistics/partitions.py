@@ -1,4 +1,4 @@
-"""The permutation test of two sets of equal size: how often a random division of both is as uneven."""
+"""The permutation test of two sets: how often a random division of both is as uneven."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,6 +65,38 @@ def partition_test(
             f"x has shape {first.shape} and y {second.shape}; a division into two equal halves needs as many "
             "values on both sides, at least one"
         )
+    return division_test(x, y, seed=seed, most=most)
+
+
+def division_test(
+    x: Sequence[float], y: Sequence[float], *, seed: int = 0, most: int = MOST
+) -> PartitionTest:
+    """Test whether the mean of x is larger than that of y, against all ways to divide their values so.
+
+    It is `partition_test` for sets of any sizes; the other arguments are the same.
+
+    Args:
+        x: The values of one set.
+        y: Those of the other.
+        seed: Of the draws.
+        most: The most divisions to look at.
+
+    Returns:
+        The one-sided p-value, and how it was found.
+
+    Raises:
+        ArgumentError: An empty set, or values that are not finite.
+
+    Reference:
+        Fisher (1935); Phipson and Smyth (2010) for counting the observed division.
+
+    Example:
+        >>> division_test([4.0], [2.0, 1.0, 3.0])
+        PartitionTest(p_value=0.25, is_exact=True, partitions=4)
+    """
+    first, second = (np.asarray(values, dtype=np.float64) for values in (x, y))
+    if first.ndim != 1 or second.ndim != 1 or not len(first) or not len(second):
+        raise ArgumentError(f"x has shape {first.shape} and y {second.shape}; both need at least one value")
     both = np.concatenate([first, second])
     if not np.isfinite(both).all():
         raise ArgumentError("x or y holds NaN or infinity")
