@@ -5,7 +5,8 @@
 
 One training, evaluated on the five blocks of 100 lines of FLORES: NASCA before and after, and the gain with
 its 95 % interval, over sentences and over documents. An interval of one block should hold the mean gain of
-the other four. Writes block_gains.json to the same folder. Needs XALIGN_DATA.
+the other four. Writes block_gains.json to the same folder, from which a second call resumes. Needs
+XALIGN_DATA.
 """
 
 import argparse
@@ -36,8 +37,11 @@ corpus = load_pairs(Path(os.environ["XALIGN_DATA"]) / "flores200", languages)
 tokenizer = AutoTokenizer.from_pretrained(name)
 models = [AutoModel.from_pretrained(place).eval() for place in (name, run)]
 
+kept = run / "block_gains.json"
 found: dict[str, list[dict[str, float]]] = {code: [] for code in corpus}
-for start in range(0, 500, 100):
+if kept.exists():
+    found = json.loads(kept.read_text())
+for start in range(100 * len(found["deu_Latn"]), 500, 100):
     block = corpus.rows(range(start, start + 100))
     before, after = (measure(model, tokenizer, block, ["nasca"]) for model in models)
     for code in corpus:
@@ -48,8 +52,8 @@ for start in range(0, 500, 100):
             rows[f"{unit}_low"], rows[f"{unit}_high"] = bootstrap_interval(change, documents=documents)
         rows["documents"] = after.documents(code)
         found[code].append(rows)
+    kept.write_text(json.dumps(found, indent=1))
     print(f"lines {start} to {start + 100}: {after.documents()} documents", flush=True)
-(run / "block_gains.json").write_text(json.dumps(found, indent=1))
 
 print("\n| | gain by block, with its interval over documents | mean of the blocks | NASCA before → after |")
 print("|---|---|---|---|")

@@ -6,7 +6,10 @@
 
 The points are the 8 checkpoints of each run × 4 languages. Accuracy is that on the intent task, learnt in
 English only (mean of 3 seeds). Correlations have 95 % intervals from a bootstrap over checkpoints. Writes
-score_and_transfer.json, from which a second call resumes, and score_and_transfer.png to the same folder.
+score_and_transfer.json, from which a second call resumes, and score_and_transfer.png to the same folder; also
+reports/ with a report of each checkpoint, and scores.csv, from which `correlate` finds the same:
+
+    xalign correlate runs/babel/reports runs/babel/scores.csv --resample models
 """
 
 import argparse
@@ -19,7 +22,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from xalign.babel.examine import examine
+from xalign import correlate, measure
+from xalign.babel import write_pairs
+from xalign.babel.examine import WITH_SEPARATOR, examine
 
 SHOWN = {
     "nasca": "NASCA (layer mean, with separator)",
@@ -37,9 +42,13 @@ kept = runs / "score_and_transfer.json"
 found = json.loads(kept.read_text()) if kept.exists() else {}
 for place in sorted(runs.glob("*-checkpoints/checkpoint-*"), key=lambda p: int(p.name.split("-")[1])):
     name = f"{place.parent.name.removesuffix('-checkpoints')} {place.name.split('-')[1]}"
-    if name not in found:
+    report = runs / "reports" / name.replace(" ", "-")
+    if name not in found or not report.exists():
         model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
-        found[name] = examine(model, AutoTokenizer.from_pretrained(place))
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        held_out = write_pairs(100, 0, "held_out")
+        measure(model, tokenizer, held_out, ["nasca"], **WITH_SEPARATOR).save(report, overwrite=True)
+        found[name] = found.get(name) or examine(model, tokenizer)
         kept.write_text(json.dumps(found, indent=1))
         scores = found[name]["nasca"]
         print(f"{name}: NASCA {np.mean(list(scores.values())):.3f}", flush=True)
@@ -86,4 +95,14 @@ for axes, (key, values) in zip(panels, measures.items(), strict=True):
         axes.scatter([], [], color="grey", marker="x", label="unaligned run")
         axes.legend(fontsize=7)
 figure.savefig(runs / "score_and_transfer.png")
+lines = ["model,step,language,score,LM loss"]
+for row, (name, figures) in enumerate(found.items()):
+    mixture, step = name.split()
+    for column, code in enumerate(languages):
+        score, loss = accuracy[row, column], figures["sentence_loss"][code]
+        lines.append(f"{mixture}-checkpoints,{step},{code},{score},{loss}")
+(runs / "scores.csv").write_text("\n".join(lines), encoding="utf-8")
+print("\nthe same by correlate:")
+for row in correlate(runs / "reports", runs / "scores.csv", resample="models").to_rows():
+    print({key: round(one, 3) if isinstance(one, float) else one for key, one in row.items()})
 print(f"\nwrote {runs / 'score_and_transfer.png'}")

@@ -25,7 +25,7 @@ def test_corpora_name_their_documents(real_text):
 
 
 def test_a_report_says_what_it_resampled(real_text):
-    pairs = load_pairs(real_text / "flores200", ["fi"], n=60)
+    pairs = load_pairs(real_text / "flores200", ["fi"], n=30)
     report = measure(*load(), pairs, ["nasca"])
     assert report.documents("fi") == len(set(pairs["fi"].documents))
     assert f"over {report.documents()} documents" in str(report.table().caption)

@@ -9,7 +9,7 @@ from xalign.babel import load_babel
 from xalign.errors import ModelError
 from xalign.judging import agreement, answer_items
 
-N = 8
+N = 6
 SETS = {
     "xstorycloze": ("eng_Latn", ["spa", "rus", "zho", "ind", "swh", "hin"]),
     "xcopa/test": ("ita_Latn", ["est", "ind", "swh", "tur", "vie", "zho"]),
