@@ -49,9 +49,8 @@ def code_switch(
             `unswitched` that is neither.
 
     Reference:
-        Qin et al. (2020), CoSDA-ML; Li et al. (2024), PreAlign, replaces 5 % of the words on the input side
-        alone. Lai et al. (2023), Bi-ACL, make the pseudo-source by constrained decoding; `share=1` has
-        their dictionary without their decoder.
+        Qin et al. (2020), CoSDA-ML; Li et al. (2024), PreAlign. `share=1` is the pseudo-source of Lai et al.
+        (2023), Bi-ACL, without their decoder.
 
     Example:
         >>> dictionary = BilingualDictionary("de", "en", {"house": ("Haus",), "old": ("alt",)})
@@ -59,9 +58,7 @@ def code_switch(
         >>> code_switch(texts, dictionary, share=1)["deu_Latn"].sentences
         ('The alt Haus.', 'A Haus is alt.')
     """
-    share, seed = number("share", share), whole_number("seed", seed)
-    if not 0 < share <= 1:
-        raise ArgumentError(f"share={share} must be above 0 and at most 1")
+    share, seed = _checked_share(share), whole_number("seed", seed)
     if unswitched not in ("refuse", "drop"):
         raise ArgumentError(f"unswitched={unswitched!r:.40} must be 'refuse' or 'drop'")
     given = checked_dictionaries(dictionaries)
@@ -69,17 +66,39 @@ def code_switch(
     names = [str(row) for row in range(len(texts))] if ids is None else checked_sentences("ids", ids)
     if len(names) != len(texts):
         raise PairsError(f"ids has {len(names)} entries for {len(texts)} texts")
-    bitexts, dropped = [], 0
-    for one in given:
-        draws = (random.Random(f"{seed} {one.language} {row}") for row in range(len(texts)))
-        switched = [_switched(text, one, share, draw) for text, draw in zip(texts, draws, strict=True)]
-        kept = [row for row, text in enumerate(switched) if text is not None]
-        _check_kept(one, kept, names, unswitched)
-        dropped += len(texts) - len(kept)
-        sides = (tuple(switched[row] or "" for row in kept), tuple(texts[row] for row in kept))
-        bitexts.append(Bitext(one.language, one.pivot, *sides, tuple(names[row] for row in kept)))
+    bitexts = [_bitext(texts, names, one, share, seed, unswitched) for one in given]
+    dropped = sum(len(texts) - len(one) for one in bitexts)
     source = f"code-switched, share {share}, seed {seed}" + (f", {dropped} dropped" if dropped else "")
     return ParallelPairs.from_bitexts(bitexts, given[0].pivot, source=source)
+
+
+def _checked_share(share: float) -> float:
+    share = number("share", share)
+    if not 0 < share <= 1:
+        raise ArgumentError(f"share={share} must be above 0 and at most 1")
+    return share
+
+
+def _bitext(
+    texts: Sequence[str],
+    names: Sequence[str],
+    dictionary: BilingualDictionary,
+    share: float,
+    seed: int,
+    unswitched: str,
+) -> Bitext[str]:
+    """Return the pairs of one language."""
+    draws = (random.Random(f"{seed} {dictionary.language} {row}") for row in range(len(texts)))
+    switched = [_switched(text, dictionary, share, draw) for text, draw in zip(texts, draws, strict=True)]
+    kept = {row: text for row, text in enumerate(switched) if text is not None}
+    _check_kept(dictionary, list(kept), names, unswitched)
+    return Bitext(
+        dictionary.language,
+        dictionary.pivot,
+        tuple(kept.values()),
+        tuple(texts[row] for row in kept),
+        tuple(names[row] for row in kept),
+    )
 
 
 def checked_dictionaries(dictionaries: object) -> list[BilingualDictionary]:
