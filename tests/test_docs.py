@@ -179,6 +179,7 @@ _SPEAKING = (
     "importance",
     "likelihood_gaps",
     "judge_debiasing",
+    "xalign.probing",
 )
 
 

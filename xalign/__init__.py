@@ -10,6 +10,7 @@ from xalign.renamed import install
 
 if TYPE_CHECKING:
     from xalign.control.decision import Decision
+    from xalign.correlation.correlate import correlate
     from xalign.errors import XAlignError
     from xalign.finding.find import find_units
     from xalign.measurement.diagnosis import diagnose
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from xalign.pairs.load_items import load_items
     from xalign.pairs.parallel import ParallelPairs
     from xalign.results.report import AlignmentReport
+    from xalign.robustness.measure_robustness import measure_robustness
+    from xalign.robustness.measure_stability import measure_stability
     from xalign.steering.steer import steer
     from xalign.training.arguments import AlignmentArguments
     from xalign.training.closed_loop import ClosedLoop
@@ -56,6 +59,7 @@ __all__ = [
     "Site",
     "UnitSet",
     "XAlignError",
+    "correlate",
     "diagnose",
     "find_units",
     "improve",
@@ -64,6 +68,8 @@ __all__ = [
     "map_model",
     "measure",
     "measure_items",
+    "measure_robustness",
+    "measure_stability",
     "pairs_from_dataset",
     "register_layout",
     "steer",
@@ -90,6 +96,7 @@ _HOME = {
     "Site": "xalign.model.architectures.sites",
     "UnitSet": "xalign.units.unit_set",
     "XAlignError": "xalign.errors",
+    "correlate": "xalign.correlation.correlate",
     "diagnose": "xalign.measurement.diagnosis",
     "find_units": "xalign.finding.find",
     "improve": "xalign.improving.improve",
@@ -98,6 +105,8 @@ _HOME = {
     "map_model": "xalign.model.architectures.map",
     "measure": "xalign.measurement.run",
     "measure_items": "xalign.measurement.items",
+    "measure_robustness": "xalign.robustness.measure_robustness",
+    "measure_stability": "xalign.robustness.measure_stability",
     "pairs_from_dataset": "xalign.pairs.dataset",
     "register_layout": "xalign.model.architectures.table",
     "steer": "xalign.steering.steer",

@@ -220,6 +220,16 @@ def _each_once(argument: str, codes: list[str], normal: list[str]) -> list[str]:
     return normal
 
 
+def known_languages() -> list[str]:
+    """Return the codes of all languages in the table, in FLORES-200 form.
+
+    Example:
+        >>> "deu_Latn" in known_languages()
+        True
+    """
+    return list(_names())
+
+
 def language_name(code: str) -> str:
     """Return the English name of a language, or the code itself if the table has no name for it."""
     return _names().get(code, code)

@@ -97,6 +97,20 @@ NAMES = {
     "xalign.monitor.trackers.go_offline_without_login": "xalign.trackers.wandb.go_offline_without_login",
     "xalign.training.trainer.LANGUAGES_EVERY": "xalign.training.log.LANGUAGES_EVERY",
     "xalign.steering.evaluate.labels_of": "xalign.judging.arms.labels_of",
+    **{
+        f"xalign.training.guards.{name}": f"xalign.training.refusals.{name}"
+        for name in (
+            "gradient_reaches",
+            "is_language_model",
+            "refuse_foreign",
+            "refuse_no_adapter",
+            "refuse_no_language_model",
+            "refuse_overlap",
+            "refuse_reentrant",
+            "refuse_small_groups",
+            "warn_of_untrained_loss",
+        )
+    },
     "xalign.units.fit.refuse_unfit": "xalign.units.compatibility.check_compatible",
     "xalign.steering.LanguageIdentifier": "xalign.judging.identify.LanguageIdentifier",
     "xalign.steering.calibrate": "xalign.judging.calibrate.calibrate",

@@ -23,7 +23,10 @@ from xalign.metrics import METRICS
 from xalign.model.inputs import TextOptions
 from xalign.model.operators import OPERATORS
 
-VERBS = ("measure", "items", "tokens", "track", "experts", "steer", "demo", "doctor", "compare", "page")
+VERBS = (
+    *("measure", "items", "neurons", "latent", "tokens", "track", "experts", "steer", "demo", "doctor"),
+    *("compare", "page"),
+)
 DEFAULTS = {one.name: one.default for options in (TextOptions, ReadOptions) for one in fields(options)}
 # Options that are on, and whose switch is named shorter than the option: the help would cut it.
 SHORTER = {"pool_special_tokens": "--no-special-tokens", "include_embedding": "--no-embedding"}

@@ -7,7 +7,7 @@ import pytest
 from tests.tiny import make_model, make_tokenizer
 from xalign import ParallelPairs, load_pairs, measure
 from xalign.errors import XAlignError
-from xalign.training.guards import refuse_overlap
+from xalign.training.refusals import refuse_overlap
 
 ENGLISH = ["Secret number one is here.", "Secret number two is here."]
 GERMAN = ["Das Geheimnis eins ist hier.", "Das Geheimnis zwei ist hier."]

@@ -131,6 +131,21 @@ def plans(sides, options):
     return 2.0, found
 
 
+def words(sides, options):
+    """The bounds of the word-level loss: of its links, and of the drift of the pivot's words."""
+    pairs, first, second = options["links"].T
+    apart = sides[0].double()[pairs, first] - sides[1].double()[pairs, second]
+    mask = options["pivot_mask"]
+    moved = (sides[1].double() - options["start"].double()) * mask.unsqueeze(-1)
+    width = apart.shape[1]
+    of_links = [torch.zeros(side.shape[:2], dtype=torch.float64) for side in sides]
+    for found, numbers in zip(of_links, (first, second), strict=True):
+        found[pairs, numbers] = 2 / apart.numel() * lengths_of(apart)
+    of_drift = 2 / (mask.sum() * width) * moved.norm(dim=-1)
+    value = apart.square().mean() + moved.square().sum() / (mask.sum() * width)
+    return value.item(), [of_links[0], of_links[1] + of_drift]
+
+
 BOUNDS = {
     "contrastive": contrast,
     "cosine": contrast,
@@ -141,6 +156,7 @@ BOUNDS = {
     "cka": similarities,
     "token_cka": similarities,
     "transport": plans,
+    "word_level": words,
 }
 """Per loss, what its docstring or its module states: the largest value, and the longest gradients."""
 
@@ -169,7 +185,7 @@ def test_every_loss_and_its_gradients_are_within_their_bounds(name, examples):
         language, pivot, options = batch
         options = {option: value for option, value in options.items() if option in loss.options}
         sides = [loss.state(one) if loss.needs_shares else one for one in (language, pivot)]
-        if loss.level == "token":
+        if loss.level != "pair":
             assume(language.shape[1] > 1)
             (mine, my_mask), (theirs, their_mask) = (
                 as_tokens(sides[0], counts),
@@ -177,9 +193,12 @@ def test_every_loss_and_its_gradients_are_within_their_bounds(name, examples):
             )
             sides, options = [mine, theirs], options | {"language_mask": my_mask, "pivot_mask": their_mask}
             options.pop("temperature", None)  # of a contrast; a plan at 1e-4 may not converge
-        if name == "mse":  # its squares overflow beyond
+        if name in ("mse", "word_level"):  # their squares overflow beyond
             most = min(1e18, torch.finfo(language.dtype).max)
             sides = [side.clamp(-most, most) for side in sides]
+        if loss.needs_links:
+            options["links"] = torch.tensor([[pair, 0, 0] for pair in range(len(language))])
+            options["start"] = sides[0].flip(0)
         sides = [one.clone().requires_grad_() for one in sides]
         value = loss.fn(*sides, **options)
         most, bounds = BOUNDS[name]([one.detach() for one in sides], options)

@@ -131,6 +131,18 @@ def test_an_encoder_is_judged_by_its_states():
     standing = bench_steering(model, tokenizer, PAIRS, ["mean_difference-0.5"], seeds=1)
     assert all(row["loss"] is None for row in standing.rows)
     assert any(row["language"] > 0 for row in standing.rows)
+    # An encoder writes nothing after its prompt, so that steering at all tokens is the same and not tried.
+    assert {row["positions"] for row in standing.rows if row["contestant"] != "none"} == {"prompt"}
+
+
+def test_states_of_references_are_computed_once():
+    model, tokenizer = make_model("bert"), make_tokenizer()
+    judge, calls = JudgeOfStates(model, tokenizer, PAIRS), []
+    german = judge._states(PAIRS["deu_Latn"].sentences)
+    judge.judge(german, PAIRS, "deu_Latn")
+    judge._states = lambda texts: calls.append(texts)
+    judge.judge(german, PAIRS, "deu_Latn")
+    assert not calls
 
 
 def test_the_parts_share_no_sentence():

@@ -9,7 +9,7 @@ from torch import nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError, XAlignError
 from xalign.losses import LOSSES
-from xalign.losses.loss import KINDS, MASKS, OPTIONS, Loss, Pool, resolve_loss
+from xalign.losses.loss import KINDS, LINKS, MASKS, OPTIONS, START, Loss, Pool, resolve_loss
 from xalign.losses.neuron_state import smooth_state
 from xalign.model.architectures import sites
 
@@ -20,6 +20,10 @@ def plain(language, pivot):
 
 def tokens(language, pivot, *, language_mask, pivot_mask):
     return (language * language_mask.unsqueeze(-1)).sum() - (pivot * pivot_mask.unsqueeze(-1)).sum()
+
+
+def words(language, pivot, *, links, language_mask, pivot_mask, start):
+    return tokens(language, pivot - start, language_mask=language_mask, pivot_mask=pivot_mask) + links.sum()
 
 
 def test_what_the_losses_that_ship_say_of_themselves():
@@ -37,7 +41,10 @@ def test_what_the_losses_that_ship_say_of_themselves():
         "cka": (KINDS, "mean", None, True, "pair", ("detach_pivot",)),
         "token_cka": (KINDS, "mean", None, False, "token", ("detach_pivot", *MASKS)),
         "transport": (KINDS, "mean", 0.1, False, "token", ("temperature", "detach_pivot", *MASKS)),
+        "word_level": (KINDS, "mean", None, False, "word", (*START, *MASKS, *LINKS)),
     }
+    assert [name for name, loss in LOSSES.items() if loss.needs_links] == ["word_level"]
+    assert [name for name, loss in LOSSES.items() if loss.needs_start] == ["word_level"]
     assert [name for name, loss in LOSSES.items() if loss.needs_shares] == ["neuron_state"]
     values = torch.tensor([0.25], dtype=torch.bfloat16)
     assert LOSSES["contrastive"].state(values).dtype == torch.float32
@@ -90,6 +97,7 @@ def test_names_objects_and_functions():
     assert (wrapped.name, wrapped.fn, wrapped.kinds, wrapped.pool) == ("plain", plain, KINDS, "mean")
     assert (wrapped.temperature, wrapped.needs_negatives, wrapped.level) == (None, False, "pair")
     assert resolve_loss(tokens, LOSSES).level == "token"
+    assert resolve_loss(words, LOSSES).level == "word"
     assert resolve_loss(nn.L1Loss(), LOSSES).name == "L1Loss"
 
 
@@ -112,8 +120,9 @@ def needs_temperature(language, pivot, temperature):
         (lambda: Loss("own", plain, kinds=()), ArgumentError, r"kinds=\(\) must be a tuple"),
         (lambda: Loss("own", plain, kinds=("linear",)), ArgumentError, r"kinds=\('linear',\) must be"),
         (lambda: Loss("own", plain, pool="cls"), ArgumentError, "pool='cls' must be one of weighted, last"),
-        (lambda: Loss("own", plain, level="word"), ArgumentError, "level='word' must be one of pair, token"),
+        (lambda: Loss("own", plain, level="text"), ArgumentError, "level='text' must be one of pair, token"),
         (lambda: Loss("own", plain, level="token"), ArgumentError, "must take language_mask and pivot_mask"),
+        (lambda: Loss("own", tokens, level="word"), ArgumentError, "words must take .* it lacks links"),
         (
             lambda: Loss("own", plain, temperature=0.1),
             ArgumentError,

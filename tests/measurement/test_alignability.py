@@ -129,7 +129,8 @@ def test_figures_on_flores(real_text):
 def gold(real_text):
     path = real_text / "wordalign" / "eng_Latn-jpn_Jpan.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [row["tgt"] for row in rows], [row["src"] for row in rows], [row["links"] for row in rows]
+    links = [[tuple(link) for link in row["links"]] for row in rows]
+    return [row["tgt"] for row in rows], [row["src"] for row in rows], links
 
 
 def quality(links, real_text):

@@ -21,7 +21,7 @@ def report():
 
 @pytest.mark.filterwarnings("ignore:most tokens of some languages are unknown:UserWarning")
 def test_every_metric_runs_through_a_report(report, tmp_path):
-    assert len(STRUCTURE) == len(METRICS) - 6  # all but those of neurons, of routers and of items
+    assert len(STRUCTURE) == len(METRICS) - 8  # all but those of neurons, of routers and of items
     report.save(tmp_path / "saved")
     again = xalign.AlignmentReport.load(tmp_path / "saved")
     for name in STRUCTURE:

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tests.metrics.structures import draw, rotation
 from xalign.errors import ArgumentError
-from xalign.metrics.language_probe import language_probe, probe, probe_chance
+from xalign.metrics.language_probe import _fit, language_probe, probe, probe_chance
 from xalign.metrics.silhouette import language_silhouette, permuted_silhouette, silhouette
 
 
@@ -69,6 +69,20 @@ def test_languages_that_lie_apart_and_permuted_ones():
     assert language_probe(pivot, apart).mean() == 1
     drawn = [language_probe(draw(40, seed=s)[0], draw(40, seed=s + 100)[0]).mean().item() for s in range(40)]
     assert np.mean(drawn) == pytest.approx(probe_chance(40), abs=0.04)
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_the_fit_is_where_the_penalised_loss_is_least(labels):
+    """No slope of Σ cross-entropy + ‖W‖² / 2 is left, to 1e-3, wherever the fit began."""
+    draw_of = np.random.RandomState(0)
+    x, wanted = draw_of.randn(60, 5), np.arange(60) % labels
+    start = (draw_of.randn(5, labels), draw_of.randn(labels))
+    for begin in (None, start):
+        weights, bias = (torch.from_numpy(one).requires_grad_() for one in _fit(x, wanted, labels, begin))
+        scores = torch.from_numpy(x) @ weights + bias
+        lost = torch.nn.functional.cross_entropy(scores, torch.from_numpy(wanted), reduction="sum")
+        (lost + weights.square().sum() / 2).backward()
+        assert weights.grad.abs().max() < 1e-3 and bias.grad.abs().max() < 1e-3
 
 
 def test_a_translation_is_never_in_another_fold():

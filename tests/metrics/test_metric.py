@@ -96,13 +96,15 @@ def test_those_known_by_name():
         "robin_hood": "Robin Hood index",
         "silhouette": "Language silhouette",
         "language_probe": "Language identity",
+        "shared_neurons": "Shared neurons",
+        "nao": "Neuron activation overlap",
         "dali": "Item alignment (DALI)",
         "dali_strong": "Item alignment (strong DALI)",
         "mexa_t": "Context alignment (MEXA-T)",
     }
     shares = {name for name, metric in METRICS.items() if metric.scale.is_share}
     assert shares == {"nasca", "navca", "mexa", "retrieval", "routing", "csls", "xsim", "anti_hubs"} | {
-        *("language_probe", "dali", "dali_strong", "mexa_t")
+        *("language_probe", "shared_neurons", "nao", "dali", "dali_strong", "mexa_t")
     }
     of_items = {name for name, metric in METRICS.items() if metric.is_of_items}
     assert of_items == {"dali", "dali_strong", "mexa_t"}

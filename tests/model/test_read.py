@@ -7,6 +7,7 @@ from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from tests.tiny import make_model
 from xalign import Reading, Site, map_model
 from xalign.errors import ModelError
+from xalign.model.architectures.sites import POOLS
 from xalign.model.batches import make_batches
 from xalign.model.encode import encode
 from xalign.model.read import pool, read_states, state_of, token_weights
@@ -59,11 +60,11 @@ def test_an_activation_that_does_not_keep_signs_is_applied_first():
     assert state_of(values, Reading(Site("inner", 0), "active"), model_map).tolist() == [[[0.0, 1.0]]]
 
 
-@pytest.mark.parametrize("how", ["weighted", "mean", "last", "max"])
+@pytest.mark.parametrize("how", POOLS)
 def test_pools_look_at_pooled_tokens_only(how):
-    values = torch.tensor([[[1.0], [5.0], [3.0], [100.0]]])
-    mask = torch.tensor([[True, True, True, False]])
-    expected = {"weighted": (1 + 10 + 9) / 6, "mean": 3.0, "last": 3.0, "max": 5.0}[how]
+    values = torch.tensor([[[99.0], [1.0], [98.0], [5.0], [3.0], [100.0]]])
+    mask = torch.tensor([[False, True, False, True, True, False]])
+    expected = {"weighted": (1 + 10 + 9) / 6, "mean": 3.0, "last": 3.0, "max": 5.0, "first": 1.0}[how]
     assert pool(values, token_weights(mask, how), how).item() == pytest.approx(expected)
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.monitor.cadence import FIRST_LOOK, Cadence
 
 
@@ -104,6 +104,19 @@ def test_bad_input(every):
         Cadence(every)
     with pytest.raises(ArgumentError, match="max_share=0"):
         Cadence("auto", 0)
+    with pytest.raises(ArgumentError, match="at_steps=.* must be at least 1"):
+        Cadence(at_steps=[10, every])
+    for wrong in ("10", 10):
+        with pytest.raises(ArgumentTypeError, match="must be a list of steps"):
+            Cadence(at_steps=wrong)
+
+
+@pytest.mark.parametrize("every", [None, 7, "log"])
+def test_listed_steps_come_beside_the_cadence(every):
+    doubled = {1, 2, 4, 8, 16, 32}
+    expected = {None: set(), 7: {7, 14, 21, 28, 35}, "log": doubled}[every] | {5, 30}
+    cadence = Cadence(every, at_steps=[30, 5, 5])
+    assert {step for step in range(40) if cadence.is_due(step)} - {0} == expected
 
 
 def test_auto_keeps_to_its_share_where_a_run_resumes():

@@ -31,8 +31,38 @@ def pairs():
     return load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=12)
 
 
+@pytest.fixture(
+    autouse=True, params=["made of it", pytest.param("among its callbacks", marks=pytest.mark.slow)]
+)
+def way(request, monkeypatch):
+    """How a callback comes to its trainer: made of it, or given to it as `Trainer(callbacks=[...])`."""
+    if request.param == "among its callbacks":
+        monkeypatch.setitem(globals(), "made", given_to)
+
+
+def made(trainer, pairs, **options):
+    return AlignmentCallback(trainer, pairs, **options)
+
+
+def given_to(trainer, pairs, **options):
+    """Do what a trainer does with its `callbacks` while it is made, and take it off the list again."""
+
+    def end_of_init(self):
+        self.callback_handler.on_init_end(self.args, self.state, self.control)
+
+    if not isinstance(trainer, Trainer):
+        return AlignmentCallback(trainer, pairs, **options)
+    callback = AlignmentCallback(pairs, **options)
+    trainer.add_callback(callback)
+    try:
+        end_of_init(trainer)
+    finally:
+        trainer.remove_callback(callback)
+    return callback
+
+
 def attach(trainer, pairs, **options):
-    callback = AlignmentCallback(trainer, pairs, **options)
+    callback = made(trainer, pairs, **options)
     trainer.add_callback(callback)
     return callback
 
@@ -343,7 +373,7 @@ def test_reports_are_kept_beside_the_checkpoints(pairs):
 
 
 def test_one_line_says_what_it_costs(pairs, capsys):
-    callback = AlignmentCallback(make_trainer(), pairs)
+    callback = made(make_trainer(), pairs)
     line = capsys.readouterr().out.strip()
     measurement = callback._monitor.measurement
     assert line == (
@@ -366,7 +396,7 @@ def test_every_option_of_measure(pairs):
     trainer.train()
     assert callback.reports[0].provenance["template"] == "{text} </s>"
     assert callback.reports[0].metrics["nasca"].readings[0] == "0.inner:active:weighted"
-    again = AlignmentCallback(make_trainer(folder="again"), "bundled")  # what load_pairs takes
+    again = made(make_trainer(folder="again"), "bundled")  # what load_pairs takes
     assert len(again._monitor.measurement.pairs) == 4
 
 
@@ -375,7 +405,7 @@ def test_every_option_of_measure(pairs):
     [
         ({"every": 0}, ArgumentError, "every=0 must be at least 1"),
         ({"every": 2.5}, ArgumentTypeError, "every=2.5 must be a whole number"),
-        ({"every": "often"}, ArgumentError, "every='often' must be a number of steps, 'auto', or None"),
+        ({"every": "often"}, ArgumentError, "every='often' must be a number of steps, 'auto', 'log'"),
         ({"max_share": 1.5}, ArgumentError, "max_share=1.5 must lie between 0 and 1"),
         ({"on_regression": "stop"}, ArgumentTypeError, "on_regression='stop' must be 'warn', 'ignore'"),
         ({"heatmap_every": 0}, ArgumentError, "heatmap_every=0 must be at least 1"),
@@ -391,43 +421,43 @@ def test_every_option_of_measure(pairs):
 def test_built_it_checks_what_can_go_wrong(options, error, message, pairs):
     arguments = {"trainer": make_trainer(), "pairs": pairs} | options
     with pytest.raises(error, match=message):
-        AlignmentCallback(**arguments)
+        made(**arguments)
 
 
 def test_built_it_checks_the_trainer_too(pairs):
     trainer = make_trainer()
     trainer.processing_class = None
     with pytest.raises(ArgumentError, match="pass tokenizer="):
-        AlignmentCallback(trainer, pairs)
-    assert AlignmentCallback(trainer, pairs, tokenizer=make_tokenizer())
+        made(trainer, pairs)
+    assert made(trainer, pairs, tokenizer=make_tokenizer())
     trainer = make_trainer()
     trainer.args.metric_for_best_model = "eval_nasca_deu_Latn"
-    assert AlignmentCallback(trainer, pairs)
+    assert made(trainer, pairs)
     for wrong in ({"metrics": ["mexa"]}, {"at_evaluate": False}):
         with pytest.raises(ArgumentError, match="'eval_nasca_deu_Latn' is no value of an evaluation"):
-            AlignmentCallback(trainer, pairs, **wrong)
+            made(trainer, pairs, **wrong)
     trainer.args.greater_is_better = False
     with pytest.raises(ArgumentError, match="would keep the model that is aligned worst"):
-        AlignmentCallback(trainer, pairs)
+        made(trainer, pairs)
     trainer.args.greater_is_better = True
     unknown = ("nasca_wurst", "naska", "eval_nasca_fra_Latn", "nasca_over_base", "nasca_best_layer")
     for wrong in (*unknown, "eval/nasca_worst", "alignment_share"):
         trainer.args.metric_for_best_model = wrong
         with pytest.raises(ArgumentError, match="there are: nasca, nasca_worst, nasca_gap, nasca_deu_Latn"):
-            AlignmentCallback(trainer, pairs)
+            made(trainer, pairs)
     trainer.args.metric_for_best_model = "loss"
-    assert AlignmentCallback(trainer, pairs)
+    assert made(trainer, pairs)
     Path("taken").mkdir()
     Path("taken/alignment").write_text("a file")
     with pytest.raises(ReportError, match="cannot be written"):
-        AlignmentCallback(make_trainer(folder="taken"), pairs)
+        made(make_trainer(folder="taken"), pairs)
 
 
 def test_a_silent_site_is_found_before_training(pairs):
     trainer = make_trainer()
     trainer.model.model.layers[1].mlp.forward = torch.zeros_like
     with pytest.raises(XAlignError, match=r"1\.gate did not fire"):
-        AlignmentCallback(trainer, pairs)
+        made(trainer, pairs)
 
 
 def test_a_model_made_anew_is_the_one_measured(pairs):
@@ -469,16 +499,16 @@ def test_after_a_run_that_broke_off_an_evaluation_measures_afresh(pairs):
 
 def test_two_callbacks_need_names_of_their_own(pairs):
     trainer = make_trainer(evaluate=False)
-    first, second = AlignmentCallback(trainer, pairs), AlignmentCallback(trainer, pairs)
+    first, second = made(trainer, pairs), made(trainer, pairs)
     trainer.add_callback(first)
     with pytest.raises(ArgumentError, match="name='' already.*give this one a name of its own"):
-        AlignmentCallback(trainer, pairs)
+        made(trainer, pairs)
     trainer.add_callback(second)
     with pytest.raises(ArgumentError, match="name='' already"):
         trainer.train()
     trainer.remove_callback(AlignmentCallback)
     trainer.remove_callback(AlignmentCallback)
-    trainer.add_callback(AlignmentCallback(make_trainer(folder="other"), pairs))
+    trainer.add_callback(made(make_trainer(folder="other"), pairs))
     with pytest.raises(ArgumentError, match="made for another trainer"):
         trainer.train()
 
@@ -637,7 +667,7 @@ def test_a_history_that_cannot_be_continued(pairs):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines).replace(b'"schema_version": 1', b'"schema_version": 7'))
     with pytest.raises(ReportError, match="line 1: xalign.History of schema 7; this xalign reads"):
-        AlignmentCallback(make_trainer(max_steps=6, **changes), pairs, every=2)
+        made(make_trainer(max_steps=6, **changes), pairs, every=2)
     assert path.read_bytes().count(b'"schema_version": 7') == 3
     path.write_bytes(b"".join(lines)[:-9])
     second = make_trainer(max_steps=6, **changes)
@@ -653,8 +683,8 @@ def test_one_best_checkpoint_for_a_trainer(pairs):
     with pytest.raises(
         ArgumentError, match="keep_best='two_nasca' beside another callback's keep_best='nasca'"
     ):
-        AlignmentCallback(trainer, pairs, every=2, keep_best="two_nasca", name="two")
-    AlignmentCallback(trainer, pairs, every=2, name="two")
+        made(trainer, pairs, every=2, keep_best="two_nasca", name="two")
+    made(trainer, pairs, every=2, name="two")
 
 
 def test_keep_best_observes_only(pairs):
@@ -668,7 +698,7 @@ def test_keep_best_observes_only(pairs):
 
 def test_keep_best_beside_the_trainers_selection_is_refused(pairs):
     with pytest.raises(ArgumentError, match="keep_best='nasca' with metric_for_best_model='loss'"):
-        AlignmentCallback(make_trainer(metric_for_best_model="loss"), pairs, keep_best="nasca")
+        made(make_trainer(metric_for_best_model="loss"), pairs, keep_best="nasca")
 
 
 def test_a_cadence_that_costs_too_much_is_said_once(pairs, capsys):
@@ -705,3 +735,36 @@ def test_the_scalars_of_a_row(pairs):
     assert row["eval_alignment_seconds"] == report.cost.seconds
     assert 0 < row["eval_alignment_share"] < 1
     assert {type(value) for value in row.values()} == {float, int}
+
+
+@pytest.mark.parametrize("kind", ["trainer", "sft"])
+def test_a_trainer_takes_it_among_its_callbacks(kind, pairs, capsys):
+    """It is bound while the trainer is made, and its values come before trackers and early stopping."""
+    recorder, callback = Recorder(), AlignmentCallback(pairs, every=2)
+    with pytest.raises(ArgumentError, match="has no trainer yet; pass it to one"):
+        _ = callback.reports
+    stopping = EarlyStoppingCallback(early_stopping_patience=9)
+    changes = {**SELECTING, "max_steps": 4, "metric_for_best_model": "nasca"}
+    trainer = make_trainer(kind, callbacks=[recorder, stopping, callback], **changes)
+    assert "xalign: one measurement is 2 languages" in capsys.readouterr().out
+    trainer.train()
+    assert [report.step for report in callback.reports] == [0, 2, 4]
+    assert all("eval_nasca" in row for _, row in recorder.evaluated)
+    assert [step for step, row in recorder.logged if "eval_nasca" in row] == [0, 2, 4]
+
+
+def test_added_later_it_takes_the_trainer_that_calls_it(pairs):
+    trainer, callback = make_trainer(), AlignmentCallback(pairs)
+    trainer.add_callback(callback)
+    assert trainer.evaluate()["eval_nasca"] == callback.report.score()
+    other = make_trainer(folder="other")
+    other.add_callback(callback)
+    with pytest.raises(ArgumentError, match="made for another trainer"):
+        other.train()
+
+
+def test_pairs_are_given_once(pairs):
+    with pytest.raises(ArgumentTypeError, match="without one, write AlignmentCallback"):
+        AlignmentCallback(pairs, 200)
+    with pytest.raises(ArgumentTypeError, match="pairs is missing"):
+        AlignmentCallback(make_trainer())

@@ -26,7 +26,9 @@ COMMON = {
 }
 
 
-def make_trainer(kind="trainer", lora=False, evaluate=True, folder="run", model=None, **changes):
+def make_trainer(
+    kind="trainer", lora=False, evaluate=True, folder="run", model=None, callbacks=None, **changes
+):
     """A trainer of a tiny Llama with dropout in its attention, or in its adapter."""
     set_seed(0)
     tokenizer = make_tokenizer()
@@ -43,6 +45,7 @@ def make_trainer(kind="trainer", lora=False, evaluate=True, folder="run", model=
             eval_dataset=text.select(range(8)) if evaluate else None,
             processing_class=tokenizer,
             peft_config=adapter if lora else None,
+            callbacks=callbacks,
         )
     if lora:
         from peft import get_peft_model
@@ -56,6 +59,7 @@ def make_trainer(kind="trainer", lora=False, evaluate=True, folder="run", model=
         eval_dataset=data[:8] if evaluate else None,
         processing_class=tokenizer,
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+        callbacks=callbacks,
     )
 
 

@@ -14,6 +14,7 @@ from tests.tiny import make_model, make_tokenizer
 from xalign import AlignmentReport, ParallelPairs, Site, load_pairs, measure
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError
 from xalign.metrics import METRICS
+from xalign.results.history import History
 from xalign.results.values import Cost, LanguageStats, MetricResult
 from xalign.statistics.intervals import share_interval, wilson_interval
 
@@ -90,9 +91,10 @@ def test_numbers_by_hand():
     assert (rows[0]["low"], rows[0]["high"]) == wilson_interval(2, 4)
     assert (rows[2]["low"], rows[2]["high"]) == share_interval(np.array([1, 1, 0.5, 0]))
     assert report.interval("nasca") == share_interval(np.array([0.75, 0.5, 0.25, 0]))
-    assert set(rows[0]) == set(
-        ["step", "metric", "language", "stack", "layer", "value", "low", "high", "n", "chance", "floor"]
-    )
+    assert set(rows[0]) == {
+        *("step", "metric", "language", "stack", "layer", "value", "low", "high"),
+        *("n", "documents", "chance", "floor"),
+    }
     assert [row["layer"] for row in report.to_rows(over=("mean", "max"))].count("max") == 2
 
 
@@ -392,3 +394,69 @@ def test_a_report_without_a_fingerprint_can_be_loaded_again(tmp_path):
     report = by_hand()
     assert "fingerprint" not in report.provenance
     assert AlignmentReport.load(report.save(tmp_path / "report")).to_rows() == report.to_rows()
+
+
+# Over documents.
+
+
+def in_documents(names):
+    """Twelve pairs of a measurement written down, the first half of which are aligned."""
+    pairs = ParallelPairs(
+        {code: [f"{code} {row}" for row in range(12)] for code in ("en", "de")}, documents=names
+    )
+    bits = torch.tensor([[True] * 6 + [False] * 6] * 2)
+    result = MetricResult(
+        metric="nasca",
+        scale=METRICS["nasca"].scale,
+        sites=(Site("gate", 0), Site("gate", 1)),
+        readings=("0.gate:active:weighted", "1.gate:active:weighted"),
+        values={"deu_Latn": bits},
+        floors={},
+        chance={"deu_Latn": 1 / 23},
+    )
+    stats = dict.fromkeys(["eng_Latn", "deu_Latn"], LanguageStats(1.0, 0.0))
+    provenance = {"fingerprint": pairs.fingerprint}
+    return AlignmentReport(pairs, {"nasca": result}, stats, Cost(1, 1, 1, 1, 1), provenance, step=0)
+
+
+def test_intervals_resample_documents_and_say_so(tmp_path):
+    """Two sentences of each of six articles are alike: that is six draws, and not twelve."""
+    halves, plain = in_documents([str(row // 2) for row in range(12)]), in_documents(None)
+    assert (halves.documents("de"), halves.documents()) == (6, 6)
+    assert (plain.documents("de"), plain.documents()) == (None, None)
+    assert {row["documents"] for row in halves.to_rows(over=("mean", "max"))} == {6}
+    assert {row["documents"] for row in plain.to_rows()} == {None}
+    for over in ("mean", "max"):
+        low, high = halves.interval("nasca", "de", over)
+        assert high - low > 1.3 * np.ptp(plain.interval("nasca", "de", over))
+    for wide, narrow in zip(halves.to_rows(), plain.to_rows(), strict=True):
+        assert wide["high"] - wide["low"] > 1.3 * (narrow["high"] - narrow["low"])
+    again = AlignmentReport.load(halves.save(tmp_path))
+    assert again.to_rows() == halves.to_rows()
+    history = History()
+    history.append(halves)
+    assert history.to_rows() == halves.to_rows()
+    for report, said in ((halves, "over 6 documents"), (plain, "over 12 sentences")):
+        assert f"95 %: {said}." in str(report.table().caption)
+        page = report.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+        assert f'"over":"{said}"' in page
+
+
+def test_differences_resample_documents_too():
+    names = [str(row // 2) for row in range(12)]
+    found = [
+        now.compare(replace(now, metrics={"nasca": replace(now.metrics["nasca"], values=before)}))[-1]
+        for now in (in_documents(names), in_documents(None))
+        for before in [{"deu_Latn": torch.zeros(2, 12, dtype=torch.bool)}]
+    ]
+    assert [row["documents"] for row in found] == [6, None]
+    (wide, narrow) = (row["high"] - row["low"] for row in found)
+    assert wide > 1.3 * narrow
+    assert found[0]["p"] > 0.2 > 0.05 > found[1]["p"]  # three of six documents rose; six of twelve sentences
+
+
+@pytest.mark.parametrize("names", [["a"] * 12, list("aabbccddeeee"), list("abcdefghijkl")])
+def test_few_documents_and_documents_of_a_sentence_are_not_resampled(names):
+    report = in_documents(names)
+    assert report.documents("deu_Latn") is None
+    assert report.to_rows() == in_documents(None).to_rows()

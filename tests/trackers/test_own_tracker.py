@@ -85,7 +85,7 @@ def test_it_gets_pictures_and_tables(pairs, capsys):
 def test_what_a_metric_does_not_have_is_none(pairs):
     notebook, trainer = Notebook(), make_trainer(evaluate=False)
     callback = AlignmentCallback(trainer, pairs, metrics=[LEAD], trackers=[tracker_of(notebook)])
-    callback._run._report_log._trackers.heatmap = lambda *about: None  # the table is what is looked at
+    callback._bound.run._report_log._trackers.heatmap = lambda *about: None  # the table is what is looked at
     trainer.add_callback(callback)
     trainer.train()
     ((_, columns, rows, _),) = notebook.tables

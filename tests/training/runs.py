@@ -74,6 +74,17 @@ def minus(one, other):
     return {name: one[name] - other.get(name, torch.zeros_like(one[name])) for name in one}
 
 
+def moved(model, seed=1, size=0.05):
+    """The same model after a step in a random direction: at its start, guards are 0 and have no gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                step = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+                parameter += size * step
+    return model
+
+
 def reward(completions, **kwargs):
     return [float(len(str(completion)) % 5) for completion in completions]
 
@@ -148,9 +159,11 @@ def gradients_by_hand(trainer, micro_steps):
     return found
 
 
-def task_gradients_without(turns, **changes):
+def task_gradients_without(turns, is_moved=False, **changes):
     """The gradients of a plain trainer's first step that leaves out some of its micro-batches."""
     trainer = make_trainer("trainer", **changes)
+    if is_moved:
+        moved(trainer.model)
     parent, count = type(trainer).compute_loss, itertools.count()
 
     def skipping(model, inputs, **kwargs):

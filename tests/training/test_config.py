@@ -34,9 +34,14 @@ OTHER = {
     "replay": "text.txt",
     "replay_weight": 0.2,
     "replay_batch_size": 4,
+    "kl": 0.1,
+    "l2_sp": 0.01,
+    "start": "copy",
     "held_out": "held_out.tsv",
+    "eval_pairs": "dev.tsv",
     "languages": ["deu_Latn", "swh_Latn"],
     "languages_per_batch": 2,
+    "language_temperature": 2.0,
     "pivot": "spa_Latn",
     "template": "query: {text}",
     "template_pooled": True,
@@ -53,16 +58,25 @@ OTHER = {
     "budget_seconds": 60.0,
     "seed": 7,
 }
+# Fields that do not go with some of the above, with what they need.
+APART = {
+    "links": {"loss": "word_level", "links": "links"},
+    "pivot_drift": {"pivot_drift": 0.2},
+    "epochs": {"epochs": 3},
+    "partners": {"partners": "any"},
+}
 
 
 def test_every_field_has_another_value_here_and_a_help_text():
-    assert OTHER.keys() == {option.name for option in fields(AlignmentConfig)}
+    assert OTHER.keys() | APART.keys() == {option.name for option in fields(AlignmentConfig)}
+    assert not OTHER.keys() & APART.keys()
+    others = OTHER | {name: values[name] for name, values in APART.items()}
     default = AlignmentConfig()
     page = (ROOT / "docs" / "align.md").read_text(encoding="utf-8")
     for option in fields(AlignmentConfig):
         assert f"`{option.name}`" in page
         assert len(option.metadata["help"]) > 15
-        assert getattr(default, option.name) != OTHER[option.name]
+        assert getattr(default, option.name) != others[option.name]
 
 
 def as_arguments(values, prefix=""):
@@ -74,6 +88,48 @@ def as_arguments(values, prefix=""):
 def test_from_the_command_line():
     (given,) = TrlParser((AlignmentArguments,)).parse_args_and_config(list(as_arguments(OTHER, "align_")))
     assert given.config() == AlignmentConfig(**OTHER)
+
+
+@pytest.mark.parametrize("values", APART.values(), ids=APART)
+def test_from_the_command_line_and_yaml_apart(values, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({f"align_{key}": one for key, one in values.items()}), encoding="utf-8")
+    for arguments in (list(as_arguments(values, "align_")), ["--config", str(file)]):
+        (given,) = TrlParser((AlignmentArguments,)).parse_args_and_config(arguments)
+        assert given.config() == AlignmentConfig(**values)
+
+
+LINKED = {"deu_Latn": [[(0, 0)]]}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kl": 0.1}, "kl=0.1 compares what the model expects in replayed text; give replay="),
+        ({"kl": -1.0}, "kl=-1.0 must be 0 or above 0"),
+        ({"l2_sp": float("inf")}, "l2_sp=inf"),
+        ({"pivot_drift": 0.1, "frozen_pivot": True}, "pivot_drift=0.1 has no meaning with frozen_pivot=True"),
+        ({"start": "copy"}, "start='copy' is of kl, pivot_drift and losses that ask"),
+        ({"start": "base", "pivot_drift": 0.1}, "start='base' must be one of adapter_off, copy"),
+        ({"links": LINKED}, "links has no meaning for loss='neuron_state', which compares no words"),
+        ({"loss": "word_level", "transform": "subtract_means"}, "transform='subtract_means' has no meaning"),
+        ({"loss": "word_level", "eval_pairs": "dev.tsv"}, "eval_pairs have no links"),
+        ({"loss": "word_level", "partners": "any"}, "partners='any' has no meaning for loss='word_level'"),
+        ({"loss": "word_level", "pool": "mean"}, "pool='mean' has no meaning for loss='word_level'"),
+        ({"partners": "all"}, "partners='all' must be one of pivot, any"),
+        ({"partners": "any", "pivot_drift": 0.1}, "partners='any' does not go with pivot_drift=0.1"),
+        ({"partners": "any", "frozen_pivot": True}, "partners='any' does not go with frozen_pivot=True"),
+        ({"epochs": -1}, "epochs=-1 must be at least 0"),
+        ({"epochs": 2, "partners": "any"}, "epochs=2 does not go with partners='any'"),
+        ({"epochs": 0, "language_temperature": 2}, "epochs=0 does not go with language_temperature=2"),
+        ({"epochs": 2, "gather": True}, "epochs=2 does not go with gather=True: the micro-batches"),
+        ({"epochs": 1, "control": "loop", "control_pairs": "dev"}, "epochs=1 does not go with control="),
+        ({"language_temperature": 0.0}, "language_temperature=0.0 must be above 0"),
+    ],
+)
+def test_what_does_not_go_together(values, message):
+    with pytest.raises(ArgumentError, match=message):
+        AlignmentConfig(**values)
 
 
 @pytest.mark.parametrize(

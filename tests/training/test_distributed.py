@@ -13,14 +13,30 @@ from tests.training.runs import (
     gradients_of,
     make_trainer,
     minus,
+    moved,
     relative_difference,
     task_gradients_without,
+    training_pairs,
 )
+from xalign import load_pairs
 from xalign.losses.contrastive import contrastive
+from xalign.training.calls import Calls
 
 pytestmark = pytest.mark.distributed
 ACCUMULATED = {"gradient_accumulation_steps": 2}
 TOKENS = {"loss": "transport", "transform": "subtract_means", "languages_per_batch": 2, "weight": 9.0}
+# Words, each pair once, and all guards, whose gradients are 0 before weights have moved.
+GUARDED = {
+    "loss": "word_level",
+    "links": {code: [[[0, 0]]] * 100 for code in training_pairs()},
+    "epochs": 1,
+    "kl": 0.5,
+    "pivot_drift": 0.5,
+    "l2_sp": 0.5,
+    "replay": list(load_pairs("bundled")["deu_Latn"].sentences[150:166]),
+    "replay_weight": 0.0,
+}
+MOVED = {"is_moved": True}
 # Mode -> fields of an AlignmentConfig, and changes to the trainer's arguments.
 CELLS = {
     "ddp": [
@@ -29,6 +45,7 @@ CELLS = {
         ({"mode": "alternate"}, ACCUMULATED),
         ({"gather": True, "languages_per_batch": 1, "centre": False}, {}),
         (TOKENS, ACCUMULATED),
+        (GUARDED, MOVED | ACCUMULATED | {"lora": True}),
     ],
     "fsdp": [({}, ACCUMULATED), ({"loss": "neuron_state", "layer": "all"}, {}), (TOKENS, {})],
 }
@@ -49,16 +66,20 @@ def found(tmp_path_factory):
     return {mode: launch(mode, tmp_path_factory.mktemp(mode)) for mode in CELLS}
 
 
-def in_one_process(fields, **changes):
+def in_one_process(fields, is_moved=False, **changes):
     """The task's gradient of the same four sentences, and the mean pull of both processes' pairs."""
     micro_steps = range(changes.get("gradient_accumulation_steps", 1))
     turns = [one for one in micro_steps if one % 2] if fields.get("mode") == "alternate" else micro_steps
     trainer = make_trainer("trainer", fields, per_device_train_batch_size=4, **changes)
-    objective, model = trainer.objective, trainer.model
-    draw = objective._stream.draw
+    objective, model = trainer.objective, moved(trainer.model) if is_moved else trainer.model
+    objective.calls, objective._stream.processes = Calls(per_step=len(micro_steps)), 2
+    draw, replay = objective._stream.draw, objective._replay
+    documents = None if replay is None else replay.draw
     pulls = []
     for rank in (0, 1):
         objective._stream.draw = lambda step, micro_step, *_, rank=rank: draw(step, micro_step, rank)
+        if replay is not None:
+            replay.draw = lambda step, micro_step, *_, rank=rank: documents(step, micro_step, rank)
         for micro_step in turns:
             model.train()
             model.zero_grad()
@@ -66,11 +87,13 @@ def in_one_process(fields, **changes):
             pulls.append(gradients_of(model))
     pull = {name: sum(one[name] for one in pulls) for name in pulls[0]}
     left_out = turns if fields.get("mode") == "alternate" else []
-    return task_gradients_without(left_out, per_device_train_batch_size=4, **changes), pull
+    plain = task_gradients_without(left_out, is_moved, per_device_train_batch_size=4, **changes)
+    return plain, pull
 
 
 @pytest.mark.parametrize(
-    ("mode", "cell"), [*(("ddp", cell) for cell in (0, 1, 2, 4)), *(("fsdp", cell) for cell in (0, 1, 2))]
+    ("mode", "cell"),
+    [*(("ddp", cell) for cell in (0, 1, 2, 4, 5)), *(("fsdp", cell) for cell in (0, 1, 2))],
 )
 def test_two_processes_take_the_gradient_of_one(mode, cell, found):
     gradients, warned = found[mode][cell]

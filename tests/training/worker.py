@@ -21,12 +21,12 @@ from transformers import LlamaForCausalLM
 from transformers.distributed import DistributedConfig
 
 from tests.torchrun import leave
-from tests.training.runs import KeepGradients, make_trainer
+from tests.training.runs import KeepGradients, make_trainer, moved
 
 mode, cells, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
 found = []
 for fields, changes in cells:
-    model = None
+    model, is_moved = None, changes.pop("is_moved", False)
     if mode == "fsdp":
         model = LlamaForCausalLM.from_pretrained(
             folder / "model", distributed_config=DistributedConfig(fsdp_size=2), dtype=torch.float32
@@ -38,6 +38,8 @@ for fields, changes in cells:
             "trainer", fields, model=model, folder=str(folder / "run"), ddp_backend="gloo", **changes
         )
         assert dist.get_world_size() == trainer.args.world_size == 2
+        if is_moved:
+            moved(trainer.model)
         keeper = KeepGradients()
         trainer.add_callback(keeper)
         trainer.train()

@@ -15,6 +15,7 @@ from xalign.cli.advice import as_typed
 from xalign.cli.bench import steer as bench_steer
 from xalign.cli.compare import compare
 from xalign.cli.confusion import confusion
+from xalign.cli.correlate import correlate
 from xalign.cli.demo import demo
 from xalign.cli.doctor import doctor
 from xalign.cli.experts import experts
@@ -23,7 +24,9 @@ from xalign.cli.help import HelpfulCommand
 from xalign.cli.improve import improve
 from xalign.cli.interrupts import CODE, was_interrupted, working
 from xalign.cli.items import items
+from xalign.cli.latent import latent
 from xalign.cli.measure import measure
+from xalign.cli.neurons import neurons
 from xalign.cli.page import page
 from xalign.cli.steer import steer
 from xalign.cli.tokens import tokens
@@ -92,8 +95,8 @@ def _line(message: Warning | str) -> str:
 
 
 _VERBS = (
-    *(measure, items, tokens, compare, track, page, experts, steer, confusion, export, improve, demo),
-    doctor,
+    *(measure, items, neurons, latent, tokens, compare, correlate, track, page, experts, steer, confusion),
+    *(export, improve, demo, doctor),
 )
 for function in _VERBS:
     _verb(function)

@@ -44,7 +44,7 @@ def seed_up_to(most: int) -> Callable[[int], int]:
 
 
 DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
-PoolName = StrEnum("PoolName", ["weighted", "last", "mean", "max"])
+PoolName = StrEnum("PoolName", ["weighted", "last", "mean", "max", "first"])
 NeuronSiteName = StrEnum("NeuronSiteName", ["gate", "inner"])
 ExpertsName = StrEnum("ExpertsName", ["routed", "shared"])
 

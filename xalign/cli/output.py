@@ -17,11 +17,12 @@ class Output:
         as_json: Print numbers as JSON on stdout, and everything else on stderr.
 
     Attributes:
+        as_json: Whether numbers are printed as JSON.
         console: Where everything that is not JSON is printed.
     """
 
     def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+        self.as_json = as_json
         self.console = Console(stderr=as_json)
 
     def say(self, text: str) -> None:
@@ -30,18 +31,18 @@ class Output:
 
     def show(self, table: RenderableType, content: Any) -> None:
         """Print a table; its content as JSON where that was asked for."""
-        if not self._as_json:
+        if not self.as_json:
             self.console.print(table)
         self.show_json(content)
 
     def show_json(self, content: Any) -> None:
         """Print numbers as JSON where that was asked for; the console has shown them to a reader."""
-        if self._as_json:
+        if self.as_json:
             typer.echo(_printable(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False, indent=1)))
 
     def no_other_stdout(self) -> AbstractContextManager[Any]:
         """Keep stdout for JSON: what others print there, such as a trainer's callbacks, goes to stderr."""
-        return redirect_stdout(sys.stderr) if self._as_json else nullcontext()
+        return redirect_stdout(sys.stderr) if self.as_json else nullcontext()
 
 
 def _printable(text: str) -> str:

@@ -43,9 +43,20 @@ from xalign.cli.options import (
     listed,
 )
 from xalign.cli.output import Output
+from xalign.cli.track_words import (
+    Attribute,
+    SelectorName,
+    SelectorOfUnits,
+    Words,
+    WordSite,
+    WordUnits,
+    refuse_with_words,
+    track_words,
+)
 
 if TYPE_CHECKING:
     from xalign.cli.loading import Loaded
+    from xalign.pairs.parallel import ParallelPairs
     from xalign.results.history import History
     from xalign.results.report import AlignmentReport
 
@@ -83,38 +94,67 @@ def track(
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",
     trust_remote_code: TrustRemoteCode = False,
+    words: Words = None,
+    attribute: Attribute = "upos",
+    site: WordSite = None,
+    units: WordUnits = 50,
+    selector: SelectorOfUnits = SelectorName.gaussian,
     json: Json = False,
 ) -> None:
     """Measure the checkpoints of a run that were not measured yet, and say when each language emerged.
 
     Completes the history that a callback left there, with its sentences and settings where its reports were
-    kept, or begins one. An interrupted command continues where it was. With --follow a second machine can
-    watch a long run. With --json, prints the rows of `emergence` instead of the table.
+    kept, or begins one. An interrupted command continues where it was. With --words, says how many of the
+    units that carry an attribute of words are shared by languages. With --json, prints rows, and no table.
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
-    from xalign.cli.loading import load_text, measure_options, refuse_special_files
-    from xalign.monitor.track import track as measure_all
+    from xalign.cli.loading import measure_options, refuse_special_files
     from xalign.results.run_folder import run_folder
 
     asked = measure_options(locals())
-    _check_poll(poll)
-    _check_for_all(template, token_budget, tokenizer, device)
+    _check_for_all(template, token_budget, tokenizer, device, poll)
     find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
-    folder = out or run_folder(run)
-    refuse_special_files(folder)
+    refuse_special_files(folder := out or run_folder(run))
+    common: Any = {"tokenizer": tokenizer, "dtype": dtype.value, "trust_remote_code": trust_remote_code}
+    load = partial(_loader, **common, device=device)
+    if words is not None:
+        refuse_with_words({"pairs": pairs, "metrics": metrics, "n": n, "follow": follow or None}, asked)
+        track_words(Output(json), find, load(), folder, words, languages, attribute, site, units, selector)
+        return
+    output = _begun(Output(json), run, poll if follow else None)
+    text, when = (pairs, languages, pivot, n), {"follow": follow, "poll": poll}
+    history = _track(output, find, load, folder, text, metrics, asked, when)
+    _show_emergence(output, history, folder, run)
+
+
+def _text_of(
+    folder: Path, pairs: str | None, languages: str | None, pivot: str, n: int | None
+) -> "ParallelPairs[Any]":
+    """Return the sentences to measure on; those of the history where none are named."""
+    from xalign.cli.loading import load_text
+
     before = _last_report(folder)
     kept = before.pairs if before and pairs is None and languages is None and n is None else None
-    text = kept or load_text("bundled" if pairs is None else pairs, languages, pivot, n)
-    common: Any = {"tokenizer": tokenizer, "dtype": dtype.value, "trust_remote_code": trust_remote_code}
-    load = _loader(**common, device=device, is_audio=text.is_audio)
-    output = _begun(Output(json), run, poll if follow else None)
-    history = measure_all(
-        *(find, load, folder, text),
-        _asked(metrics, before),
-        **_options(asked, before) | {"follow": follow, "poll": poll, "on_report": partial(_show, output)},
-    )
-    _show_emergence(output, history, folder, run)
+    return kept or load_text("bundled" if pairs is None else pairs, languages, pivot, n)
+
+
+def _track(
+    output: Output,
+    find: "Callable[[], dict[int, _Checkpoint]]",
+    load: "Callable[..., Callable[[_Checkpoint], Loaded]]",
+    folder: Path,
+    text: tuple[str | None, str | None, str, int | None],
+    metrics: str | None,
+    asked: dict[str, Any],
+    when: dict[str, Any],
+) -> "History":
+    """Measure the checkpoints, with the settings that were asked for or those of the history."""
+    from xalign.monitor.track import track as measure_all
+
+    before, pairs = _last_report(folder), _text_of(folder, *text)
+    options = _options(asked, before) | when | {"on_report": partial(_show, output)}
+    return measure_all(find, load(is_audio=pairs.is_audio), folder, pairs, _asked(metrics, before), **options)
 
 
 def _loader(**options: Any) -> "Callable[[_Checkpoint], Loaded]":
@@ -141,12 +181,15 @@ def _check_poll(poll: float) -> None:
         raise ArgumentError(f"poll={poll:g} must be at most a day, {_A_DAY:g} seconds")
 
 
-def _check_for_all(template: str | None, token_budget: int, tokenizer: str | None, device: str) -> None:
+def _check_for_all(
+    template: str | None, token_budget: int, tokenizer: str | None, device: str, poll: float
+) -> None:
     """Refuse what would be wrong for every checkpoint, and not for one that could be left out."""
     from xalign.cli.loading import check_text, checked_device, load_tokenizer
     from xalign.errors import ArgumentError
     from xalign.measurement.options import ReadOptions
 
+    _check_poll(poll)
     check_text("template", template)
     if template is not None and template.count("{text}") != 1:
         raise ArgumentError(

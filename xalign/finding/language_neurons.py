@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from xalign.errors import ModelError
@@ -84,14 +84,26 @@ LAPE = Method(
 )
 
 
-def _firing(of_site: Activations, labels: int) -> Float[Tensor, "label unit"]:
-    """Return the share of each label's tokens at which a unit fires, counted exactly.
+def firing_counts(
+    of_site: Activations, labels: int
+) -> tuple[Float[Tensor, "label unit"], Int[Tensor, " label"]]:
+    """Return at how many tokens of each label a unit fires, counted exactly, and how many tokens there are.
 
     What is read of a sentence is a mean in float32. Summed as it is, it would give neurons that fire equally
     often slightly different shares, and the bar would then cut between them.
 
+    Args:
+        of_site: Shares of tokens: activations read with `state="active"` and `pool="mean"`.
+        labels: How many labels there are.
+
     Raises:
         ModelError: Means so rough that the count cannot be told.
+
+    Example:
+        >>> shares, columns = torch.tensor([[0.5, 1.0], [0.0, 0.25]]), torch.tensor([[0, 1], [2, 4]])
+        >>> counts, tokens = firing_counts(Activations(Site("gate", 0), shares, *columns), labels=2)
+        >>> counts.tolist(), tokens.tolist()
+        ([[1.0, 2.0], [0.0, 1.0]], [2, 4])
     """
     counted = of_site.values.double() * of_site.tokens.unsqueeze(1)
     counts = counted.round()
@@ -102,7 +114,13 @@ def _firing(of_site: Activations, labels: int) -> Float[Tensor, "label unit"]:
             "texts"
         )
     own = torch.stack([of_site.of(number) for number in range(labels)])
-    return own.double() @ counts / (own * of_site.tokens).sum(dim=1, keepdim=True)
+    return own.double() @ counts, (own * of_site.tokens).sum(dim=1)
+
+
+def _firing(of_site: Activations, labels: int) -> Float[Tensor, "label unit"]:
+    """Return the share of each label's tokens at which a unit fires."""
+    counts, tokens = firing_counts(of_site, labels)
+    return counts / tokens.unsqueeze(1)
 
 
 def _mean_over_tokens(of_site: Activations, labels: int) -> Float[Tensor, "label unit"]:

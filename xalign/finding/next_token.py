@@ -73,7 +73,7 @@ def attribute_next_token(model: nn.Module, ids: Any, target: int | None = None) 
     """
     model_map = map_model(model)
     blocks = _blocks(model, model_map)
-    head = _head(model)
+    head, _ = model_map.head
     seen: dict[Site, Tensor] = {}
 
     def keeper(site: Site) -> Any:
@@ -194,16 +194,6 @@ def _blocks(model: nn.Module, model_map: ModelMap) -> list[tuple[Site, Site, Sit
             )
         found.append((inner, added, Site("hidden", inner.layer)))
     return found
-
-
-def _head(model: nn.Module) -> nn.Module:
-    head = getattr(base_model_of(model), "get_output_embeddings", lambda: None)()
-    if not isinstance(head, nn.Module):
-        raise ModelError(
-            f"{type(base_model_of(model)).__name__} predicts no tokens; load a causal model with its "
-            "language-model head"
-        )
-    return head
 
 
 def _frozen(model_map: ModelMap, last: Tensor, final: Tensor) -> FrozenNorm:

@@ -2,26 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from xalign.errors import ArgumentError, ModelError
+from xalign.errors import ArgumentError
 from xalign.finding.activations import Sites, check_texts, sites_of
 from xalign.measurement.options import Experts
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import Place, map_model
 from xalign.model.architectures.sites import Site
-from xalign.model.batches import Batch
 from xalign.model.inputs import TextOptions
 from xalign.model.inputs_for import Processing, inputs_for
-from xalign.model.observe import observing
-from xalign.model.placement import device_of
-from xalign.model.read import check_tokens
-from xalign.model.run import decoder_batch, decoder_test, leaves_early, run
-from xalign.model.visit import visit
+from xalign.model.read_tokens import read_tokens
 from xalign.pairs.audio import Audio
 
 
@@ -100,7 +94,7 @@ def token_values(
     batches = inputs.batches([line for one in encoded for line in one.lines], token_budget=token_budget)
     rows = [(label, row) for label, one in enumerate(encoded) for row in range(len(one))]
     for site in places:
-        values = _values_of(model, batches, site, len(rows))
+        values = read_tokens(model, batches, [site])[site]
         counts = torch.tensor([len(one) for one in values])
         label, sentence = (
             torch.tensor(column).repeat_interleave(counts) for column in zip(*rows, strict=True)
@@ -116,28 +110,3 @@ def _check_not_routed(places: Mapping[Site, Place]) -> None:
             f"sites {', '.join(routed[:3])} are of routed experts, where a token has values for few of them; "
             "give experts='shared', or a method that pools sentences, like expert_ap or lape"
         )
-
-
-def _values_of(model: nn.Module, batches: Sequence[Batch], site: Site, n: int) -> list[Float[Tensor, "_ _"]]:
-    """Return the values of a site at the pooled tokens of each sentence, on the CPU in float32."""
-    found: list[Any] = [None] * n
-    decodes = decoder_test(model)(map_model(model).place(site).module)
-    with observing(model) as before:
-        for batch in batches:
-            given = decoder_batch(model, batch) if decodes else batch
-            seen: list[Tensor] = []
-            with visit(model, {site: seen.append}, early_exit=leaves_early(model, decodes=decodes)):
-                run(model, given)
-            before.rewind()
-            check_tokens(seen[0], given)
-            pooled = given.pooled.to(device_of(model))
-            for line, rows in enumerate(given.rows):
-                own = seen[0][line][pooled[line]].float().cpu()
-                if not bool(own.isfinite().all()):
-                    raise ModelError(
-                        f"the values at {site} hold NaN or infinity; measure in float32 or bfloat16 if they "
-                        "overflow in float16, or check the weights of that layer"
-                    )
-                for row in rows:
-                    found[row] = own
-    return found

@@ -16,8 +16,8 @@ from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
 from xalign.training.closed_loop import ClosedLoop
 from xalign.training.guarded_texts import FEWEST, GuardedTexts
-from xalign.training.guards import is_language_model, refuse_overlap
 from xalign.training.objective import AlignmentObjective
+from xalign.training.refusals import is_language_model, refuse_overlap
 
 
 def improve(

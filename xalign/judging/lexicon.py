@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -77,14 +77,15 @@ def compare_words(
 ) -> list[WordComparison]:
     """Test whether a model's states of related words are nearer to each other than those of control pairs.
 
-    The state of a word is the mean over its contexts of its own pooled tokens; similarity is 1 − angle / π.
-    The tests take pairs for independent; with a word in several pairs they are a little too sure.
+    The state of a word is pooled over its own tokens in each of its contexts, and averaged over these.
+    Similarity is 1 − angle / π. Control pairs tell what words of these languages have in common anyway. The
+    tests take pairs for independent; with a word in several pairs they are a little too sure.
 
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer, a fast one: its offsets tell a word's tokens from its context's.
         related: Pairs of words, at least 2.
-        control: Pairs of words of the same kind that are not related, at least 2.
+        control: Pairs that are not related, at least 2.
         sites: Where to read, as in `find_units`: `"hidden"` is the embedding, every block
             and the final states.
         scale: `"unit"`, or `"signed"` as in the paper; see `angular_similarity`.
@@ -102,33 +103,44 @@ def compare_words(
         ArgumentTypeError: Pairs of something else than `Word`.
 
     Reference:
-        PhiloBERTA, arXiv 2503.05265, which reads the CLS state behind a layer that is drawn at random.
+        PhiloBERTA, arXiv 2503.05265: it averages over contexts the CLS state behind a further layer, which
+        its released code draws at random. Here the word's own states are read.
 
     Example:
         >>> from xalign.pairs.lexicon import Word
-        >>> german = [Word("de", "Haus", ["Das Haus ist alt."]), Word("de", "Hund")]
-        >>> english = [Word("en", "house", ["The house is old."]), Word("en", "dog")]
-        >>> related, control = zip(german, english), zip(german, english[::-1])
-        >>> (found,) = compare_words(model, tokenizer, list(related), list(control), "1.hidden")
-        >>> len(found.related)
-        2
+        >>> german = [Word("de", "Haus", ["Das Haus ist alt."]), Word("de", "Hund"), Word("de", "Brot")]
+        >>> english = [Word("en", "house", ["The house is old."]), Word("en", "dog"), Word("en", "bread")]
+        >>> related = list(zip(german, english))
+        >>> control = list(zip(german, english[1:] + english[:1]))
+        >>> [str(one.site) for one in compare_words(model, tokenizer, related, control)]
+        ['embed.hidden', '0.hidden', '1.hidden', '2.hidden', 'final.hidden']
     """
-    _check_pairs("related", related)
-    _check_pairs("control", control)
+    words, rows = _numbered(related, control)
+    found = []
+    for site, states in _states(model, tokenizer, words, sites, pool, token_budget):
+        near, far = (_similarities(states, of, scale) for of in rows)
+        permutation = division_test(near, far, seed=seed, most=most)
+        found.append(WordComparison(site, near, far, welch_test(near, far), permutation))
+    return found
+
+
+def _similarities(
+    states: Float[Tensor, "word width"], pairs: Int[Tensor, "pair 2"], scale: Scale
+) -> tuple[float, ...]:
+    return tuple(angular_similarity(states[pairs[:, 0]], states[pairs[:, 1]], scale=scale).tolist())
+
+
+def _numbered(
+    related: Sequence[WordPair], control: Sequence[WordPair]
+) -> tuple[list[Word], list[Int[Tensor, "pair 2"]]]:
+    """Return the words of all pairs, each once, and both kinds of pairs by the numbers of their words."""
+    for name, pairs in (("related", related), ("control", control)):
+        _check_pairs(name, pairs)
     words = list(dict.fromkeys(word for pairs in (related, control) for pair in pairs for word in pair))
     place = {word: number for number, word in enumerate(words)}
-    rows = [torch.tensor([[place[one], place[two]] for one, two in pairs]) for pairs in (related, control)]
-    return [
-        _compared(site, [angular_similarity(*states[of].unbind(1), scale=scale) for of in rows], seed, most)
-        for site, states in _states(model, tokenizer, words, sites, pool, token_budget)
+    return words, [
+        torch.tensor([[place[one], place[two]] for one, two in pairs]) for pairs in (related, control)
     ]
-
-
-def _compared(site: Site, values: Sequence[Tensor], seed: int, most: int) -> WordComparison:
-    """Test the similarities of related pairs against those of control pairs."""
-    related, control = (tuple(one.tolist()) for one in values)
-    permutation = division_test(related, control, seed=seed, most=most)
-    return WordComparison(site, related, control, welch_test(related, control), permutation)
 
 
 def _check_pairs(name: str, pairs: object) -> None:

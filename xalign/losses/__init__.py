@@ -16,6 +16,7 @@ from xalign.losses.remove_subspace import REMOVE_SUBSPACE
 from xalign.losses.subtract_means import SUBTRACT_MEANS
 from xalign.losses.transform import Transform
 from xalign.losses.transport import TRANSPORT
+from xalign.losses.word_level import WORD_LEVEL
 
 LOSSES: dict[str, Loss] = {
     loss.name: loss
@@ -29,6 +30,7 @@ LOSSES: dict[str, Loss] = {
         CKA,
         TOKEN_CKA,
         TRANSPORT,
+        WORD_LEVEL,
     )
 }
 TRANSFORMS: dict[str, Transform] = {one.name: one for one in (SUBTRACT_MEANS, REMOVE_SUBSPACE)}

@@ -12,15 +12,20 @@ from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses.direction import LOWEST_TEMPERATURE
 
 Kind = Literal["hidden", "gate", "inner", "attn_out", "mlp_out"]
-Pool = Literal["weighted", "last", "mean", "max"]
-Level = Literal["pair", "token"]
+Pool = Literal["weighted", "last", "mean", "max", "first"]
+Level = Literal["pair", "token", "word"]
 LossFn = Callable[..., Tensor]
 StateFn = Callable[[Tensor], Tensor]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 OPTIONS = ("temperature", "direction", "languages", "same", "detach_pivot", "gather")
 """What training offers every loss; a loss gets those that its function names."""
 MASKS = ("language_mask", "pivot_mask")
-"""What a token loss gets besides."""
+"""What a loss of tokens or words gets besides."""
+LINKS = ("links",)
+"""What a loss of words gets besides."""
+START = ("start",)
+"""What a loss gets that asks where the pivot was before training."""
+_OF_LEVEL: dict[Level, tuple[str, ...]] = {"pair": (), "token": MASKS, "word": MASKS + LINKS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,8 @@ class Loss:
             tensor without dimensions. Any of these keyword arguments that it names is given to it:
             `temperature`, `direction`, `languages`, `same`, `detach_pivot` and `gather`, all as in
             `contrastive`; `languages` is None with `centre=False`, and `same` with `mask_duplicates=False`.
-            Other arguments need defaults.
+            And `start`: the pivot's states before training, of the shape of the pivot's now, which cost a
+            forward more. Other arguments need defaults.
         kinds: The kinds of sites that it may read; the first is the default.
         state: What is taken of a token's values, from a tensor to one of the same shape. It is applied before
             pooling.
@@ -44,7 +50,9 @@ class Loss:
             has no loss.
         level: What the two sides are. `"pair"`: pooled states, [pair, width]. `"token"`: the states of all
             tokens, [pair, token, width], zero at tokens that do not count, together with the boolean masks
-            `language_mask` and `pivot_mask`, [pair, token], True at tokens that count.
+            `language_mask` and `pivot_mask`, [pair, token], True at tokens that count. `"word"`: the same of
+            words, each the mean of its tokens, together with `links`, a row (pair, word, pivot word) for each
+            two that translate each other.
         needs_shares: Whether its states must lie in [0, 1], so that no transform can come before it.
 
     Raises:
@@ -93,15 +101,27 @@ class Loss:
     @property
     def options(self) -> tuple[str, ...]:
         """The keyword arguments that `fn` names, of those that training can give."""
-        offered = OPTIONS + MASKS if self.level == "token" else OPTIONS
+        offered = OPTIONS + START + _OF_LEVEL[self.level]
         named = _arguments(self.fn)
         return tuple(option for option in offered if option in named)
 
+    @property
+    def needs_links(self) -> bool:
+        """Whether it compares words, so that it must be told which of them translate each other."""
+        return self.level == "word"
+
+    @property
+    def needs_start(self) -> bool:
+        """Whether it asks for the pivot's states before training."""
+        return bool(set(START) & set(self.options))
+
     def _check_signature(self) -> None:
-        if self.level == "token" and not set(MASKS) <= set(self.options):
+        missing = [name for name in _OF_LEVEL[self.level] if name not in self.options]
+        if missing:
             raise ArgumentError(
-                f"loss {self.name!r}: a function of tokens must take {' and '.join(MASKS)}, which tell "
-                "tokens that count from padding"
+                f"loss {self.name!r}: a function of {self.level}s must take "
+                f"{' and '.join(_OF_LEVEL[self.level])}, where masks tell {self.level}s that count from "
+                f"padding; it lacks {', '.join(missing)}"
             )
         signature = _signature(self.fn)
         if signature is None:
@@ -111,7 +131,7 @@ class Loss:
         except TypeError as error:
             raise ArgumentError(
                 f"loss {self.name!r} must be callable as fn(language, pivot): {error}. Of keyword arguments "
-                f"it gets those of {', '.join(OPTIONS)} that it names (and, with level='token', "
+                f"it gets those of {', '.join(OPTIONS + START)} that it names (and, with level='token', "
                 f"{' and '.join(MASKS)}); give every other one a default"
             ) from None
 
@@ -141,7 +161,7 @@ def resolve_loss(given: object, known: Mapping[str, Loss]) -> Loss:
 
     A plain function is called with the two sides, as `Loss` says, and named after itself. It may read every
     kind of site, `"hidden"` by default, and its tokens are pooled by their mean. It is a token loss where it
-    names `language_mask` and `pivot_mask`.
+    names `language_mask` and `pivot_mask`, and a word loss where it names `links` too.
 
     Args:
         given: The name, the object or the function.
@@ -168,8 +188,9 @@ def resolve_loss(given: object, known: Mapping[str, Loss]) -> Loss:
     if not callable(given) or isinstance(given, type):
         raise ArgumentTypeError(f"loss={given!r:.60} must be one of {', '.join(known)}, or {own}")
     name = getattr(given, "__name__", type(given).__name__)
-    is_of_tokens = set(MASKS) <= set(_arguments(given))
-    return Loss(name, given, level="token" if is_of_tokens else "pair")
+    named = set(_arguments(given))
+    level = next(level for level in reversed(get_args(Level)) if set(_OF_LEVEL[level]) <= named)
+    return Loss(name, given, level=level)
 
 
 def _check_callable(loss: str, name: str, value: object) -> None:

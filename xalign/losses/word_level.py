@@ -1,7 +1,6 @@
 """Word-level adjustment: words that translate each other come together, and the pivot stays as it began.
 
-Its links differ from pair to pair, and its frozen start needs a second model, so it is no `Loss` that
-training knows by name: call it in a loop of your own.
+Training is told by `links` which words those are, and by `start` where the pivot was.
 """
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from xalign.checks import positive
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.losses.loss import Loss
 from xalign.losses.tokens import check_mask, checked_tokens
 
 
@@ -56,6 +56,9 @@ def word_level(
     weight = positive("weight", weight, zero=True)
     distance = linked_distance(language, pivot, links, language_mask=language_mask, pivot_mask=pivot_mask)
     return distance + weight * drift(pivot, start, pivot_mask)
+
+
+WORD_LEVEL = Loss("word_level", word_level, level="word")
 
 
 def linked_distance(

@@ -29,7 +29,8 @@ class ReadOptions:
     """What is read in a model while it runs over the sentences.
 
     Attributes:
-        pool: How states are pooled over a sentence's tokens: `"weighted"`, `"last"`, `"mean"` or `"max"`.
+        pool: How states are pooled over a sentence's tokens: `"weighted"`, `"last"`, `"mean"`,
+            `"max"` or `"first"`.
         state_site: Where neuron states are read: `"gate"`, before the activation function, or `"inner"`.
         value_site: Where neuron values are read: `"inner"`, the input of the down projection, or `"gate"`.
         experts: Which neurons of a mixture of experts neuron metrics read: `"routed"`, those of all its

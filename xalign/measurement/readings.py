@@ -26,6 +26,12 @@ def _neuron_values(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
     return [Reading(site, "abs", options.pool) for site in sites]
 
 
+def _last_neurons(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
+    """Read the signed value of each neuron at the last token, in every block (Sharing Matters, NAO)."""
+    sites = neuron_sites(model_map, options.value_site, options.experts, options.stack)
+    return [Reading(site, "value", "last") for site in sites]
+
+
 def neuron_sites(model_map: ModelMap, kind: NeuronSite, experts: Experts, stack: str = "") -> list[Site]:
     """Return the sites of the neurons of every block: in a mixture, of its experts or of its shared networks.
 
@@ -83,6 +89,7 @@ def _hidden(model_map: ModelMap, options: ReadOptions) -> list[Reading]:
 _SOURCES: Mapping[Source, Callable[[ModelMap, ReadOptions], list[Reading]]] = {
     "neuron_states": _neuron_states,
     "neuron_values": _neuron_values,
+    "last_neurons": _last_neurons,
     "hidden": _hidden,
     "router": _router,
 }

@@ -4,6 +4,7 @@ A new metric is a file with its function and its `Metric`, and one line in `METR
 `lape` are functions for finding units; they are not metrics of a report.
 """
 
+from xalign.metrics.activation_overlap import ACTIVATION_OVERLAP
 from xalign.metrics.cka import CKA
 from xalign.metrics.csls import CSLS
 from xalign.metrics.dali import DALI, DALI_STRONG, MEXA_T
@@ -16,6 +17,7 @@ from xalign.metrics.neuron_correlation import NEURON_CORRELATION
 from xalign.metrics.retrieval import RETRIEVAL
 from xalign.metrics.routing import ROUTING
 from xalign.metrics.rsa import RSA
+from xalign.metrics.sharing_groups import SHARED_NEURONS
 from xalign.metrics.silhouette import SILHOUETTE
 from xalign.metrics.weak_alignment import MEXA, NASCA, NAVCA
 from xalign.metrics.xsim import XSIM
@@ -26,6 +28,7 @@ METRICS: dict[str, Metric] = {
         *(NASCA, NAVCA, MEXA, RETRIEVAL, MARGIN, ROUTING),
         *(CSLS, XSIM, CKA, RSA, NEURON_CORRELATION),
         *(ANISOTROPY, ISO_SCORE, HUB_SKEWNESS, ANTI_HUBS, ROBIN_HOOD, SILHOUETTE, LANGUAGE_PROBE),
+        *(SHARED_NEURONS, ACTIVATION_OVERLAP),
         *(DALI, DALI_STRONG, MEXA_T),
     )
 }

@@ -9,9 +9,11 @@ from torch import Tensor
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError
 from xalign.metrics.centred import centred, check_states
+from xalign.metrics.l2_logistic import l2_logistic
 from xalign.metrics.metric import Metric
 
 FOLDS = 5
+_Fit = tuple[np.ndarray, np.ndarray]
 _SPREAD = 1e-10  # directions with less of the largest variance are rounding
 
 
@@ -59,14 +61,15 @@ def probe(
     coordinates = _coordinates(states)
     wanted, fold = label.numpy(force=True), (numbers % folds).numpy(force=True)
     right = np.zeros(len(wanted), dtype=bool)
+    fit: _Fit | None = None
     for number in range(folds):
         held = fold == number
         if len(np.unique(wanted[~held])) < len(known):
             raise ArgumentError(
                 f"without fold {number}, a label has no sentence to learn from; use more pairs"
             )
-        weights, bias = _fit(coordinates[~held], wanted[~held], len(known))
-        right[held] = (coordinates[held] @ weights + bias).argmax(axis=1) == wanted[held]
+        fit = _fit(coordinates[~held], wanted[~held], len(known), fit)
+        right[held] = (coordinates[held] @ fit[0] + fit[1]).argmax(axis=1) == wanted[held]
     return torch.from_numpy(right).to(states.device)
 
 
@@ -115,9 +118,17 @@ def _coordinates(states: Tensor) -> np.ndarray[tuple[int, int], np.dtype[np.floa
     return np.asarray((axes[:, kept] * variances[kept].sqrt()).numpy(force=True))
 
 
-def _fit(x: np.ndarray, wanted: np.ndarray, labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights [coordinate, label] and bias of the softmax regression of least penalised loss."""
+def _fit(x: np.ndarray, wanted: np.ndarray, labels: int, start: _Fit | None = None) -> _Fit:
+    """Return weights [coordinate, label] and bias of the softmax regression of least penalised loss.
+
+    It begins with those of another fold, where they are given.
+    """
     width = x.shape[1]
+    if labels == 2:  # noqa: PLR2004
+        # Both columns are ± half of the weights w of one label against the other: ‖W‖² / 2 = ‖w‖² / 4.
+        before = None if start is None else (2 * start[0][:, 1], float(start[1][1]))
+        weights, intercept = l2_logistic(x, wanted == 1, penalty=0.5, start=before)
+        return np.stack([-weights / 2, weights / 2], axis=1), np.array([0.0, intercept])
     truth = np.eye(labels)[wanted]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -129,8 +140,8 @@ def _fit(x: np.ndarray, wanted: np.ndarray, labels: int) -> tuple[np.ndarray, np
         value = float((normaliser[:, 0] - (scores * truth).sum(axis=1)).sum() + (weights**2).sum() / 2)
         return value, np.concatenate([(x.T @ residual + weights).ravel(), residual.sum(axis=0)])
 
-    start = np.zeros((width + 1) * labels)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "gtol": 1e-6}).x
+    begin = np.zeros((width + 1) * labels) if start is None else np.concatenate([start[0].ravel(), start[1]])
+    found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 200, "gtol": 1e-6}).x
     return found[: width * labels].reshape(width, labels), found[width * labels :]
 
 

@@ -14,7 +14,7 @@ from xalign.metrics.scale import LARGEST, SHARE, Scale, title_of
 
 __all__ = ["Compute", "Metric", "Over", "Scale", "Source", "check_counts", "resolve_metrics"]
 
-Source = Literal["neuron_states", "neuron_values", "hidden", "router"]
+Source = Literal["neuron_states", "neuron_values", "last_neurons", "hidden", "router"]
 Over = Literal["similarity", "states", "options", "contexts"]
 Compute = Callable[..., Tensor]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -30,9 +30,10 @@ class Metric:
     Attributes:
         name: The name that users type, and the key in reports and logs.
         title: Its name on figures and pages.
-        reads: What is read in the model: `"neuron_states"` or `"neuron_values"` of every block, `"hidden"`,
-            the hidden states that Hugging Face returns, or `"router"`, how often each expert of a mixture
-            was chosen.
+        reads: What is read in the model: `"neuron_states"` or `"neuron_values"` of every block,
+            `"last_neurons"`, the signed values of the neurons at the last token, whatever `pool` is,
+            `"hidden"`, the hidden states that Hugging Face returns, or `"router"`, how often each expert of a
+            mixture was chosen.
         compute: A function that returns one value per pair: a boolean tensor [pair] of bits, or floats. What
             it takes is set by `over`.
         over: `"similarity"`: `compute` takes the cosine matrix [pair, pair] of one layer, pivot sentences in

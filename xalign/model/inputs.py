@@ -1,6 +1,7 @@
 """`Inputs`: what a model takes as input, worked out once from the model and its tokenizer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,8 +12,9 @@ from xalign.checks import boolean, function_of, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.batches import Batch, Line, make_batches
 from xalign.model.encode import Encoded, Template, encode
-from xalign.model.language_marks import mark_of
+from xalign.model.language_marks import Mark, mark_of
 from xalign.model.tokenizer_state import keeping
+from xalign.model.words import words_of_tokens
 from xalign.model.wrapped import base_model_of, config_of, virtual_tokens
 from xalign.options import COMPARED, option
 
@@ -124,10 +126,7 @@ class Inputs:
         """
         options = options or TextOptions()
         limits = [limit for limit in (self.context, options.max_length) if limit is not None]
-        mark, tokenizer = mark_of(self.tokenizer, language, options.source_codes), cast(Any, self.tokenizer)
-        with keeping(tokenizer):
-            if mark is not None:
-                tokenizer.src_lang = mark.code
+        with self._marking(language, options) as mark:
             return encode(
                 self.tokenizer,
                 sentences,
@@ -141,6 +140,32 @@ class Inputs:
                 ids=ids,
                 mark=None if mark is None else mark.token_id,
             )
+
+    def words(
+        self, sentences: Sequence[str], language: str = "", options: TextOptions | None = None
+    ) -> list[tuple[int, ...]]:
+        """Return, per sentence, the number of each token's word, as `words_of_tokens`; nothing is cut.
+
+        Args:
+            sentences: The sentences.
+            language: Their code, as in `encode`.
+            options: How to tokenize, as in `encode`.
+
+        Raises:
+            ArgumentError: As in `words_of_tokens` and `encode`.
+        """
+        options = options or TextOptions()
+        with self._marking(language, options):
+            return words_of_tokens(self.tokenizer, sentences, language=language, template=options.template)
+
+    @contextmanager
+    def _marking(self, language: str, options: TextOptions) -> Iterator[Mark | None]:
+        """Tell a tokenizer that marks sentences with their language which it is, inside the `with`."""
+        mark, tokenizer = mark_of(self.tokenizer, language, options.source_codes), cast(Any, self.tokenizer)
+        with keeping(tokenizer):
+            if mark is not None:
+                tokenizer.src_lang = mark.code
+            yield mark
 
     def batches(
         self, lines: Iterable[Line], *, token_budget: int | None = None, size: int | None = None

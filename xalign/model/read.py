@@ -243,7 +243,7 @@ def pool(
     states = states.float()
     if how == "max":
         return states.masked_fill(weights.unsqueeze(-1) == 0, -torch.inf).amax(dim=1)
-    if how == "last":
+    if how in ("last", "first"):
         return states[torch.arange(len(states), device=states.device), weights.argmax(dim=1)]
     return torch.bmm(weights.unsqueeze(1), states).squeeze(1)
 
@@ -251,12 +251,14 @@ def pool(
 def token_weights(pooled: Bool[Tensor, "batch token"], how: Pool) -> Float[Tensor, "batch token"]:
     """Compute the weight of each token: 0 where it is not pooled; the weights of a sentence sum to 1.
 
-    `weighted` gives t / (1 + … + T) to the t-th of T pooled tokens (MEXA, §3.1), `last` gives 1 to the last
-    token, `mean` and `max` give all tokens the same weight.
+    `weighted` gives t / (1 + … + T) to the t-th of T pooled tokens (MEXA, §3.1), `last` and `first` give 1 to
+    one token, `mean` and `max` give all tokens the same weight.
     """
     positions = pooled.cumsum(dim=1) * pooled
     if how == "last":
         raw = (positions == positions.amax(dim=1, keepdim=True)) & pooled
+    elif how == "first":
+        raw = positions == 1
     else:
         raw = positions if how == "weighted" else pooled
     return raw.float() / raw.sum(dim=1, keepdim=True)

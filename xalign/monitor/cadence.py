@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 from xalign.checks import positive, whole_number
-from xalign.errors import ArgumentError
+from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.distributed import Ranks
 
-Every = int | Literal["auto"] | None
+Rhythm = Literal["auto", "log"]
+Every = int | Rhythm | None
 FIRST_LOOK = 10  # steps after which "auto" knows how long a step takes
 
 
@@ -20,23 +21,31 @@ class Cadence:
     `max_share` or below. It predicts this from the time that steps and measurements took so far. With several
     processes the first one decides for all.
 
+    With `every="log"` it measures after steps 1, 2, 4, 8 and so on, because a model learns fast at first.
+
     Args:
-        every: A number of steps, `"auto"`, or None for no cadence of its own.
+        every: A number of steps, `"auto"`, `"log"`, or None for no cadence of its own.
+        at_steps: Steps after which to measure as well.
         max_share: The largest share of the run's time, in (0, 1). `every="auto"` keeps to it.
         ranks: The processes that measure together.
         clock: Returns seconds, counted from any start.
 
     Attributes:
         every: As given.
+        at_steps: As given, each once.
         max_share: As given.
 
     Raises:
-        ArgumentError: `every` below 1, or a share outside (0, 1).
+        ArgumentError: `every` or one of `at_steps` below 1, or a share outside (0, 1).
+        ArgumentTypeError: `at_steps` is no list of whole numbers.
 
     Example:
         >>> cadence = Cadence(100)
         >>> [step for step in range(1, 301) if cadence.is_due(step)]
         [100, 200, 300]
+        >>> log = Cadence("log", at_steps=[3, 100])
+        >>> [step for step in range(1, 301) if log.is_due(step)]
+        [1, 2, 3, 4, 8, 16, 32, 64, 100, 128, 256]
     """
 
     def __init__(
@@ -44,14 +53,18 @@ class Cadence:
         every: Every = None,
         max_share: float = 0.02,
         *,
+        at_steps: Sequence[int] = (),
         ranks: Ranks | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if isinstance(every, str) and every != "auto":
-            raise ArgumentError(f"every={every!r} must be a number of steps, 'auto', or None")
+        if isinstance(every, str) and every not in get_args(Rhythm):
+            raise ArgumentError(f"every={every!r} must be a number of steps, 'auto', 'log', or None")
         self.every: Every = (
-            every if every is None or every == "auto" else whole_number("every", every, least=1)
+            every if every is None or isinstance(every, str) else whole_number("every", every, least=1)
         )
+        if not isinstance(at_steps, list | tuple):
+            raise ArgumentTypeError(f"at_steps={at_steps!r:.60} must be a list of steps, like [10, 100]")
+        self.at_steps = frozenset(whole_number("at_steps", step, least=1) for step in at_steps)
         if not positive("max_share", max_share) < 1:
             raise ArgumentError(f"max_share={max_share} must lie between 0 and 1: a share of the run's time")
         self.max_share = float(max_share)
@@ -72,8 +85,12 @@ class Cadence:
 
     def is_due(self, step: int) -> bool:
         """Whether to measure after this step. With several processes, ask in all of them at every step."""
+        if step in self.at_steps:
+            return True
         if self.every is None:
             return False
+        if self.every == "log":
+            return step > 0 and step & (step - 1) == 0  # a power of two
         if self.every != "auto":
             return step % self.every == 0
         if step < self._next:

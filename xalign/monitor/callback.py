@@ -9,33 +9,26 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from transformers.trainer_utils import IntervalStrategy
 from transformers.training_args import TrainingArguments
 
-from xalign.checks import boolean, whole_number
+from xalign.checks import boolean
 from xalign.errors import ArgumentError
 from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import Metrics
-from xalign.metrics import METRICS
 from xalign.model.distributed import Ranks
-from xalign.model.wrapped import has_adapter
+from xalign.monitor.binding import Binding, Settings, When, bind
 from xalign.monitor.cadence import Every
 from xalign.monitor.hf_trainer import (
     HuggingFaceTrainer,
     NotMeasured,
-    check_trainer,
     is_evaluation,
-    model_of,
     move_to_front,
-    tokenizer_of,
 )
-from xalign.monitor.keep_best import KeepBest
 from xalign.monitor.keeps_running import KeepsRunning
 from xalign.monitor.monitor import AlignmentMonitor
 from xalign.monitor.peers import refuse_duplicates
-from xalign.monitor.privacy import folder_of, keep_private
+from xalign.monitor.privacy import keep_private
 from xalign.monitor.regression_watch import OnRegression
-from xalign.monitor.report_log import ReportLog, Trackers
-from xalign.monitor.scalars import checked_name, scalar_keys
-from xalign.monitor.selection import check_selection, distinctive_names, exact_key
-from xalign.monitor.trainer_run import TrainerRun
+from xalign.monitor.scalars import checked_name
+from xalign.monitor.which_trainer import calling_trainer, refuse_another, trainer_and_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
@@ -51,20 +44,25 @@ class AlignmentCallback(TrainerCallback):
     `metric_for_best_model="nasca"` works. With several evaluation sets they are in the first one's row.
     Losses and weights are equal to the bit with and without the callback.
 
-    When it is built it checks what can go wrong, and prints what one measurement costs. From the first step
-    on, nothing that goes wrong while it measures, writes or draws ends the run. It is warned about once, and
-    tried again at the next measurement; `missing` says what there is not. With several processes each has its
-    own callback, as each has its own trainer; they share the forwards, and the first process writes.
+    Give it to the trainer as `Trainer(..., callbacks=[AlignmentCallback(pairs)])`, or make it of a finished
+    trainer and add it: `trainer.add_callback(AlignmentCallback(trainer, pairs))`.
+
+    As soon as it has its trainer it checks what can go wrong, and prints what one measurement costs. From the
+    first step on, nothing that goes wrong while it measures, writes or draws ends the run. It is warned about
+    once, and tried again at the next measurement; `missing` says what there is not. With several processes
+    each has its own callback, as each has its own trainer; they share the forwards, and the first writes.
 
     Args:
-        trainer: The trainer that the callback will be added to.
+        trainer: The trainer that the callback will be added to. Leave it out to put the callback among a
+            trainer's `callbacks`; then it takes the trainer that it is given to.
         pairs: Held-out parallel sentences, or what `load_pairs` takes.
-        every: Measure every so many steps; `"auto"` measures as often as `max_share` allows, None only at
-            start, end and evaluations.
+        every: Measure every so many steps; `"auto"` measures as often as `max_share` allows, `"log"` after
+            steps 1, 2, 4, 8 and so on, None only at start, end and evaluations.
         metrics: Names of metrics, `Metric` objects, or functions, as in `measure`.
         at_evaluate: Measure at each evaluation.
         at_start: Measure before the first step, though not where a run resumes.
         at_end: Measure after the last step.
+        at_steps: Measure after these steps as well.
         max_share: The largest share of the time, since the run began or was resumed, that measuring may take.
             `every="auto"` keeps to it, start, end and evaluations aside; where a fixed `every` takes more,
             one line says so.
@@ -110,14 +108,15 @@ class AlignmentCallback(TrainerCallback):
 
     def __init__(
         self,
-        trainer: HuggingFaceTrainer,
-        pairs: ParallelPairs | str | Path,
+        trainer: HuggingFaceTrainer | ParallelPairs | str | Path,
+        pairs: ParallelPairs | str | Path | None = None,
         every: Every = None,
         metrics: Metrics = ("nasca",),
         at_evaluate: bool = True,
         at_start: bool = True,
         at_end: bool = True,
         *,
+        at_steps: Sequence[int] = (),
         max_share: float = 0.02,
         keep_best: str | None = None,
         on_regression: OnRegression = "warn",
@@ -131,47 +130,48 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         with Ranks(shared=True).raise_everywhere():
             check_options(AlignmentCallback, options)
-        check_trainer(trainer)
-        if not (every is not None or at_evaluate or at_start or at_end):
-            raise ArgumentError(
-                "nothing to measure at: give every=N, or leave one of at_evaluate, at_start, at_end on"
-            )
-        if heatmap_every is not None:
-            heatmap_every = whole_number("heatmap_every", heatmap_every, least=1)
-        self._at_evaluate, self._at_start, self._at_end = at_evaluate, at_start, at_end
-        self._trainer, self.name, self.log_text = trainer, checked_name(name), boolean("log_text", log_text)
-        self._keep_best: KeepBest | None = None
-        self._selecting: str | None = None
-        tokenizer = tokenizer_of(trainer, tokenizer)
-        refuse_duplicates(self, self._peers())
-        if trainer.args.push_to_hub and not log_text:
-            self._keep_private(in_training=False)
-        found = Trackers(trainer.callback_handler.callbacks, trackers)
-        self._monitor = AlignmentMonitor(
-            *(model_of(trainer), tokenizer, pairs, metrics),
-            every=every,
-            max_share=max_share,
-            save_dir=folder_of(trainer.args, log_text=log_text) / name,
-            save_reports=save_reports,
+        given, chosen = trainer_and_pairs(trainer, pairs)
+        self.name, self.log_text = checked_name(name), boolean("log_text", log_text)
+        self._when = When(every, at_steps, at_evaluate, at_start, at_end, max_share)
+        self._settings = Settings(
+            pairs=chosen,
+            metrics=metrics,
+            options=options,
+            tokenizer=tokenizer,
+            trackers=trackers,
+            keep_best=keep_best,
             on_regression=on_regression,
-            name=name,
-            **options,
+            heatmap_every=heatmap_every,
+            save_reports=save_reports,
         )
-        self._prepare_selection(keep_best)
-        when = {"at_evaluate": at_evaluate, "at_start": at_start, "at_end": at_end, "keep_best": keep_best}
-        Ranks(shared=True).refuse_differences(when)
-        self._monitor.measurement.probe()
-        key = f"alignment-{name}" if name else "alignment"
-        report_log = ReportLog(found, key, heatmap_every=heatmap_every, log_text=log_text)
-        self._run = TrainerRun(trainer, self._monitor, report_log, self._keep_best)
-        if self._monitor.is_first_process:
-            for line in (self._monitor.cost_line, *found.prepare(trainer.args.report_to)):
-                print(line)  # noqa: T201
+        self._binding: Binding | None = None
+        if given is not None:
+            self._bind(given)
+
+    def _bind(self, trainer: HuggingFaceTrainer) -> Binding:
+        peers = self._peers_on(trainer)
+        refuse_duplicates(self, peers)
+        if trainer.args.push_to_hub and not self.log_text:
+            self._keep_private(trainer, in_training=False)
+        self._binding = bind(self._settings, self._when, trainer, self, peers)
+        return self._binding
+
+    @property
+    def _bound(self) -> Binding:
+        """The trainer and what measures it; where there is none yet, that of the trainer that calls."""
+        if self._binding is not None:
+            return self._binding
+        trainer = calling_trainer(self)
+        if trainer is None:
+            raise ArgumentError(
+                "this AlignmentCallback has no trainer yet; pass it to one, as in Trainer(callbacks=[...])"
+            )
+        return self._bind(trainer)
 
     @property
     def report(self) -> AlignmentReport | None:
         """The last report, which may be of an evaluation outside training."""
-        return self._run.report
+        return self._bound.run.report
 
     @property
     def reports(self) -> list[AlignmentReport]:
@@ -196,7 +196,14 @@ class AlignmentCallback(TrainerCallback):
     @property
     def best_key(self) -> str | None:
         """The value by which it keeps the best checkpoint; None where it keeps none."""
-        return None if self._keep_best is None else self._keep_best.key
+        keep_best = None if self._binding is None else self._binding.keep_best
+        return None if keep_best is None else keep_best.key
+
+    def on_init_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take the trainer that was made with this callback among its `callbacks`."""
+        _ = self._bound
 
     # Where rows of its own are due.
 
@@ -204,17 +211,18 @@ class AlignmentCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Move before the callbacks that must see the values, and take up what a resumed run has."""
-        move_to_front(self._trainer, self, AlignmentCallback)
-        refuse_duplicates(self, self._peers())
-        self._run.begin(state)
+        refuse_another(self, self._bound.trainer)
+        move_to_front(self._bound.trainer, self, AlignmentCallback)
+        refuse_duplicates(self, self._peers_on(self._bound.trainer))
+        self._bound.run.begin(state)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure step 0: now that all callbacks have begun, and after an evaluation on start."""
         with self._keeps_running.hook("on_epoch_begin", state.global_step):
-            if self._at_start and state.global_step == 0:
-                self._run.measure_and_log(state, control)
+            if self._when.at_start and state.global_step == 0:
+                self._bound.run.measure_and_log(state, control)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -225,16 +233,16 @@ class AlignmentCallback(TrainerCallback):
             args.eval_strategy == IntervalStrategy.EPOCH and epoch_ends
         )
         with self._keeps_running.hook("on_step_end", state.global_step):
-            if self._is_due(state) and not (self._at_evaluate and evaluation_follows):
-                self._run.measure_and_log(state, control)
+            if self._is_due(state) and not (self._when.at_evaluate and evaluation_follows):
+                self._bound.run.measure_and_log(state, control)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure what was left to an evaluation that does not come."""
         with self._keeps_running.hook("on_epoch_end", state.global_step):
-            if self._is_due(state) and not (self._at_evaluate and control.should_evaluate):
-                self._run.measure_and_log(state, control)
+            if self._is_due(state) and not (self._when.at_evaluate and control.should_evaluate):
+                self._bound.run.measure_and_log(state, control)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -242,15 +250,15 @@ class AlignmentCallback(TrainerCallback):
         """Measure where a run was stopped, unless the weights are no longer those of its last step."""
         best_loaded = args.load_best_model_at_end and state.best_model_checkpoint is not None
         with self._keeps_running.hook("on_train_end", state.global_step):
-            self._run.end(state, control, measure=self._at_end and not best_loaded)
+            self._bound.run.end(state, control, measure=self._when.at_end and not best_loaded)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Delete what was kept as the best before."""
         with self._keeps_running.hook("on_save", state.global_step):
-            if self._keep_best is not None:
-                self._keep_best.saved(state)
+            if self._bound.keep_best is not None:
+                self._bound.keep_best.saved(state)
 
     # In the row of an evaluation.
 
@@ -259,7 +267,7 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Move before the other callbacks, for an evaluation outside training."""
         with self._keeps_running.hook("on_prediction_step", state.global_step):
-            move_to_front(self._trainer, self, AlignmentCallback)
+            move_to_front(self._bound.trainer, self, AlignmentCallback)
 
     def on_log(
         self,
@@ -271,11 +279,11 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Add the values to an evaluation's row, before the trackers read it."""
         with self._keeps_running.hook("on_log", state.global_step):
-            if logs is not None and self._at_evaluate and is_evaluation(self._trainer, logs):
-                if not self._run.training or not self._run.is_measured(state):
-                    self._run.measure(state, control)
-                logs.update(self._run.pooled)
-                state.log_history[-1].update(self._run.pooled)
+            if logs is not None and self._when.at_evaluate and is_evaluation(self._bound.trainer, logs):
+                if not self._bound.run.training or not self._bound.run.is_measured(state):
+                    self._bound.run.measure(state, control)
+                logs.update(self._bound.run.pooled)
+                state.log_history[-1].update(self._bound.run.pooled)
 
     def on_evaluate(
         self,
@@ -287,10 +295,11 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Add the values to what selects the best model and stops early."""
         with self._keeps_running.hook("on_evaluate", state.global_step):
-            if metrics is not None and self._at_evaluate and is_evaluation(self._trainer, metrics):
-                metrics.update(self._run.values)
-                if self._run.training and self._selecting is not None and self._selecting not in metrics:
-                    NotMeasured(self._trainer, self._selecting)
+            if metrics is not None and self._when.at_evaluate and is_evaluation(self._bound.trainer, metrics):
+                metrics.update(self._bound.run.values)
+                key = self._bound.selecting
+                if self._bound.run.training and key is not None and key not in metrics:
+                    NotMeasured(self._bound.trainer, key)
 
     def on_push_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -301,49 +310,33 @@ class AlignmentCallback(TrainerCallback):
             ReportError: They cannot be moved. While the run trains, they are then renamed or deleted, and it
                 ends only where that cannot be done either: no text may leave.
         """
-        self._keep_private(in_training=self._run.training)
+        self._keep_private(self._bound.trainer, in_training=self._bound.run.training)
 
-    def _keep_private(self, *, in_training: bool) -> None:
-        everyone, args = [self, *self._peers()], self._trainer.args
-        folder = keep_private(args, everyone, in_training=in_training)
+    def _keep_private(self, trainer: HuggingFaceTrainer, *, in_training: bool) -> None:
+        everyone = [self, *self._peers_on(trainer)]
+        folder = keep_private(trainer.args, everyone, in_training=in_training)
         if folder is None:
             return
         for callback in everyone:
-            if hasattr(callback, "_run") and not callback.log_text:
-                callback._monitor.move(folder / callback.name)
-                if callback._keep_best is not None:
-                    callback._keep_best.move(folder)
+            bound = callback._binding
+            if bound is not None and not callback.log_text:
+                bound.monitor.move(folder / callback.name)
+                if bound.keep_best is not None:
+                    bound.keep_best.move(folder)
 
-    def _peers(self) -> "list[AlignmentCallback]":
-        """Return the other callbacks of this class on the trainer."""
-        callbacks = self._trainer.callback_handler.callbacks
+    def _peers_on(self, trainer: HuggingFaceTrainer) -> "list[AlignmentCallback]":
+        """Return the other callbacks of this class on a trainer."""
+        callbacks = trainer.callback_handler.callbacks
         return [one for one in callbacks if isinstance(one, AlignmentCallback) and one is not self]
+
+    @property
+    def _monitor(self) -> AlignmentMonitor:
+        return self._bound.monitor
 
     @property
     def _keeps_running(self) -> KeepsRunning:
         return self._monitor.keeps_running
 
     def _is_due(self, state: TrainerState) -> bool:
-        ends = self._at_end and state.global_step >= state.max_steps
+        ends = self._when.at_end and state.global_step >= state.max_steps
         return self._monitor.cadence.is_due(state.global_step) or ends
-
-    def _prepare_selection(self, keep_best: str | None) -> None:
-        """Check what selects the best model against the keys that there will be."""
-        measurement, args = self._monitor.measurement, self._trainer.args
-        languages = list(measurement.pairs)
-        keys = scalar_keys(
-            *(measurement.metrics, languages, self.name), over_base=has_adapter(model_of(self._trainer))
-        )
-        own = [one.name for one in measurement.metrics if one.name not in METRICS]
-        self._selecting = check_selection(
-            args,
-            keys if self._at_evaluate else {},
-            distinctive_names(self.name, own),
-            f"with these metrics, pairs and at_evaluate={self._at_evaluate}",
-            languages,
-        )
-        if keep_best is not None:
-            key = exact_key(str(keep_best).removeprefix("eval_"), keys, languages)
-            folder = folder_of(args, log_text=self.log_text)
-            self._keep_best = KeepBest(key, args, keys, folder, self._keeps_running)
-            refuse_duplicates(self, self._peers())

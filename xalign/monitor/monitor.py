@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -46,8 +47,9 @@ class AlignmentMonitor:
         tokenizer: Its tokenizer.
         pairs: Held-out parallel sentences, or what `load_pairs` takes.
         metrics: Names of metrics, `Metric` objects, or functions, as in `measure`.
-        every: Measure in `step(n)` where n is a multiple of this number; at every call where None; `"auto"`
-            as often as `max_share` allows.
+        every: Measure in `step(n)` where n is a multiple of this number; `"auto"` as often as `max_share`
+            allows; `"log"` after steps 1, 2, 4, 8 and so on; None at every call, unless there is `at_steps`.
+        at_steps: Measure after these steps as well.
         max_share: The largest share of the time that measuring may take. `"auto"` keeps to it; where a fixed
             `every` takes more, one line says so.
         save_dir: Keep `history.jsonl` in this folder, and each report under `step-00000200`.
@@ -85,6 +87,7 @@ class AlignmentMonitor:
         metrics: Metrics = ("nasca",),
         *,
         every: Every = None,
+        at_steps: Sequence[int] = (),
         max_share: float = 0.02,
         save_dir: str | Path | None = None,
         save_reports: bool = True,
@@ -95,7 +98,7 @@ class AlignmentMonitor:
         self._ranks = Ranks(shared=True)
         with self._ranks.raise_everywhere():
             check_options(AlignmentMonitor, options)
-        self.cadence = Cadence(every, max_share, ranks=self._ranks)
+        self.cadence = Cadence(every, max_share, at_steps=at_steps, ranks=self._ranks)
         self._watch = RegressionWatch(on_regression)
         self.name = checked_name(name)
         self.measurement = Measurement(model, tokenizer, pairs, metrics, distributed=True, **options)
@@ -109,7 +112,8 @@ class AlignmentMonitor:
         self._begun = False
         self.keeps_running = KeepsRunning(self._ranks)
         self._safe_writer = SafeWriter(self._writer, self.keeps_running)
-        self._ranks.refuse_differences({"every": every, "max_share": max_share, "name": name})
+        when = {"every": every, "at_steps": sorted(self.cadence.at_steps), "max_share": max_share}
+        self._ranks.refuse_differences(when | {"name": name})
 
     @property
     def is_first_process(self) -> bool:
@@ -152,9 +156,9 @@ class AlignmentMonitor:
             self.begin(n)
         elif self.reports and self.reports[-1].step == n:
             return None
-        every = self.cadence.every
-        starts = is_first and every == "auto"
-        return self.measure(n) if every is None or starts or self.cadence.is_due(n) else None
+        every, listed = self.cadence.every, self.cadence.at_steps
+        is_due = (every is None and not listed) or (is_first and every == "auto") or self.cadence.is_due(n)
+        return self.measure(n) if is_due else None
 
     def begin(self, n: int, *, measured: bool = False) -> bool:
         """Begin at step n, or continue from there.

@@ -22,15 +22,25 @@ def refuse_duplicates(own: Peer, others: Sequence[Peer]) -> None:
     Raises:
         ArgumentError: There is one.
     """
-    keeping = [other.best_key for other in others if other.best_key is not None]
-    if own.best_key is not None and keeping:
-        raise ArgumentError(
-            f"keep_best={own.best_key!r} beside another callback's keep_best={keeping[0]!r}: a trainer knows "
-            "one best checkpoint; leave one of them out"
-        )
+    if own.best_key is not None:
+        refuse_second_best(own.best_key, others)
     # Folders of names that differ in case are one on some systems.
     if own.name.casefold() in [other.name.casefold() for other in others]:
         raise ArgumentError(
             f"the trainer has an AlignmentCallback with name={own.name!r} already, whose keys and folder "
             "would be the same: give this one a name of its own, or one callback all metrics"
+        )
+
+
+def refuse_second_best(key: str, others: Sequence[Peer]) -> None:
+    """Refuse to keep a best checkpoint beside another callback that does.
+
+    Raises:
+        ArgumentError: There is one.
+    """
+    keeping = [other.best_key for other in others if other.best_key is not None]
+    if keeping:
+        raise ArgumentError(
+            f"keep_best={key!r} beside another callback's keep_best={keeping[0]!r}: a trainer knows "
+            "one best checkpoint; leave one of them out"
         )

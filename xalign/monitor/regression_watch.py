@@ -11,6 +11,7 @@ from xalign.metrics.metric import Scale
 from xalign.results.history import History
 from xalign.results.history_entry import Row, settings_of
 from xalign.results.report import AlignmentReport
+from xalign.results.resampling import resampled
 from xalign.statistics.regressions import Regression, find_regressions
 from xalign.warn import warn
 
@@ -81,7 +82,10 @@ class RegressionWatch:
             self._series, self._reported = {}, set()
         self._settings = settings
         self._add(report)
-        regressed = find_regressions({key: np.array(values) for key, values in self._series.items()})
+        regressed = find_regressions(
+            {key: np.array(values) for key, values in self._series.items()},
+            documents={key: resampled(report, key[1]) for key in self._series},
+        )
         new = [_name(report, *key, one) for key, one in regressed.items() if key not in self._reported]
         self._reported = set(regressed)
         self.found += [(report.step or 0, one.metric, one.language, one.regression) for one in new]

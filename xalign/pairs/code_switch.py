@@ -23,12 +23,11 @@ def code_switch(
 ) -> ParallelPairs[str]:
     """Make pairs without parallel text: some words of each sentence are replaced by their translations.
 
-    The pivot side is the sentence as it is, and the other side the sentence with `share` of its words
-    replaced, at random where there are more. With `share=1` every word that the dictionary has is replaced: a
-    word-by-word translation. Order and endings stay those of the sentence.
+    The pivot side is the sentence as it is, and the other side has `share` of its words replaced, at random.
+    With `share=1` every word that the dictionary has is replaced. Order and endings stay.
 
-    A word is looked up as it is written, and then in any case; one with several translations gets one at
-    random. A translation that is the word itself replaces nothing. A capital at the start of a word stays.
+    A word is looked up as it is written, and then in any case; of several translations it gets one at random.
+    A translation that is the word itself replaces nothing. A capital at the start of a word stays.
 
     Args:
         texts: Sentences of the dictionaries' pivot language.
@@ -36,21 +35,20 @@ def code_switch(
         share: How many of a sentence's words are replaced, above 0 and at most 1; at least one is.
         seed: Of the draws, which depend on the sentence's row and the language alone.
         ids: An identifier per sentence; row numbers where None.
-        unswitched: What to do with sentences without any word that can be replaced, whose two sides would be
-            equal: `"refuse"` the text, or `"drop"` them. `source` says how many.
+        unswitched: Sentences without a word to replace would make pairs of equal sides: `"refuse"` the text,
+            or `"drop"` them; `source` says how many.
 
     Returns:
         Per language the pairs, in the order of the texts.
 
     Raises:
-        PairsError: A dictionary without a word of the text, sentences without such a word, or fewer than two
-            pairs of a language.
+        PairsError: No word to replace in the text or in a sentence, or fewer than two pairs of a language.
         ArgumentError: `share` out of range, dictionaries of different pivots or of one language twice, or
             `unswitched` that is neither.
 
     Reference:
-        Qin et al. (2020), CoSDA-ML; Li et al. (2024), PreAlign. `share=1` is the pseudo-source of Lai et al.
-        (2023), Bi-ACL, without their decoder.
+        Qin et al. (2020), CoSDA-ML; Li et al. (2024), PreAlign: 5 % of the words, of the input side; Lai et
+        al. (2023), Bi-ACL: `share=1` is their pseudo-source without their constrained decoder.
 
     Example:
         >>> dictionary = BilingualDictionary("de", "en", {"house": ("Haus",), "old": ("alt",)})
@@ -62,13 +60,17 @@ def code_switch(
     if unswitched not in ("refuse", "drop"):
         raise ArgumentError(f"unswitched={unswitched!r:.40} must be 'refuse' or 'drop'")
     given = checked_dictionaries(dictionaries)
-    texts = checked_sentences("texts", texts)
-    names = [str(row) for row in range(len(texts))] if ids is None else checked_sentences("ids", ids)
-    if len(names) != len(texts):
-        raise PairsError(f"ids has {len(names)} entries for {len(texts)} texts")
-    bitexts = [_bitext(texts, names, one, share, seed, unswitched) for one in given]
-    dropped = sum(len(texts) - len(one) for one in bitexts)
-    source = f"code-switched, share {share}, seed {seed}" + (f", {dropped} dropped" if dropped else "")
+    texts, names = _named(texts, ids)
+    bitexts, dropped = [], 0
+    for one in given:
+        draws = (random.Random(f"{seed} {one.language} {row}") for row in range(len(texts)))
+        switched = [_switched(text, one, share, draw) for text, draw in zip(texts, draws, strict=True)]
+        kept = [row for row, text in enumerate(switched) if text is not None]
+        _check_kept(one, kept, names, unswitched)
+        dropped += len(texts) - len(kept)
+        columns = [tuple(column[row] or "" for row in kept) for column in (switched, texts, names)]
+        bitexts.append(Bitext(one.language, one.pivot, *columns))
+    source = f"code-switched, share {share}, seed {seed}{f', {dropped} dropped' if dropped else ''}"
     return ParallelPairs.from_bitexts(bitexts, given[0].pivot, source=source)
 
 
@@ -79,26 +81,13 @@ def _checked_share(share: float) -> float:
     return share
 
 
-def _bitext(
-    texts: Sequence[str],
-    names: Sequence[str],
-    dictionary: BilingualDictionary,
-    share: float,
-    seed: int,
-    unswitched: str,
-) -> Bitext[str]:
-    """Return the pairs of one language."""
-    draws = (random.Random(f"{seed} {dictionary.language} {row}") for row in range(len(texts)))
-    switched = [_switched(text, dictionary, share, draw) for text, draw in zip(texts, draws, strict=True)]
-    kept = {row: text for row, text in enumerate(switched) if text is not None}
-    _check_kept(dictionary, list(kept), names, unswitched)
-    return Bitext(
-        dictionary.language,
-        dictionary.pivot,
-        tuple(kept.values()),
-        tuple(texts[row] for row in kept),
-        tuple(names[row] for row in kept),
-    )
+def _named(texts: Sequence[str], ids: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:
+    """Return sentences and an identifier for each."""
+    texts = checked_sentences("texts", texts)
+    names = [str(row) for row in range(len(texts))] if ids is None else checked_sentences("ids", ids)
+    if len(names) != len(texts):
+        raise PairsError(f"ids has {len(names)} entries for {len(texts)} texts")
+    return texts, names
 
 
 def checked_dictionaries(dictionaries: object) -> list[BilingualDictionary]:

@@ -65,6 +65,8 @@ class MinimalPair:
         good: The good sentence.
         bad: The bad one.
         phenomenon: What they differ in, like `"subj_rel"`.
+        group: A name that is the same for pairs that exchanged words. A probe is never judged on a pair while
+            it has learnt from another of its group. A pair without a name is a group by itself.
 
     Raises:
         PairsError: An empty sentence, or equal ones.
@@ -78,12 +80,13 @@ class MinimalPair:
     good: str
     bad: str
     phenomenon: str = ""
+    group: str = ""
     plural: ClassVar[str] = "minimal pairs"
 
     def __post_init__(self) -> None:
         """Check everything."""
         _shown("sentences of a minimal pair", [self.good, self.bad])
-        checked_sentences("phenomenon", [self.phenomenon])
+        checked_sentences("phenomenon and group", [self.phenomenon, self.group])
         if self.good == self.bad:
             raise PairsError("both sentences of a minimal pair are equal")
 

@@ -113,7 +113,8 @@ def _copa(row: Row, language: str, connectives: Connectives) -> Choice:
 
 
 def _minimal_pair(row: Row, language: str, connectives: Connectives) -> MinimalPair:  # noqa: ARG001
-    return MinimalPair(row["good"], row["bad"], row.get("phenomenon", row.get("construction", "")))
+    phenomenon = row.get("phenomenon", row.get("construction", ""))
+    return MinimalPair(row["good"], row["bad"], phenomenon, row.get("group", ""))
 
 
 def _blimp(row: Row, language: str, connectives: Connectives) -> MinimalPair:  # noqa: ARG001

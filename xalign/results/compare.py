@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentTypeError, ReportError
 from xalign.identity import advice, agree
+from xalign.results.resampling import resampled
 from xalign.results.values import OWN_FUNCTIONS, layer_in_stack
 from xalign.statistics.intervals import bootstrap_interval, known_interval, paired_p_value
 from xalign.warn import warn
@@ -85,6 +86,7 @@ def _differences(before: "AlignmentReport", after: "AlignmentReport", row: str) 
     old, new = before.metrics[row], after.metrics[row]
     rows = []
     for language in after.languages:
+        documents = resampled(after, language)
         first, second = (result.values[language].double().numpy() for result in (old, new))
         layers = [
             *(
@@ -94,7 +96,9 @@ def _differences(before: "AlignmentReport", after: "AlignmentReport", row: str) 
             ("", "mean", first.mean(axis=0), second.mean(axis=0)),
         ]
         for stack, layer, was, now in layers:
-            low, high = known_interval(*bootstrap_interval(now - was, seed=after.seed))
+            change = now - was
+            ends = bootstrap_interval(change, seed=after.seed, documents=documents)
+            low, high = known_interval(*ends)
             rows.append(
                 {
                     "metric": row,
@@ -103,11 +107,12 @@ def _differences(before: "AlignmentReport", after: "AlignmentReport", row: str) 
                     "layer": layer,
                     "before": float(was.mean()),
                     "after": float(now.mean()),
-                    "difference": float((now - was).mean()),
+                    "difference": float(change.mean()),
                     "low": low,
                     "high": high,
-                    "p": paired_p_value(now - was, seed=after.seed),
+                    "p": paired_p_value(change, seed=after.seed, documents=documents),
                     "n": len(was),
+                    "documents": after.documents(language),
                 }
             )
     return rows

@@ -90,7 +90,10 @@ class Origin(Struct):
 
 
 class NumbersFields(Fields):
-    """The numbers of a language in an entry of a history, one of each list per layer."""
+    """The numbers of a language in an entry of a history, one of each list per layer.
+
+    Entries of before intervals over documents say nothing of documents: theirs are over sentences.
+    """
 
     n: Size
     chance: float | None
@@ -98,6 +101,7 @@ class NumbersFields(Fields):
     value: list[float]
     low: list[float]
     high: list[float]
+    documents: Size | None = None
 
     def __post_init__(self) -> None:
         """Refuse lists of different lengths, and intervals whose ends are in the wrong order."""

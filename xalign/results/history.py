@@ -52,7 +52,7 @@ class History:
         >>> history.steps
         [0, 100]
         >>> sorted(history.to_rows()[0])[:4]
-        ['chance', 'floor', 'high', 'language']
+        ['chance', 'documents', 'floor', 'high']
     """
 
     def __init__(self, path: str | Path | None = None) -> None:

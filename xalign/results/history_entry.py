@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 KIND = "xalign.History"
 
 Row = dict[str, Any]
-_PER_LANGUAGE = ("n", "chance", "floor")
+_PER_LANGUAGE = ("n", "documents", "chance", "floor")
 _PER_LAYER = ("value", "low", "high")
 # Reports of 0.1.0 do not list the settings that must agree.
 _CONTINUED_IN_0_1_0 = (
@@ -85,7 +85,7 @@ def rows_of(entry: Row) -> Iterator[Row]:
                     "language": language,
                     **place_of(layer),
                     **{"value": numbers["value"][place], "low": low, "high": high},
-                    **{name: numbers[name] for name in _PER_LANGUAGE},
+                    **{name: numbers.get(name) for name in _PER_LANGUAGE},
                 }
 
 

@@ -12,11 +12,13 @@ from torch import Tensor
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.metrics.scale import Scale
 from xalign.model.architectures.sites import Layer, Site
-from xalign.pairs.languages import match_language
 from xalign.pairs.parallel import ParallelPairs
 from xalign.renamed import warn_deprecated
 from xalign.results import compare, rows, saved
+from xalign.results.lookup import Lookup
+from xalign.results.resampling import resampled
 from xalign.results.scores import Over, check_over, interval_of, mean_per_pair, score_of
+from xalign.results.stability import Stability, report_stability
 from xalign.results.values import Cost, LanguageStats, MetricResult
 from xalign.statistics.intervals import KnownInterval, known_interval
 
@@ -28,7 +30,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class AlignmentReport:
+class AlignmentReport(Lookup):
     """Alignment per language, metric and layer. `measure` makes it.
 
     Attributes:
@@ -50,21 +52,6 @@ class AlignmentReport:
     step: int | None = None
     seed: int = 0
 
-    @property
-    def languages(self) -> list[str]:
-        """The languages without the pivot."""
-        return self.pairs.languages
-
-    @property
-    def measured(self) -> list[str]:
-        """The metrics as they were asked for: a metric of several rows is listed once."""
-        return list(dict.fromkeys(result.metric for result in self.metrics.values()))
-
-    @property
-    def stacks(self) -> list[str]:
-        """The stacks measured: `[""]`, or `["encoder", "decoder"]` of a model that has both."""
-        return list(dict.fromkeys(site.stack for result in self.metrics.values() for site in result.sites))
-
     def scale(self, metric: str) -> Scale:
         """Return the meaning of a metric's numbers: title, unit, bounds, and whether higher is better.
 
@@ -73,10 +60,6 @@ class AlignmentReport:
         """
         result = self._results(metric)[0]
         return result.scale.of_row(result.metric, metric)
-
-    def sites(self, metric: str) -> tuple[Site, ...]:
-        """Return the places at which a metric was measured, from the lowest layer of each stack."""
-        return self._results(metric)[0].sites
 
     def per_sentence(self, metric: str, language: str, layer: Layer | Site | str) -> Shaped[Tensor, " pair"]:
         """Return the value of every pair at one layer: bits, or real numbers.
@@ -169,11 +152,12 @@ class AlignmentReport:
         over: Over = "mean",
         stack: str | None = None,
     ) -> KnownInterval:
-        """Return the 95 % interval of a score.
+        """Return the 95 % interval of a score, over documents where the pairs have them, else over sentences.
 
-        Each sentence's mean over layers is resampled over sentences (bootstrap). Both ends are None where all
-        values are equal real numbers: then nothing is known about the spread, as in `to_rows`. The arguments
-        are those of `score`.
+        Each sentence's mean over layers is resampled, with the others of its document (bootstrap; shares get
+        Wilson's interval of as many answers as vary so much). Both ends are None where all values are equal
+        real numbers: then nothing is known about the spread, as in `to_rows`. The arguments are those of
+        `score`.
 
         Raises:
             ArgumentError: As `score`; and no language where the languages have different pivot sentences, so
@@ -186,7 +170,21 @@ class AlignmentReport:
                 "sentences in common to resample; ask for one language"
             )
         values = self._values(metric, language, stack)
-        return known_interval(*interval_of(values, over, self.scale(metric), seed=self.seed))
+        documents = resampled(self, None if language is None else self._language(language))
+        ends = interval_of(values, over, self.scale(metric), seed=self.seed, documents=documents)
+        return known_interval(*ends)
+
+    def documents(self, language: str | None = None) -> int | None:
+        """Return how many documents the intervals of a language resample; None where they resample sentences.
+
+        They resample sentences where the source names no documents, where each sentence has its own, and
+        where there are fewer than 6: then they hold for sentences of these documents only.
+
+        Args:
+            language: A language; for the mean over all of them None.
+        """
+        found = resampled(self, None if language is None else self._language(language))
+        return None if found is None else found.count
 
     def worst(self, metric: str = "nasca") -> tuple[str, float]:
         """Return the language with the worst score, and that score."""
@@ -239,9 +237,9 @@ class AlignmentReport:
             over: The scores to give: `"mean"`, `"max"` or both. The score's row has it as its layer.
 
         Returns:
-            Dicts with the keys step, metric, language, stack, layer, value, low, high, n, chance, floor.
-            Where all values are equal real numbers, `low` and `high` are None: they say nothing about their
-            spread.
+            Dicts with the keys step, metric, language, stack, layer, value, low, high, n, documents (None
+            where the interval is over sentences), chance, floor. Where all values are equal real numbers,
+            `low` and `high` are None: they say nothing about their spread.
         """
         if isinstance(over, str):
             raise ArgumentTypeError(f"over must be a list, like ['mean'], not {over!r}")
@@ -256,12 +254,32 @@ class AlignmentReport:
         Returns:
             A dict per metric, language and layer, and per score, with layer `"mean"`. Keys: metric, language,
             stack, layer, before, after, difference, low, high (95 %, bootstrap of the differences per
-            sentence; None where all of them are equal), p (two-sided, sign flips), n.
+            sentence; None where all of them are equal), p (two-sided, sign flips), n, and documents: where it
+            is a number, whole documents are resampled and flipped.
 
         Raises:
             ReportError: Different pairs or options, no common metric, or a metric read at different places.
         """
         return compare.compare_reports(before, self)
+
+    def stability(
+        self, metric: str = "nasca", n: Sequence[int] | None = None, *, draws: int = 200, seed: int = 0
+    ) -> Stability:
+        """Return how much the scores move if fewer of these sentences are taken: documents where known.
+
+        The sentences of a draw keep the values that they have among all sentences of the report. Scores rise
+        where rivals are fewer; `measure_stability` scores each draw among its own sentences.
+
+        Args:
+            metric: A metric of this report.
+            n: How many sentences to draw; a quarter and a half of them where None.
+            draws: How often.
+            seed: Of the draws.
+
+        Raises:
+            ArgumentError: A metric that was not measured, or more sentences than there are.
+        """
+        return report_stability(self, metric, n, draws, seed)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Save the report, including its sentences, as JSON and safetensors: completely or not at all.
@@ -310,39 +328,3 @@ class AlignmentReport:
         scores = ", ".join(f"{metric} {self.score(metric):.3f}" for metric in self.measured)
         step = "" if self.step is None else f"step {self.step}, "
         return f"AlignmentReport({step}{scores}; {', '.join(self.languages)})"
-
-    def _results(self, metric: str) -> list[MetricResult]:
-        """Return the results of a metric: one, or one per part."""
-        return [self.metrics[row] for row in self._rows(metric)]
-
-    def _rows(self, metric: str) -> list[str]:
-        if not isinstance(metric, str):
-            raise ArgumentTypeError(f"metric={metric!r:.60} must be the name of one metric")
-        rows = [row for row, result in self.metrics.items() if metric in (row, result.metric)]
-        if not rows:
-            raise ArgumentError(f"metric={metric!r} is not in this report; it has {', '.join(self.measured)}")
-        return rows
-
-    def _language(self, language: str) -> str:
-        """Return the code under which a language is in this report, from any spelling of it."""
-        code = match_language(language, self.pairs)
-        if code is None:
-            raise ArgumentError(
-                f"language={language!r} is not in this report; it has {', '.join(self.languages)}"
-            )
-        return code
-
-    def _values(
-        self, metric: str, language: str | None, stack: str | None = None
-    ) -> list[Shaped[np.ndarray, "layer pair"]]:
-        """Return the values of each language and part of a metric, at the sites of one stack or of all."""
-        chosen = self.languages if language is None else [self._language(language)]
-        stacks = [site.stack for site in self.sites(metric)]
-        if stack is not None and stack not in stacks:
-            known = list(dict.fromkeys(stacks))
-            raise ArgumentError(f"stack={stack!r} was not measured by {metric}; choose from {known}")
-        values = [result.values[code].double().numpy() for code in chosen for result in self._results(metric)]
-        if stack is None:
-            return values
-        own = [place for place, name in enumerate(stacks) if name == stack]
-        return [layers[own] for layers in values]

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xalign.model.architectures.sites import Layer
-from xalign.results.scores import Over, interval_of_layer
+from xalign.results.resampling import layer_intervals
+from xalign.results.scores import Over
 from xalign.results.values import layer_in_stack
 from xalign.statistics.intervals import KnownInterval, known_interval
 
@@ -19,6 +20,7 @@ def report_rows(report: "AlignmentReport", over: Sequence[Over]) -> list[dict[st
         for language in report.languages:
             about = {
                 "n": len(report.pairs[language]),
+                "documents": report.documents(language),
                 "chance": report.chance(metric, language),
                 "floor": report.floor(metric, language),
             }
@@ -34,8 +36,9 @@ def _numbers(
 ) -> Iterator[tuple[str, Layer | str, float, KnownInterval]]:
     """Yield stack, layer, value and interval of every site of a row, and then of its scores."""
     result = report.metrics[metric]
-    for site, values in zip(result.sites, result.values[language], strict=True):
-        interval = interval_of_layer(values.numpy(), report.scale(metric), seed=report.seed)
+    layers = result.values[language].numpy()
+    intervals = layer_intervals(report, layers, report.scale(metric), language)
+    for site, values, interval in zip(result.sites, result.values[language], intervals, strict=True):
         yield site.stack, layer_in_stack(site), values.double().mean().item(), known_interval(*interval)
     for pooled in over:
         score = report.score(metric, language, pooled)

@@ -8,6 +8,7 @@ from jaxtyping import Shaped
 
 from xalign.errors import ArgumentError
 from xalign.metrics.scale import Scale
+from xalign.statistics.documents import Documents
 from xalign.statistics.intervals import (
     Interval,
     largest_layer_interval,
@@ -40,25 +41,30 @@ def score_of(values: Values, over: Over, scale: Scale) -> float:
     return float(np.mean([layers[scale.best(layers.tolist())] for layers in means]))
 
 
-def interval_of(values: Values, over: Over, scale: Scale, *, seed: int) -> Interval:
-    """Return the 95 % interval of `score_of`.
+def interval_of(
+    values: Values, over: Over, scale: Scale, *, seed: int, documents: Documents | None
+) -> Interval:
+    """Return the 95 % interval of `score_of`, over documents where they are given, else over sentences.
 
     The interval of a best layer reaches at least as far as that of its shares: resampling alone gives no
     width where all of them are equal.
     """
     if over == "mean":
-        return interval_of_layer(mean_per_pair(values), scale, seed=seed)
+        return interval_of_layer(mean_per_pair(values), scale, seed=seed, documents=documents)
     sign = 1 if scale.higher_is_better else -1
-    low, high = sorted(
-        sign * end for end in largest_layer_interval([sign * layers for layers in values], seed=seed)
-    )
+    signed = [sign * layers for layers in values]
+    low, high = sorted(sign * end for end in largest_layer_interval(signed, seed=seed, documents=documents))
     if not scale.is_share:
         return low, high
     best = [layers[scale.best(layers.mean(axis=1).tolist())] for layers in values]
-    least, most = share_interval(np.mean(best, axis=0))
+    least, most = share_interval(np.mean(best, axis=0), documents=documents)
     return min(low, least), max(high, most)
 
 
-def interval_of_layer(values: Shaped[np.ndarray, " pair"], scale: Scale, *, seed: int) -> Interval:
+def interval_of_layer(
+    values: Shaped[np.ndarray, " pair"], scale: Scale, *, seed: int, documents: Documents | None
+) -> Interval:
     """Return the 95 % interval of the mean of one layer, or of each pair's mean over layers."""
-    return share_interval(values) if scale.is_share else layer_interval(values, seed=seed)
+    if scale.is_share:
+        return share_interval(values, documents=documents)
+    return layer_interval(values, seed=seed, documents=documents)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from xalign.metrics.scale import Scale
-from xalign.results.scores import interval_of_layer
+from xalign.results.resampling import layer_intervals
 from xalign.results.unknown import is_unknown
 from xalign.statistics.intervals import KnownInterval, known_interval
 
@@ -74,6 +74,5 @@ def standing_by_layer(report: "AlignmentReport", metric: str, language: str) -> 
     layers = np.mean([part.values[language].double().numpy() for part in parts], axis=0)
     bars, scale = bars_of(report, metric, language), report.scale(metric)
     unknown = report.stats[language].unknown_share
-    return [
-        standing(interval_of_layer(layer, scale, seed=report.seed), bars, scale, unknown) for layer in layers
-    ]
+    intervals = layer_intervals(report, layers, scale, language)
+    return [standing(interval, bars, scale, unknown) for interval in intervals]

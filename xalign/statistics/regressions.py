@@ -8,6 +8,8 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from xalign.statistics.documents import Documents
+
 WINDOWS = (1, 3)
 ROUNDING = 1e-9
 K = TypeVar("K", bound=Hashable)
@@ -37,13 +39,17 @@ class Regression:
 
 
 def find_regressions(
-    series: Mapping[K, Float[np.ndarray, "measurement pair"]], *, level: float = 0.05
+    series: Mapping[K, Float[np.ndarray, "measurement pair"]],
+    *,
+    level: float = 0.05,
+    documents: Mapping[K, Documents | None] | None = None,
 ) -> dict[K, Regression]:
     """Return the languages whose last measurement is significantly worse than their best so far.
 
     The last measurement is compared with the best earlier one, and the mean of the last three with the best
     earlier mean of three, paired over sentences. If nothing changes, the values of a sentence at two times
     can be swapped, and a sum s of differences d is reached with a probability of at most exp(−s² / 2Σd²).
+    Sentences of one document are swapped together: then each d is the sum of a document's differences.
 
     This bound is corrected for the number of tests. The best is chosen among the earlier times, the language
     among the series, and the window among two; and the test is repeated after every measurement. So the bound
@@ -54,6 +60,7 @@ def find_regressions(
         series: Language, or metric and language -> the score of each sentence at each measurement, in order
             of time. Higher is better: pass negative values where lower is better.
         level: The probability of any false alarm in the whole run.
+        documents: Key -> which sentences are from one document, where that is known.
 
     Returns:
         Key -> the regression, for each series whose p is at most `level`, over the shorter window that
@@ -74,14 +81,17 @@ def find_regressions(
     for key, values in series.items():
         t = len(values)
         times = len(series) * len(WINDOWS) * math.pi**2 * (t - 1) ** 2 / 6
-        tested = [_against_best(values, window) for window in WINDOWS if t >= 2 * window]
+        together = (documents or {}).get(key)
+        tested = [_against_best(values, window, together) for window in WINDOWS if t >= 2 * window]
         significant = [regression for regression in tested if regression.p * times <= level]
         if significant:
             found[key] = replace(significant[0], p=significant[0].p * times)
     return found
 
 
-def _against_best(values: Float[np.ndarray, "measurement pair"], window: int) -> Regression:
+def _against_best(
+    values: Float[np.ndarray, "measurement pair"], window: int, documents: Documents | None
+) -> Regression:
     """Compare the last mean over a window with the best one that shares no measurement with it."""
     means = np.lib.stride_tricks.sliding_window_view(values, window, axis=0).mean(axis=-1)
     now, earlier = means[-1], means[: len(means) - window]
@@ -89,7 +99,8 @@ def _against_best(values: Float[np.ndarray, "measurement pair"], window: int) ->
     differences = earlier[best] - now
     # Equal scores that were summed in another order differ by rounding.
     differences[np.abs(differences) < ROUNDING] = 0.0
-    total, squares = float(differences.sum()), float((differences**2).sum())
+    swapped = differences if documents is None else documents.sums(differences)
+    total, squares = float(swapped.sum()), float((swapped**2).sum())
     chance = math.exp(-(total**2) / (2 * squares)) if total > 0 else 1.0
     return Regression(
         best=float(earlier[best].mean()),

@@ -25,10 +25,11 @@ from xalign.model.distributed import Ranks
 from xalign.monitor.keeps_running import KeepsRunning
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
+from xalign.training.alignment_step import AlignmentStep
 from xalign.training.guarded_texts import GuardedTexts
-from xalign.training.guards import is_language_model, refuse_foreign
 from xalign.training.layers import metric_of
-from xalign.training.objective import AlignmentObjective, AlignmentStep
+from xalign.training.objective import AlignmentObjective
+from xalign.training.refusals import is_language_model, refuse_foreign, refuse_own_order
 
 
 class ClosedLoop:
@@ -91,6 +92,7 @@ class ClosedLoop:
             None if budget_pairs is None else whole_number("budget_pairs", budget_pairs, least=1),
             None if budget_seconds is None else positive("budget_seconds", budget_seconds),
         )
+        refuse_own_order(objective.config)
         missing = [code for code in objective.pairs if code not in control]
         if missing:
             raise PairsError(

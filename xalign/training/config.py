@@ -1,32 +1,27 @@
 """`AlignmentConfig`: every choice of an alignment loss, from Python, YAML or the command line."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
-from xalign.checks import positive, whole_number
 from xalign.control import CONTROLLERS
 from xalign.control.controller import Controller, Decide, resolve_controller
-from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses import LOSSES, TRANSFORMS
-from xalign.losses.contrastive import DIRECTIONS, Direction
-from xalign.losses.direction import checked_temperature
+from xalign.losses.contrastive import Direction
 from xalign.losses.loss import Kind, Loss, LossFn, resolve_loss
 from xalign.losses.transform import Transform, TransformFn, resolve_transform
 from xalign.measurement.options import MeasureOptions
-from xalign.model.architectures.sites import POOLS, Pool
+from xalign.model.architectures.sites import Pool
 from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
 from xalign.model.language_marks import codes_of_text
 from xalign.pairs.parallel import ParallelPairs
 from xalign.renamed import warn_deprecated
-from xalign.training.filled import given_or
+from xalign.training.check_config import MODES as MODES
+from xalign.training.check_config import Mode, Partners, check_config
+from xalign.training.guards.start import Origin
 from xalign.training.layers import LayerChoice, parse_layers
-
-Mode = Literal["joint", "alternate"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def _option(default: Any, text: str) -> Any:
@@ -89,7 +84,8 @@ class AlignmentConfig:
     )
     pool: Pool | None = _option(
         None,
-        "How to pool over a sentence's tokens: 'mean', 'weighted', 'last' or 'max'. Default: the loss's own.",
+        "How to pool over a sentence's tokens: 'mean', 'weighted', 'last', 'max', or 'first', such as [CLS]. "
+        "Default: the loss's own.",
     )
     centre: bool = _option(
         True, "For contrastive losses: subtract each language's mean over the batch before comparing."
@@ -107,6 +103,12 @@ class AlignmentConfig:
         "For models with adapters: pivot sentences run with the adapters off, so that the pivot stays "
         "exactly what it was.",
     )
+    links: Mapping[str, Any] | str | Path | None = _option(
+        None,
+        "For losses of words: which words of the pairs translate each other. A folder with a file per "
+        "language, 'deu_Latn.txt', of lines like '0-0 2-1' (word, pivot word). In Python, also language -> "
+        "links per pair.",
+    )
     mode: Mode = _option(
         "joint", "'joint' adds the alignment loss to the task's; 'alternate' switches between the two."
     )
@@ -122,15 +124,56 @@ class AlignmentConfig:
     )
     replay_weight: float = _option(1.0, "Factor of the replay loss.")
     replay_batch_size: int = _option(8, "Replayed documents per micro-batch and process.")
+    kl: float = _option(
+        0.0,
+        "Factor of a guard: how far the next tokens that the model expects in replayed text have moved since "
+        "before training. Costs a forward of that text.",
+    )
+    pivot_drift: float = _option(
+        0.0,
+        "Factor of a guard: how far the states of the pivot sentences have moved since before training. "
+        "Costs a forward of these sentences.",
+    )
+    l2_sp: float = _option(
+        0.0,
+        "Factor of a guard: half the squared distance of the trained weights from where they began. Costs a "
+        "copy of what is trained.",
+    )
+    start: Origin | None = _option(
+        None,
+        "What the model was before training, for kl, pivot_drift and losses that ask: 'adapter_off', or "
+        "'copy', which keeps a copy of all weights. Default: adapters off, where there are any.",
+    )
     held_out: ParallelPairs | str | Path | None = _option(
         None,
         "Pairs to measure on: a path, or 'bundled'. It is an error if the training pairs share a sentence "
         "with them. In Python, also ParallelPairs.",
     )
+    eval_pairs: ParallelPairs | str | Path | None = _option(
+        None,
+        "Pairs whose alignment loss each evaluation of the trainer adds as eval_align_loss, and with the "
+        "task's as eval_joint_loss, to stop by. None of their sentences may be trained on. In Python, also "
+        "ParallelPairs.",
+    )
     languages: list[str] | None = _option(None, "Train on these languages of `pairs` only. Default: all.")
     languages_per_batch: int | None = _option(
         None,
         "Languages in a micro-batch, drawn anew for each. Default: as many as can have 8 pairs each.",
+    )
+    language_temperature: float | None = _option(
+        None,
+        "Draw languages by size: n pairs give a language a share proportional to n^(1/T). 1 is by size, and "
+        "the higher, the more even. Default: all the same.",
+    )
+    epochs: int | None = _option(
+        None,
+        "Draw each pair once per epoch, and stop aligning after so many epochs; 0 goes on without end. "
+        "Default: every micro-batch draws anew.",
+    )
+    partners: Partners = _option(
+        "pivot",
+        "What each language is aligned with: 'pivot', or 'any': each micro-batch draws which language stands "
+        "in the pivot's place, from n-way text.",
     )
     pivot: str = _option("eng_Latn", "The language all others are aligned with, where pairs is a path.")
     template: Template | None = _option(
@@ -187,18 +230,7 @@ class AlignmentConfig:
         """Check every field, and fill in what the loss decides."""
         loss = self.resolved_loss
         parse_layers(self.layer)
-        self._check_numbers(loss)
-        for name, allowed in (("direction", DIRECTIONS), ("mode", MODES)):
-            _one_of(name, getattr(self, name), allowed)
-        self.kind = given_or(self.kind, loss.kinds[0])
-        _one_of("kind", self.kind, loss.kinds, f" for loss={loss.name!r}")
-        self._check_pool(loss)
-        switches = ("centre", "gather", "mask_duplicates", "detach_pivot", "frozen_pivot", "template_pooled")
-        for name in switches:
-            if not isinstance(getattr(self, name), bool):
-                raise ArgumentTypeError(f"{name}={getattr(self, name)!r} must be true or false")
-        self._refuse_without_meaning(loss)
-        self._check_control()
+        check_config(self, loss)
         if isinstance(self.source_codes, str):
             self.source_codes = codes_of_text(self.source_codes) if self.source_codes.strip() else None
         _ = self.text_options  # which checks its own
@@ -241,91 +273,6 @@ class AlignmentConfig:
             truncate=self.max_length is not None,
             source_codes=cast(dict[str, str] | None, self.source_codes),
         )
-
-    def _check_numbers(self, loss: Loss) -> None:
-        for name in ("weight", "replay_weight"):
-            setattr(self, name, positive(name, getattr(self, name), zero=True))
-        temperature = given_or(self.temperature, None)
-        self.temperature = (
-            given_or(None, loss.temperature) if temperature is None else checked_temperature(temperature)
-        )
-        for name, least in (("batch_size", 1), ("alternate_every", 2), ("replay_batch_size", 1), ("seed", 0)):
-            setattr(self, name, whole_number(name, getattr(self, name), least))
-        # A sentence cut to its first token says nothing of its content.
-        for name, least in (("chunk_size", 1), ("languages_per_batch", 1), ("max_length", 2)):
-            value = getattr(self, name)
-            setattr(self, name, None if value is None else whole_number(name, value, least))
-        if self.batch_size < 2 and loss.needs_negatives:
-            *most, last = (f"'{name}'" for name, known in LOSSES.items() if not known.needs_negatives)
-            raise ArgumentError(
-                f"batch_size={self.batch_size}: {loss.name} compares each pair with the others of its batch, "
-                f"so it needs at least 2; loss={', '.join(most)} or {last} works on one"
-            )
-
-    def _refuse_without_meaning(self, loss: Loss) -> None:
-        """Refuse options that ask for something that the loss's function does not take."""
-        asked = {
-            "temperature": self.temperature is not None,
-            "direction": self.direction != type(self).direction,
-            "gather": self.gather,
-        }
-        if self.resolved_transform is not None and loss.needs_shares:
-            raise ArgumentError(
-                f"transform={self.resolved_transform.name!r} has no meaning for loss={loss.name!r}, whose "
-                "states must stay in [0, 1]; leave it out, or take loss='contrastive' with kind='gate'"
-            )
-        for name, is_asked in asked.items():
-            if is_asked and name not in loss.options:
-                raise ArgumentError(
-                    f"{name}={getattr(self, name)!r} has no meaning for loss={loss.name!r}, whose function "
-                    f"takes no argument {name}; leave it out"
-                )
-
-    def _check_control(self) -> None:
-        if isinstance(self.target, str) and not self.target.strip().startswith("+"):
-            with suppress(ValueError):  # a command line gives text
-                self.target = float(self.target)
-        self.control_every = whole_number("control_every", self.control_every, least=1)
-        if self.budget_pairs is not None:
-            self.budget_pairs = whole_number("budget_pairs", self.budget_pairs, least=1)
-        if self.budget_seconds is not None:
-            self.budget_seconds = positive("budget_seconds", self.budget_seconds)
-        if self.resolved_controller is not None:
-            if self.control_pairs is None:
-                raise ArgumentError(
-                    "control needs control_pairs: pairs to decide by, which are neither trained on nor "
-                    "reported"
-                )
-            return
-        of_control = (
-            "control_pairs",
-            "target",
-            "max_forgetting",
-            "guard",
-            "guard_reference",
-            "budget_pairs",
-            "budget_seconds",
-        )
-        asked = [name for name in of_control if getattr(self, name) is not None]
-        if asked:
-            raise ArgumentError(f"{', '.join(asked)}: of a controller; give control='loop', or leave it out")
-
-    def _check_pool(self, loss: Loss) -> None:
-        if loss.level == "token":
-            self.pool = given_or(self.pool, None)
-            if self.pool is not None:
-                raise ArgumentError(
-                    f"pool={self.pool!r} has no meaning for loss={loss.name!r}, which reads the states of "
-                    "all tokens; leave it out"
-                )
-            return
-        self.pool = given_or(self.pool, loss.pool)
-        _one_of("pool", self.pool, POOLS)
-
-
-def _one_of(name: str, value: object, allowed: Sequence[str], condition: str = "") -> None:
-    if value not in allowed:
-        raise ArgumentError(f"{name}={value!r} must be one of {', '.join(allowed)}{condition}")
 
 
 # What 0.1.0 knew of each loss, and where a loss says it now.

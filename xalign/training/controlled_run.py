@@ -17,8 +17,8 @@ from xalign.pairs.parallel import ParallelPairs
 from xalign.training.closed_loop import ClosedLoop
 from xalign.training.config import AlignmentConfig
 from xalign.training.guarded_texts import texts_of
-from xalign.training.guards import refuse_overlap
 from xalign.training.objective import AlignmentObjective
+from xalign.training.refusals import refuse_overlap
 from xalign.views.decisions import COLUMNS, decision_rows
 
 TABLE = "alignment/decisions"

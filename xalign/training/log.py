@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from xalign.training.objective import AlignmentStep
+from xalign.training.alignment_step import AlignmentStep
 
 LANGUAGES_EVERY = 10
 
@@ -26,6 +26,8 @@ class AlignmentLog:
                 self._accuracy.add(f"align_accuracy_{code}", accuracy)
         if step.replay_loss is not None:
             self._means.add("replay_loss", step.replay_loss)
+        for name, value in step.guards.items():
+            self._means.add(f"align_{name}", value)
 
     def add_task(self, loss: Tensor) -> None:
         """Add the task's own loss of a micro-batch."""

@@ -1,8 +1,6 @@
 """`AlignmentObjective`: an alignment loss for any training loop."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,53 +8,38 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xalign.checks import known_options, whole_number
+from xalign.checks import whole_number
 from xalign.control.decision import Schedule
-from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
+from xalign.errors import ArgumentError
 from xalign.losses.similarity import InBatch
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
-from xalign.model.distributed import is_sharded, refuse_split
+from xalign.model.distributed import refuse_split
 from xalign.model.inputs_for import Processing, inputs_for
-from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.wrapped import unwrapped
-from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
+from xalign.training.alignment_step import AlignmentStep
+from xalign.training.calls import Calls
 from xalign.training.config import AlignmentConfig
-from xalign.training.guards import (
-    gradient_reaches,
+from xalign.training.eval_loss import EvalLoss
+from xalign.training.given import Pairs, config_of, loaded_pairs, training_pairs
+from xalign.training.guards.guards import Found, Guards
+from xalign.training.layers import AUTO, blocks_of, choose_layer, metric_of, parse_layers
+from xalign.training.pair_batch import PairBatch
+from xalign.training.pair_forward import PairForward
+from xalign.training.pair_loss import check_value, compare, is_centred
+from xalign.training.pair_stream import PairStream
+from xalign.training.probe import refuse_blind_first_token, refuse_without_effect
+from xalign.training.refusals import (
     refuse_no_adapter,
     refuse_no_language_model,
     refuse_overlap,
     refuse_reentrant,
     refuse_small_groups,
 )
-from xalign.training.layers import AUTO, blocks_of, choose_layer, metric_of, parse_layers
-from xalign.training.pair_forward import PairForward, PairStates
-from xalign.training.pair_loss import compare, is_centred, names_of, not_finite
-from xalign.training.pair_stream import PairBatch, PairStream
-from xalign.training.replay import Replay
-
-Pairs = ParallelPairs | str | Path
-
-
-@dataclass(frozen=True, slots=True)
-class AlignmentStep:
-    """What one call of an objective saw, for logs; detached, on the model's device.
-
-    Attributes:
-        loss: The alignment loss, without its weight; None where no pairs were run.
-        in_batch: Accuracy and cosines per pair, mean over the layers; None where no pairs were run. Those
-            of a token loss are of the mean over each sentence's tokens.
-        codes: Per pair, its language.
-        replay_loss: The language-modelling loss of the replayed text, if any.
-    """
-
-    loss: Float[Tensor, ""] | None
-    in_batch: InBatch | None
-    codes: list[str]
-    replay_loss: Float[Tensor, ""] | None
+from xalign.training.replay import Replay, replayed
+from xalign.training.word_links import links_of
 
 
 class AlignmentObjective:
@@ -79,7 +62,7 @@ class AlignmentObjective:
         layers: Block -> weight, summing to 1; empty until `"auto"` has chosen.
         schedule: What is decided of each step; where nothing is, it aligns and replays at every step.
         reason: Why `"auto"` chose its layer.
-        is_active: Whether a call has a loss; with weight 0 and without replay it has none.
+        is_active: Whether a call has a loss; with weight 0, without replay and guards it has none.
         last: What the last call saw.
 
     Raises:
@@ -112,23 +95,24 @@ class AlignmentObjective:
         config: AlignmentConfig | None = None,
         **options: Any,
     ) -> None:
-        self.config = config = _config_of(config, options)
-        given = _training_pairs(pairs, config)
+        self.config = config = config_of(config, options)
+        self.pairs = training_pairs(pairs, config)
         n_layers = map_model(model).n_layers
-        self.pairs = _loaded(given, config)
         self.model, self._inputs = model, inputs_for(model, tokenizer, self.pairs.is_audio)
         self.held_out: list[ParallelPairs] = []
         self._loss = config.resolved_loss
         self._stream = self._make_stream()
         self._forward = self._make_forward()
         self._replay = self._make_replay()
+        self._guards = Guards(config, self._loss, model)
+        self._eval_loss = self._make_eval_loss()
         self.layers: dict[int, float] = {}
         self.reason: str | None = None
         self.schedule = Schedule()
         self.last: AlignmentStep | None = None
         for source in (held_out, config.held_out):
             if source is not None:
-                self.hold_out(source if isinstance(source, ParallelPairs) else _load(source, config))
+                self.hold_out(loaded_pairs(source, config))
         layers = parse_layers(config.layer)
         if layers == AUTO:
             self.choose_layer()
@@ -144,6 +128,10 @@ class AlignmentObjective:
             config.text_options,
             batch_size=config.batch_size,
             languages_per_batch=config.languages_per_batch,
+            language_temperature=config.language_temperature,
+            epochs=config.epochs,
+            any_partner=config.partners == "any",
+            links=links_of(config.links, self.pairs) if self._loss.needs_links else None,
             seed=config.seed,
         )
         transform = config.resolved_transform
@@ -167,10 +155,23 @@ class AlignmentObjective:
 
     def _make_replay(self) -> Replay | None:
         config = self.config
-        if config.replay is None or not config.replay_weight:
+        if config.replay is None or not (config.replay_weight or config.kl):
             return None
         refuse_no_language_model(self.model)
         return Replay(config.replay, self._inputs, batch_size=config.replay_batch_size, seed=config.seed)
+
+    def _make_eval_loss(self) -> EvalLoss | None:
+        config = self.config
+        if config.eval_pairs is None:
+            return None
+        pairs = loaded_pairs(config.eval_pairs, config)
+        if (pairs.pivot, pairs.is_audio) != (self.pairs.pivot, self.pairs.is_audio):
+            raise ArgumentError(
+                f"eval_pairs={pairs!r:.60} must have the pivot {self.pairs.pivot} and be spoken or written "
+                "as the training pairs are"
+            )
+        refuse_overlap(self.pairs, pairs)
+        return EvalLoss(pairs, self._inputs, config, self._loss, self._stream.languages_per_batch)
 
     @property
     def inputs(self) -> Any:
@@ -223,31 +224,52 @@ class AlignmentObjective:
         """
         refuse_split(self.model, learning=True)
         refuse_reentrant(self.model)
+        self._guards.refuse_sharded(self.model)
         lines = self._stream.draw(0).pivot_lines
         shortest = min(lines, key=lambda line: self._inputs.batches([line])[0].shape[1])
-        # A gradient that entered in the middle of a sharded model would find its weights not gathered; there,
-        # only the flag is looked at.
-        sharded = is_sharded(self.model)
-        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        with observing(self.model), torch.enable_grad():
-            states = self._forward(self.model, [shortest], list(self.layers))
-            dead = [
-                block
-                for block, values in zip(self.layers, states.by_block, strict=True)
-                if not (values.requires_grad if sharded else gradient_reaches(values, trainable))
-            ]
-        if dead and (parse_layers(self.config.layer) != "all" or len(dead) == len(self.layers)):
-            raise ModelError(
-                f"no trainable parameter lies below {dead[0]}.{self._forward.kind}: the loss could move "
-                "nothing. Unfreeze blocks up to there, put adapters on them, or choose a higher layer"
-            )
+        names_layers = parse_layers(self.config.layer) != "all"
+        refuse_without_effect(self.model, self._forward, shortest, list(self.layers), names_layers)
+        if self.config.pool == "first" and not self.pairs.is_audio:
+            longest = max(lines, key=lambda line: sum(line[1]))
+            refuse_blind_first_token(self.model, self._forward, longest, list(self.layers))
 
     # One micro-batch.
 
     @property
     def is_active(self) -> bool:
         """Whether a call has a loss."""
-        return bool(self.config.weight) or self._replay is not None
+        return bool(self.config.weight) or self._replay is not None or self._guards.is_on
+
+    @property
+    def calls(self) -> Calls:
+        """How often a step calls, which `epochs` must know: a `Calls`, one call a step if it is not set."""
+        return self._stream.calls
+
+    @calls.setter
+    def calls(self, calls: Calls) -> None:
+        self._stream.calls = calls
+
+    @property
+    def n_calls(self) -> int | None:
+        """How many calls of each process the config's `epochs` take; None where they have no end."""
+        return self._stream.n_calls
+
+    def has_ended(self, step: int, micro_step: int = 0) -> bool:
+        """Return whether the config's `epochs` are over, so that a call compares no pairs."""
+        return self._stream.has_ended(step, micro_step)
+
+    def eval_loss(self, *, model: nn.Module | None = None) -> float:
+        """Compute the alignment loss of the config's `eval_pairs`, without its weight.
+
+        The model is left as it was.
+
+        Raises:
+            ArgumentError: No `eval_pairs`.
+        """
+        if self._eval_loss is None:
+            raise ArgumentError("eval_loss is of eval_pairs: give pairs that are not trained on")
+        start = self._guards.start if self._loss.needs_start else None
+        return self._eval_loss(self.model if model is None else model, self._forward, self.layers, start)
 
     def pairs_of(self, step: int, micro_step: int = 0, rank: int = 0) -> list[tuple[str, int]]:
         """Return the language and the row of each pair that a call with these arguments compares."""
@@ -256,10 +278,11 @@ class AlignmentObjective:
     def __call__(
         self, step: int, micro_step: int = 0, *, model: nn.Module | None = None
     ) -> Float[Tensor, ""]:
-        """Compute the weighted loss of the pairs of one micro-batch, plus that of the replayed text.
+        """Compute the weighted loss of one micro-batch of pairs, plus that of replayed text and of guards.
 
         The same arguments and the same decision in `schedule` give the same pairs, whatever happened before.
-        With weight 0, and at steps at which nothing is to be aligned, no pairs are run.
+        With weight 0, at steps at which nothing is to be aligned, and when all epochs are over, no pairs are
+        run.
 
         Args:
             step: The number of optimizer steps done.
@@ -274,74 +297,42 @@ class AlignmentObjective:
         """
         step, micro_step = whole_number("step", step), whole_number("micro_step", micro_step)
         config, model = self.config, self.model if model is None else model
-        decision = self.schedule.at(step)
+        decision, place = self.schedule.at(step), f"step {step}, micro-step {micro_step}"
         rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         total = torch.zeros((), device=device_of(model))
+        found = self._guards.of_weights(model)
         replay_loss = None
         if self._replay is not None and decision.replays_at(step):
-            replay_loss = self._replay.loss(unwrapped(model), step, micro_step, rank)
+            documents = self._replay.draw(step, micro_step, rank, total.device)
+            replay_loss, logits = replayed(unwrapped(model), documents)
+            found |= self._guards.of_documents(model, documents, logits)
             total = total + config.replay_weight * replay_loss
             replay_loss = replay_loss.detach()
-        if not config.weight or not decision.aligns_at(step):
-            self.last = AlignmentStep(None, None, [], replay_loss)
-            return total
-        pairs = self._stream.draw(step, micro_step, rank, decision.shares)
-        layers = decision.layers or self.layers
-        states = self._forward.of_pairs(model, pairs, list(layers))
-        loss, seen = compare(self._loss, config, states, pairs, layers.values())
-        self._check_loss(loss, states, pairs, f"step {step}, micro-step {micro_step}", layers)
-        self.last = AlignmentStep(loss.detach(), seen, [code for code, _ in pairs.names], replay_loss)
-        return total + config.weight * decision.weight * loss
+        loss, seen, codes = None, None, []
+        if self._compares_pairs and decision.aligns_at(step) and not self.has_ended(step, micro_step):
+            pairs = self._stream.draw(step, micro_step, rank, decision.shares)
+            loss, seen, drift = self._compare(model, pairs, decision.layers or self.layers, place)
+            found |= drift
+            codes = [code for code, _ in pairs.names]
+        if found:
+            total = total + self._guards.total(found, place)
+        said = {name: value.detach() for name, value in found.items()}
+        detached = None if loss is None else loss.detach()
+        self.last = AlignmentStep(detached, seen, codes, replay_loss, said)
+        return total if loss is None else total + config.weight * decision.weight * loss
 
-    def _check_loss(
-        self, loss: Tensor, states: PairStates, pairs: PairBatch, place: str, layers: Mapping[int, float]
-    ) -> None:
-        if not bool(loss.isfinite()):
-            cause = not_finite(states, pairs, layers)
-            if cause is None:
-                raise ArgumentError(
-                    f"loss {self._loss.name!r} is {loss.item()} at {place}, on finite states of the pairs "
-                    f"{names_of(pairs)}: its function divides by zero, takes the logarithm or the root of "
-                    "what may be 0 or less, or overflows"
-                )
-            raise ModelError(
-                f"the alignment loss is {loss.item()} at {place}: {cause}. Lower the learning rate or the "
-                "weight, or train in float32 or bfloat16"
-            )
-        if not loss.requires_grad:
-            raise ModelError(
-                "the alignment loss has no gradient: nothing trainable lies below its layers now, or it was "
-                "asked for under torch.no_grad()"
-            )
+    @property
+    def _compares_pairs(self) -> bool:
+        return bool(self.config.weight or self.config.pivot_drift)
 
-
-def _config_of(config: AlignmentConfig | None, options: dict[str, Any]) -> AlignmentConfig:
-    if config is not None and options:
-        raise ArgumentError(f"give config= or its fields ({', '.join(options)}), not both")
-    if not isinstance(config, AlignmentConfig | None):
-        raise ArgumentTypeError(f"config must be an AlignmentConfig, not {type(config).__name__}")
-    known_options("AlignmentObjective", options, [one.name for one in fields(AlignmentConfig)])
-    return AlignmentConfig(**options) if config is None else config
-
-
-def _training_pairs(pairs: Pairs | None, config: AlignmentConfig) -> Pairs:
-    """Return the pairs that are given, as an argument or in the config."""
-    if pairs is not None and config.pairs is not None and pairs is not config.pairs:
-        raise ArgumentError("pairs= and config.pairs are both given and differ; give one of them")
-    pairs = config.pairs if pairs is None else pairs
-    if pairs is None:
-        raise ArgumentError("no pairs to train on: give pairs=, a path or ParallelPairs")
-    return pairs
-
-
-def _loaded(pairs: Pairs, config: AlignmentConfig) -> ParallelPairs:
-    """Return the training pairs, in the languages asked for."""
-    if not isinstance(pairs, ParallelPairs):
-        pairs = _load(pairs, config)
-    elif config.pivot not in (AlignmentConfig.pivot, pairs.pivot):
-        raise ArgumentError(f"pivot={config.pivot!r}, and the pairs given have the pivot {pairs.pivot}")
-    return pairs if config.languages is None else pairs.only(config.languages)
-
-
-def _load(source: str | Path, config: AlignmentConfig) -> ParallelPairs:
-    return load_pairs(source, pivot=config.pivot)
+    def _compare(
+        self, model: nn.Module, pairs: PairBatch, layers: Mapping[int, float], place: str
+    ) -> tuple[Float[Tensor, ""], InBatch, Found]:
+        """Return the loss of some pairs, what is logged of them, and what guards say of their pivots."""
+        start, blocks, weights = None, list(layers), layers.values()
+        if self._guards.start is not None and (self._loss.needs_start or self.config.pivot_drift):
+            start = self._forward.of_start(self._guards.start, model, pairs, blocks)
+        states = self._forward.of_pairs(model, pairs, blocks)
+        loss, seen = compare(self._loss, self.config, states, pairs, weights, start)
+        check_value(loss, self._loss, states, pairs, layers, place)
+        return loss, seen, self._guards.of_pairs(states, start, weights)

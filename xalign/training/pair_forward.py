@@ -17,6 +17,7 @@ from xalign.model.batches import Batch, Line
 from xalign.model.capture import capture
 from xalign.model.distributed import is_sharded
 from xalign.model.inputs import Inputs
+from xalign.model.layer_drop import without_layer_drop
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.read import check_tokens, pool, token_weights
@@ -30,7 +31,8 @@ from xalign.model.wrapped import (
     sentence_transformer_in,
     unwrapped,
 )
-from xalign.training.pair_stream import PairBatch
+from xalign.training.guards.start import Start
+from xalign.training.pair_batch import PairBatch
 from xalign.warn import warn
 
 States = list[Float[Tensor, "line *token width"]]
@@ -85,6 +87,11 @@ class PairForward:
             pivot = self(model, pairs.pivot_lines, blocks)
         return _joined(self(model, pairs.language_lines, blocks), pivot)
 
+    def of_start(self, start: Start, model: nn.Module, pairs: PairBatch, blocks: Sequence[int]) -> PairStates:
+        """Run the pivot sentences of pairs in the model as it was before training, without gradient."""
+        with start.running(model) as before:
+            return self(before, pairs.pivot_lines, blocks)
+
     def __call__(self, model: nn.Module, lines: Sequence[Line], blocks: Sequence[int]) -> PairStates:
         """Run the lines, and return their states at every block.
 
@@ -125,7 +132,7 @@ class PairForward:
         called = model if whole else unwrapped(model)
         self._warn_about_cost(model, whole)
         rest = torch.zeros((), device=device_of(model))
-        with capture(called, sites, early_exit=not whole) as found:
+        with without_layer_drop(called), capture(called, sites, early_exit=not whole) as found:
             output = run(called, batch)
             # Reached by a whole forward only. A gradient that entered in the middle of a sharded block would
             # find its weights not gathered.

@@ -1,9 +1,10 @@
 """Replay: text whose language-modelling loss preserves the language model while its languages are aligned."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError
@@ -43,15 +44,23 @@ class Replay:
         self._documents = encode_documents("replay", texts, inputs, end)
         self._batch_size, self._pad_id, self._seed = batch_size, inputs.pad_id, seed
 
-    def loss(self, model: nn.Module, step: int, micro_step: int, rank: int) -> Tensor:
-        """Compute the mean loss per token of a batch of documents, in nats."""
+    def draw(
+        self, step: int, micro_step: int, rank: int, device: torch.device | None = None
+    ) -> dict[str, Tensor]:
+        """Return a batch of documents: ids, mask and labels."""
         order = random.Random(f"replay {self._seed} {step} {micro_step} {rank}")
         drawn = order.sample(self._documents, self._batch_size)
-        device = device_of(model)
-        inputs = {name: values.to(device) for name, values in pad_documents(drawn, self._pad_id).items()}
-        output = model(**inputs, use_cache=False)
-        loss: Tensor = output.loss
-        return loss
+        return {name: values.to(device) for name, values in pad_documents(drawn, self._pad_id).items()}
+
+    def loss(self, model: nn.Module, step: int, micro_step: int, rank: int) -> Tensor:
+        """Compute the mean loss per token of a batch of documents, in nats."""
+        return replayed(model, self.draw(step, micro_step, rank, device_of(model)))[0]
+
+
+def replayed(model: nn.Module, documents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the mean loss per token of some documents, in nats, and the logits [document, token, word]."""
+    output = model(**documents, use_cache=False)
+    return output.loss, output.logits
 
 
 def _documents(texts: str | Path | Sequence[str]) -> list[str]:

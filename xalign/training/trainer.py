@@ -4,8 +4,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_utils import EvalLoopOutput, has_length
 from transformers.training_args import TrainingArguments
 
 from xalign.errors import ArgumentError, ArgumentTypeError
@@ -14,13 +16,14 @@ from xalign.model.distributed import refuse_split
 from xalign.model.inputs_for import Processing
 from xalign.monitor.callback import AlignmentCallback
 from xalign.renamed import renamed
+from xalign.training.calls import Calls
 from xalign.training.closed_loop import ClosedLoop
 from xalign.training.config import AlignmentConfig
 from xalign.training.controlled_run import ControlledRun
-from xalign.training.guards import warn_of_untrained_loss
 from xalign.training.layers import AUTO, parse_layers
 from xalign.training.log import AlignmentLog
 from xalign.training.objective import AlignmentObjective
+from xalign.training.refusals import warn_of_untrained_loss
 
 TrainerT = TypeVar("TrainerT", bound=Trainer)
 TrainerT_co = TypeVar("TrainerT_co", bound=Trainer, covariant=True)
@@ -47,7 +50,8 @@ def with_alignment(trainer_class: type[TrainerT]) -> AlignedClass[TrainerT]:
     Nothing is patched. The subclass takes one more argument, `alignment=AlignmentConfig(...)`. Its log rows
     gain `align_loss`, `align_accuracy` (chance is 1 / pairs in the batch), `align_positive` and
     `align_negative` (cosines), in every tenth row the accuracy per language, and `task_loss`, what `loss`
-    would be without alignment. The evaluation loss stays the task's.
+    would be without alignment. The evaluation loss stays the task's; with `eval_pairs`, evaluations gain
+    `eval_align_loss`, and the weighted sum of both as `eval_joint_loss`.
 
     The gradient is the mean over the micro-batches of a step, however the trainer scales its own loss under
     gradient accumulation.
@@ -141,9 +145,19 @@ class _WithAlignment(_Base):
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, AlignmentCallback) and callback.pairs not in self.objective.held_out:
                 self.objective.hold_out(callback.pairs)
+        self.objective.calls = self._calls()
         if self._align_auto:
             self._choose_align_layer()
         self.objective.probe()
+
+    def _calls(self) -> Calls:
+        """Return when this trainer asks for pairs: the last step of an epoch may have fewer micro-batches."""
+        data: Any = self.callback_handler.train_dataloader
+        return Calls(
+            per_step=self.args.gradient_accumulation_steps,
+            per_epoch=len(data) if has_length(data) else None,
+            every=self.alignment.alternate_every if self.alignment.mode == "alternate" else 1,
+        )
 
     def _choose_align_layer(self) -> None:
         chosen = [row["align_layer"] for row in self.state.log_history if "align_layer" in row]
@@ -177,7 +191,8 @@ class _WithAlignment(_Base):
         if self.alignment.mode == "alternate" and not return_outputs:
             turn = step * self.args.gradient_accumulation_steps + micro_step + 1
             is_due = self.objective.schedule.at(step).aligns_at(step)
-            if turn % self.alignment.alternate_every == 0 and is_due:
+            is_turn = turn % self.alignment.alternate_every == 0
+            if is_turn and is_due and not self.objective.has_ended(step, micro_step):
                 return scale * self._align(model, step, micro_step)
             return self._logged(task(), scale)
         result = self._logged(task(), scale)
@@ -220,6 +235,28 @@ class _WithAlignment(_Base):
             return bool(self.loss_is_scaled_for_ga)
         by_items = self.model_accepts_loss_kwargs and num_items_in_batch is not None
         return by_items or self.compute_loss_func is not None
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Evaluate as the trainer does, and add the alignment loss of `eval_pairs`, if there are any."""
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+        )
+        if self.alignment.eval_pairs is not None and metric_key_prefix.split("_")[0] == "eval":
+            with self.compute_loss_context_manager():
+                value = self.objective.eval_loss(model=self.model)
+            metrics = cast(dict[str, float], output.metrics)
+            of_task = metrics.get(f"{metric_key_prefix}_loss")
+            metrics[f"{metric_key_prefix}_align_loss"] = value
+            if of_task is not None:
+                metrics[f"{metric_key_prefix}_joint_loss"] = of_task + self.alignment.weight * value
+        return output
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add what the alignment loss saw since the last row of training."""

@@ -24,7 +24,7 @@ function drawCurves(metric, [low, high]) {
 
 function curvesNote(metric) {
   const languages = Object.values(metric.languages);
-  const parts = ["Bands: 95 % intervals."];
+  const parts = [`Bands: 95 % intervals ${data.over}.`];
   if (languages.some((one) => one.floor !== null)) {
     parts.push(`Dotted: ${data.floor}.`);
   }

@@ -16,9 +16,9 @@ from xalign.results.emergence import emergence
 from xalign.results.history import NAME, History, find_history
 from xalign.results.history_entry import place_of, scale_in, unknown_in
 from xalign.results.report import AlignmentReport
+from xalign.results.resampling import layer_intervals, over_what
 from xalign.results.run_folder import PRIVATE, PUBLIC
 from xalign.results.saved import REPORT
-from xalign.results.scores import interval_of_layer
 from xalign.results.standing import Standing, bars_in, standing
 from xalign.results.unknown import with_unknown
 from xalign.storage import writable_folder, write_whole
@@ -114,7 +114,11 @@ def _with_whole_metrics(rows: dict[str, Any], report: AlignmentReport) -> dict[s
             part = next(iter(parts.values()))
             found[metric] = part | {
                 "languages": {
-                    code: {"n": numbers["n"], **_whole(report, metric, code)}
+                    code: {
+                        "n": numbers["n"],
+                        "documents": numbers["documents"],
+                        **_whole(report, metric, code),
+                    }
                     for code, numbers in part["languages"].items()
                 }
             }
@@ -127,7 +131,7 @@ def _whole(report: AlignmentReport, metric: str, code: str) -> dict[str, Any]:
     parts = [result.values[code] for result in report.metrics.values() if result.metric == metric]
     layers = torch.stack([part.double() for part in parts]).mean(dim=0).numpy()
     scale = report.scale(metric)
-    intervals = [interval_of_layer(layer, scale, seed=report.seed) for layer in layers]
+    intervals = layer_intervals(report, layers, scale, code)
     score, (low, high) = report.score(metric, code), report.interval(metric, code)
     ends = (score, score) if low is None or high is None else (low, high)  # equal where it is not known
     lows, highs = zip(*intervals, ends, strict=True)
@@ -156,6 +160,7 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     return {
         "title": f"Alignment of {_title(history)} with {first['pivot']}",
         "floor": _floor_note(report),
+        "over": over_what([(one["n"], one.get("documents")) for one in _of_languages(last)]),
         "lead": f"{languages} × {count_range(counts)} pairs, {span}.",
         "steps": steps,
         "labels": {code: with_unknown(code, unknown_in(last, code)) for code in history.languages},
@@ -165,6 +170,11 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
         "improvement": improvement_of(history),
         "about": _about(history, report),
     }
+
+
+def _of_languages(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the numbers of each language in the first row of an entry."""
+    return list(next(iter(entry["metrics"].values()))["languages"].values())
 
 
 def _worst(report: AlignmentReport, rows: Iterable[str]) -> dict[str, Any]:

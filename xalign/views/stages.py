@@ -11,7 +11,7 @@ from xalign.escape import cell, figure_text
 from xalign.extras import install_command
 from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
-from xalign.results.scores import interval_of_layer
+from xalign.results.resampling import layer_intervals, resampled
 from xalign.results.unknown import with_unknown
 from xalign.results.values import layer_name
 from xalign.statistics.intervals import KnownInterval, bootstrap_interval, known_interval
@@ -89,7 +89,8 @@ def change_of_stages(stages: Stages, metric: str, language: str | None) -> tuple
     if language is None:
         return difference, (None, None)
     differences = last.per_pair(metric, language) - first.per_pair(metric, language)
-    return difference, known_interval(*bootstrap_interval(differences, seed=last.seed))
+    documents = resampled(last, language)
+    return difference, known_interval(*bootstrap_interval(differences, seed=last.seed, documents=documents))
 
 
 def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
@@ -140,7 +141,7 @@ def _draw_panel(axes: "Axes", stages: Stages, metric: str, language: str) -> Non
     scale = last.scale(metric)
     for number, (name, report) in enumerate(stages.items()):
         layers = report.metrics[metric].values[language].double().numpy()
-        intervals = [interval_of_layer(layer, scale, seed=report.seed) for layer in layers]
+        intervals = layer_intervals(report, layers, scale, language)
         # The first stage is drawn thin and on top, so that it is seen where another has the same values.
         style: dict[str, Any] = {"color": f"C{number - 1}", "linewidth": 2, "markersize": 3}
         if number == 0:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from xalign.escape import cell
 from xalign.results.report import AlignmentReport
+from xalign.results.resampling import over_what
 from xalign.results.standing import standing_of
 from xalign.statistics.intervals import KnownInterval, known_interval
 from xalign.views.digits import MOST, decimals_of
@@ -166,9 +167,14 @@ def _caption(report: AlignmentReport) -> list[str]:
         alone = f"{report.pairs.floor_name} means" if report.pairs.is_audio else "shared tokens"
         parts.append(f"floor: what {alone} alone give, with no model.")
     parts.append(f"chance: {_chance(report)}.")
+    parts.append(f"95 %: {_over(report)}.")
     parts.append(f"worst: {_worst(report)}.")
     parts.append(f"{signs_note(map(report.scale, report.measured))} Lines without > are dim.")
     return parts
+
+
+def _over(report: AlignmentReport) -> str:
+    return over_what([(n, report.documents(code)) for code, n in report.pairs.counts.items()])
 
 
 def _worst(report: AlignmentReport) -> str:

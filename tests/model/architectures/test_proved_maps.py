@@ -14,7 +14,7 @@ from xalign.model.architectures.define import define
 from xalign.model.architectures.example import LINES, caller, example_inputs
 from xalign.model.architectures.from_proof import stack_of_proof
 from xalign.model.architectures.from_table import stack_of_layout
-from xalign.model.architectures.proof import CHAIN, DOWN, NEURONS, STREAM, prove
+from xalign.model.architectures.proof import CHAIN, DOWN, NEURONS, STREAM, BlockProof, Refuted, prove
 from xalign.model.architectures.proved import proved_stacks
 from xalign.model.architectures.resident import weights_of
 from xalign.model.architectures.sites import EXPERT_KINDS
@@ -193,3 +193,14 @@ def test_what_is_found_of_a_steered_model_is_not_said_of_others(kind, monkeypatc
         monkeypatch.setattr(proved, "_KEPT", WeakKeyDictionary())
         assert str(map_model(steered)) != plain  # it computes something else
     assert str(map_model(other)) == plain
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sums_in_another_order_hold_and_other_equations_do_not(dtype):
+    """Kernels of mixtures differed by ten times the precision."""
+    proof, states = BlockProof(claim=None), torch.linspace(1, 2, 64, dtype=torch.float64).to(dtype)
+    eps = torch.finfo(dtype).eps
+    proof.check(NEURONS, states.double() * (1 + 12 * eps), states)
+    assert proof.errors[NEURONS] == pytest.approx(12 * eps)
+    with pytest.raises(Refuted, match="is off by"):
+        proof.check(NEURONS, states.double() * (1 + 100 * eps), states)

@@ -68,6 +68,17 @@ def test_logits_are_those_of_the_sum_of_changes(first, second, weights):
     combine_adapters(model, given)
     difference = (model(IDS).logits - by_hand(model, given)).abs().max()
     assert difference < 1e-12
+
+
+def test_the_new_adapter_drops_out_only_while_the_model_trains():
+    model, given = adapted({"lora_dropout": 0.5}, {"lora_dropout": 0.5}), {"task": 1.0, "alignment": 0.5}
+    combine_adapters(model, given)
+    assert (model(IDS).logits - by_hand(model, given)).abs().max() < 1e-12
+    found = search_weights(model, list(given), lambda model: model(IDS).logits.sum().item(), grid=[1.0])
+    expected = by_hand(model, dict.fromkeys(given, 1.0)).sum().item()
+    assert found.score == pytest.approx(expected, rel=1e-9)
+    combine_adapters(model.train(), given, "again")
+    assert not torch.equal(model(IDS).logits, model(IDS).logits)
     combine_adapters(model, given, "cut", how="svd")
     assert (model(IDS).logits - by_hand(model, given)).abs().max() > 1e-3
 

@@ -177,11 +177,13 @@ class _Round:
         self, one: Contestant, found: Steering, label: str
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the arguments of `steer` that do best on the pairs to choose with."""
-        scores = []
-        for way in one.ways:
+        scores, ways = [], one.ways
+        if not self.judge.generates and "prompt" in one.positions:
+            ways = [way for way in ways if way["positions"] != "all"]  # the prompt is all there is
+        for way in ways:
             judged = self._judged(found, label, way, self.parts.choosing)
             scores.append(harmonic_mean(*_means(judged)))
-        best = one.ways[max(range(len(scores)), key=lambda at: scores[at])]
+        best = ways[max(range(len(scores)), key=lambda at: scores[at])]
         return dict(best), {name: best[name] for name in ("strength", "positions")}
 
     def _judged(

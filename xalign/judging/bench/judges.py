@@ -41,6 +41,10 @@ class Judged:
 class Judge(Protocol):
     """Runs the sources of some pairs through a model as it is, and judges what comes out outside `steer`."""
 
+    @property
+    def generates(self) -> bool:
+        """Whether the model writes tokens of its own, at which steering may act or not."""
+
     def run(self, pairs: ParallelPairs, label: str) -> Any:
         """Return what the model makes of the pivot sentences; called inside `steer`."""
 
@@ -74,6 +78,7 @@ class JudgeOfTexts:
     generation: Mapping[str, Any] = field(default_factory=dict)
     _site: Site | None = None
     _references: dict[tuple[str, str], Vectors] = field(default_factory=dict)
+    generates = True
 
     def run(self, pairs: ParallelPairs, label: str) -> list[Sampled]:
         """Return a continuation per pivot sentence."""
@@ -148,6 +153,8 @@ class JudgeOfStates:
     fitted_on: ParallelPairs
     pool: Pool = "mean"
     _means: dict[str, Tensor] = field(default_factory=dict)
+    _references: dict[tuple[str, str], Vectors] = field(default_factory=dict)
+    generates = False
 
     def run(self, pairs: ParallelPairs, label: str) -> Vectors:
         """Return the states of the pivot sentences."""
@@ -163,8 +170,10 @@ class JudgeOfStates:
             raise ArgumentError(f"label={label!r} is not among {', '.join(self._means)}")
         nearest = torch.cdist(output, torch.stack(list(self._means.values()))).argmin(dim=1)
         language = nearest == list(self._means).index(label)
-        references = self._states(pairs[label].sentences)
-        return Judged(language, retrieval_from_pivot(cosine_matrix(output, references)), None)
+        key = (pairs.fingerprint, label)
+        if key not in self._references:
+            self._references[key] = self._states(pairs[label].sentences)
+        return Judged(language, retrieval_from_pivot(cosine_matrix(output, self._references[key])), None)
 
     def _states(self, texts: Sequence[str]) -> Vectors:
         return _states(self.model, self.tokenizer, texts, Site("hidden", "final"), self.pool)

@@ -12,7 +12,7 @@ from xalign.model.architectures.places import Activation, BlockPlaces, Place, St
 from xalign.model.architectures.printed import printed
 from xalign.model.architectures.sites import EXPERT_KINDS, PATH_KINDS, Kind, Site
 from xalign.model.architectures.table import Layout, submodule_or_none
-from xalign.model.wrapped import config_of
+from xalign.model.wrapped import base_model_of, config_of
 
 
 class ModelMap:
@@ -79,6 +79,22 @@ class ModelMap:
     def final(self) -> tuple[nn.Module, str]:
         """The module whose output is the final state, and its path."""
         return self._main.final.module, self._main.final.path
+
+    @property
+    def head(self) -> tuple[nn.Module, str]:
+        """The language-model head, which makes the logits of tokens of the final state, and its path.
+
+        Raises:
+            ModelError: The model has none, as an encoder, or a model loaded without it.
+        """
+        base = base_model_of(self._model)
+        found = getattr(base, "get_output_embeddings", lambda: None)()
+        if not isinstance(found, nn.Module):
+            raise ModelError(
+                f"{type(base).__name__} predicts no tokens; load a causal model with its language-model "
+                "head, as AutoModelForCausalLM does"
+            )
+        return found, next((path for path, one in self._model.named_modules() if one is found), "")
 
     def activation(self, layer: int, stack: str = "", part: int = 0, kind: Kind = "gate") -> Activation:
         """Return the activation function of a block.

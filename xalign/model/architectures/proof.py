@@ -36,8 +36,9 @@ NEURONS = "act(gate) · up = inner"
 DOWN = "down(inner) = its output"
 STREAM = "input, with attn_out and mlp_out added as traced = output"
 CHAIN = "output of a block = input of the next"
-# Relative, in units of the precision of the data type: 1e-6 in float32.
-_LARGEST_ERROR = 8
+# Relative, in units of the precision of the data type: 4e-6 in float32. Kernels that sum in another order
+# differ by about ten units; an equation that does not hold, by a thousand times more.
+_LARGEST_ERROR = 32
 
 
 class Refuted(Exception):  # noqa: N818

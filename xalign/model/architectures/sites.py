@@ -20,7 +20,7 @@ Kind = Literal[
 ]
 Layer = int | Literal["embed", "final"]
 State = Literal["value", "abs", "active", "act"]
-Pool = Literal["weighted", "last", "mean", "max"]
+Pool = Literal["weighted", "last", "mean", "max", "first"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # Sites at which a token has values for the experts alone that it was routed to.
@@ -28,7 +28,7 @@ EXPERT_KINDS: tuple[Kind, ...] = ("expert_gate", "expert_inner", "router")
 # Sites of modules that are called by their path.
 PATH_KINDS: tuple[Kind, ...] = ("norm", "linear")
 STATES: tuple[State, ...] = ("value", "abs", "active", "act")
-POOLS: tuple[Pool, ...] = ("weighted", "last", "mean", "max")
+POOLS: tuple[Pool, ...] = ("weighted", "last", "mean", "max", "first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,8 @@ class Reading:
             `act`, the value after the activation function (`gate` and `expert_gate` only). Of `router`,
             `active` is 1 where the expert was chosen.
         pool: `weighted`, the sum of w_t times the state with w_t = t / (1 + … + T) for t = 1…T; `last`;
-            `mean`; `max`. All run over the tokens of the sentence that are pooled.
+            `mean`; `max`; `first`, such as [CLS]. All run over the tokens of the sentence that are pooled. In
+            a model that reads from left to right, the first token sees no other.
     """
 
     site: Site

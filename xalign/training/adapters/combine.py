@@ -67,6 +67,7 @@ def combine_adapters(
     amounts = [number(f"weights[{one!r}]", weight) for one, weight in weights.items()]
     adapted.base_model.add_weighted_adapter(list(weights), amounts, name, combination_type=_PEFT[how])
     _keep_scale_of_one(adapted, name)
+    _keep_mode(adapted, name)
     adapted.set_adapter(name)
 
 
@@ -121,6 +122,14 @@ def _keep_scale_of_one(model: Any, name: str) -> None:
         scaling = getattr(module, "scaling", None)
         if isinstance(scaling, dict) and name in scaling:
             scaling[name] = 1.0
+
+
+def _keep_mode(model: Any, name: str) -> None:
+    """Let the new adapter be in the mode that its layer is in: PEFT makes its dropout anew, in training."""
+    for module in model.modules():
+        dropout = getattr(module, "lora_dropout", None)
+        if dropout is not None and name in dropout:
+            dropout[name].train(module.training)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from xalign.losses.loss import Loss
 from xalign.model.run import is_pair
 from xalign.model.wrapped import has_adapter, unwrapped
 from xalign.pairs.parallel import ParallelPairs
+from xalign.training.config import AlignmentConfig
 from xalign.warn import warn
 
 
@@ -37,6 +38,20 @@ def refuse_foreign(decision: Decision, languages: Collection[str], n_layers: int
             f"the decision of step {decision.step} aligns block {missing[0]}, and this model has blocks 0 to "
             f"{n_layers - 1}: it is of another run"
         )
+
+
+def refuse_own_order(config: AlignmentConfig) -> None:
+    """Refuse a controller of an objective that does not draw its pairs as a controller says.
+
+    Raises:
+        ArgumentError: Epochs, or partners that are not the pivot.
+    """
+    for name in ("epochs", "partners"):
+        if getattr(config, name) != getattr(AlignmentConfig, name):
+            raise ArgumentError(
+                f"{name}={getattr(config, name)!r} does not go with a controller, which decides how many "
+                "pairs of which language are drawn beside the pivot; leave it out"
+            )
 
 
 def refuse_overlap(training: ParallelPairs, measured: ParallelPairs, what: str = "training") -> None:

@@ -1,0 +1,134 @@
+"""`measure_stability`: how much scores move with the number of sentences and with which they are."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xalign.checks import whole_number
+from xalign.errors import ArgumentError
+from xalign.measurement.options import MeasureOptions, check_options
+from xalign.measurement.run import DEFAULT_METRICS, Metrics
+from xalign.metrics.compute import compute_values
+from xalign.metrics.metric import NULL, Metric
+from xalign.model.inputs_for import Processing
+from xalign.model.read import States
+from xalign.pairs.bitext import Bitext
+from xalign.pairs.parallel import ParallelPairs
+from xalign.results.scores import interval_of, score_of
+from xalign.results.stability import Stability, stability_rows
+from xalign.robustness.states import PooledStates
+from xalign.statistics.documents import documents_of
+from xalign.statistics.draws import By, draw_rows
+
+Drawn = list[np.ndarray]
+
+
+def measure_stability(
+    model: nn.Module,
+    tokenizer: Processing,
+    pairs: ParallelPairs[Any] | str | Path = "bundled",
+    metrics: Metrics = DEFAULT_METRICS,
+    *,
+    n: Sequence[int] | None = None,
+    draws: int = 50,
+    by: By | None = None,
+    **options: Unpack[MeasureOptions],
+) -> Stability:
+    """Measure how much scores move with the number of sentences, and with which sentences are taken.
+
+    The model runs once over all pairs. Each draw is scored among its own sentences, as if only these had been
+    measured. Draws share sentences where n is large: give a corpus several times as large as n.
+
+    Args:
+        model: As in `measure`, and so are the next three.
+        tokenizer: Its tokenizer.
+        pairs: The corpus that is drawn from.
+        metrics: What to measure.
+        n: How many sentences to draw; a quarter and a half of them where None.
+        draws: How often, for each n.
+        by: What to draw: `"sentences"`, `"documents"` or `"blocks"` of lines that follow one another, as a
+            user takes the first n. None draws documents where the pairs name them, else sentences.
+        **options: Those of `measure`. `seed` seeds the draws.
+
+    Returns:
+        The rows, with the width of each draw's interval, and how many hold the mean of all draws.
+
+    Raises:
+        ArgumentError: More sentences than there are, an unknown way to draw, or as `measure`.
+
+    Example:
+        >>> found = measure_stability(model, tokenizer, pairs, ["nasca"], n=[4, 8], draws=5)
+        >>> [(row["n"], row["language"]) for row in found.rows]
+        [(4, 'deu_Latn'), (4, None), (8, 'deu_Latn'), (8, None)]
+    """
+    check_options(measure_stability, options)
+    draws, seed = whole_number("draws", draws, least=2), whole_number("seed", options.get("seed", 0))
+    read = PooledStates(model, tokenizer, pairs, metrics, **options)
+    names = {code: bitext.documents for code, bitext in read.pairs.items()}
+    way: By = by if by is not None else "sentences" if None in names.values() else "documents"
+    drawn = {
+        (code, size): draw_rows(len(bitext), size, draws, by=way, documents=bitext.documents, seed=seed)
+        for code, bitext in read.pairs.items()
+        for size in _sizes(n, read.pairs, read.metrics)
+    }
+    scores: dict[tuple[str, int], dict[str, np.ndarray]] = defaultdict(dict)
+    intervals: dict[tuple[str, int], dict[str, np.ndarray]] = defaultdict(dict)
+    for language, pivot, own in read.states():
+        for size in dict.fromkeys(size for _, size in drawn):
+            subsets = drawn[language, size]
+            for metric, values in _values(read, pivot, own, subsets).items():
+                found = [_scored(read, metric, *one, read.pairs[language], seed) for one in values]
+                scores[metric, size][language] = np.array([score for score, _ in found])
+                intervals[metric, size][language] = np.array([ends for _, ends in found])
+    by_size = sorted(scores, key=lambda key: key[1])
+    rows = [stability_rows(*key, way, scores[key], intervals[key]) for key in by_size]
+    return Stability([row for found in rows for row in found], rivals="drawn")
+
+
+def _sizes(n: Sequence[int] | None, pairs: ParallelPairs[Any], metrics: Sequence[Metric]) -> list[int]:
+    fewest, least = min(pairs.counts.values()), max(metric.least_pairs for metric in metrics)
+    if n is None:
+        return sorted({max(least, fewest // 4), max(least, fewest // 2)})
+    sizes = sorted({whole_number("n", one, least=2) for one in n})
+    if not sizes or sizes[0] < least:
+        raise ArgumentError(f"n={list(n)!r:.60} must name numbers of at least {least} pairs")
+    return sizes
+
+
+def _values(
+    read: PooledStates, pivot: States, own: States, subsets: Drawn
+) -> dict[str, list[tuple[np.ndarray, list[np.ndarray]]]]:
+    """Return metric -> per draw its rows, and the values [layer, pair] of each part of the metric."""
+    layers: dict[str, list[list[Tensor]]] = defaultdict(lambda: [[] for _ in subsets])
+    for reading, users in read.users.items():
+        similarity = read.similarity(pivot[reading], own[reading])
+        for number, rows in enumerate(torch.from_numpy(rows) for rows in subsets):
+            among = similarity[rows][:, rows]
+            sides = pivot[reading][rows], own[reading][rows]
+            for row, over, compute in users:
+                if not row.endswith(NULL):
+                    given = (among,) if over == "similarity" else sides
+                    found = compute_values(row, compute, given, read.scales[row], len(rows))
+                    layers[row][number].append(found.double())
+    return {
+        metric.name: [
+            (rows, [torch.stack(layers[row][number]).numpy() for row in metric.rows])
+            for number, rows in enumerate(subsets)
+        ]
+        for metric in read.metrics
+    }
+
+
+def _scored(
+    read: PooledStates, metric: str, rows: np.ndarray, parts: list[np.ndarray], bitext: Bitext, seed: int
+) -> tuple[float, tuple[float, float]]:
+    """Return the score of a draw, and its interval."""
+    scale = next(one.scale for one in read.metrics if one.name == metric)
+    documents = documents_of(None if bitext.documents is None else bitext.rows(rows.tolist()).documents)
+    ends = interval_of(parts, "mean", scale, seed=seed, documents=documents)
+    return score_of(parts, "mean", scale), ends
