@@ -150,11 +150,17 @@ def test_gold_links_with_other_text(real_text):
     known = {word for sentence in japanese for word in sentence}
 
     def words(text, language):
-        vocabulary = known if language == "jpn_Jpan" else None
-        lower = text.lower()
-        return [lower[start:end] for start, end in word_spans(lower, language, vocabulary)]
+        """Words and punctuation marks: Japanese ones are the longest of the gold text."""
+        text = text.lower()
+        found, end = [], 0
+        spans = word_spans(text, language, known if language == "jpn_Jpan" else None)
+        for start, stop in [*spans, (len(text), len(text))]:
+            found += [sign for sign in text[end:start] if not sign.isspace()]
+            found += [text[start:stop]] if stop > start else []
+            end = stop
+        return found
 
-    for name in ("ntrex", "flores200"):  # and Tatoeba, 1,000 lines
+    for name in ("ntrex", "flores200", "tatoeba"):
         bitext = load_pairs(real_text / name, ["jpn"])["jpn"]
         japanese = japanese + [words(text, "jpn_Jpan") for text in bitext.sentences]
         english = english + [words(text, "eng_Latn") for text in bitext.pivot_sentences]
