@@ -9,7 +9,7 @@ from tests.tiny import make_model, make_tokenizer
 from tests.waiting import around_hooks
 from xalign import load_pairs
 from xalign.measurement import Measurement
-from xalign.model import read
+from xalign.model.gathered import Gathered
 from xalign.model.on_cpu import on_cpu
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
@@ -40,29 +40,53 @@ def test_no_hook_waits_for_the_device(family, dtype, pool, cuda, monkeypatch):
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3_moe"])
-def test_pooled_states_leave_the_device_without_waiting_for_each(family, cuda, monkeypatch):
-    """Between the last hook and the stored states there is one wait, for the stream as a whole."""
-    stored, waits, plain = [], [], read._store
-    synchronize = torch.cuda.Stream.synchronize
+def test_pooled_states_stay_on_the_device_and_nothing_waits_to_store_them(family, cuda, monkeypatch):
+    stored, plain = [], Gathered.add
 
-    def counted(stream):
-        waits.append(stream)
-        before = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("default")
-        synchronize(stream)
-        torch.cuda.set_sync_debug_mode(before)
-
-    def watched(states, parts):
-        stored.append({reading: values.cpu() for _, pooled in parts for reading, values in pooled.items()})
+    def watched(gathered, batch, pooled):
         with refusing_to_wait():
-            plain(states, parts)
+            plain(gathered, batch, pooled)
+        stored.append(gathered)
 
-    monkeypatch.setattr(torch.cuda.Stream, "synchronize", counted)
-    monkeypatch.setattr(read, "_store", watched)
+    monkeypatch.setattr(Gathered, "add", watched)
     measurement = Measurement(make_model(family).to(cuda), make_tokenizer(), PAIRS, token_budget=256)
     measurement.run()
     assert len(stored) == measurement.forwards > 2
-    assert len(waits) == len(stored)
+    kept = [states for gathered in stored for states in gathered.states().values()]
+    assert kept and all(states.is_cuda for states in kept)
+
+
+def test_states_that_do_not_fit_on_the_device_go_to_the_cpu(cuda, monkeypatch):
+    model, tokenizer = make_model("llama").to(cuda), make_tokenizer()
+    expected = Measurement(model, tokenizer, PAIRS).run()
+    plain, asked = torch.zeros, []
+
+    def full(*size, device=None, **options):
+        if torch.device(device or "cpu").type == "cuda":
+            asked.append(size)
+            if len(asked) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(*size, device=device, **options)
+
+    monkeypatch.setattr(torch, "zeros", full)
+    found = Measurement(model, tokenizer, PAIRS).run()
+    assert len(asked) > 5
+    for row, of_row in expected.metrics.items():
+        for code, bits in of_row.values.items():
+            assert torch.equal(found.metrics[row].values[code], bits)
+
+
+def test_cosines_come_from_the_device_at_once(cuda, monkeypatch):
+    """A wait per language, not one per layer."""
+    waits, synchronize = [], torch.cuda.Stream.synchronize
+
+    def counted(stream):
+        waits.append(stream)
+        synchronize(stream)
+
+    monkeypatch.setattr(torch.cuda.Stream, "synchronize", counted)
+    Measurement(make_model("llama").to(cuda), make_tokenizer(), load_pairs("bundled", n=20)).run()
+    assert len(waits) == len(load_pairs("bundled"))
 
 
 def test_what_is_brought_to_the_cpu_is_what_was_there(cuda):

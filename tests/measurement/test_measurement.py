@@ -13,12 +13,12 @@ import transformers
 from peft import PromptTuningConfig, get_peft_model
 from tokenizers.normalizers import Lowercase
 
-import xalign.measurement.run as measurement_run
 from tests.tiny import make_model, make_tokenizer
 from xalign import ParallelPairs, load_pairs, measure
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError, XAlignError
 from xalign.measurement import Measurement
 from xalign.model.encode import encode
+from xalign.model.read import Reader
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_separate_bitexts_are_like_each_measured_alone(model, tokenizer, separat
 def test_only_the_pivot_and_one_language_are_held(model, tokenizer, separate, monkeypatch):
     """What is alive does not grow with the number of languages: ten readings of two sides."""
     alive, most = weakref.WeakSet(), []
-    read = measurement_run.read_states
+    read = Reader.read
 
     def watched(*args, **kwargs):
         states = read(*args, **kwargs)
@@ -113,7 +113,7 @@ def test_only_the_pivot_and_one_language_are_held(model, tokenizer, separate, mo
         most.append(len(list(alive)))
         return states
 
-    monkeypatch.setattr(measurement_run, "read_states", watched)
+    monkeypatch.setattr(Reader, "read", watched)
     bundled = load_pairs("bundled", n=20)
     peaks = [
         measure(model, tokenizer, bundled.only(bundled.languages[:count])).cost.peak_bytes for count in (1, 4)

@@ -30,8 +30,9 @@ from xalign.errors import ModelError
 from xalign.model.architectures.sites import POOLS, Reading
 from xalign.model.batches import Batch
 from xalign.model.capture import capture
+from xalign.model.pool import pool, token_weights
 from xalign.model.pool_experts import pool_experts
-from xalign.model.read import pool, read_states, token_weights
+from xalign.model.read import read_states
 from xalign.model.routed import Routed
 
 FAMILIES = ("qwen3_moe", "mixtral", "gpt_oss", "deepseek_v3", "olmoe")

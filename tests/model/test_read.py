@@ -10,7 +10,8 @@ from xalign.errors import ModelError
 from xalign.model.architectures.sites import POOLS
 from xalign.model.batches import make_batches
 from xalign.model.encode import encode
-from xalign.model.read import pool, read_states, state_of, token_weights
+from xalign.model.pool import pool, state_of, token_weights
+from xalign.model.read import read_states
 from xalign.model.run import run
 from xalign.model.visit import visit
 

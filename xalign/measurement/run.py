@@ -2,7 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from xalign.checks import boolean, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.identity import across_processes
+from xalign.measurement.compared import compared
 from xalign.measurement.options import MeasureOptions, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
 from xalign.measurement.provenance import notes_of, provenance_of, renewed_records
@@ -23,16 +25,14 @@ from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.measurement.unknown import warn_of_unknown_languages
 from xalign.metrics import METRICS
 from xalign.metrics.compute import compute_values
-from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.metric import NULL, Compute, Metric, check_counts, resolve_metrics
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Reading
-from xalign.model.batches import Batch
-from xalign.model.distributed import Ranks, refuse_split
+from xalign.model.distributed import Ranks, is_sharded, refuse_split
 from xalign.model.inputs_for import Processing, inputs_for
 from xalign.model.placement import device_of
-from xalign.model.read import States, read_states
+from xalign.model.read import States, read_states, reader_of
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
@@ -41,6 +41,7 @@ from xalign.warn import warn
 
 DEFAULT_METRICS = ("nasca", "navca", "mexa", "retrieval")
 Metrics = Sequence[str | Metric | Compute]
+_Read = Callable[..., States]
 
 
 def measure(
@@ -158,6 +159,9 @@ class Measurement:
         }
         self.scales = {row: metric.scale for metric in self.metrics for row in metric.rows}
         self._users = self._users_of_readings()
+        self._with_states = {
+            reading for reading, users in self._users.items() if any(over == "states" for _, over, _ in users)
+        }
         languages = (self.pairs.pivot, *self.pairs)
         self._offsets = checked_offsets(self._read_options.subtract, languages, self._users, model_map)
         inputs = inputs_for(model, tokenizer, self.pairs.is_audio)
@@ -190,7 +194,7 @@ class Measurement:
 
     def probe(self) -> None:
         """Run one short sentence, to find out now whether every site is there and fires."""
-        self._states([self._prepared.shortest()], self._users)
+        read_states(self.model, [self._prepared.shortest()], self._users, ranks=self._ranks)
 
     def run(self, step: int | None = None) -> AlignmentReport:
         """Run the model over the sentences, and score what is read.
@@ -246,28 +250,26 @@ class Measurement:
         peak = 0
         own = sum(-(-len(side.batches) // self._ranks.count) for side in self._prepared.runs())
         shown = self._run_options.progress and self._ranks.index == 0
-        with tqdm(total=own, desc="measuring", unit="forward", disable=not shown) as bar:
-            for language, pivot, states in self._read_languages(bar):
+        device = device_of(self.model)
+        with (
+            self._reading() as read,
+            tqdm(total=own, desc="measuring", unit="forward", disable=not shown) as bar,
+        ):
+            for language, pivot, states in self._read_languages(read, bar.update):
                 peak = max(peak, sum(state.nbytes for state in (*pivot.values(), *states.values())))
                 layers: dict[str, list[Tensor]] = defaultdict(list)
-                for reading, users in self._users.items():
-                    similarity = self._similarity(pivot[reading], states[reading])
+                n = len(self.pairs[language])
+                for reading, similarity, sides in compared(pivot, states, device, self._with_states):
                     if bool(similarity.isnan().any()):
                         without_direction.append(f"{reading} of {language}")
-                    for row, over, compute in users:
-                        given = (similarity,) if over == "similarity" else (pivot[reading], states[reading])
-                        n = len(self.pairs[language])
+                    for row, over, compute in self._users[reading]:
+                        given = (similarity,) if over == "similarity" else sides
                         scale = self.scales[row.removesuffix(NULL)]
                         layers[row].append(compute_values(row, compute, given, scale, n))
                 for row, of_layers in layers.items():
                     values[row][language] = torch.stack(of_layers)
         self._refuse_nan(values, without_direction)
         return values, peak
-
-    def _similarity(self, pivot: Tensor, other: Tensor) -> Tensor:
-        """Return the cosines of two languages' states, computed where a float64 product takes least."""
-        on = "cpu" if device_of(self.model).type != "cuda" else device_of(self.model)
-        return cosine_matrix(pivot.to(on), other.to(on)).cpu()
 
     def _refuse_nan(self, values: Mapping[str, Mapping[str, Tensor]], without_direction: list[str]) -> None:
         """Refuse values that are not finite, and warn of sentences without a direction."""
@@ -303,31 +305,31 @@ class Measurement:
             chance=chance | {code: float(null.double().mean()) for code, null in nulls.items()},
         )
 
-    def _read_languages(self, bar: "tqdm[Any]") -> Iterator[tuple[str, States, States]]:
+    def _reading(self) -> AbstractContextManager[_Read]:
+        """Return what reads states; of a model that is the same for all languages, observed once for all."""
+        if self._read_options.steered is not None or is_sharded(self.model):
+            return nullcontext(partial(read_states, self.model))
+        return reader_of(self.model)
+
+    def _read_languages(
+        self, read: _Read, on_batch: Callable[[], object] | None = None
+    ) -> Iterator[tuple[str, States, States]]:
         """Yield per language the pivot's states and its own. No more than these are held at one time."""
         read_side: Side | None = None
         pivot_states: States = {}
         for language, (pivot, side) in self._prepared.sides.items():
             if pivot is not read_side:
                 pivot_states.clear()
-                read_side, pivot_states = pivot, self._read(self.pairs.pivot, pivot, bar)
-            states = self._read(language, side, bar)
+                read_side, pivot_states = pivot, self._read(read, self.pairs.pivot, pivot, on_batch)
+            states = self._read(read, language, side, on_batch)
             yield language, pivot_states, states
             states.clear()
 
-    def _read(self, language: str, side: Side, bar: "tqdm[Any]") -> States:
+    def _read(self, read: _Read, language: str, side: Side, on_batch: Callable[[], object] | None) -> States:
         with entered(self._read_options.steered, language):
-            states = self._states(side.batches, self._users, bar.update)
+            states = read(side.batches, self._users, on_batch=on_batch, ranks=self._ranks, on_device=True)
         subtract_offsets(states, self._offsets.get(language, {}))
         return states
-
-    def _states(
-        self,
-        batches: Sequence[Batch],
-        readings: Iterable[Reading],
-        on_batch: Callable[[], None] | None = None,
-    ) -> States:
-        return read_states(self.model, batches, readings, on_batch=on_batch, ranks=self._ranks)
 
     def _users_of_readings(self) -> dict[Reading, list[tuple[str, str, Compute]]]:
         """Map each reading to the rows that use it, so that each similarity matrix is made only once."""

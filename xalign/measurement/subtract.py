@@ -89,4 +89,4 @@ def _check_widths(language: str, offsets: Mapping[Reading, Tensor], model_map: M
 def subtract_offsets(states: States, offsets: Mapping[Reading, Tensor]) -> None:
     """Subtract in place what a language has for each reading."""
     for reading, offset in offsets.items():
-        states[reading] -= offset
+        states[reading] -= offset.to(states[reading].device)

@@ -108,7 +108,8 @@ class _OfTensor:
         if storage.nbytes() > self._bytes:
             storage.resize_(self._bytes)
         # Not by torch's count of changes, which misses those through `.data`.
-        if not torch.equal(_bits(self._values), _bits(self._copy)):
+        # Nor by their values on a CUDA device, for which the program would wait.
+        if self._values.is_cuda or not torch.equal(_bits(self._values), _bits(self._copy)):
             self._values.copy_(self._copy)
 
 

@@ -1,6 +1,7 @@
 """`EditSession`: which tokens of the current forward are to change, and how their values change."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from xalign.model.finite_check import FiniteCheck
 from xalign.model.hooks import when_backward_reaches
 from xalign.model.operators import Operator
 from xalign.model.positions import Positions, chosen
+from xalign.model.prepared_operand import PreparedOperand
 from xalign.model.prompt_tracker import PromptTracker, side_of
 from xalign.model.routed import Routed
 from xalign.model.routed_edit import RoutedEdit
@@ -23,8 +25,23 @@ from xalign.model.user_function import errors_of
 from xalign.model.visit import VisitFn
 
 Mask = Bool[Tensor, "batch token"]
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The tokens of a forward that are to change.
+
+    Attributes:
+        mask: True at them.
+        is_all: Whether they are all tokens, as in most forwards of `generate`.
+    """
+
+    mask: Mask
+    is_all: bool
+
+
 # Of encoder and decoder; of other models, one of the side "".
-Masks = dict[str, Mask]
+Masks = dict[str, Marked]
 
 
 class EditSession:
@@ -43,7 +60,7 @@ class EditSession:
         self._masks: Masks = {}
         self._copies: dict[str, int] = {}
         self._in_backward: Masks | None = None
-        self._masks_differ = False
+        self._has_backward = self._masks_differ = False
         self._side_of: dict[Site, str] = {}
         self._sides = {side_of(model, model)}
 
@@ -51,17 +68,20 @@ class EditSession:
         """Work out which tokens of the forward that begins are to change."""
         masks: Masks = {}
         copies: dict[str, int] = {}
+        self._has_backward |= torch.is_grad_enabled()
         for side in sorted(self._sides):
             tokens = self._tracker.follow(self._model, args, kwargs, side)
             if tokens is None:  # this forward does not run this side
                 continue
-            mask = masks[side] = chosen(self._positions, tokens)
+            mask = chosen(self._positions, tokens)
             copies[side] = tokens.copies
             before = self._masks.get(side)
-            if before is not None and not torch.equal(before, mask):
+            if self._has_backward and before is not None and not torch.equal(before.mask, mask):
                 self._masks_differ = True
             self._note_trace(tokens, mask)
-            self.written.tokens += int(mask.sum())
+            count = int(mask.sum())
+            masks[side] = Marked(mask, count == mask.numel())
+            self.written.tokens += count
         self._masks, self._copies, self._in_backward = masks, copies, None
         self.written.forwards += 1
 
@@ -104,55 +124,45 @@ class EditSession:
 
         when_backward_reaches(values, begins)
 
-    def _mask_of(self, values: Tensor, site: Site) -> Mask:
+    def _marked_at(self, values: Tensor, site: Site) -> Marked:
         """Return which tokens are to change: of the forward in progress, or of the one that is run again."""
         masks = self._masks if self._in_backward is None else self._in_backward
-        mask = masks.get(self._side_of[site])
+        marked = masks.get(self._side_of[site])
         recomputes = self._in_backward is None and torch._C._current_graph_task_id() != -1
-        if mask is None and not recomputes and self._side_of[site]:
+        if marked is None and not recomputes and self._side_of[site]:
             raise ModelError(
                 f"site {site}: which tokens the {self._side_of[site]} is given cannot be told from the "
                 "arguments of this forward; give input_ids, and for the decoder decoder_input_ids or labels"
             )
-        if mask is None or (recomputes and self._masks_differ):
+        if marked is None or (recomputes and self._masks_differ):
             raise ModelError(
                 f"site {site} is run again in a backward, and it cannot be told for which of several "
                 "forwards: checkpoint single blocks, or give each forward and its backward a with of its own"
             )
-        if mask.shape != values.shape[:2]:
+        if marked.mask.shape != values.shape[:2]:
             raise ModelError(
                 f"site {site} has tokens of shape {tuple(values.shape[:2])}, and the forward was given "
-                f"{tuple(mask.shape)}: the model adds tokens, or a checkpointed forward of another shape is "
-                "run again; such forwards cannot be steered"
+                f"{tuple(marked.mask.shape)}: the model adds tokens, or a checkpointed forward of another "
+                "shape is run again; such forwards cannot be steered"
             )
-        return mask.to(values.device)
+        return marked
 
     def _editor(self, site: Site, edit: Edit, place: Place) -> VisitFn:
         if place.experts is not None:
             return self._expert_editor(site, edit, place.width // place.experts.count, place.experts.count)
-        operator = edit.resolved
-        indices = edit.indices
-
-        prepared: dict[tuple[torch.device, torch.dtype], Any] = {}
-
-        def operand_for(picked: Tensor) -> Any:
-            kind, key = operator.operand, (picked.device, picked.dtype)
-            if kind.once and key in prepared:
-                return prepared[key]
-            operand = kind.prepare(self._value_of(edit, len(picked), site), picked, site)
-            if kind.once:
-                prepared[key] = operand
-            return operand
+        operator, indices, prepared = edit.resolved, edit.indices, PreparedOperand(edit, site)
 
         def change(values: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
             nonlocal indices
-            mask = self._mask_of(values, site)
+            marked = self._marked_at(values, site)
             units: slice | Tensor = slice(None)
             if indices is not None:
                 units = indices = indices.to(values.device)
             picked = values[..., units]
-            operand = operand_for(picked)
-            changed = torch.where(mask.unsqueeze(-1), _applied(operator, picked, operand, site), picked)
+            operand = prepared(self._value_of(edit, len(picked), site), picked)
+            changed = _applied(operator, picked, operand, site)
+            if not marked.is_all:
+                changed = torch.where(marked.mask.to(values.device).unsqueeze(-1), changed, picked)
             self.finite.note(operator, picked, changed, site)
             new = changed
             if indices is not None:
@@ -178,7 +188,8 @@ class EditSession:
             return changed
 
         def change(routed: Routed) -> Tensor:
-            return routed_edit.new_values(routed, self._mask_of(routed.values, site), apply)
+            mask = self._marked_at(routed.values, site).mask.to(routed.values.device)
+            return routed_edit.new_values(routed, mask, apply)
 
         return change
 

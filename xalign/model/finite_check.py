@@ -30,7 +30,9 @@ class FiniteCheck:
         self._noted: list[_Noted] = []
 
     def note(self, operator: Operator, values: Tensor, changed: Tensor, site: Site) -> None:
-        """Look at the values of a site before and after an edit."""
+        """Look at the values of a site before and after an edit that could have made others."""
+        if operator.is_finite and not changed.requires_grad:
+            return
         overflowed = (values.isfinite() & ~changed.isfinite()).any()
         self._noted.append(_Noted(overflowed, operator, site, values.dtype))
 

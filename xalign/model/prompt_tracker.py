@@ -154,10 +154,12 @@ class PromptTracker:
         else:
             whole = call.real.to(inputs.device).repeat_interleave(copies, dim=0)
             real = whole[:, column.clamp(max=call.width - 1)] | (column >= call.width)
-        width = _per_row(call.width if self._prompt_length is None else self._prompt_length, inputs, copies)
-        # A prompt that ends after this forward ends one token after it as far as this forward can tell.
-        width = width.clamp(max=max(call.width, int(column[-1]) + 2))
-        more = max(int(width.max()) - call.width, 0)
+        width, more = _per_row(call.width, inputs, copies), 0
+        if self._prompt_length is not None:
+            # A prompt that ends after this forward ends one token after it as far as this forward can tell.
+            width = _per_row(self._prompt_length, inputs, copies)
+            width = width.clamp(max=max(call.width, int(column[-1]) + 2))
+            more = max(int(width.max()) - call.width, 0)
         if more and not isinstance(whole, Unknown):
             whole = nn.functional.pad(whole, (0, more), value=True)  # generated tokens are no padding
         return Tokens(inputs.shape[:2], ids, column, real, *_split(column, width, whole), copies)

@@ -12,7 +12,7 @@ from xalign.model.architectures.sites import Site
 from xalign.model.batches import Batch
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
-from xalign.model.read import check_tokens
+from xalign.model.pool import check_tokens
 from xalign.model.run import decoder_batch, decoder_test, leaves_early, run
 from xalign.model.visit import visit
 

@@ -70,7 +70,35 @@ def visit(
         [torch.Size([2, 5, 64])]
     """
     _check_fns(fns)
-    model_map = map_model(model)
+    with visit_mapped(
+        *(model, map_model(model), fns), early_exit=early_exit, on_forward=on_forward, on_return=on_return
+    ):
+        yield
+
+
+@contextmanager
+def visit_mapped(
+    model: nn.Module,
+    model_map: ModelMap,
+    fns: Mapping[Site, VisitFn],
+    *,
+    early_exit: bool = False,
+    on_forward: ForwardFn | None = None,
+    on_return: Callable[[], None] | None = None,
+) -> Iterator[None]:
+    """Visit a model whose map is known; otherwise as `visit`.
+
+    To look whether a map still holds takes as long as a small model's forward, which counts where a model is
+    visited for each of many batches.
+
+    Args:
+        model: The model.
+        model_map: Its map, as `map_model` just gave it.
+        fns: As in `visit`, and so are the others.
+        early_exit: Whether to leave the forward once every site has fired.
+        on_forward: Called before each forward.
+        on_return: Called after each forward.
+    """
     session, outer = HookSession(model, fns, early_exit, on_forward, on_return), len(ACTIVE.sessions)
     closing = [session.close]
     try:

@@ -19,7 +19,7 @@ from xalign.model.positions import Positions, check_positions
 from xalign.model.prompt_tracker import PromptLength, PromptTracker, check_prompt_length
 from xalign.model.recorders import record_edited
 from xalign.model.routed_edit import refusal
-from xalign.model.visit import visit
+from xalign.model.visit import visit_mapped
 from xalign.renamed import renamed
 from xalign.warn import warn
 
@@ -83,7 +83,7 @@ def write(
         outputs = {place.module for place in edited if place.side == "output" and place.experts is None}
         fns = session.fns(edits, model_map)
         begin, check = session.begin_forward, session.finite.check
-        with visit(model, fns, on_forward=begin, on_return=check), record_edited(outputs):
+        with visit_mapped(model, model_map, fns, on_forward=begin, on_return=check), record_edited(outputs):
             yield session.written
     session.finite.check()  # what a backward ran again
     _check_done(session.written, positions, elsewhere=watcher.elsewhere)

@@ -1,16 +1,18 @@
 """`PooledStates`: what a measurement reads of each language, to compare it in other ways than a metric."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from torch import Tensor
-from tqdm import tqdm
 
 from xalign.errors import ArgumentTypeError
 from xalign.measurement.run import Measurement
+from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.metric import Compute
 from xalign.model.architectures.sites import Reading
 from xalign.model.encode import Encoded
-from xalign.model.read import States
+from xalign.model.on_cpu import on_cpu
+from xalign.model.read import States, read_states
 
 
 class PooledStates(Measurement):
@@ -22,13 +24,13 @@ class PooledStates(Measurement):
         return self._users
 
     def states(self) -> Iterator[tuple[str, States, States]]:
-        """Yield per language the pivot's pooled states and its own; they are emptied at the next step."""
-        with tqdm(disable=True) as bar:
-            yield from self._read_languages(bar)
+        """Yield per language the pivot's pooled states and its own, on the CPU."""
+        for language, pivot, states in self._read_languages(partial(read_states, self.model)):
+            yield language, on_cpu(pivot), on_cpu(states)
 
     def similarity(self, pivot: Tensor, other: Tensor) -> Tensor:
         """Return the cosines of two sides' states, in float64."""
-        return self._similarity(pivot, other)
+        return cosine_matrix(pivot, other)
 
     def token_ids(self, language: str) -> tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]:
         """Return the token ids that are pooled, of each sentence of the pivot and of a language."""

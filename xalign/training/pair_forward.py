@@ -20,7 +20,7 @@ from xalign.model.inputs import Inputs
 from xalign.model.layer_drop import without_layer_drop
 from xalign.model.observe import observing
 from xalign.model.placement import device_of
-from xalign.model.read import check_tokens, pool, token_weights
+from xalign.model.pool import check_tokens, pool, token_weights
 from xalign.model.run import run
 from xalign.model.torch_state import without_autocast
 from xalign.model.wrapped import (

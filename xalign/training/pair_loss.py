@@ -12,7 +12,7 @@ from xalign.losses.loss import Loss
 from xalign.losses.similarity import InBatch, in_batch
 from xalign.losses.transform import Transform
 from xalign.losses.word_level import word_means
-from xalign.model.read import pool, token_weights
+from xalign.model.pool import pool, token_weights
 from xalign.model.words import NO_WORD
 from xalign.training.config import AlignmentConfig
 from xalign.training.pair_batch import BatchWords, PairBatch

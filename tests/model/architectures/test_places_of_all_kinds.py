@@ -148,7 +148,7 @@ def test_active_is_asked_of_the_activation_itself(function, keeps):
     """Which activation functions are positive where their input is was a list of names of classes."""
     from tests.model.architectures.homemade import computing
     from xalign import Reading
-    from xalign.model.read import state_of
+    from xalign.model.pool import state_of
 
     model = computing(lambda m, x: m.second(function(m.first(x))))
     model_map = map_model(model)

@@ -10,7 +10,9 @@ from xalign.model.operators.operator import Operator
 
 def set_to(values: Tensor, operand: float | Tensor) -> Tensor:
     """Return the operand in place of the values [batch, token, unit]."""
-    return torch.zeros_like(values) + operand
+    if isinstance(operand, Tensor):
+        return operand.expand_as(values)
+    return torch.full_like(values, operand)
 
 
 def add(values: Tensor, operand: float | Tensor) -> Tensor:
@@ -52,7 +54,7 @@ def _no_operand(values: Tensor, strength: float) -> None:  # noqa: ARG001
     return None
 
 
-SET = Operator("set", set_to, of_vector=None, is_linear=True)
+SET = Operator("set", set_to, of_vector=None, is_linear=True, is_finite=True)
 ADD = Operator("add", add, is_linear=True)
 SCALE = Operator(
     "scale",
@@ -80,4 +82,5 @@ ZERO = Operator(
     of_vector=None,
     writes_unit_values=False,
     is_linear=True,
+    is_finite=True,
 )

@@ -32,7 +32,7 @@ class OperandKind:
         repeat: (operand, copies, rows of the forward) -> the operand for a forward that has several rows of
             each sentence, as beam search does. None where an operand belongs to no sentence.
         once: Whether `prepare` gives the same in every forward on one device and in one data type. It is then
-            called once for each, which saves the transfer of large operands.
+            not called anew for each forward, which saves a transfer and a wait.
     """
 
     check: Callable[[str, Any], None]
@@ -94,12 +94,14 @@ def _to_values(value: Any, values: Tensor, site: Site) -> Any:
 def _check_fits_dtype(value: Any, dtype: torch.dtype, site: Site) -> None:
     """Raise an error where an operand would become infinite in the data type of the values.
 
-    Of an operand on a GPU, only the values that it makes are looked at, at the end of the forward: to look at
-    the operand in every forward would mean to wait for the GPU.
+    An operand that is trained on a GPU is not looked at, because it is prepared in every forward: that would
+    mean to wait for the GPU. The values that it makes are looked at, at the end of the forward.
     """
-    if isinstance(value, Tensor) and (value.dtype == dtype or value.device.type != "cpu"):
-        return
-    largest = float(value.abs().max()) if isinstance(value, Tensor) else abs(float(value))
+    if isinstance(value, Tensor):
+        is_trained = value.requires_grad and torch.is_grad_enabled()
+        if value.dtype == dtype or (is_trained and value.device.type != "cpu"):
+            return
+    largest = float(value.detach().abs().max()) if isinstance(value, Tensor) else abs(float(value))
     if largest > torch.finfo(dtype).max:
         raise ArgumentError(
             f"value for site {site} reaches {largest:g}, and {dtype} ends at {torch.finfo(dtype).max:g}; "
@@ -247,15 +249,17 @@ def _repeat_rows(value: Any, copies: int, rows: int) -> Any:
 
 NOTHING = OperandKind(_check_nothing, _nothing, _nothing, is_needed=False, pick=_nothing)
 """No operand; the function is given None."""
-PER_UNIT = OperandKind(_check_per_unit, _check_width_per_unit, _to_values, pick=_pick_per_unit)
+PER_UNIT = OperandKind(_check_per_unit, _check_width_per_unit, _to_values, pick=_pick_per_unit, once=True)
 """A number, or a tensor [unit]; a tensor arrives in the dtype of the values."""
-BOUNDS = OperandKind(_check_bounds, _check_width_of_bounds, _bounds_to_values, pick=_pick_each)
+BOUNDS = OperandKind(_check_bounds, _check_width_of_bounds, _bounds_to_values, pick=_pick_each, once=True)
 """(low, high), each a number, a tensor [unit], or None for no bound; they arrive as tensors, or None."""
-DIRECTION = OperandKind(_check_direction, _check_last_axis, _to_float32)
+DIRECTION = OperandKind(_check_direction, _check_last_axis, _to_float32, once=True)
 """A tensor [unit] that is not zero. It arrives in float32, where its square neither over- nor underflows."""
 PER_SENTENCE = OperandKind(_check_rows, _check_last_axis, _rows_to_values, repeat=_repeat_rows)
 """A tensor [sentence, unit], a row for each sentence of the batch; it arrives in the dtype of the values."""
-SCALE_AND_SHIFT = OperandKind(_check_scale_and_shift, _check_width_of_both, _both_to_values, pick=_pick_each)
+SCALE_AND_SHIFT = OperandKind(
+    _check_scale_and_shift, _check_width_of_both, _both_to_values, pick=_pick_each, once=True
+)
 """(scale, shift), each a number or a tensor [unit]; tensors arrive in the dtype of the values."""
 MAP = OperandKind(_check_map, _check_width_of_map, _map_to_wide, once=True)
 """(matrix [unit, unit], bias [unit] or None); they arrive in float32, or in float64 for such values."""

@@ -41,6 +41,8 @@ class Operator:
         takes_factors: Whether `of_units` takes the units' values for factors, as `aura` finds them. `steer`
             then refuses units that were found with other values, and the other way round.
         needs_strength: Whether `steer` must be given a strength, because the operator does nothing at 1.
+        is_finite: Whether new values are finite whatever the old ones were, if the operand is. They are then
+            not looked at.
         is_linear: Whether a token's new values are an affine function of its old ones: fn(x) = A x + b, up to
             rounding, where A [unit, unit] and b [unit] depend on the operand alone and are the same for every
             token of every sentence. Such a change can be folded into weights and a bias. `clamp` is not
@@ -67,6 +69,7 @@ class Operator:
     takes_factors: bool = False
     is_linear: bool = False
     needs_strength: bool = False
+    is_finite: bool = False
 
     def __post_init__(self) -> None:
         """Check types."""
