@@ -41,7 +41,7 @@ def scored(step):
 
 
 measurement.run = moment(scored)
-keep_best = callback._keep_best
+keep_best = callback._binding.keep_best
 saved = keep_best.saved
 
 

@@ -243,7 +243,9 @@ def test_damaged_histories(tmp_path, count):
             assert all("its last line is broken" in str(one.message) for one in said)
             assert len(found) < 3
         elif has_checksum:
-            assert len(found) in (3, *([0] if not changed.strip() else []))
+            # What was cut off behind a line leaves whole entries, as an earlier state of the file.
+            cut = whole.startswith(changed) and changed.endswith(b"\n")
+            assert len(found) in (3, *([changed.count(b"\n")] if cut else []), *([0] * (not changed.strip())))
         if has_checksum:
             assert found_rows == rows[: len(found_rows)]
     assert refused > 0.5 * count

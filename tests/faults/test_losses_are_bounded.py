@@ -79,9 +79,10 @@ def longest_gradients(vectors, groups, temperature, dtype):
 
 
 def gradients_within(found, bounds):
-    # A gradient is rounded to the dtype of its vector: relatively by eps, and absolutely near 0.
+    # A gradient is rounded to the dtype of its vector: relatively by eps, and absolutely near 0, in a few
+    # steps each.
     limits = torch.finfo(found.dtype)
-    near_zero = found.shape[1] * limits.smallest_normal * limits.eps
+    near_zero = 4 * found.shape[1] * limits.smallest_normal * limits.eps
     return bool((lengths_of(found) <= (1.001 + 4 * limits.eps) * bounds + near_zero).all())
 
 

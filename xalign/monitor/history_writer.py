@@ -86,7 +86,8 @@ class HistoryWriter:
 
 def _moved(folder: Path) -> Path | None:
     """Move the history and the reports in a folder to a new one in it; return that, or None for none."""
-    left = [*folder.glob("step-*"), *folder.glob(NAME)]
+    # Not by `glob`: it passes over what it may not look at, and the new history would be written over it.
+    left = [path for path in folder.iterdir() if path.name == NAME or path.name.startswith("step-")]
     if not left:
         return None
     aside = free_path(folder, "earlier")
