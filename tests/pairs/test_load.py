@@ -203,7 +203,7 @@ def test_choosing(tmp_path):
     ("arguments", "message"),
     [
         ({"source": "nowhere"}, "source='nowhere' does not exist"),
-        ({"source": 7}, "must be 'bundled' or a path, not 7"),
+        ({"source": 7}, "must be 'bundled', 'hf:owner/name', a path or a dataset, not 7"),
         ({"languages": "deu_Latn"}, "languages must be a list"),
         ({"languages": ["xx"]}, "'xx' is unknown"),
         ({"languages": ["sr"]}, "'sr' is ambiguous"),

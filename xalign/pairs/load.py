@@ -9,6 +9,7 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
 from xalign.pairs.audio_folder import audio_languages, read_audio_folder
 from xalign.pairs.bitext import Bitext
+from xalign.pairs.dataset import pairs_from_dataset
 from xalign.pairs.folder import read_folder
 from xalign.pairs.languages import match_languages, normalize_languages
 from xalign.pairs.parallel import ParallelPairs
@@ -16,7 +17,7 @@ from xalign.pairs.table import read_jsonl, read_tsv
 
 
 def load_pairs(
-    source: str | Path = "bundled",
+    source: str | Path | Any = "bundled",
     languages: Sequence[str] | None = None,
     pivot: str = "eng_Latn",
     n: int | None = None,
@@ -53,9 +54,13 @@ def load_pairs(
         >>> load_pairs("bundled", languages=["de", "zh-Hans"], n=100)
         ParallelPairs(eng_Latn with deu_Latn, zho_Hans; 100 pairs each)
     """
-    if not isinstance(source, str | Path):
-        raise ArgumentTypeError(f"source must be 'bundled' or a path, not {source!r:.80}")
     (pivot,) = normalize_languages("pivot", [pivot])
+    if not isinstance(source, str | Path):
+        if not hasattr(source, "column_names"):  # what all objects of `datasets` have
+            raise ArgumentTypeError(
+                f"source must be 'bundled', 'hf:owner/name', a path or a dataset, not {source!r:.80}"
+            )
+        return pairs_from_dataset(source, pivot=pivot, languages=languages, n=n)
     path = _path_of(source)
     if path.is_dir() and (folders := audio_languages(path)):
         return _load_audio(path, folders, languages, pivot, n)
