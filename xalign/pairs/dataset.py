@@ -33,26 +33,22 @@ def pairs_from_dataset(
 ) -> ParallelPairs[Any]:
     """Make parallel text or speech of a `Dataset`, `IterableDataset` or `DatasetDict`, or of a list of rows.
 
-    Without `columns`, the languages are found by the names of the columns. There are five forms:
+    Without `columns`, the languages are found by the names of the columns. There are four forms:
 
-    - a column per language (`deu_Latn` or `de`, `sentence_deu_Latn`, `text_de`);
-    - a column `translation` that maps languages to sentences;
-    - a row per sentence, with a column that names its language (`language`, `lang`, `language_code`,
-      `lang_code` or `locale`; `iso_639_3` with `iso_15924`) and a column `text` or `sentence`;
+    - a column per language (`deu_Latn`, `de`, `sentence_deu_Latn`, `text_de`), or one `translation` of all;
+    - a row per sentence with a column of its language (`language`, `lang`, `language_code`, `lang_code`, `locale`,
+      or `iso_639_3` with `iso_15924`) and a column `text` or `sentence`;
     - a row per source and target: `src_lang`, `src_text`, `tgt_lang`, `tgt_text`;
     - a `DatasetDict` with a split per language.
 
-    In the last three, rows with the same identifier are the same sentence (`uniq_id`, `id`, `sentence_id`,
-    `sent_id` or `segment_id`). What `split` keeps together is read from `document`, `document_id`, `doc_id`,
-    `par_id` or `url`.
+    In the last three, rows of one identifier are one sentence (`uniq_id`, `id`, `sentence_id`, `sent_id`,
+    `segment_id`). `split` keeps together rows of one `document`, `document_id`, `doc_id`, `par_id` or `url`.
 
     Args:
-        dataset: The dataset, or any list of rows, each of which maps columns to values. A `DatasetDict` has
-            one split, or one per language. An audio value is what `datasets` gives: a decoder of torchcodec;
-            a mapping with `array` and `sampling_rate`; or, of a column that is not decoded, one with `bytes`
-            or `path`, which must then be WAV.
-        columns: Language code -> the column of its sentences or recordings, the pivot included. Recordings
-            have to be named here.
+        dataset: The dataset, or any list of rows, each of which maps columns to values. An audio value is what
+            `datasets` gives: a decoder of torchcodec; a mapping with `array` and `sampling_rate`; or, of a
+            column that is not decoded, one with `bytes` or `path`, which must then be WAV.
+        columns: Language code -> the column of its text or, to be read at all, recordings; the pivot included.
         pivot: The language that all others are compared with.
         languages: Codes of the languages to load, in any spelling; None loads all.
         n: Load the first n pairs of each language; None loads all.
@@ -63,20 +59,14 @@ def pairs_from_dataset(
         source: Where the pairs come from, for provenance.
 
     Raises:
-        PairsError: The languages are not found, or the sentences cannot be used; the error says which columns
-            there are.
+        PairsError: The languages are not found, or the sentences cannot be used; it says what columns there are.
         ArgumentError: A column or language that is not there, or a recording that cannot be used.
         ArgumentTypeError: A value is neither text nor audio.
 
     Example:
-        >>> rows = [
-        ...     {"id": 7, "lang": "eng", "text": "Good morning."},
-        ...     {"id": 9, "lang": "eng", "text": "It rains."},
-        ...     {"id": 9, "lang": "deu", "text": "Es regnet."},
-        ...     {"id": 7, "lang": "deu", "text": "Guten Morgen."},
-        ... ]
-        >>> pairs_from_dataset(rows)["de"].sentences
-        ('Guten Morgen.', 'Es regnet.')
+        >>> rows = [{"en": "Good morning.", "de": "Guten Morgen."}, {"en": "It rains.", "de": "Es regnet."}]
+        >>> pairs_from_dataset(rows)
+        ParallelPairs(eng_Latn with deu_Latn; 2 pairs each)
     """
     (pivot,) = normalize_languages("pivot", [pivot])
     named = Named(id_column, document_column, language_column, text_column)

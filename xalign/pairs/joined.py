@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xalign.errors import ArgumentTypeError, PairsError
+from xalign.languages import meanings_of
 from xalign.pairs.audio import Audio, Item
 from xalign.pairs.bitext import Bitext, without_text
 from xalign.pairs.blank import is_blank
-from xalign.pairs.spellings import chosen_spellings
+from xalign.pairs.spellings import chosen_spellings, variants_of
 from xalign.warn import warn
+
+# Key, sentence, and number of its row or line in the source.
+Entry = tuple[str | int, Any, int]
 
 
 @dataclass
@@ -26,7 +30,7 @@ class Unjoined:
 
     place: str
     unit: str = "row"
-    sides: dict[str, list[tuple[str | int, Any, int]]] = field(default_factory=dict)
+    sides: dict[str, list[Entry]] = field(default_factory=dict)
     ids: dict[str | int, str] = field(default_factory=dict)
     documents: dict[str | int, str] = field(default_factory=dict)
 
@@ -45,8 +49,9 @@ class Unjoined:
                 have the same key; or a language shares no key with the pivot.
             ArgumentError: A language is unknown, ambiguous or not there.
         """
-        chosen = chosen_spellings(self.sides, languages, pivot, self.place)
-        sides = {code: self._checked(code, spelling) for code, spelling in chosen.items()}
+        merged = self._merged(() if languages is None else languages)
+        chosen = chosen_spellings(merged, languages, pivot, self.place)
+        sides = {code: self._checked(code, merged[spelling]) for code, spelling in chosen.items()}
         pivot_side = sides.pop(pivot)
         bitexts, alone = {}, dict[str, int]()
         for code, side in sides.items():
@@ -62,6 +67,26 @@ class Unjoined:
             counts = ", ".join(f"{code} {count}" for code, count in alone.items())
             warn(f"{self.place}: sentences without a partner in the other language are not read ({counts})")
         return bitexts
+
+    def _merged(self, languages: Sequence[str]) -> dict[str, list[Entry]]:
+        """Return the sides, with spellings of one language as one side where no key has two of them.
+
+        So `en-US` and `en-GB` of different rows are English. A spelling with a variant that is asked for
+        stays by itself.
+        """
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for spelling in self.sides:
+            groups.setdefault(tuple(meanings_of(spelling)) or (spelling,), []).append(spelling)
+        merged = dict[str, list[Entry]]()
+        for group in groups.values():
+            keys = [{key for key, _, _ in self.sides[spelling]} for spelling in group]
+            is_asked = any(spelling in languages and variants_of(spelling) for spelling in group)
+            if len(group) == 1 or is_asked or len(set().union(*keys)) < sum(map(len, keys)):
+                merged |= {spelling: self.sides[spelling] for spelling in group}
+            else:
+                entries = [entry for spelling in group for entry in self.sides[spelling]]
+                merged[group[0]] = sorted(entries, key=lambda entry: entry[2])
+        return merged
 
     def _bitext(
         self,
@@ -82,10 +107,10 @@ class Unjoined:
             named if len(named) == len(keys) else None,
         )
 
-    def _checked(self, code: str, spelling: str) -> dict[str | int, Any]:
+    def _checked(self, code: str, entries: Sequence[Entry]) -> dict[str | int, Any]:
         """Return key -> sentence of one language."""
         side: dict[str | int, Any] = {}
-        for key, sentence, number in self.sides[spelling]:
+        for key, sentence, number in entries:
             place = f"{self.place}, {self.unit} {number}"
             if sentence is None or (isinstance(sentence, str) and is_blank(sentence)):
                 raise PairsError(

@@ -102,8 +102,8 @@ def _one_each(
     """Return language -> one name; see `chosen_spellings`."""
     chosen, unsettled = dict[str, str](), dict[str, list[str]]()
     for code, names in claims.items():
-        fewest = min(map(_variants, names))
-        plain = [name for name in names if _variants(name) == fewest]
+        fewest = min(map(variants_of, names))
+        plain = [name for name in names if variants_of(name) == fewest]
         named = [name for name in names if name in exact]
         best = named if len(named) == 1 else plain
         if len(best) == 1:
@@ -120,8 +120,13 @@ def _one_each(
     return chosen
 
 
-def _variants(name: str) -> int:
-    """Count the parts of a code that are neither its language nor its script, such as `BR` and `vale1252`."""
+def variants_of(name: str) -> int:
+    """Count the parts of a code that are neither its language nor its script, such as `BR` and `vale1252`.
+
+    Example:
+        >>> variants_of("por"), variants_of("zho_Hant"), variants_of("pt-BR")
+        (0, 0, 1)
+    """
     return sum(not re.fullmatch("[A-Za-z]{4}", part) for part in re.split("[-_]", name)[1:])
 
 
