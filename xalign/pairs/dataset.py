@@ -36,8 +36,8 @@ def pairs_from_dataset(
     Without `columns`, the languages are found by the names of the columns. There are four forms:
 
     - a column per language (`deu_Latn`, `de`, `sentence_deu_Latn`, `text_de`), or one `translation` of all;
-    - a row per sentence with a column of its language (`language`, `lang`, `language_code`, `lang_code`, `locale`,
-      or `iso_639_3` with `iso_15924`) and a column `text` or `sentence`;
+    - a row per sentence, whose language is in a column `language`, `lang`, `language_code`, `lang_code` or
+      `locale`, or in `iso_639_3` and `iso_15924`, with a column `text` or `sentence`;
     - a row per source and target: `src_lang`, `src_text`, `tgt_lang`, `tgt_text`;
     - a `DatasetDict` with a split per language.
 
@@ -45,21 +45,21 @@ def pairs_from_dataset(
     `segment_id`). `split` keeps together rows of one `document`, `document_id`, `doc_id`, `par_id` or `url`.
 
     Args:
-        dataset: The dataset, or any list of rows, each of which maps columns to values. An audio value is what
+        dataset: The dataset, or any list of rows that map columns to values. An audio value is what
             `datasets` gives: a decoder of torchcodec; a mapping with `array` and `sampling_rate`; or, of a
             column that is not decoded, one with `bytes` or `path`, which must then be WAV.
-        columns: Language code -> the column of its text or, to be read at all, recordings; the pivot included.
+        columns: Language code -> its column, the pivot included. Recordings are read only if named here.
         pivot: The language that all others are compared with.
         languages: Codes of the languages to load, in any spelling; None loads all.
         n: Load the first n pairs of each language; None loads all.
-        id_column: A column of identifiers; None takes the one that is named like one, or the row numbers.
-        document_column: A column that names documents; None takes the one that is named like one.
+        id_column: A column of identifiers; None takes one that is named so, or the row numbers.
+        document_column: A column that names documents; None takes one that is named so.
         language_column: The column that names the language of each row.
         text_column: The column of sentences beside it.
         source: Where the pairs come from, for provenance.
 
     Raises:
-        PairsError: The languages are not found, or the sentences cannot be used; it says what columns there are.
+        PairsError: The languages are not found, or the sentences cannot be used.
         ArgumentError: A column or language that is not there, or a recording that cannot be used.
         ArgumentTypeError: A value is neither text nor audio.
 
@@ -77,11 +77,20 @@ def pairs_from_dataset(
         raise ArgumentError("give columns=, or language_column= and text_column=, not both")
     else:
         bitexts = _read_columns(Table(one_split(dataset, name), name), columns, languages, pivot, n, named)
+    return ParallelPairs.from_bitexts(first_pairs(bitexts, pivot, n, name), pivot, source=source)
+
+
+def first_pairs(
+    bitexts: Mapping[str, Bitext[Any]], pivot: str, n: int | None, place: str
+) -> list[Bitext[Any]]:
+    """Return the first n pairs of each bitext; all where n is None.
+
+    Raises:
+        PairsError: There is no bitext, or one has fewer pairs.
+    """
     if not bitexts:
-        raise PairsError(f"{name}: only the pivot {pivot} was asked for or found; add another language")
-    if n is not None:
-        bitexts = {code: bitext.first(n) for code, bitext in bitexts.items()}
-    return ParallelPairs.from_bitexts(bitexts.values(), pivot, source=source)
+        raise PairsError(f"{place}: only the pivot {pivot} was asked for or found; add another language")
+    return [bitext if n is None else bitext.first(n) for bitext in bitexts.values()]
 
 
 def read_dataset(

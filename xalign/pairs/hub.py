@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +17,7 @@ from xalign.pairs.spellings import chosen_spellings
 _ID = re.compile(
     r"hf:(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?::(?P<config>[\w.+-]+))?(?:/(?P<split>[\w.]+))?"
 )
-# What is read where a user names neither config nor split: sentences, and the part for testing.
+# Config and split that are read unless others are named: sentences, and the part for testing.
 _DEFAULTS = {
     "openlanguagedata/flores_plus": (None, "devtest"),
     "facebook/bouquet": ("sentence_level", "test"),
@@ -95,9 +96,8 @@ def read_hub(
     """
     hub = HubSource.parse(source)
     datasets = _datasets()
-    if hub.config is None:
-        config, split = _DEFAULTS.get(hub.id, (None, None))
-        hub = replace(hub, config=config, split=hub.split or split)
+    config, split = _DEFAULTS.get(hub.id, (None, None))
+    hub = replace(hub, config=hub.config or config, split=hub.split or split)
     if hub.config is None:
         with _explained(hub):
             configs = list(datasets.get_dataset_config_names(hub.id, revision=hub.revision))
@@ -148,10 +148,9 @@ def _load(datasets: ModuleType, hub: HubSource) -> tuple[HubSource, Any]:
 
 def _datasets() -> ModuleType:
     try:
-        import datasets
+        return import_module("datasets")
     except ImportError:
         raise MissingExtraError(f"'hf:' sources need datasets: {install_command('data')}") from None
-    return datasets
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -192,11 +191,11 @@ def _explained(hub: HubSource) -> Iterator[None]:
 
 def _unreached(hub: HubSource, error: Exception) -> str:
     return (
-        f"{hub.name} cannot be reached, and no copy of it is here: {_reason(error)}. It is at {hub.page}. Where "
-        f"there is a network, get it with: hf download {hub.id} --repo-type dataset --local-dir {hub.id}. "
+        f"{hub.name} cannot be reached, and no copy of it is here: {_reason(error)}. It is at {hub.page}. "
+        f"Where there is a network, run: hf download {hub.id} --repo-type dataset --local-dir {hub.id}. "
         f"Copy that folder here, and give {hub.name!r} in the folder that holds {hub.id.split('/')[0]}/. "
-        "Or give a folder with a text file per language (eng_Latn.txt, deu_Latn.txt; line i of each is the same "
-        "sentence), or a .tsv file with a language per column"
+        "Or give a folder with a text file per language (eng_Latn.txt, deu_Latn.txt; line i of each is the "
+        "same sentence), or a .tsv file with a language per column"
     )
 
 

@@ -9,7 +9,7 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
 from xalign.pairs.audio_folder import audio_languages, read_audio_folder
 from xalign.pairs.bitext import Bitext
-from xalign.pairs.dataset import pairs_from_dataset
+from xalign.pairs.dataset import first_pairs, pairs_from_dataset
 from xalign.pairs.folder import read_folder
 from xalign.pairs.hub import read_hub
 from xalign.pairs.languages import match_languages, normalize_languages
@@ -33,8 +33,8 @@ def load_pairs(
         source: One of
 
             - `"bundled"`: 200 sentences in English, Spanish, German, Russian and Chinese, written for xalign;
-            - `"hf:owner/name"`, a data set of the Hugging Face Hub, or `"hf:owner/name@revision:config/split"`. Of
-              `"hf:openlanguagedata/flores_plus"` the split `devtest` is read unless another is named, of
+            - `"hf:owner/name"`, a data set of the Hugging Face Hub; `"hf:owner/name@revision:config/split"`.
+              Of `"hf:openlanguagedata/flores_plus"` the split `devtest` is read unless another is named, of
               `"hf:facebook/bouquet"` the sentences of `test`;
             - a `Dataset`, `IterableDataset` or `DatasetDict`, in any form that `pairs_from_dataset` finds;
             - a folder of line-aligned UTF-8 files named like those of FLORES (`deu_Latn.devtest`), NTREX
@@ -89,11 +89,7 @@ def _made(
         there = f"found in {source}; it has {', '.join(bitexts)} beside {pivot}"
         wanted = match_languages("languages", languages, [*bitexts, pivot], there)
         bitexts = {code: bitexts[code] for code in wanted if code != pivot}
-    if not bitexts:
-        raise PairsError(f"{source}: only the pivot {pivot} was asked for or found; add another language")
-    if n is not None:
-        bitexts = {code: bitext.first(n) for code, bitext in bitexts.items()}
-    return ParallelPairs.from_bitexts(bitexts.values(), pivot, source=source)
+    return ParallelPairs.from_bitexts(first_pairs(bitexts, pivot, n, source), pivot, source=source)
 
 
 def _load_audio(
