@@ -1,6 +1,7 @@
 """`pairs_from_dataset`: parallel text or speech out of a `datasets` object."""
 
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,9 +128,17 @@ def read_dataset(
 
 
 def is_by_language(names: Iterable[str]) -> bool:
-    """Return whether two or more names, all but `default`, are languages."""
+    """Return whether two or more names, all but `default`, are languages, and not all pairs (`de-en`).
+
+    Example:
+        >>> is_by_language(["default", "de", "en"]), is_by_language(["de-en", "en-fr"])
+        (True, False)
+    """
     own = [name for name in names if name != "default"]
-    return len(own) > 1 and all(map(meanings_of, own))
+    pairs = [
+        name for name in own if len(parts := re.split("[-_]", name)) == 2 and all(map(meanings_of, parts))
+    ]  # noqa: PLR2004
+    return len(own) > 1 and all(map(meanings_of, own)) and pairs != own
 
 
 def one_split(dataset: Any, place: str) -> Any:

@@ -165,7 +165,12 @@ def _explained(hub: HubSource) -> Iterator[None]:
         PairsError: Instead of what `datasets` and `huggingface_hub` raise.
     """
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+    )
 
     try:
         yield
@@ -185,7 +190,7 @@ def _explained(hub: HubSource) -> Iterator[None]:
         raise PairsError(_unreached(hub, error)) from error
     except (DatasetsError, RuntimeError) as error:
         raise PairsError(f"{hub.name} cannot be loaded: {_reason(error)}. Its page: {hub.page}") from error
-    except OSError as error:  # among them all that the network raises
+    except HfHubHTTPError.__bases__ as error:  # what the HTTP library raises, whichever it is, and OSError
         raise PairsError(_unreached(hub, error)) from error
 
 
