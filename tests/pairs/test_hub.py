@@ -127,13 +127,37 @@ def test_a_data_set_with_one_split(hub):
     assert calls == [("someone/books", None, None, "v1.0"), ("someone/books", "de-en", "train", None)]
 
 
+def test_a_config_per_pair(hub, monkeypatch):
+    def rows(code, texts):
+        return DatasetDict({"train": Dataset.from_dict({"en": ENGLISH, code: texts})})
+
+    held = {"de-en": rows("de", GERMAN), "en-zh": rows("zh", ["a", "b", "c"]), "de-fr": rows("fr", GERMAN)}
+    hub(None, held)
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, name, split, revision: held[name])
+    pairs = load_pairs("hf:a/b", ["zho_Hans", "de"], n=2)
+    assert pairs.languages == ["zho_Hans", "deu_Latn"]
+    assert pairs["de"].sentences == tuple(GERMAN[:2])
+    assert pairs["zh"].sentences == ("a", "b")
+    with pytest.raises(
+        PairsError, match=r"like 'hf:a/b:de-en', or name languages \(it has pairs of 1 with eng_Latn"
+    ):
+        load_pairs("hf:a/b")
+    with pytest.raises(
+        XAlignError, match="languages=fra_Latn not found in hf:a/b with eng_Latn; it has deu_Latn"
+    ):
+        load_pairs("hf:a/b", ["fr"])
+    hub(None, ["de-en", "en-de"])
+    with pytest.raises(PairsError, match="has the configs de-en, en-de; choose one"):
+        load_pairs("hf:a/b", ["de"])
+
+
 def test_what_has_to_be_chosen(hub):
     hub(DatasetDict({"dev": Dataset.from_list(flores_rows()), "test": Dataset.from_list(flores_rows())}))
     with pytest.raises(PairsError, match="has the splits dev, test; choose one, like 'hf:a/b/dev'"):
         load_pairs("hf:a/b")
-    hub(DatasetDict(), ["de-en", "en-fr"])
-    with pytest.raises(PairsError, match="has the configs de-en, en-fr; choose one, like 'hf:a/b:de-en'"):
-        load_pairs("hf:a/b")
+    hub(DatasetDict(), ["clean", "noisy"])
+    with pytest.raises(PairsError, match="has the configs clean, noisy; choose one, like 'hf:a/b:clean'$"):
+        load_pairs("hf:a/b", ["de"])
     hub(DatasetDict({"test": Dataset.from_dict({"question": ["a"], "answer": ["b"]})}))
     with pytest.raises(
         PairsError, match="hf:a/b/test: no column names languages.* its columns are question, answer"

@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from xalign.errors import MissingExtraError, PairsError
+from xalign.errors import ArgumentError, MissingExtraError, PairsError
 from xalign.extras import install_command
+from xalign.languages import match_languages
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.dataset import is_by_language, read_dataset
-from xalign.pairs.spellings import chosen_spellings
+from xalign.pairs.spellings import chosen_spellings, settled_language
 
 _ID = re.compile(
     r"hf:(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?::(?P<config>[\w.+-]+))?(?:/(?P<split>[\w.]+))?"
@@ -76,8 +77,8 @@ def read_hub(
 ) -> tuple[str, dict[str, Bitext[Any]]]:
     """Read parallel text from a data set of the Hub, or from the copy in the cache of `datasets`.
 
-    Where the configs of the data set are languages, those of the pivot and of the languages asked for are
-    loaded, and no others.
+    Where the configs of the data set are languages, or pairs of them (`de-en`), those of the pivot and of the
+    languages asked for are loaded, and no others.
 
     Args:
         source: `hf:owner/name`, with `@revision`, `:config` and `/split` where needed.
@@ -104,9 +105,7 @@ def read_hub(
         if is_by_language(configs):
             return _read_configs(datasets, hub, configs, languages, pivot, n)
         if len(configs) > 1 and "default" not in configs:
-            raise PairsError(
-                f"{hub.name} has the configs {_listed(configs)}; choose one, like 'hf:{hub.id}:{configs[0]}'"
-            )
+            return _read_pairs(datasets, hub, configs, languages, pivot, n)
     hub, loaded = _load(datasets, hub)
     return hub.name, read_dataset(loaded, languages, pivot, n, hub.name)
 
@@ -128,6 +127,38 @@ def _read_configs(
     if len(loaded) == 1:
         return hub.name, {}
     return hub.name, read_dataset(loaded, languages, pivot, n, hub.name)
+
+
+def _read_pairs(
+    datasets: ModuleType,
+    hub: HubSource,
+    configs: Sequence[str],
+    languages: Sequence[str] | None,
+    pivot: str,
+    n: int | None,
+) -> tuple[str, dict[str, Bitext[Any]]]:
+    """Load a config per pair of languages, as OPUS has them, of those that are asked for."""
+    found: dict[str, list[str]] = {}
+    for name in configs:
+        with suppress(ArgumentError):  # no pair, or one of a language that is not asked for
+            codes = [settled_language(part, languages or ()) for part in name.split("-")]
+            if len(codes) == 2 and pivot in codes:  # noqa: PLR2004
+                found.setdefault(codes[codes[0] == pivot], []).append(name)
+    if languages is None or not found or any(len(names) > 1 for names in found.values()):
+        name = next((names[0] for names in found.values()), configs[0])
+        hint = f", or name languages (it has pairs of {len(found)} with {pivot})" if found else ""
+        raise PairsError(
+            f"{hub.name} has the configs {_listed(configs)}; choose one, like "
+            f"'{replace(hub, config=name).name}'{hint}"
+        )
+    there = f"found in {hub.name} with {pivot}; it has {', '.join(found)}"
+    bitexts: dict[str, Bitext[Any]] = {}
+    for code in match_languages("languages", languages, [*found, pivot], there):
+        if code != pivot:
+            one, loaded = _load(datasets, replace(hub, config=found[code][0]))
+            bitexts |= read_dataset(loaded, [code], pivot, n, one.name)
+            hub = replace(hub, split=one.split)
+    return hub.name, bitexts
 
 
 def _load(datasets: ModuleType, hub: HubSource) -> tuple[HubSource, Any]:
