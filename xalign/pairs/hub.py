@@ -203,6 +203,7 @@ def _explained(hub: HubSource) -> Iterator[None]:
         RepositoryNotFoundError,
     )
 
+    http_error: type[Exception] = HfHubHTTPError.__bases__[0]  # that of the HTTP library, whichever it is
     try:
         yield
     except (GatedRepoError, DatasetNotFoundError, RepositoryNotFoundError) as error:
@@ -221,7 +222,7 @@ def _explained(hub: HubSource) -> Iterator[None]:
         raise PairsError(_unreached(hub, error)) from error
     except (DatasetsError, RuntimeError) as error:
         raise PairsError(f"{hub.name} cannot be loaded: {_reason(error)}. Its page: {hub.page}") from error
-    except HfHubHTTPError.__bases__ as error:  # what the HTTP library raises, whichever it is, and OSError
+    except (OSError, http_error) as error:
         raise PairsError(_unreached(hub, error)) from error
 
 
