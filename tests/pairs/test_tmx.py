@@ -58,8 +58,16 @@ def test_variants_of_one_language(tmx):
         unit(("en-US", "color"), ("de", "Farbe")),
         unit(("EN-GB", "colour"), ("de", "Farben")),
         unit(("en-us", "gray"), ("de", "Grau")),
+        unit(("en-US", "center"), ("de", "Mitte")),
     )
-    assert load_pairs(path)["de"].pivot_sentences == ("color", "colour", "gray")
+    assert load_pairs(path)["de"].pivot_sentences == ("color", "colour", "gray", "center")
+    apart = [
+        unit(("en", x), (f"fr-{region}", x.upper()))
+        for x, region in zip("abcd", ["CA", "FR"] * 2, strict=True)
+    ]
+    assert load_pairs(tmx(*apart))["fr"].sentences == ("A", "B", "C", "D")
+    with pytest.warns(UserWarning, match="fra_Latn 2"):
+        assert load_pairs(tmx(*apart), ["fr-CA"])["fr"].sentences == ("A", "C")
     both = [unit(("en", x), ("pt-BR", f"{x} B"), ("pt-PT", f"{x} P")) for x in "ab"]
     with pytest.raises(PairsError, match="several of por_Latn: 'pt-BR', 'pt-PT'; name the one you mean"):
         load_pairs(tmx(*both), ["pt"])
