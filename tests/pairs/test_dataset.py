@@ -48,7 +48,7 @@ def bouquet_rows():
 
 FORMS = {
     "columns": Dataset.from_dict(
-        {"id": [4, 5, 6], "en": ENGLISH, "de": GERMAN, "fr": FRENCH, "score": [1.0] * 3}
+        {"id": ["4", "5", "6"], "en": ENGLISH, "de": GERMAN, "fr": FRENCH, "score": [1.0] * 3}
     ),
     "prefix": Dataset.from_dict(
         {f"sentence_{code}": side for code, side in TEXTS.items()} | {"id": [4, 5, 6]}
