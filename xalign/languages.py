@@ -101,6 +101,19 @@ def match_language(code: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def meanings_of(code: str) -> list[str]:
+    """Return the languages that a code, in any spelling, may mean; none if it is unknown.
+
+    Example:
+        >>> meanings_of("de-DE"), meanings_of("zh"), meanings_of("sentence")
+        (['deu_Latn'], ['zho_Hans', 'zho_Hant'], [])
+    """
+    try:
+        return list(_meanings(code))
+    except ArgumentError:
+        return []
+
+
 def language_codes(code: str) -> list[str]:
     """Return all that a bare code of two or three letters may mean, one code per script; none if unknown.
 

@@ -1,5 +1,6 @@
 """The command line, as a user types it: in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -85,6 +86,20 @@ def test_measure_and_compare(model_folder, tmp_path):
     assert xalign(*common, "--metrics", "nasca", "--out", "first", "--overwrite").exit_code == 0
 
 
+def test_measure_a_data_set_of_the_hub(model_folder, tmp_path, monkeypatch):
+    """A folder of the same name in the working folder stands in for the Hub."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "someone" / "text").mkdir(parents=True)
+    bundled = load_pairs("bundled", ["de"], n=8)
+    rows = zip(bundled["de"].pivot_sentences, bundled["de"].sentences, strict=True)
+    lines = "".join(json.dumps({"translation": {"en": a, "de": b}}) + "\n" for a, b in rows)
+    (tmp_path / "someone" / "text" / "test.jsonl").write_text(lines, encoding="utf-8")
+    common = ("measure", model_folder, "--metrics", "nasca", "--device", "cpu")
+    done = xalign(*common, "--pairs", "hf:someone/text/test", "--out", "report")
+    assert done.exit_code == 0, done.stderr
+    assert AlignmentReport.load("report").pairs == bundled
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -92,6 +107,12 @@ def test_measure_and_compare(model_folder, tmp_path):
         (["--metrics", ""], 2, "unknown; choose from"),
         (["--languages", "sr"], 2, "'sr' is ambiguous"),
         (["--pairs", "nowhere"], 2, "'nowhere' does not exist"),
+        (
+            ["--pairs", "hf:nobody/nothing"],
+            2,
+            "hf:nobody/nothing cannot be reached, and no copy",
+        ),
+        (["--pairs", "hf:nothing"], 2, "must be written like 'hf:owner/name'"),
         (["--template", "query"], 2, "must hold {text}"),
         (["--device", "cuda:7"], 2, "device='cuda:7' is not there"),
         (["--n", "500"], 2, "n=500 must lie between"),

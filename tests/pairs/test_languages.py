@@ -1,6 +1,11 @@
 import pytest
+from transformers.models.m2m_100.tokenization_m2m_100 import (
+    FAIRSEQ_LANGUAGE_CODES as FAIRSEQ_LANGUAGE_CODES_OF_M2M,
+)
+from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.languages import meanings_of
 from xalign.pairs.languages import language_name, normalize_language, normalize_languages
 
 
@@ -42,6 +47,21 @@ def test_unknown(code):
 def test_ambiguous(code, choices):
     with pytest.raises(ArgumentError, match=f"{code!r} is ambiguous: choose one of {choices}"):
         normalize_language(code)
+
+
+def test_codes_of_m2m_and_nllb():
+    """Each code means one language, but for those of two scripts; the lists are those of transformers."""
+    ambiguous = {"sr": ["srp_Cyrl", "srp_Latn"], "zh": ["zho_Hans", "zho_Hant"]}
+    m2m = FAIRSEQ_LANGUAGE_CODES_OF_M2M["m2m100"]
+    assert len(m2m) == 100
+    for code in m2m:
+        meanings = meanings_of(code)
+        assert meanings == ambiguous.get(code, meanings[:1]) and meanings, code
+        assert all(language_name(one) != one for one in meanings), code
+    assert (normalize_language("ns"), normalize_language("no")) == ("nso_Latn", "nob_Latn")
+    assert len(FAIRSEQ_LANGUAGE_CODES) == 202
+    for code in FAIRSEQ_LANGUAGE_CODES:
+        assert normalize_language(code) == code
 
 
 def test_lists():

@@ -203,7 +203,7 @@ def test_choosing(tmp_path):
     ("arguments", "message"),
     [
         ({"source": "nowhere"}, "source='nowhere' does not exist"),
-        ({"source": 7}, "must be 'bundled' or a path, not 7"),
+        ({"source": 7}, "must be 'bundled', 'hf:owner/name', a path or a dataset, not 7"),
         ({"languages": "deu_Latn"}, "languages must be a list"),
         ({"languages": ["xx"]}, "'xx' is unknown"),
         ({"languages": ["sr"]}, "'sr' is ambiguous"),
@@ -268,7 +268,7 @@ def test_broken_utf8(tmp_path):
         ("pairs.jsonl", "[1]", "line 1 must be an object"),
         ("pairs.jsonl", '{"en": "a", "de": "b"}\n{"en": "c"}', "line 2 has other keys than line 1: de"),
         ("pairs.jsonl", '{"en": "a", "de": 3}', "line 1: 'de' must be a string, not 3"),
-        ("pairs.csv", "en,de\n", r"must be a folder, a \.tsv or a \.jsonl file"),
+        ("pairs.csv", "en,de\n", r"must be .* a folder, a \.tsv, \.jsonl or \.tmx file"),
     ],
 )
 def test_bad_tables(tmp_path, name, text, message):

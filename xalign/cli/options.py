@@ -62,7 +62,10 @@ TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
 ]
 Pairs = Annotated[
-    str, typer.Option(help="'bundled', a folder of line-aligned files, a .tsv or a .jsonl file.")
+    str,
+    typer.Option(
+        help="'bundled', 'hf:owner/name', a folder of line-aligned files, a .tsv, .jsonl or .tmx file."
+    ),
 ]
 PairsOfHistory = Annotated[
     str | None,

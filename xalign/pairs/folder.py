@@ -6,24 +6,24 @@ from pathlib import Path
 
 from xalign.errors import ArgumentError, PairsError
 from xalign.pairs.bitext import Bitext
-from xalign.pairs.languages import normalize_language
 from xalign.pairs.lines import read_lines
+from xalign.pairs.moses import bitext_files, read_bitext
+from xalign.pairs.spellings import settled_language, variants_of
 from xalign.warn import warn
 
 _NTREX = re.compile(r"newstest2019-(?:src|ref(?:-\d+)?)\.(?P<code>[A-Za-z_-]+)\.txt")
-_BITEXT = re.compile(r"(?P<corpus>\w+\.)?(?P<a>\w+)-(?P<b>\w+)\.(?P<side>\w+?)(?:\.txt)?")
-_PLAIN = re.compile(r"(?P<code>[A-Za-z_-]+)\.(?:txt|dev|devtest|test)")
+_PLAIN = re.compile(r"(?P<code>[A-Za-z_-]+)\.(?:txt|dev|devtest|test)(?:\.gz)?")
 _NOT_TEXT = re.compile(r"(?i)(readme|licen[cs]e|metadata|document_ids|sent_ids).*|.*\.(md|py|sh|json)")
-_REGION = re.compile(r"[-_](?![A-Za-z]{4}(?:[-_]|\Z))[A-Za-z]+")  # a part that is no script, such as `-BR`
 _PUD_ID = re.compile(r"[nw]\d{8}")
 
 
-def read_folder(folder: Path, pivot: str) -> dict[str, Bitext]:
+def read_folder(folder: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str, Bitext]:
     """Read line-aligned files: one per language (n-way), or one per side of each bitext.
 
     Args:
         folder: The folder.
         pivot: Code of the pivot language.
+        asked: The languages that were asked for: what an ambiguous code in the name of a file (`zh`) means.
 
     Returns:
         Language code -> bitext, without the pivot.
@@ -32,24 +32,24 @@ def read_folder(folder: Path, pivot: str) -> dict[str, Bitext]:
         PairsError: No file name contains a language, the pivot has no file, or line counts differ.
     """
     sides: dict[frozenset[str], dict[str, Path]] = {}
-    for a, path_a, b, path_b in _bitext_files(folder):
+    for a, path_a, b, path_b in _bitext_files(folder, asked):
         if other := sides.get(frozenset((a, b))):
             raise PairsError(
                 f"{folder}: {path_a.name} and {other[a].name} are both of {a} with {b}; move one bitext "
                 "to another folder"
             )
         sides[frozenset((a, b))] = {a: path_a, b: path_b}
-    if sides and len(_language_files(folder, tells=False)) > 1:
+    if sides and len(_language_files(folder, asked, tells=False)) > 1:
         raise PairsError(
             f"{folder} holds both files per language and bitexts; move one kind into a folder of its own"
         )
     if sides:
         return _read_bitexts(folder, pivot, sides)
-    return _read_languages(folder, pivot)
+    return _read_languages(folder, pivot, asked)
 
 
-def _read_languages(folder: Path, pivot: str) -> dict[str, Bitext]:
-    paths = _language_files(folder)
+def _read_languages(folder: Path, pivot: str, asked: Sequence[str]) -> dict[str, Bitext]:
+    paths = _language_files(folder, asked)
     if not paths:
         raise PairsError(
             f"{folder} holds no file that is named like parallel text; name the files after their language, "
@@ -81,16 +81,8 @@ def _read_bitexts(
 ) -> dict[str, Bitext]:
     bitexts: dict[str, Bitext] = {}
     for pair, paths in sides.items():
-        if pivot not in pair:
-            continue
-        (code,) = pair - {pivot}
-        pivot_side, side = tuple(read_lines(paths[pivot])), tuple(read_lines(paths[code]))
-        if len(pivot_side) != len(side):
-            raise PairsError(
-                f"{folder}: {paths[pivot].name} has {len(pivot_side)} lines and {paths[code].name} "
-                f"{len(side)}; line i of one must translate line i of the other"
-            )
-        bitexts[code] = Bitext(code, pivot, side, pivot_side, tuple(str(row) for row in range(len(side))))
+        if pivot in pair:
+            bitexts |= read_bitext(paths, pivot)
     if not bitexts:
         raise PairsError(
             f"{folder} has no bitext with the pivot {pivot}; it has "
@@ -99,29 +91,19 @@ def _read_bitexts(
     return bitexts
 
 
-def _bitext_files(folder: Path) -> Iterator[tuple[str, Path, str, Path]]:
+def _bitext_files(folder: Path, asked: Sequence[str]) -> Iterator[tuple[str, Path, str, Path]]:
     """Yield the two sides of each bitext: `eng-deu.eng` and `eng-deu.deu`, or a folder of two files."""
-    halves: dict[tuple[str, str, str], dict[str, Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name.count("-") == 1:
-            a, b = (_language(part) for part in path.name.split("-"))
-            inside = _language_files(path) if a and b else {}
+            a, b = (_language(part, asked) for part in path.name.split("-"))
+            inside = _language_files(path, asked) if a and b else {}
             if a in inside and b in inside:
                 yield a, inside[a], b, inside[b]
-        elif match := _BITEXT.fullmatch(path.name):
-            a, b, side = (_language(match[group]) for group in ("a", "b", "side"))
-            if a and b and side in (a, b):
-                halves.setdefault((match["corpus"] or "", a, b), {})[side] = path
-    for (_, a, b), found in halves.items():
-        if len(found) != 2:
-            raise PairsError(
-                f"{folder}: {next(iter(found.values())).name} has no other side; add "
-                "the file of its other language"
-            )
+    for (_, a, b), found in bitext_files(folder, asked).items():
         yield a, found[a], b, found[b]
 
 
-def _language_files(folder: Path, *, tells: bool = True) -> dict[str, Path]:
+def _language_files(folder: Path, asked: Sequence[str], *, tells: bool = True) -> dict[str, Path]:
     """Return language -> its file. `por.txt` is preferred to `por-BR.txt`; two other files are refused.
 
     It tells of files that are not read, unless it is only asked which there are.
@@ -132,11 +114,11 @@ def _language_files(folder: Path, *, tells: bool = True) -> dict[str, Path]:
         if path.is_dir() or path.name.startswith(".") or _NOT_TEXT.fullmatch(path.name):
             continue
         match = _NTREX.fullmatch(path.name) or _PLAIN.fullmatch(path.name)
-        code = _language(match["code"]) if match else None
+        code = _language(match["code"], asked) if match else None
         if match is None or code is None:
             ignored.append(path.name)
         else:
-            regions = len(_REGION.findall(match["code"])) + ("ref-" in path.name)
+            regions = variants_of(match["code"]) + ("ref-" in path.name)
             found.setdefault(code, []).append((regions, path))
     if tells and found and ignored:
         warn(
@@ -153,9 +135,9 @@ def _language_files(folder: Path, *, tells: bool = True) -> dict[str, Path]:
     return chosen
 
 
-def _language(name: str) -> str | None:
+def _language(name: str, asked: Sequence[str]) -> str | None:
     try:
-        return normalize_language(name)
+        return settled_language(name, asked)
     except ArgumentError:
         return None
 

@@ -1,9 +1,40 @@
-"""Read the lines of a UTF-8 file; errors say where the file is broken."""
+"""Read the lines of a UTF-8 file, packed or not; errors say where the file is broken."""
 
+import gzip
+import io
+import zlib
 from pathlib import Path
 
 from xalign.errors import PairsError
 from xalign.files import read_regular
+
+# What a packed file may hold, in bytes: about ten million sentences. A small file can unpack to any size.
+MOST_UNPACKED = 2**30
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file, and unpack it if its name ends in `.gz`.
+
+    Raises:
+        PairsError: The file cannot be read, is no regular file, is not packed as its name says, or unpacks
+            to more than `MOST_UNPACKED` bytes.
+    """
+    try:
+        data = read_regular(path)
+    except OSError as error:
+        raise PairsError(f"{path} cannot be read: {error.strerror or error}") from None
+    if path.suffix != ".gz":
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            unpacked = packed.read(MOST_UNPACKED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise PairsError(f"{path} is no whole gzip file: {error}") from None
+    if len(unpacked) > MOST_UNPACKED:
+        raise PairsError(
+            f"{path} unpacks to more than {MOST_UNPACKED} bytes; unpack it, and take a part of it"
+        )
+    return unpacked
 
 
 def read_lines(path: Path) -> list[str]:
@@ -14,10 +45,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         PairsError: The file cannot be read, is no regular file, is not UTF-8, or holds NUL characters.
     """
-    try:
-        data = read_regular(path)
-    except OSError as error:
-        raise PairsError(f"{path} cannot be read: {error.strerror or error}") from None
+    data = read_bytes(path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
-"""`load_pairs`: parallel text from the bundled set, a folder, a TSV or a JSONL file; speech from a folder."""
+"""`load_pairs`: parallel text from the bundled set, files, the Hub or a dataset; speech from folders."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,20 @@ from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
 from xalign.pairs.audio_folder import audio_languages, read_audio_folder
 from xalign.pairs.bitext import Bitext
+from xalign.pairs.dataset import first_pairs, pairs_from_dataset
 from xalign.pairs.folder import read_folder
+from xalign.pairs.hub import read_hub
 from xalign.pairs.languages import match_languages, normalize_languages
+from xalign.pairs.moses import find_bitext, read_bitext
 from xalign.pairs.parallel import ParallelPairs
 from xalign.pairs.table import read_jsonl, read_tsv
+from xalign.pairs.tmx import read_tmx
+
+_ALLOWED = "'bundled', 'hf:owner/name', a folder, a .tsv, .jsonl or .tmx file, or one side of a bitext"
 
 
 def load_pairs(
-    source: str | Path = "bundled",
+    source: str | Path | Iterable[Mapping[str, Any]] = "bundled",
     languages: Sequence[str] | None = None,
     pivot: str = "eng_Latn",
     n: int | None = None,
@@ -27,18 +33,22 @@ def load_pairs(
         source: One of
 
             - `"bundled"`: 200 sentences in English, Spanish, German, Russian and Chinese, written for xalign;
+            - `"hf:owner/name"`, a data set of the Hugging Face Hub; `"hf:owner/name@revision:config/split"`.
+              Of `"hf:openlanguagedata/flores_plus"` the split `devtest` is read unless another is named, of
+              `"hf:facebook/bouquet"` the sentences of `test`;
+            - a `Dataset`, `IterableDataset` or `DatasetDict`, in any form that `pairs_from_dataset` finds;
             - a folder of line-aligned UTF-8 files named like those of FLORES (`deu_Latn.devtest`), NTREX
               (`newstest2019-ref.deu.txt`) or MEXA (`deu_Latn.txt`), or of bitexts named like those of
-              Tatoeba (`eng-deu.eng` and `eng-deu.deu`, or folders `deu_Latn-eng_Latn/`). Document names are
-              read too if the source has them (`DOCUMENT_IDS.tsv`, `metadata_devtest.tsv`, `sent_ids.txt`);
+              Tatoeba and OPUS (`corpus.en-de.en` and `corpus.en-de.de`, or folders `deu_Latn-eng_Latn/`).
+              Document names are read too (`DOCUMENT_IDS.tsv`, `metadata_devtest.tsv`, `sent_ids.txt`);
+            - one bitext of a folder: either of its files, or `corpus.en-de`;
             - a folder of recordings, `deu_Latn/12.wav`: WAV files of one channel; files of one name are the
               same sentence in several languages;
-            - a `.tsv` file whose first line names one language per column; columns `id` and `document` are
-              optional;
-            - a `.jsonl` file with one object per line that maps languages to sentences; keys `id` and
-              `document` are optional.
+            - a `.tsv` file whose first line names a language per column; `id` and `document` are optional;
+            - a `.jsonl` file of an object per line, language to sentence; `id` and `document` are optional;
+            - a `.tmx` file. Files whose names end in `.gz` are unpacked as they are read.
         languages: Codes of the languages to load, in any spelling; None loads all. The pivot need not be
-            named.
+            named. A code in the source that may mean several languages (`zh`) means the one asked for here.
         pivot: The language that all others are compared with.
         n: Load the first n pairs of each language; None loads all.
 
@@ -46,29 +56,40 @@ def load_pairs(
         The pairs, in the order of `languages` or of the source.
 
     Raises:
-        PairsError: The source does not exist, is empty, is not UTF-8, or has languages of unequal length.
+        PairsError: The source does not exist, cannot be reached, is empty, is not UTF-8, or has languages of
+            unequal length.
+        MissingExtraError: `"hf:..."` without `datasets`, the extra `data`.
         ArgumentError: A language is unknown, ambiguous or not in the source.
 
     Example:
         >>> load_pairs("bundled", languages=["de", "zh-Hans"], n=100)
         ParallelPairs(eng_Latn with deu_Latn, zho_Hans; 100 pairs each)
     """
-    if not isinstance(source, str | Path):
-        raise ArgumentTypeError(f"source must be 'bundled' or a path, not {source!r:.80}")
     (pivot,) = normalize_languages("pivot", [pivot])
+    if not isinstance(source, str | Path):
+        if not hasattr(source, "column_names"):  # what all objects of `datasets` have
+            raise ArgumentTypeError(
+                f"source must be 'bundled', 'hf:owner/name', a path or a dataset, not {source!r:.80}"
+            )
+        return pairs_from_dataset(source, pivot=pivot, languages=languages, n=n)
+    if str(source).startswith("hf:"):
+        name, bitexts = read_hub(str(source), languages, pivot, n)
+        return _made(bitexts, languages, pivot, n, name)
     path = _path_of(source)
     if path.is_dir() and (folders := audio_languages(path)):
         return _load_audio(path, folders, languages, pivot, n)
-    bitexts = _read(path, pivot)
+    return _made(_read(path, languages, pivot), languages, pivot, n, path.name)
+
+
+def _made(
+    bitexts: dict[str, Bitext], languages: Sequence[str] | None, pivot: str, n: int | None, source: str
+) -> ParallelPairs[Any]:
+    """Make pairs of the bitexts that are asked for."""
     if languages is not None:
         there = f"found in {source}; it has {', '.join(bitexts)} beside {pivot}"
         wanted = match_languages("languages", languages, [*bitexts, pivot], there)
         bitexts = {code: bitexts[code] for code in wanted if code != pivot}
-    if not bitexts:
-        raise PairsError(f"{source}: only the pivot {pivot} was asked for or found; add another language")
-    if n is not None:
-        bitexts = {code: bitext.first(n) for code, bitext in bitexts.items()}
-    return ParallelPairs.from_bitexts(bitexts.values(), pivot, source=path.name)
+    return ParallelPairs.from_bitexts(first_pairs(bitexts, pivot, n, source), pivot, source=source)
 
 
 def _load_audio(
@@ -86,9 +107,7 @@ def _load_audio(
 
 def _path_of(source: str | Path) -> Path:
     if not str(source).strip():
-        raise PairsError(
-            f"source={str(source)!r} is empty; give 'bundled', a folder, a .tsv or a .jsonl file"
-        )
+        raise PairsError(f"source={str(source)!r} is empty; give {_ALLOWED}")
     if source == "bundled":
         return Path(str(files("xalign.pairs") / "bundled"))
     try:
@@ -101,15 +120,21 @@ def _path_of(source: str | Path) -> Path:
     return path
 
 
-def _read(path: Path, pivot: str) -> dict[str, Bitext]:
+def _read(path: Path, languages: Sequence[str] | None, pivot: str) -> dict[str, Bitext]:
+    asked = () if languages is None else tuple(languages)
     if path.is_dir():
-        return read_folder(path, pivot)
+        return read_folder(path, pivot, asked)
+    if sides := find_bitext(path, asked):
+        if pivot not in sides:
+            raise PairsError(f"{path} is of {' and '.join(sides)}, not of the pivot {pivot}")
+        return read_bitext(sides, pivot)
     if not path.exists():
-        raise PairsError(
-            f"source={str(path)!r} does not exist; give 'bundled', a folder, a .tsv or a .jsonl file"
-        )
-    if path.suffix == ".tsv":
-        return read_tsv(path, pivot)
-    if path.suffix == ".jsonl":
-        return read_jsonl(path, pivot)
-    raise PairsError(f"source={str(path)!r} must be a folder, a .tsv or a .jsonl file")
+        raise PairsError(f"source={str(path)!r} does not exist; give {_ALLOWED}")
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    if kind == ".tsv":
+        return read_tsv(path, pivot, asked)
+    if kind == ".jsonl":
+        return read_jsonl(path, pivot, asked)
+    if kind == ".tmx":
+        return read_tmx(path, languages, pivot)
+    raise PairsError(f"source={str(path)!r} must be {_ALLOWED}")

@@ -6,20 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from xalign.errors import ArgumentError, PairsError
+from xalign.languages import meanings_of
 from xalign.pairs.bitext import Bitext, without_text
 from xalign.pairs.languages import normalize_languages
 from xalign.pairs.lines import read_lines
+from xalign.pairs.spellings import settled_language
 
 # Columns that are not languages.
 _NAMES = ("id", "document")
 
 
-def read_tsv(path: Path, pivot: str) -> dict[str, Bitext]:
+def read_tsv(path: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str, Bitext]:
     """Read a TSV file whose first line names the columns. There is no quoting: a tab always ends a field.
 
     Args:
         path: The file.
         pivot: Code of the pivot language.
+        asked: The languages that were asked for: what an ambiguous code (`zh`) means.
 
     Returns:
         Language code -> bitext, without the pivot.
@@ -38,15 +41,18 @@ def read_tsv(path: Path, pivot: str) -> dict[str, Bitext]:
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise PairsError(f"{path}, line {number}: {len(row)} fields where the header has {len(header)}")
-    return _bitexts(path, pivot, {name: [row[column] for row in rows] for column, name in enumerate(header)})
+    return _bitexts(
+        path, pivot, asked, {name: [row[column] for row in rows] for column, name in enumerate(header)}
+    )
 
 
-def read_jsonl(path: Path, pivot: str) -> dict[str, Bitext]:
+def read_jsonl(path: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str, Bitext]:
     """Read a JSONL file of objects language -> sentence, flat or under the key `translation`.
 
     Args:
         path: The file.
         pivot: Code of the pivot language.
+        asked: The languages that were asked for: what an ambiguous code (`zh`) means.
 
     Returns:
         Language code -> bitext, without the pivot.
@@ -67,7 +73,7 @@ def read_jsonl(path: Path, pivot: str) -> dict[str, Bitext]:
                     f"{path}, line {number}: {key!r} must be a string, not {without_text(value)}"
                 )
             columns.setdefault(key, []).append(value)
-    return _bitexts(path, pivot, columns)
+    return _bitexts(path, pivot, asked, columns)
 
 
 def parse_row(place: str, line: str) -> dict[str, Any]:
@@ -105,11 +111,14 @@ def _object(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _bitexts(path: Path, pivot: str, columns: Mapping[str, Sequence[str | int]]) -> dict[str, Bitext]:
+def _bitexts(
+    path: Path, pivot: str, asked: Sequence[str], columns: Mapping[str, Sequence[str | int]]
+) -> dict[str, Bitext]:
     sides = {name: [str(text) for text in column] for name, column in columns.items()}
     ids, documents = (sides.pop(name, None) for name in _NAMES)
     try:
-        codes = normalize_languages("columns", sides)
+        clear = [settled_language(name, asked) if len(meanings_of(name)) > 1 else name for name in sides]
+        codes = normalize_languages("columns", clear)
     except ArgumentError as error:
         raise PairsError(
             f"{path}: {error}. Its columns are {', '.join(map(repr, sides))}: name each by its language "
