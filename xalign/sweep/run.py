@@ -1,0 +1,116 @@
+"""`sweep`: run the tasks that are not done yet, and say what became of each."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from xalign.errors import ReportError
+from xalign.files import free_path
+from xalign.pairs.parallel import ParallelPairs
+from xalign.sweep.engines import ENGINES, Job
+from xalign.sweep.plan import Exists, Plan, Task, claim_folder, plan_sweep
+from xalign.sweep.spec import Spec
+from xalign.sweep.task import Load, run_task, undone
+
+LOGS = "_runs"  # the folder in `out` of plans and logs
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What became of the tasks of a sweep.
+
+    Attributes:
+        before: Names of those that were done before.
+        measured: Names of those that were done now.
+        failed: Name -> what went wrong.
+        submitted: Names of those that will run elsewhere.
+        logs: The folder of logs; None where nothing was to be done.
+    """
+
+    before: list[str]
+    measured: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    submitted: list[str] = field(default_factory=list)
+    logs: Path | None = None
+
+
+def sweep(
+    spec: Spec,
+    load: Load,
+    exists: Exists,
+    worker: str,
+    rank: Callable[..., None],
+    on_task: Callable[[str, str | None], object] = lambda _name, _error: None,
+) -> Swept:
+    """Measure all model revisions of a sweep that have no report yet.
+
+    Every task writes its own reports, and a whole report is the mark that it is done. So a call that was
+    interrupted or killed can be repeated.
+
+    Args:
+        spec: What is asked for.
+        load: From a model, its revision and whether recordings are measured, to model and tokenizer.
+        exists: From a model and its revision to None, or to what is wrong with it.
+        worker: A module that, run with the folder of a plan, is a worker as `Job.command` describes it.
+        rank: As in `Job`, with the folder of the plan as one more argument `folder`.
+        on_task: Called with the name of each task that ends here, and its error or None.
+
+    Raises:
+        ArgumentError: Models, revisions or checkpoints are missing; nothing was measured.
+        ReportError: The folder cannot be written, or holds reports that do not agree with these.
+    """
+    plan = plan_sweep(spec, exists)
+    pairs = claim_folder(plan)
+    tasks = {task.name: task for task in plan.tasks if undone(plan, task, pairs)}
+    before = [task.name for task in plan.tasks if task.name not in tasks]
+    if not tasks:
+        return Swept(before)
+    plan.tasks = list(tasks.values())
+    folder = _new_folder(Path(spec.out) / LOGS)
+    plan.save(folder)
+    failed: dict[str, str] = {}
+
+    def said(name: str, error: str | None) -> None:
+        if error is not None:
+            failed[name] = error
+        on_task(name, error)
+
+    engine = ENGINES[spec.engine]
+    engine.run(
+        Job(
+            folder=folder,
+            names=list(tasks),
+            workers=spec.workers,
+            here=lambda name: run_task(plan, tasks[name], pairs, load),
+            command=[sys.executable, "-m", worker, str(folder.resolve())],
+            rank=partial(rank, folder=str(folder.resolve())),
+            said=said,
+            options=spec.engine_options,
+        )
+    )
+    if not engine.waits:
+        return Swept(before, submitted=list(tasks), logs=folder)
+    for name in _not_done(plan, tasks, pairs):
+        failed.setdefault(name, f"it left no report; see the logs in {folder}")
+    return Swept(before, [name for name in tasks if name not in failed], failed, logs=folder)
+
+
+def _not_done(plan: Plan, tasks: dict[str, Task], pairs: dict[str, ParallelPairs[Any]]) -> list[str]:
+    return [name for name, task in tasks.items() if undone(plan, task, pairs)]
+
+
+def _new_folder(within: Path) -> Path:
+    """Make the next folder, also where another sweep makes one at this moment."""
+    within.mkdir(exist_ok=True)
+    while True:
+        path = free_path(within, "run")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ReportError(f"{path} cannot be written: {error.strerror or error}") from None
+        return path
