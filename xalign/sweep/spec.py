@@ -63,7 +63,7 @@ class Measuring(Fields):
     """
 
     pairs: dict[FolderName, PairsFields] = msgspec.field(default_factory=lambda: {"bundled": PairsFields()})
-    metrics: list[Text] = ["nasca"]
+    metrics: list[Text] = msgspec.field(default_factory=lambda: ["nasca"])
     options: dict[str, Any] = {}
     dtype: Dtype = "auto"
 

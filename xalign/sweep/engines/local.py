@@ -9,8 +9,6 @@ import threading
 from contextlib import suppress
 from typing import IO, Any
 
-import torch
-
 from xalign.checks import known_options
 from xalign.sweep.engines.engine import Engine, Job
 
@@ -143,6 +141,8 @@ def _asked(process: "subprocess.Popen[str]", name: str) -> str | None:
 
 def _environment(number: int) -> dict[str, str]:
     """Return the variables of a worker: where there are several GPUs, each has one of its own."""
+    import torch  # not needed to submit a job elsewhere
+
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = list(map(str, range(torch.cuda.device_count()))) if named is None else named.split(",")
     if len(gpus) < 2:  # noqa: PLR2004
