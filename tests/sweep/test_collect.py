@@ -25,7 +25,7 @@ STEPS = (1, 3, 20)
 def reports():
     pairs = load_pairs("bundled", ["deu_Latn", "rus_Cyrl"], n=8)
     model, tokenizer = make_model("llama"), make_tokenizer()
-    found = [measure(model, tokenizer, pairs, ["nasca", "cosine"], step=step) for step in (*STEPS, None)]
+    found = [measure(model, tokenizer, pairs, ["nasca", "margin"], step=step) for step in (*STEPS, None)]
     return dict(zip((*STEPS, None), found, strict=True))
 
 
@@ -94,47 +94,40 @@ def test_a_history_that_is_torn_is_completed(reports, folder):
 
 def test_a_report_of_other_sentences_stays_out_of_the_history(reports, folder):
     pairs = load_pairs("bundled", ["deu_Latn", "rus_Cyrl"], n=7)
-    other = measure(make_model("llama"), make_tokenizer(), pairs, ["nasca", "cosine"], step=2)
+    other = measure(make_model("llama"), make_tokenizer(), pairs, ["nasca", "margin"], step=2)
     other.save(folder / "m" / "few" / "zz")
     with pytest.warns(UserWarning, match="m/few/zz is in the table, and not in the history beside it"):
         assert collect(folder).reports == 5
     assert History.load(folder / "m" / "few").steps == list(STEPS)
 
 
-@pytest.mark.parametrize("function", ["append_lines", "write_whole", "table"])
-def test_a_full_disk_leaves_what_was_there(reports, folder, monkeypatch, function):
-    late = folder / "m" / "few" / "step-00000003"
-    late.rename(folder / ".late")
+@pytest.mark.parametrize(
+    ("late", "call", "history_stays"),
+    [
+        (20, "xalign.results.history_file.os.fsync", True),  # a line is appended to the history
+        (3, "xalign.storage._write", True),  # the history is written anew
+        (20, "xalign.storage._write", False),  # only the table is
+    ],
+)
+def test_a_full_disk_leaves_what_was_there(reports, folder, monkeypatch, late, call, history_stays):
+    place = folder / "m" / "few" / f"step-{late:08d}"
+    place.rename(folder / ".late")
     done = collect(folder)
-    before = {path: path.read_bytes() for path in (done.table, *done.histories)}
-    (folder / ".late").rename(late)
-    if function == "append_lines":
-        reports[20].save(folder / "m" / "few" / "step-00000020", overwrite=True)
-        done.histories[0].write_bytes(b"".join(done.histories[0].read_bytes().splitlines(True)[:1]))
-        before[done.histories[0]] = done.histories[0].read_bytes()
+    table, history = done.table.read_bytes(), done.histories[0].read_bytes()
+    (folder / ".late").rename(place)
 
-    def full(path, data):
-        path.write_bytes(data[:10])
+    def full(path, data=b""):
+        if data:
+            path.write_bytes(data[:10])
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        if function == "append_lines":
-            patch.setattr("xalign.results.history_file.os.fsync", lambda file: full.__wrapped__())
-            full.__wrapped__ = lambda: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-        elif function == "write_whole":
-            patch.setattr("xalign.storage._write", full)
-        else:
-            patch.setattr("xalign.sweep.table.write_whole", lambda path, data, error: full_table(path))
-
-            def full_table(path):
-                raise ReportError(f"{path} cannot be written: No space left on device")
-
+        patch.setattr(call, full)
         answer = xalign("collect", folder)
     assert answer.exit_code == 2 and "No space left on device" in answer.stderr
     assert not list(folder.rglob(".writing-*"))
-    assert done.table.read_bytes() == before[done.table]
-    if function != "table":
-        assert done.histories[0].read_bytes() == before[done.histories[0]]
+    assert done.table.read_bytes() == table
+    assert (done.histories[0].read_bytes() == history) == history_stays
     assert collect(folder).reports == 4
     assert History.load(folder / "m" / "few").steps == list(STEPS)
 
