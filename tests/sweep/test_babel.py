@@ -1,4 +1,4 @@
-"""Sixteen checkpoints between Babel's two models: whatever is killed, the table is the serial one to the bit."""
+"""Sixteen checkpoints of Babel: whatever is killed, the table is that of a serial sweep to the bit."""
 
 import os
 import re

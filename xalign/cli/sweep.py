@@ -36,7 +36,9 @@ def sweep(
     output = Output(json)
     with output.no_other_stdout():
         swept = run(
-            *(said, loader_of(said.loading), problem_with, "xalign.cli.sweep_worker", run_rank),
+            *(said, loader_of(said.loading)),
+            exists=problem_with,
+            elsewhere=("xalign.cli.sweep_worker", run_rank),
             on_task=lambda name, error: output.say(f"{name}: {'measured' if error is None else error}"),
         )
     output.say(

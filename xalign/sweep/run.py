@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xalign.errors import ReportError
+from xalign.errors import ArgumentError, ReportError
 from xalign.files import free_path
 from xalign.pairs.parallel import ParallelPairs
 from xalign.sweep.engines import ENGINES, Job
@@ -40,9 +40,9 @@ class Swept:
 def sweep(
     spec: Spec,
     load: Load,
-    exists: Exists,
-    worker: str,
-    rank: Callable[..., None],
+    *,
+    exists: Exists = lambda _model, _revision: None,
+    elsewhere: tuple[str, Callable[..., None]] | None = None,
     on_task: Callable[[str, str | None], object] = lambda _name, _error: None,
 ) -> Swept:
     """Measure all model revisions of a sweep that have no report yet.
@@ -53,15 +53,31 @@ def sweep(
     Args:
         spec: What is asked for.
         load: From a model, its revision and whether recordings are measured, to model and tokenizer.
-        exists: From a model and its revision to None, or to what is wrong with it.
-        worker: A module that, run with the folder of a plan, is a worker as `Job.command` describes it.
-        rank: As in `Job`, with the folder of the plan as one more argument `folder`.
+        exists: From a model that is no folder, and its revision, to None, or to what is wrong with it.
+        elsewhere: How other processes take part, which `load` cannot be given to: a module that, run with
+            the folder of a plan, is a worker as `Job.command` describes it; and `Job.rank`, with the folder
+            of the plan as one more argument `folder`.
         on_task: Called with the name of each task that ends here, and its error or None.
 
     Raises:
         ArgumentError: Models, revisions or checkpoints are missing; nothing was measured.
+            Or other processes are needed and `elsewhere` is None.
         ReportError: The folder cannot be written, or holds reports that do not agree with these.
+
+    Example:
+        >>> from xalign.sweep.spec import load_spec
+        >>> _ = Path("one.yaml").write_text("{models: [gpt2], pairs: {few: {n: 5}}, out: swept}")
+        >>> swept = sweep(load_spec("one.yaml"), lambda name, revision, is_audio: (model, tokenizer))
+        >>> swept.measured
+        ['gpt2/main']
     """
+    engine = ENGINES[spec.engine]
+    worker, rank = elsewhere or ("", _nowhere)
+    if elsewhere is None and (spec.workers > 1 or not engine.at_home):
+        raise ArgumentError(
+            f"engine={spec.engine!r} with workers={spec.workers} needs other processes, which cannot be given "
+            "this `load`; run `xalign sweep` in a shell"
+        )
     plan = plan_sweep(spec, exists)
     pairs = claim_folder(plan)
     tasks = {task.name: task for task in plan.tasks if undone(plan, task, pairs)}
@@ -78,7 +94,6 @@ def sweep(
             failed[name] = error
         on_task(name, error)
 
-    engine = ENGINES[spec.engine]
     engine.run(
         Job(
             folder=folder,
@@ -96,6 +111,10 @@ def sweep(
     for name in _not_done(plan, tasks, pairs):
         failed.setdefault(name, f"it left no report; see the logs in {folder}")
     return Swept(before, [name for name in tasks if name not in failed], failed, logs=folder)
+
+
+def _nowhere(**_about: Any) -> None:
+    """Stand in for a task that runs elsewhere, where none does."""
 
 
 def _not_done(plan: Plan, tasks: dict[str, Task], pairs: dict[str, ParallelPairs[Any]]) -> list[str]:

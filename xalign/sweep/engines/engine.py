@@ -41,8 +41,10 @@ class Engine:
         name: What it is chosen by.
         run: Run a job. One task that fails does not stop the others.
         waits: Whether the tasks have ended when `run` returns.
+        at_home: Whether one worker is this process.
     """
 
     name: str
     run: Callable[[Job], None]
     waits: bool = True
+    at_home: bool = False

@@ -150,4 +150,4 @@ def _environment(number: int) -> dict[str, str]:
     return os.environ | {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}
 
 
-LOCAL = Engine("local", run_local)
+LOCAL = Engine("local", run_local, at_home=True)
