@@ -45,6 +45,7 @@ def run_rank(data: object, rank: int, world_size: int, *, folder: str) -> None: 
         folder: The folder of the plan.
     """
     plan = Plan.load(folder)
+    os.chdir(plan.folder)  # a cluster may start jobs elsewhere
     run_task(plan, plan.tasks[rank], claim_folder(plan), loader_of(plan.loading))
 
 

@@ -64,6 +64,13 @@ Revisions = Annotated[
     str | None, typer.Option(help="Revisions of a model with their steps in them, like step1000,step2000.")
 ]
 
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Wait for new checkpoints, until the run ends or Ctrl-C.")
+]
+Until = Annotated[
+    int | None, typer.Option(help="The last step to measure; with --follow, the one to wait for.")
+]
+
 
 def track(
     run: Annotated[str, typer.Argument(help="Folder with checkpoints; with --revisions, a Hub id.")],
@@ -74,13 +81,9 @@ def track(
     metrics: MetricsOfHistory = None,
     revisions: Revisions = None,
     out: HistoryFolder = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Wait for new checkpoints, until the run ends or Ctrl-C.")
-    ] = False,
+    follow: Follow = False,
     poll: Annotated[float, typer.Option(help="Seconds between two looks with --follow.")] = 30.0,
-    until: Annotated[
-        int | None, typer.Option(help="The last step to measure; with --follow, the one to wait for.")
-    ] = None,
+    until: Until = None,
     template: Template = None,
     template_pooled: TemplatePooled = False,
     pool_special_tokens: PoolSpecialTokens = True,
@@ -108,10 +111,8 @@ def track(
     """Measure the checkpoints of a run that were not measured yet, and say when each language emerged.
 
     Completes the history that a callback left there, with its sentences and settings where its reports were
-    kept, or begins one. An interrupted command continues where it was. With --follow, each checkpoint is
-    measured as soon as its trainer has finished writing it, until the run ends. With --words, says how many
-    of the units that carry an attribute of words are shared by languages. With --json, prints rows, and no
-    table.
+    kept, or begins one; interrupted, it continues where it was. With --words, says how many of the units that
+    carry an attribute of words are shared by languages. With --json, prints rows, and no table.
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
@@ -131,8 +132,6 @@ def track(
     output = _begun(Output(json), run, poll if follow else None)
     text, when = (pairs, languages, pivot, n), {"follow": follow, "poll": poll, "until": until}
     history = _track(output, find, load, folder, text, metrics, asked, when)
-    if follow and find.last is not None:
-        output.say(f"the run ended at step {find.last}")
     _show_emergence(output, history, folder, run)
 
 
@@ -162,7 +161,12 @@ def _track(
 
     before, pairs = _last_report(folder), _text_of(folder, *text)
     options = _options(asked, before) | when | {"ended": find.ended, "on_report": partial(_show, output)}
-    return measure_all(find, load(is_audio=pairs.is_audio), folder, pairs, _asked(metrics, before), **options)
+    history = measure_all(
+        *(find, load(is_audio=pairs.is_audio), folder, pairs, _asked(metrics, before)), **options
+    )
+    if when["follow"] and find.last is not None:
+        output.say(f"the run ended at step {find.last}")
+    return history
 
 
 def _begun(output: Output, run: str, poll: float | None) -> Output:

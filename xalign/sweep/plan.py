@@ -1,5 +1,6 @@
 """`Plan`: the tasks of a sweep, each of them one model revision, and the file that its workers read."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,7 @@ class Plan(Fields):
         tasks: What is measured.
         measuring: How it is measured.
         loading: How models are loaded.
+        folder: The working directory, which relative paths belong to.
         schema_version: Of this file.
     """
 
@@ -64,6 +66,7 @@ class Plan(Fields):
     tasks: list[Task]
     measuring: Measuring
     loading: Loading
+    folder: Text = msgspec.field(default_factory=os.getcwd)
     schema_version: Literal[1] = 1
 
     def save(self, folder: Path) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 from xalign.errors import ArgumentError, ReportError
 from xalign.files import free_path
-from xalign.pairs.parallel import ParallelPairs
-from xalign.sweep.engines import ENGINES, Job
-from xalign.sweep.plan import Exists, Plan, Task, claim_folder, plan_sweep
+from xalign.sweep.engines import ENGINES, Engine, Job
+from xalign.sweep.plan import Exists, claim_folder, plan_sweep
 from xalign.sweep.spec import Spec
 from xalign.sweep.task import Load, run_task, undone
 
+Elsewhere = tuple[str, Callable[..., None]]
 LOGS = "_runs"  # the folder in `out` of plans and logs
 
 
@@ -42,7 +42,7 @@ def sweep(
     load: Load,
     *,
     exists: Exists = lambda _model, _revision: None,
-    elsewhere: tuple[str, Callable[..., None]] | None = None,
+    elsewhere: Elsewhere | None = None,
     on_task: Callable[[str, str | None], object] = lambda _name, _error: None,
 ) -> Swept:
     """Measure all model revisions of a sweep that have no report yet.
@@ -60,8 +60,7 @@ def sweep(
         on_task: Called with the name of each task that ends here, and its error or None.
 
     Raises:
-        ArgumentError: Models, revisions or checkpoints are missing; nothing was measured.
-            Or other processes are needed and `elsewhere` is None.
+        ArgumentError: What is to be measured is missing, or `elsewhere` where it is needed.
         ReportError: The folder cannot be written, or holds reports that do not agree with these.
 
     Example:
@@ -71,13 +70,7 @@ def sweep(
         >>> swept.measured
         ['gpt2/main']
     """
-    engine = ENGINES[spec.engine]
-    worker, rank = elsewhere or ("", _nowhere)
-    if elsewhere is None and (spec.workers > 1 or not engine.at_home):
-        raise ArgumentError(
-            f"engine={spec.engine!r} with workers={spec.workers} needs other processes, which cannot be given "
-            "this `load`; run `xalign sweep` in a shell"
-        )
+    engine, (worker, rank) = _engine_of(spec, elsewhere)
     plan = plan_sweep(spec, exists)
     pairs = claim_folder(plan)
     tasks = {task.name: task for task in plan.tasks if undone(plan, task, pairs)}
@@ -85,15 +78,8 @@ def sweep(
     if not tasks:
         return Swept(before)
     plan.tasks = list(tasks.values())
-    folder = _new_folder(Path(spec.out) / LOGS)
+    folder, failed = _new_folder(Path(spec.out) / LOGS), _Failed(on_task)
     plan.save(folder)
-    failed: dict[str, str] = {}
-
-    def said(name: str, error: str | None) -> None:
-        if error is not None:
-            failed[name] = error
-        on_task(name, error)
-
     engine.run(
         Job(
             folder=folder,
@@ -102,23 +88,48 @@ def sweep(
             here=lambda name: run_task(plan, tasks[name], pairs, load),
             command=[sys.executable, "-m", worker, str(folder.resolve())],
             rank=partial(rank, folder=str(folder.resolve())),
-            said=said,
+            said=failed.said,
             options=spec.engine_options,
         )
     )
     if not engine.waits:
         return Swept(before, submitted=list(tasks), logs=folder)
-    for name in _not_done(plan, tasks, pairs):
-        failed.setdefault(name, f"it left no report; see the logs in {folder}")
-    return Swept(before, [name for name in tasks if name not in failed], failed, logs=folder)
+    for name in [name for name, task in tasks.items() if undone(plan, task, pairs)]:
+        failed.errors.setdefault(name, f"it left no report; see the logs in {folder}")
+    return Swept(before, [name for name in tasks if name not in failed.errors], failed.errors, logs=folder)
+
+
+class _Failed:
+    """Notes which tasks have failed."""
+
+    def __init__(self, on_task: Callable[[str, str | None], object]) -> None:
+        self.errors: dict[str, str] = {}
+        self._on_task = on_task
+
+    def said(self, name: str, error: str | None) -> None:
+        """Note how a task ended."""
+        if error is not None:
+            self.errors[name] = error
+        self._on_task(name, error)
+
+
+def _engine_of(spec: Spec, elsewhere: Elsewhere | None) -> tuple[Engine, Elsewhere]:
+    """Return the engine of a sweep, and how other processes take part.
+
+    Raises:
+        ArgumentError: It needs other processes, and they cannot.
+    """
+    engine = ENGINES[spec.engine]
+    if elsewhere is None and (spec.workers > 1 or not engine.at_home):
+        raise ArgumentError(
+            f"engine={spec.engine!r} with workers={spec.workers} needs other processes, which cannot be "
+            "given this `load`; run `xalign sweep` in a shell"
+        )
+    return engine, elsewhere or ("", _nowhere)
 
 
 def _nowhere(**_about: Any) -> None:
     """Stand in for a task that runs elsewhere, where none does."""
-
-
-def _not_done(plan: Plan, tasks: dict[str, Task], pairs: dict[str, ParallelPairs[Any]]) -> list[str]:
-    return [name for name, task in tasks.items() if undone(plan, task, pairs)]
 
 
 def _new_folder(within: Path) -> Path:
