@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,4 +79,5 @@ if __name__ == "__main__":
     # Answers have a stream of their own: what libraries print goes to the log.
     own = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(sys.argv[1], sys.stdin, own)
+    with suppress(BrokenPipeError):  # the sweep was killed; what was measured until then is saved
+        serve(sys.argv[1], sys.stdin, own)

@@ -131,8 +131,7 @@ def track(
         return
     output = _begun(Output(json), run, poll if follow else None)
     text, when = (pairs, languages, pivot, n), {"follow": follow, "poll": poll, "until": until}
-    history = _track(output, find, load, folder, text, metrics, asked, when)
-    _show_emergence(output, history, folder, run)
+    _show_emergence(output, _track(output, find, load, folder, text, metrics, asked, when), folder, run)
 
 
 def _text_of(
