@@ -15,6 +15,7 @@ from tests.tiny import make_model, make_tokenizer
 from xalign import AlignmentMonitor, load_pairs, measure
 from xalign.babel import load_babel, write_pairs
 from xalign.errors import ReportError
+from xalign.monitor.checkpoint_folders import CheckpointFolders
 from xalign.monitor.track import checkpoints_of, track
 from xalign.results.history import History
 
@@ -150,7 +151,7 @@ def test_follow_measures_what_other_trainers_export(run, tmp_path, monkeypatch):
     looks, now = [], [0.0]
 
     def sleep(seconds):
-        looks.append(History.load(tmp_path / "verl").steps if looks else [])
+        looks.append(History(tmp_path / "verl" / "alignment" / "history.jsonl").steps)
         now[0] += seconds
         if len(looks) == 3:
             raise KeyboardInterrupt
@@ -158,7 +159,7 @@ def test_follow_measures_what_other_trainers_export(run, tmp_path, monkeypatch):
     for path in (tmp_path / "verl").rglob("*"):
         path.touch()
     monkeypatch.setattr("xalign.monitor.track.time.sleep", sleep)
-    monkeypatch.setattr("xalign.monitor.checkpoint_folders.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(CheckpointFolders.__init__, "__defaults__", (lambda: now[0],))
     done = xalign("track", tmp_path / "verl", *OPTIONS, "--follow", "--poll", "11")
     assert done.exit_code == 130
     assert looks == [[], [2, 4], [2, 4]]
@@ -187,6 +188,31 @@ def test_a_checkpoint_deleted_between_listing_and_loading_is_noted(run, by_hand,
     with pytest.warns(UserWarning, match="step 4 is left out: .*was deleted before it was measured"):
         done = xalign("track", run, *OPTIONS, "--follow")
     assert done.exit_code == 130
+    assert History.load(run).to_rows() == by_hand
+
+
+def test_a_checkpoint_written_to_while_it_is_loaded_is_measured_at_the_next_look(run, by_hand, monkeypatch):
+    import xalign.cli.loading as loading
+
+    load_model, config = loading.load_model, run / "checkpoint-4" / "config.json"
+    loads = []
+
+    def writes(name, **options):
+        loads.append(name)
+        if len(loads) == 2:
+            config.write_text(config.read_text() + "\n")
+        return load_model(name, **options)
+
+    looks = iter([None, KeyboardInterrupt])
+
+    def sleep(seconds):
+        if (stop := next(looks)) is not None:
+            raise stop
+
+    monkeypatch.setattr(loading, "load_model", writes)
+    monkeypatch.setattr("xalign.monitor.track.time.sleep", sleep)
+    with pytest.warns(UserWarning, match="step 4 is left out: .*was written to while it was loaded"):
+        assert xalign("track", run, *OPTIONS, "--follow").exit_code == 130
     assert History.load(run).to_rows() == by_hand
 
 
