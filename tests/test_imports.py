@@ -19,7 +19,7 @@ LEVELS = [
     ["results", "control"],
     ["measurement", "views", "trackers"],  # results are made, shown, and sent away
     ["finding", "monitor", "babel", "robustness", "correlation", "speech"],
-    ["steering"],
+    ["steering", "sweep"],
     ["judging", "training", "exports"],
     ["improving", "bias", "confusion", "probing"],
     ["demo"],

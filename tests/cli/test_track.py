@@ -1,6 +1,7 @@
 """`xalign track`: the checkpoints of a run, each measured once, whatever interrupts it."""
 
 import copy
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tests.tiny import make_model, make_tokenizer
 from xalign import AlignmentMonitor, load_pairs, measure
 from xalign.babel import load_babel, write_pairs
 from xalign.errors import ReportError
+from xalign.monitor.checkpoint_folders import CheckpointFolders
 from xalign.monitor.track import checkpoints_of, track
 from xalign.results.history import History
 
@@ -116,6 +118,102 @@ def test_follow_waits_for_new_ones(run, by_hand, monkeypatch):
     assert looks == [7.0] * 3
     assert "every 7 s; Ctrl-C ends" in done.stdout
     assert History.load(run).steps == [2, 4, 10, 12]
+
+
+def state_of(step, last):
+    return json.dumps({"global_step": step, "max_steps": last})
+
+
+def test_follow_ends_with_the_run(run, monkeypatch):
+    def sleep(seconds):
+        (run / "checkpoint-12" / "trainer_state.json").write_text(state_of(12, 12))
+
+    monkeypatch.setattr("xalign.monitor.track.time.sleep", sleep)
+    done = xalign("track", run, *OPTIONS, "--follow")
+    assert done.exit_code == 0
+    assert "the run ended at step 12" in done.stdout
+    assert History.load(run).steps == [2, 4, 10, 12]
+    again = xalign("track", run, *OPTIONS, "--follow")  # started again, it has nothing to do
+    assert again.exit_code == 0 and "step 12:" not in again.stdout
+
+
+@pytest.mark.parametrize(("until", "steps"), [(4, [2, 4]), (3, [2])])
+def test_follow_ends_at_a_step(run, until, steps, monkeypatch):
+    monkeypatch.setattr("xalign.monitor.track.time.sleep", None)
+    assert xalign("track", run, *OPTIONS, "--follow", "--until", until).exit_code == 0
+    assert History.load(run).steps == steps
+
+
+def test_follow_measures_what_other_trainers_export(run, tmp_path, monkeypatch):
+    """No state says when they are done: two looks find the same."""
+    for step in (2, 4):
+        shutil.copytree(run / f"checkpoint-{step}", tmp_path / "verl" / f"global_step_{step}" / "huggingface")
+    looks, now = [], [0.0]
+
+    def sleep(seconds):
+        looks.append(History(tmp_path / "verl" / "alignment" / "history.jsonl").steps)
+        now[0] += seconds
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    for path in (tmp_path / "verl").rglob("*"):
+        path.touch()
+    monkeypatch.setattr("xalign.monitor.track.time.sleep", sleep)
+    monkeypatch.setattr(CheckpointFolders.__init__, "__defaults__", (lambda: now[0],))
+    done = xalign("track", tmp_path / "verl", *OPTIONS, "--follow", "--poll", "11")
+    assert done.exit_code == 130
+    assert looks == [[], [2, 4], [2, 4]]
+
+
+def test_a_checkpoint_deleted_between_listing_and_loading_is_noted(run, by_hand, monkeypatch):
+    """And measured after all where it is saved again, as a run does that resumes."""
+    import xalign.cli.loading as loading
+
+    load_model = loading.load_model
+    aside = run.parent / "aside"
+
+    def deletes(name, **options):
+        if name.endswith("checkpoint-4") and not aside.exists():
+            (run / "checkpoint-4").rename(aside)
+        return load_model(name, **options)
+
+    def sleep(seconds):
+        if (run / "checkpoint-4").exists():
+            raise KeyboardInterrupt
+        assert History.load(run).steps == [2, 10]
+        shutil.copytree(aside, run / "checkpoint-4")
+
+    monkeypatch.setattr(loading, "load_model", deletes)
+    monkeypatch.setattr("xalign.monitor.track.time.sleep", sleep)
+    with pytest.warns(UserWarning, match="step 4 is left out: .*was deleted before it was measured"):
+        done = xalign("track", run, *OPTIONS, "--follow")
+    assert done.exit_code == 130
+    assert History.load(run).to_rows() == by_hand
+
+
+def test_a_checkpoint_written_to_while_it_is_loaded_is_measured_at_the_next_look(run, by_hand, monkeypatch):
+    import xalign.cli.loading as loading
+
+    load_model, config = loading.load_model, run / "checkpoint-4" / "config.json"
+    loads = []
+
+    def writes(name, **options):
+        loads.append(name)
+        if len(loads) == 2:
+            config.write_text(config.read_text() + "\n")
+        return load_model(name, **options)
+
+    looks = iter([None, KeyboardInterrupt])
+
+    def sleep(seconds):
+        if (stop := next(looks)) is not None:
+            raise stop
+
+    monkeypatch.setattr(loading, "load_model", writes)
+    monkeypatch.setattr("xalign.monitor.track.time.sleep", sleep)
+    with pytest.warns(UserWarning, match="step 4 is left out: .*was written to while it was loaded"):
+        assert xalign("track", run, *OPTIONS, "--follow").exit_code == 130
+    assert History.load(run).to_rows() == by_hand
 
 
 def test_a_broken_checkpoint_is_said_and_left_out(run, by_hand):

@@ -29,6 +29,7 @@ from xalign.cli.measure import measure
 from xalign.cli.neurons import neurons
 from xalign.cli.page import page
 from xalign.cli.steer import steer
+from xalign.cli.sweep import collect, sweep
 from xalign.cli.tokens import tokens
 from xalign.cli.track import track
 from xalign.errors import XAlignError
@@ -96,7 +97,7 @@ def _line(message: Warning | str) -> str:
 
 _VERBS = (
     *(measure, items, neurons, latent, tokens, compare, correlate, track, page, experts, steer, confusion),
-    *(export, improve, demo, doctor),
+    *(sweep, collect, export, improve, demo, doctor),
 )
 for function in _VERBS:
     _verb(function)

@@ -1,16 +1,15 @@
 """`xalign track RUN`."""
 
-import re
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from xalign.cli.checkpoints import Checkpoint, Checkpoints, loader
 from xalign.cli.options import (
     Device,
     Dtype,
@@ -65,6 +64,13 @@ Revisions = Annotated[
     str | None, typer.Option(help="Revisions of a model with their steps in them, like step1000,step2000.")
 ]
 
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Wait for new checkpoints, until the run ends or Ctrl-C.")
+]
+Until = Annotated[
+    int | None, typer.Option(help="The last step to measure; with --follow, the one to wait for.")
+]
+
 
 def track(
     run: Annotated[str, typer.Argument(help="Folder with checkpoints; with --revisions, a Hub id.")],
@@ -75,8 +81,9 @@ def track(
     metrics: MetricsOfHistory = None,
     revisions: Revisions = None,
     out: HistoryFolder = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for new checkpoints, until Ctrl-C.")] = False,
+    follow: Follow = False,
     poll: Annotated[float, typer.Option(help="Seconds between two looks with --follow.")] = 30.0,
+    until: Until = None,
     template: Template = None,
     template_pooled: TemplatePooled = False,
     pool_special_tokens: PoolSpecialTokens = True,
@@ -104,8 +111,8 @@ def track(
     """Measure the checkpoints of a run that were not measured yet, and say when each language emerged.
 
     Completes the history that a callback left there, with its sentences and settings where its reports were
-    kept, or begins one. An interrupted command continues where it was. With --words, says how many of the
-    units that carry an attribute of words are shared by languages. With --json, prints rows, and no table.
+    kept, or begins one; interrupted, it continues where it was. With --words, says how many of the units that
+    carry an attribute of words are shared by languages. With --json, prints rows, and no table.
 
     Example: `xalign track runs/pretraining --pairs flores200/devtest --languages deu,swh --n 100`
     """
@@ -114,18 +121,17 @@ def track(
 
     asked = measure_options(locals())
     _check_for_all(template, token_budget, tokenizer, device, poll)
-    find = _finder(run, None if revisions is None else listed(revisions), out, follow=follow)
+    find = Checkpoints(run, None if revisions is None else listed(revisions), out, follow=follow)
     refuse_special_files(folder := out or run_folder(run))
     common: Any = {"tokenizer": tokenizer, "dtype": dtype.value, "trust_remote_code": trust_remote_code}
-    load = partial(_loader, **common, device=device)
+    load = partial(loader, **common, device=device)
     if words is not None:
         refuse_with_words({"pairs": pairs, "metrics": metrics, "n": n, "follow": follow or None}, asked)
         track_words(Output(json), find, load(), folder, words, languages, attribute, site, units, selector)
         return
     output = _begun(Output(json), run, poll if follow else None)
-    text, when = (pairs, languages, pivot, n), {"follow": follow, "poll": poll}
-    history = _track(output, find, load, folder, text, metrics, asked, when)
-    _show_emergence(output, history, folder, run)
+    text, when = (pairs, languages, pivot, n), {"follow": follow, "poll": poll, "until": until}
+    _show_emergence(output, _track(output, find, load, folder, text, metrics, asked, when), folder, run)
 
 
 def _text_of(
@@ -141,8 +147,8 @@ def _text_of(
 
 def _track(
     output: Output,
-    find: "Callable[[], dict[int, _Checkpoint]]",
-    load: "Callable[..., Callable[[_Checkpoint], Loaded]]",
+    find: Checkpoints,
+    load: "Callable[..., Callable[[Checkpoint], Loaded]]",
     folder: Path,
     text: tuple[str | None, str | None, str, int | None],
     metrics: str | None,
@@ -153,16 +159,13 @@ def _track(
     from xalign.monitor.track import track as measure_all
 
     before, pairs = _last_report(folder), _text_of(folder, *text)
-    options = _options(asked, before) | when | {"on_report": partial(_show, output)}
-    return measure_all(find, load(is_audio=pairs.is_audio), folder, pairs, _asked(metrics, before), **options)
-
-
-def _loader(**options: Any) -> "Callable[[_Checkpoint], Loaded]":
-    """Return a function that loads a checkpoint with these options of `load_model`."""
-    from xalign.cli.loading import load_model
-
-    shown = sys.stderr.isatty()
-    return lambda one: load_model(one.name, revision=one.revision, progress=shown, **options)
+    options = _options(asked, before) | when | {"ended": find.ended, "on_report": partial(_show, output)}
+    history = measure_all(
+        *(find, load(is_audio=pairs.is_audio), folder, pairs, _asked(metrics, before)), **options
+    )
+    if when["follow"] and find.last is not None:
+        output.say(f"the run ended at step {find.last}")
+    return history
 
 
 def _begun(output: Output, run: str, poll: float | None) -> Output:
@@ -199,53 +202,6 @@ def _check_for_all(
     checked_device(device)
     if tokenizer is not None:
         load_tokenizer(tokenizer)
-
-
-class _Checkpoint(NamedTuple):
-    """What `load_model` takes to load a checkpoint."""
-
-    name: str
-    revision: str | None = None
-
-
-def _finder(
-    run: str, revisions: list[str] | None, out: Path | None, *, follow: bool
-) -> Callable[[], dict[int, _Checkpoint]]:
-    """Return what finds the checkpoints, each time it is called; refuse a run that has none."""
-    from xalign.cli.loading import check_source
-    from xalign.errors import ArgumentError
-    from xalign.monitor.track import checkpoints_of
-
-    check_source("run", run)
-
-    def in_folder() -> dict[int, _Checkpoint]:
-        return {step: _Checkpoint(str(path)) for step, path in checkpoints_of(run).items()}
-
-    if revisions is None:
-        if not in_folder() and not follow:
-            raise ArgumentError(f"run={run!r} holds no finished checkpoint-N; is it the output_dir of a run?")
-        return in_folder
-    if out is None:
-        raise ArgumentError("--revisions needs --out, the folder of the history")
-    named = {step: _Checkpoint(run, revision) for step, revision in _steps_of(revisions).items()}
-    if Path(run).is_dir() and in_folder():
-        raise ArgumentError(f"run={run!r} holds checkpoints: leave --revisions out, or name a model")
-    return lambda: named
-
-
-def _steps_of(revisions: list[str]) -> dict[int, str]:
-    """Step -> revision, from the number behind "step" in its name, or the last number there."""
-    from xalign.errors import ArgumentError
-
-    found: dict[int, str] = {}
-    for revision in revisions:
-        numbers = re.findall(r"step[-_]?(\d+)", revision) or re.findall(r"\d+", revision)
-        if not numbers:
-            raise ArgumentError(f"revisions: {revision!r} has no step in its name, like step1000")
-        if int(numbers[-1]) in found:
-            raise ArgumentError(f"revisions: {found[int(numbers[-1])]!r} and {revision!r} have one step")
-        found[int(numbers[-1])] = revision
-    return found
 
 
 def _last_report(folder: Path) -> "AlignmentReport | None":

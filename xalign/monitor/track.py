@@ -1,7 +1,6 @@
 """`track`: measure the saved checkpoints of a run, and complete its history."""
 
 import gc
-import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,12 +14,15 @@ from xalign.measurement import Measurement, MeasureOptions
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
 from xalign.metrics.metric import resolve_metrics
+from xalign.monitor.checkpoint_folders import ChangedError, checkpoints_of
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import NAME, History, folder_name
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
 from xalign.warn import warn
+
+__all__ = ["checkpoints_of", "track"]
 
 Checkpoint = TypeVar("Checkpoint")
 OnReport = Callable[[AlignmentReport], object]
@@ -36,13 +38,16 @@ def track(
     save_reports: bool = True,
     follow: bool = False,
     poll: float = 30.0,
+    until: int | None = None,
+    ended: Callable[[Mapping[int, Checkpoint]], bool] | None = None,
     on_report: OnReport | None = None,
     **options: Unpack[MeasureOptions],
 ) -> History:
     """Measure every checkpoint that the history does not have, from the first step to the last.
 
     Each one is in the history as soon as it is measured, so an interrupted call can be repeated and continues
-    where it was. A checkpoint that cannot be loaded or measured is warned about and left out.
+    where it was. A checkpoint that cannot be loaded or measured is warned about and left out, and so is one
+    that was deleted meanwhile.
 
     Args:
         find: Return step -> checkpoint, such as `lambda: checkpoints_of("run")`.
@@ -54,6 +59,9 @@ def track(
         save_reports: Keep reports, with their sentences, and not only the history.
         follow: Wait for new checkpoints, until interrupted.
         poll: Seconds between two looks.
+        until: Measure no later step, and wait no longer once a checkpoint of this step or a later one is
+            there.
+        ended: Given what was found, whether no more will come; asked after each look.
         on_report: Called with each report.
         **options: The options of `measure`.
 
@@ -69,10 +77,12 @@ def track(
         >>> history.steps
         [0, 100]
     """
-    run = _TrackedRun(load, check_folder(out), pairs, metrics, options, save_reports, on_report)
+    run = _TrackedRun(find, load, check_folder(out), pairs, metrics, options, save_reports, on_report)
     while True:
-        run.measure(find())
-        if not follow:
+        found = find()
+        run.measure({step: found[step] for step in found if until is None or step <= until})
+        is_there = until is not None and any(step >= until for step in found)
+        if not follow or is_there or (ended is not None and ended(found)):
             return run.history
         time.sleep(poll)
 
@@ -82,6 +92,7 @@ class _TrackedRun(Generic[Checkpoint]):
 
     def __init__(
         self,
+        find: Callable[[], Mapping[int, Checkpoint]],
         load: Callable[[Checkpoint], tuple[nn.Module, PreTrainedTokenizerBase]],
         folder: Path,
         pairs: ParallelPairs | str | Path,
@@ -90,7 +101,8 @@ class _TrackedRun(Generic[Checkpoint]):
         save_reports: bool,
         on_report: OnReport | None,
     ) -> None:
-        self._load, self._folder, self._metrics, self._options = load, folder, metrics, options
+        self._find, self._load, self._folder = find, load, folder
+        self._metrics, self._options = metrics, options
         self._save_reports, self._on_report = save_reports, on_report
         self.history = History(folder / NAME)
         self._pairs = pairs if isinstance(pairs, ParallelPairs) else load_pairs(pairs)
@@ -128,32 +140,11 @@ class _TrackedRun(Generic[Checkpoint]):
             return measurement.run(step)
         except ReportError:
             raise
-        except (XAlignError, OSError) as error:
-            self._failed.add(step)
+        except ChangedError as error:  # it may be saved again
             warn(f"step {step} is left out: {error}")
             return None
-
-
-def checkpoints_of(folder: str | Path) -> dict[int, Path]:
-    """Return the checkpoints that a trainer has finished writing in a folder, by their steps.
-
-    Args:
-        folder: The `output_dir` of a run.
-
-    Raises:
-        ReportError: There is no such folder.
-
-    Example:
-        >>> checkpoints_of(".")
-        {}
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ReportError(f"{str(folder)!r} is no folder; give the output_dir of a run")
-    found = {}
-    for path in folder.glob("checkpoint-*"):
-        step = re.fullmatch(r"checkpoint-(\d+)", path.name)
-        # The trainer writes its state last.
-        if step and (path / "trainer_state.json").is_file():
-            found[int(step[1])] = path
-    return found
+        except (XAlignError, OSError) as error:
+            if step in self._find():  # or else it was deleted
+                self._failed.add(step)
+            warn(f"step {step} is left out: {error}")
+            return None
