@@ -4,6 +4,8 @@ r"""Test whether alignment helps a model in languages that it was not taught the
     python benchmarks/transfer.py runs/transfer --start aligned --seeds 4
     python benchmarks/transfer.py runs/transfer --seeds 5 --arms control contrastive contrastive-all \
         neuron_state-middle neuron_state
+    python benchmarks/transfer.py runs/transfer --seeds 5 --arms control contrastive neuron_state transport \
+        cka mse word_level
     python benchmarks/transfer.py runs/transfer --seeds 3 --arms control neuron_state neuron_state-detached \
         control-bare neuron_state-bare neuron_state-bare-detached
 
@@ -26,9 +28,11 @@ from xalign.babel import load_babel, write_pairs
 from xalign.babel.splits import take_meanings
 from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.transfer import intent_accuracy
+from xalign.links.link import link_pairs
 from xalign.model.batches import pad_documents
 from xalign.statistics.intervals import bootstrap_interval
 from xalign.training.objective import AlignmentObjective
+from xalign.training.word_links import linked_only
 
 ARMS = {
     "control": None,
@@ -42,8 +46,14 @@ ARMS = {
     "control-bare": None,
     "neuron_state-bare": {"loss": "neuron_state", "layer": "all"},
     "neuron_state-bare-detached": {"loss": "neuron_state", "layer": "all", "detach_pivot": True},
+    # Other losses at the same block. The last two are of states that have no unit length: their weights make
+    # them begin about as large as the others.
+    "transport": {"loss": "transport", "layer": 3, "pool": None},
+    "cka": {"loss": "cka", "layer": 3, "temperature": None},
+    "mse": {"loss": "mse", "layer": 3, "temperature": None, "weight": 0.1},
+    "word_level": {"loss": "word_level", "layer": 3, "pool": None, "temperature": None, "weight": 0.01},
 }
-"""Arm -> its alignment loss, or None. Arms called bare train on no documents."""
+"""Arm -> its alignment loss, or None. Bare arms train on no documents. An option that is None is left out."""
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("out", type=Path, help="folder for results and the figure")
@@ -67,9 +77,13 @@ def train(start, arm, seed):
     model, tokenizer = load_babel(start)
     pairs = write_pairs(2000, seed, "train")
     # The control has the same objective, but only to know the pairs of a step; it never computes the loss.
-    objective = AlignmentObjective(
-        model, tokenizer, pairs, held_out=held_out, **COMMON | (ARMS[arm] or {}), seed=seed
-    )
+    options = {name: one for name, one in (COMMON | (ARMS[arm] or {})).items() if one is not None}
+    if arm == "word_level":  # links that the built-in aligner finds; Chinese has no spaces between words
+        spaced = pairs.only([code for code in pairs if code != "zho_Hans"])
+        found = link_pairs(spaced, lambda text, _: text.lower().split())
+        pairs, options["links"] = linked_only(spaced, found)
+        options["start"] = "copy"
+    objective = AlignmentObjective(model, tokenizer, pairs, held_out=held_out, **options, seed=seed)
 
     def documents(step, order):
         """Write a step's pairs as translations in random directions, and two as single sentences."""
