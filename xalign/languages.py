@@ -163,7 +163,7 @@ def match_languages(argument: str, codes: Iterable[str], known: Iterable[str], t
         ArgumentError: A code is unknown, ambiguous or not among them, or two codes mean the same language.
         ArgumentTypeError: `codes` is not a list of strings.
     """
-    codes, known = _listed(argument, codes), list(known)
+    codes, known = language_list(argument, codes), list(known)
     found = {number: match_language(code, known) for number, code in enumerate(codes)}
     missing = [
         normalize_language(code) for code, one in zip(codes, found.values(), strict=True) if one is None
@@ -214,11 +214,12 @@ def normalize_languages(argument: str, codes: Iterable[str]) -> list[str]:
         ArgumentError: A code is unknown or ambiguous, or two codes mean the same language.
         ArgumentTypeError: `codes` is not a list of strings.
     """
-    codes = _listed(argument, codes)
+    codes = language_list(argument, codes)
     return _each_once(argument, codes, [normalize_language(code) for code in codes])
 
 
-def _listed(argument: str, codes: Iterable[str]) -> list[str]:
+def language_list(argument: str, codes: Iterable[str]) -> list[str]:
+    """Return language codes as they are written, or raise an error where they are no list."""
     if isinstance(codes, (str, bytes, set, frozenset)) or not isinstance(codes, Iterable):
         raise ArgumentTypeError(
             f"{argument} must be a list of language codes, like ['deu_Latn'], not {codes!r}"

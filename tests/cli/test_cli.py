@@ -161,7 +161,7 @@ def test_unexpected_errors_are_one_line_too(model_folder, monkeypatch):
     def surprise(*args, **kwargs):
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr("xalign.measurement.run.read_states", surprise)
+    monkeypatch.setattr("xalign.model.read.Reader.read", surprise)
     done = xalign("measure", model_folder, "--n", "4", "--out", "out")
     assert done.exit_code == 1
     assert "ZeroDivisionError: surprise (xalign --debug measure … shows where)" in done.stderr
@@ -171,9 +171,9 @@ def test_unexpected_errors_are_one_line_too(model_folder, monkeypatch):
 def test_interrupted(model_folder, tmp_path):
     """Ctrl-C in the middle of measuring: one line, code 130, nothing written."""
     interrupt = (
-        "import os, signal, time, xalign.measurement.run as m; "
+        "import os, signal, time; from xalign.model.read import Reader; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored in a background job
-        "m.read_states = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
+        "Reader.read = lambda *a, **k: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))"
     )
     done = xalign_process("measure", model_folder, "--out", "out", "--n", "4", cwd=tmp_path, before=interrupt)
     assert done.returncode == 130

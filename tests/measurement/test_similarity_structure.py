@@ -37,7 +37,7 @@ def test_every_metric_runs_through_a_report(report, tmp_path):
 @pytest.mark.filterwarnings("ignore:most tokens of some languages are unknown:UserWarning")
 def test_too_few_pairs_are_refused_before_anything_runs(monkeypatch):
     pairs = xalign.load_pairs("bundled", ["deu_Latn"], n=4)
-    monkeypatch.setattr("xalign.measurement.run.read_states", None)
+    monkeypatch.setattr("xalign.model.read.Reader.read", None)
     with pytest.raises(
         ArgumentError, match="metric 'cka' needs at least 5 pairs, and deu_Latn has 4; give more"
     ):

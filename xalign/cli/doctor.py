@@ -60,6 +60,7 @@ EXTRAS = {
     "plot": ["matplotlib"],
     "gguf": ["gguf"],
     "langid": ["py3langid"],
+    "scale": ["datatrove", "pyarrow"],
 }
 
 

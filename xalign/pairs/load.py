@@ -7,6 +7,7 @@ from typing import Any
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentTypeError, PairsError
+from xalign.languages import language_list
 from xalign.pairs.audio_folder import audio_languages, read_audio_folder
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.dataset import first_pairs, pairs_from_dataset
@@ -66,6 +67,7 @@ def load_pairs(
         ParallelPairs(eng_Latn with deu_Latn, zho_Hans; 100 pairs each)
     """
     (pivot,) = normalize_languages("pivot", [pivot])
+    languages = None if languages is None else language_list("languages", languages)
     if not isinstance(source, str | Path):
         if not hasattr(source, "column_names"):  # what all objects of `datasets` have
             raise ArgumentTypeError(
