@@ -209,6 +209,7 @@ OTHER_MEANINGS = {
     ("demo", "nasca"): "a figure of `examine`",
     ("cli", "wandb"): "an extra of the package",
     ("cli", "trackio"): "an extra of the package",
+    ("cli", "scale"): "an extra of the package",
 }
 LOOKUPS = {"get", "pop", "setdefault", "startswith", "endswith", "removeprefix", "removesuffix"}
 
