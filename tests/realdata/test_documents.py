@@ -32,7 +32,9 @@ def test_a_report_says_what_it_resampled(real_text):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:the pairs hold repeated sentences")
+@pytest.mark.filterwarnings(
+    "ignore:the pairs hold repeated sentences", "ignore:.*are the same tokens as an earlier"
+)
 def test_intervals_cover_over_documents_and_over_blocks(real_text):
     """Two thousand lines of news: draws of 100 from whole articles, and all blocks of 100 lines.
 
