@@ -1,10 +1,11 @@
 """`PreparedOperand`: the operand of an edit as its operator takes it, made anew only where it must be."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from xalign.model.architectures.sites import Site
 from xalign.model.edit import Edit
@@ -28,7 +29,7 @@ class PreparedOperand:
 
     def __call__(self, operand: Any, values: Tensor) -> Any:
         """Return the operand for values [batch, token, unit]."""
-        tensors = list(_tensors(operand))
+        tensors = [one for one in tree_leaves(operand) if isinstance(one, Tensor)]
         if not self._kind.once or any(one.requires_grad or one.is_inference() for one in tensors):
             return self._kind.prepare(operand, values, self._site)
         inferring = torch.is_inference_mode_enabled()
@@ -36,11 +37,3 @@ class PreparedOperand:
         if self._kept is None or self._kept[0] != key:
             self._kept = key, self._kind.prepare(operand, values, self._site)
         return self._kept[1]
-
-
-def _tensors(operand: Any) -> Iterator[Tensor]:
-    if isinstance(operand, Tensor):
-        yield operand
-    elif isinstance(operand, tuple | list):
-        for one in operand:
-            yield from _tensors(one)

@@ -143,14 +143,13 @@ class Reader:
         for batch, is_own in ranks.shard(batches):
             parts = _read_fitting(self._model, self._map, batch, readings)
             self._before.rewind()
-            for part, pooled, flags in parts:
-                unasked += flags
-                if is_own:
+            if is_own:
+                for part, pooled, _ in parts:
                     gathered.add(part, pooled)
             if on_batch is not None:
                 on_batch()
-            broken = self._ask(unasked[: -len(parts[-1][2])]) or broken
-            unasked = unasked[-len(parts[-1][2]) :]
+            broken = self._ask(unasked) or broken
+            unasked = [flag for *_, flags in parts for flag in flags]
         return gathered.states(), self._ask(unasked) or broken
 
     def _ask(self, flags: "Sequence[_Finite]") -> "NotFiniteError | None":

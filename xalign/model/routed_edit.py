@@ -12,6 +12,7 @@ from xalign.errors import ArgumentError
 from xalign.model.architectures.sites import Site
 from xalign.model.edit import Edit
 from xalign.model.operators import Operator
+from xalign.model.prepared_operand import PreparedOperand
 from xalign.model.routed import Routed
 
 Apply = Callable[[Tensor, Any], Tensor]
@@ -46,7 +47,7 @@ class RoutedEdit:
 
     def __init__(self, edit: Edit, site: Site, width: int, n_experts: int) -> None:
         self._operator, self._site, self._n_experts = edit.resolved, site, n_experts
-        self._value = edit.value
+        self._value, self._prepared = edit.value, PreparedOperand(edit, site)
         indices = torch.arange(width * n_experts) if edit.indices is None else edit.indices
         order = torch.argsort(indices // width, stable=True)
         counts = torch.bincount(indices // width, minlength=n_experts).tolist()
@@ -70,7 +71,7 @@ class RoutedEdit:
         pick = self._operator.operand.pick
         if pick is None:
             raise ArgumentError(refusal(self._operator, self._site))
-        operand = self._operator.operand.prepare(self._value, routed.values, self._site)
+        operand = self._prepared(self._value, routed.values)
         new = rows.clone()
         for own, at in self._reached(routed, mask):
             columns, units = own.columns.to(rows.device), own.units.to(rows.device)
