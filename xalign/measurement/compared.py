@@ -10,12 +10,14 @@ from xalign.model.architectures.sites import Reading
 from xalign.model.on_cpu import on_cpu
 from xalign.model.read import States
 
+# A reading, its cosine matrix [pair, pair], and the states of both sides, where they are wanted.
+Compared = Iterator[tuple[Reading, Tensor, tuple[Tensor, Tensor]]]
 _AT_ONCE = 64 << 20  # bytes of similarity matrices that wait on a device for each other
 
 
 def compared(
     pivot: States, other: States, device: torch.device, with_states: Collection[Reading] = ()
-) -> Iterator[tuple[Reading, Tensor, tuple[Tensor, Tensor]]]:
+) -> Compared:
     """Yield each reading with its cosine matrix [pair, pair], and with the states of both sides, on the CPU.
 
     Cosines are computed on a CUDA device, where a product in float64 takes least, and come to the CPU many

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError
+from xalign.measurement.compared import Compared
 from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import Metrics
 from xalign.metrics import METRICS
@@ -18,7 +19,6 @@ from xalign.metrics.lexical import lexical_similarity
 from xalign.metrics.metric import Compute, Metric, resolve_metrics
 from xalign.model.architectures.sites import Layer
 from xalign.model.inputs_for import Processing
-from xalign.model.read import States
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.values import layer_name
@@ -31,7 +31,7 @@ from xalign.robustness.survival import Survival, bits_among
 from xalign.statistics.documents import Documents, documents_of
 
 ALL_KINDS = tuple(PERTURBATIONS)
-Sides = tuple[str, States, States]  # a language, the pivot's states and its own
+Bits = tuple[Tensor, Tensor]  # of all sentences, without and with the change
 
 
 def measure_robustness(
@@ -118,10 +118,27 @@ def _layers(read: PooledStates) -> dict[str, list[Layer | str]]:
 def _bits(read: PooledStates, comparisons: "Sequence[_Comparison]") -> dict[Key, Survival]:
     """Read the pairs once, and the changed ones of each kind beside them, language by language."""
     found: dict[Key, Survival] = {}
-    for sides, *changed in zip(read.states(), *(one.states() for one in comparisons), strict=True):
-        for comparison, new in zip(comparisons, changed, strict=True):
-            found |= comparison.bits(sides, new)
+    for (code, own), *changed in zip(read.compared(), *(one.compared() for one in comparisons), strict=True):
+        used = [(one, new) for one, (_, new) in zip(comparisons, changed, strict=True) if one.changes(code)]
+        layers: list[dict[str, list[Bits]]] = [defaultdict(list) for _ in used]
+        for (reading, similarity, _), *others in zip(own, *(new for _, new in used), strict=True):
+            for row, _, compute in read.users[reading] if used else ():
+                before = _checked_bits(row, compute(similarity))
+                for (one, _), into, (_, other, _) in zip(used, layers, others, strict=True):
+                    into[row].append((before, one.after(compute, similarity, other, code)))
+        for (one, _), of_rows in zip(used, layers, strict=True):
+            found |= {one.key(row, code): one.survival(bits, code) for row, bits in of_rows.items()}
     return found
+
+
+def _checked_bits(row: str, values: Tensor) -> Tensor:
+    """Return the values of a metric, or refuse those that are no bits."""
+    if values.dtype != torch.bool:
+        raise ArgumentError(
+            f"metric {row!r} gives {str(values.dtype).removeprefix('torch.')} values: what survives are "
+            "bits; choose nasca, navca, mexa or retrieval"
+        )
+    return values
 
 
 class _Comparison:
@@ -133,22 +150,17 @@ class _Comparison:
         self._kind, self._side, self._read, self._other = kind, side, read, other
         self._rows = {code: np.array(bits) for code, bits in changed.changed.items() if any(bits)}
 
-    def states(self) -> Iterator[Sides]:
+    def compared(self) -> Iterator[tuple[str, Compared]]:
         """Yield what is read of the changed pairs, per language."""
-        yield from self._other.states()
+        yield from self._other.compared()
 
-    def bits(self, sides: Sides, changed: Sides) -> dict[Key, Survival]:
-        """Return the bits of every row in one language, of the sentences that were changed."""
-        (code, pivot, own), (_, new_pivot, new_own) = sides, changed
-        if code not in self._rows:
-            return {}
-        layers: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for reading, users in self._read.users.items():
-            before = self._read.similarity(pivot[reading], own[reading])
-            after = self._read.similarity(new_pivot[reading], new_own[reading])
-            for row, _, compute in users:
-                layers[row].append(self._before_and_after(row, compute, before, after, code))
-        return {(self._kind.name, row, code): self._survival(bits, code) for row, bits in layers.items()}
+    def changes(self, code: str) -> bool:
+        """Return whether some sentence of a language was changed."""
+        return code in self._rows
+
+    def key(self, row: str, code: str) -> Key:
+        """Return the key of a row in one language."""
+        return self._kind.name, row, code
 
     def floors(self) -> dict[Key, Survival]:
         """Return the same of token counts, of metrics that have a floor."""
@@ -158,27 +170,19 @@ class _Comparison:
             similarity, changed = (lexical_similarity(*ids) for ids in sides)
             for metric in self._read.metrics:
                 for row, compute in metric.rows.items() if metric.has_floor else ():
-                    bits = self._before_and_after(row, compute, similarity, changed, code)
-                    found[self._kind.name, row, code] = self._survival([bits], code)
+                    before = _checked_bits(row, compute(similarity))
+                    bits = before, self.after(compute, similarity, changed, code)
+                    found[self.key(row, code)] = self.survival([bits], code)
         return found
 
-    def _before_and_after(
-        self, row: str, compute: Compute, similarity: Tensor, changed: Tensor, code: str
-    ) -> tuple[Tensor, Tensor]:
-        """Return the bits of all sentences without and with the change."""
-        before = compute(similarity)
+    def after(self, compute: Compute, similarity: Tensor, changed: Tensor, code: str) -> Tensor:
+        """Return the bits of all sentences with the change."""
         if self._kind.keeps_meaning:
-            after = compute(changed)
-        else:
-            after = bits_among(compute, similarity, changed, self._rows[code], self._side)
-        if before.dtype != torch.bool:
-            raise ArgumentError(
-                f"metric {row!r} gives {str(before.dtype).removeprefix('torch.')} values: what survives are "
-                "bits; choose nasca, navca, mexa or retrieval"
-            )
-        return before, after
+            return compute(changed)
+        return bits_among(compute, similarity, changed, self._rows[code], self._side)
 
-    def _survival(self, layers: Sequence[tuple[Tensor, Tensor]], code: str) -> Survival:
+    def survival(self, layers: Sequence[Bits], code: str) -> Survival:
+        """Return the bits of the sentences that were changed, of all layers."""
         rows = self._rows[code]
         before, after = (torch.stack([bits[place] for bits in layers]).numpy()[:, rows] for place in (0, 1))
         return Survival(before, after, self._documents(code, rows))

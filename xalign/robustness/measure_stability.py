@@ -1,7 +1,7 @@
 """`measure_stability`: how much scores move with the number of sentences and with which they are."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError
+from xalign.measurement.compared import Compared
 from xalign.measurement.options import MeasureOptions, check_options
 from xalign.measurement.run import DEFAULT_METRICS, Metrics
 from xalign.metrics.compute import compute_values
-from xalign.metrics.metric import NULL, Metric
+from xalign.metrics.metric import NULL, Compute, Metric
 from xalign.model.inputs_for import Processing
-from xalign.model.read import States
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.scores import interval_of, score_of
@@ -26,6 +26,7 @@ from xalign.statistics.documents import documents_of
 from xalign.statistics.draws import By, draw_rows
 
 Drawn = list[np.ndarray]
+Users = Sequence[tuple[str, str, Compute]]
 
 
 def measure_stability(
@@ -78,13 +79,12 @@ def measure_stability(
     }
     scores: dict[tuple[str, int], dict[str, np.ndarray]] = defaultdict(dict)
     intervals: dict[tuple[str, int], dict[str, np.ndarray]] = defaultdict(dict)
-    for language, pivot, own in read.states():
-        for size in dict.fromkeys(size for _, size in drawn):
-            subsets = drawn[language, size]
-            for metric, values in _values(read, pivot, own, subsets).items():
-                found = [_scored(read, metric, *one, read.pairs[language], seed) for one in values]
-                scores[metric, size][language] = np.array([score for score, _ in found])
-                intervals[metric, size][language] = np.array([ends for _, ends in found])
+    for language, compared in read.compared():
+        subsets = {size: rows for (code, size), rows in drawn.items() if code == language}
+        for (metric, size), values in _values(read, compared, subsets).items():
+            found = [_scored(read, metric, *one, read.pairs[language], seed) for one in values]
+            scores[metric, size][language] = np.array([score for score, _ in found])
+            intervals[metric, size][language] = np.array([ends for _, ends in found])
     by_size = sorted(scores, key=lambda key: key[1])
     rows = [stability_rows(*key, way, scores[key], intervals[key]) for key in by_size]
     return Stability([row for found in rows for row in found], rivals="drawn")
@@ -101,27 +101,36 @@ def _sizes(n: Sequence[int] | None, pairs: ParallelPairs[Any], metrics: Sequence
 
 
 def _values(
-    read: PooledStates, pivot: States, own: States, subsets: Drawn
-) -> dict[str, list[tuple[np.ndarray, list[np.ndarray]]]]:
-    """Return metric -> per draw its rows, and the values [layer, pair] of each part of the metric."""
-    layers: dict[str, list[list[Tensor]]] = defaultdict(lambda: [[] for _ in subsets])
-    for reading, users in read.users.items():
-        similarity = read.similarity(pivot[reading], own[reading])
-        for number, rows in enumerate(torch.from_numpy(rows) for rows in subsets):
-            among = similarity[rows][:, rows]
-            sides = pivot[reading][rows], own[reading][rows]
-            for row, over, compute in users:
-                if not row.endswith(NULL):
-                    given = (among,) if over == "similarity" else sides
-                    found = compute_values(row, compute, given, read.scales[row], len(rows))
-                    layers[row][number].append(found.double())
+    read: PooledStates, compared: Compared, drawn: Mapping[int, Drawn]
+) -> dict[tuple[str, int], list[tuple[np.ndarray, list[np.ndarray]]]]:
+    """Return metric and size -> per draw its rows, and the values [layer, pair] of each of its parts."""
+    layers: dict[tuple[str, int, int], list[Tensor]] = defaultdict(list)
+    for reading, similarity, sides in compared:
+        for size, subsets in drawn.items():
+            for number, rows in enumerate(subsets):
+                values = _values_among(read, read.users[reading], similarity, sides, torch.from_numpy(rows))
+                for row, of_row in values.items():
+                    layers[row, size, number].append(of_row)
     return {
-        metric.name: [
-            (rows, [torch.stack(layers[row][number]).numpy() for row in metric.rows])
+        (metric.name, size): [
+            (rows, [torch.stack(layers[row, size, number]).numpy() for row in metric.rows])
             for number, rows in enumerate(subsets)
         ]
+        for size, subsets in drawn.items()
         for metric in read.metrics
     }
+
+
+def _values_among(
+    read: PooledStates, users: Users, similarity: Tensor, sides: tuple[Tensor, Tensor], rows: Tensor
+) -> dict[str, Tensor]:
+    """Return row of a metric -> its values at one layer, of the sentences of one draw among themselves."""
+    among, found = similarity[rows][:, rows], {}
+    for row, over, compute in users:
+        if not row.endswith(NULL):
+            given = (among,) if over == "similarity" else tuple(side[rows] for side in sides)
+            found[row] = compute_values(row, compute, given, read.scales[row], len(rows)).double()
+    return found
 
 
 def _scored(

@@ -3,16 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from torch import Tensor
-
 from xalign.errors import ArgumentTypeError
+from xalign.measurement.compared import Compared, compared
 from xalign.measurement.run import Measurement
-from xalign.metrics.cosine import cosine_matrix
 from xalign.metrics.metric import Compute
 from xalign.model.architectures.sites import Reading
 from xalign.model.encode import Encoded
-from xalign.model.on_cpu import on_cpu
-from xalign.model.read import States, read_states
+from xalign.model.placement import device_of
+from xalign.model.read import read_states
 
 
 class PooledStates(Measurement):
@@ -23,14 +21,14 @@ class PooledStates(Measurement):
         """Each reading -> row, what is computed over, and function of what is computed of it."""
         return self._users
 
-    def states(self) -> Iterator[tuple[str, States, States]]:
-        """Yield per language the pivot's pooled states and its own, on the CPU."""
-        for language, pivot, states in self._read_languages(partial(read_states, self.model)):
-            yield language, on_cpu(pivot), on_cpu(states)
+    def compared(self) -> Iterator[tuple[str, Compared]]:
+        """Yield each language with what the metrics are computed of, reading by reading.
 
-    def similarity(self, pivot: Tensor, other: Tensor) -> Tensor:
-        """Return the cosines of two sides' states, in float64."""
-        return cosine_matrix(pivot, other)
+        It must be used before the next language is asked for, whose states take its place.
+        """
+        device = device_of(self.model)
+        for language, pivot, states in self._read_languages(partial(read_states, self.model)):
+            yield language, compared(pivot, states, device, self._with_states)
 
     def token_ids(self, language: str) -> tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]:
         """Return the token ids that are pooled, of each sentence of the pivot and of a language."""
