@@ -13,7 +13,7 @@ from tests.source_tree import FILES, MODULES, imports_of, name_of, room_of
 # another.
 LEVELS = [
     ["errors", "options", "extras", "warn"],  # import nothing of the package
-    ["checks", "schema", "escape", "files", "identity", "languages", "renamed"],
+    ["checks", "schema", "escape", "files", "identity", "languages", "renamed", "result_table"],
     ["storage", "pairs", "model", "metrics", "losses"],  # files, text, models, and mathematics on tensors
     ["statistics", "units", "links"],
     ["results", "control"],

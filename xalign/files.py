@@ -12,10 +12,28 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from xalign.errors import ArgumentError
+
 _PREFIX = ".writing-"
 # The machine and the process that writes, and eight characters by chance. 0.1.0 wrote only the last of them.
 _NAME = re.compile(rf"{re.escape(_PREFIX)}(?:([0-9a-f]{{8}})-([0-9]{{1,10}})-)?[a-z0-9_]{{8}}", re.ASCII)
 ABANDONED_AFTER = 24 * 3600.0  # seconds; a write takes less than a minute
+
+
+def html_file(argument: str, path: str | Path) -> Path:
+    """Return the path of a page that is to be written.
+
+    Raises:
+        ArgumentError: Another ending.
+
+    Example:
+        >>> html_file("path", "run.html").name
+        'run.html'
+    """
+    path = Path(path)
+    if path.suffix != ".html":
+        raise ArgumentError(f"{argument}={str(path)!r} must end in .html: the file there is replaced")
+    return path
 
 
 def read_regular(path: Path, most: int | None = None) -> bytes:

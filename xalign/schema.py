@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar, overload
 
 import msgspec
@@ -30,6 +31,32 @@ Provenance = dict[str, Any]
 
 class Fields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The fields of one object of a file. A subclass lists them; others are refused."""
+
+
+def read_settings(argument: str, path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of keys and values, as a user writes it.
+
+    Args:
+        argument: The name of the user's argument, for the error message.
+        path: The file.
+
+    Raises:
+        ArgumentError: It cannot be read, or holds something else.
+
+    Example:
+        >>> _ = Path("settings.yaml").write_text("steps: 3")
+        >>> read_settings("config", "settings.yaml")
+        {'steps': 3}
+    """
+    import yaml
+
+    try:
+        said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ArgumentError(f"{argument}={str(path)!r} cannot be read as YAML: {error}") from None
+    if not isinstance(said, dict):
+        raise ArgumentError(f"{argument}={str(path)!r} must hold keys and values, not {said!r:.60}")
+    return said
 
 
 def read_json(data: bytes) -> Any:

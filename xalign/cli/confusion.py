@@ -125,6 +125,7 @@ def _check(
 ) -> None:
     """Refuse options that do not go together, before anything is loaded."""
     from xalign.errors import ArgumentError
+    from xalign.files import html_file
 
     if (prompts is None) == (completions is None):
         raise ArgumentError("give either prompts=, which a model answers, or completions=, which there are")
@@ -135,8 +136,8 @@ def _check(
     for name, value in of_edit.items():
         if value is not None and not edit:
             raise ArgumentError(f"{name}={value!r:.60} is for edit=; give one, or leave it out")
-    if page is not None and page.suffix != ".html":
-        raise ArgumentError(f"page={str(page)!r} must end in .html: the file there is replaced")
+    if page is not None:
+        html_file("page", page)
 
 
 def _words(file: Path | None) -> frozenset[str] | None:

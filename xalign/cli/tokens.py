@@ -75,35 +75,20 @@ def tokens(
 
 def _table(name: str, rows: "list[Alignability]") -> "Table":
     """Return what was found of a tokenizer as a table."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
     from xalign.escape import cell
+    from xalign.result_table import result_table
 
-    table = Table(
-        title=cell(f"{rows[0].metric} of {name}"),
-        caption=Text(
+    table = result_table(
+        cell(f"{rows[0].metric} of {name}"),
+        ["language"],
+        ["one to one", "95 %", "shuffled", "cost", "shared", "JSD", "parity", "unknown"],
+        Text(
             "one to one: the share of tokens that are linked so. shuffled: the same of mispaired lines.\n"
             "cost: nats per token. shared: token types. parity: tokens per token of the pivot."
         ),
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=0,
     )
-    for header in (
-        "language",
-        "one to one",
-        "95 %",
-        "shuffled",
-        "cost",
-        "shared",
-        "JSD",
-        "parity",
-        "unknown",
-    ):
-        table.add_column(header, no_wrap=True, justify="left" if header == "language" else "right")
     for one in rows:
         table.add_row(
             cell(one.language),
@@ -118,15 +103,11 @@ def _table(name: str, rows: "list[Alignability]") -> "Table":
 
 def _table_of_differences(rows: list[dict[str, Any]]) -> "Table":
     """Return what `compare_alignability` gives as a table."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from xalign.escape import cell
+    from xalign.result_table import result_table
 
     title = "The first tokenizer minus the second, one to one"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
-    for header in ("language", "difference", "95 %"):
-        table.add_column(header, no_wrap=True, justify="left" if header == "language" else "right")
+    table = result_table(title, ["language"], ["difference", "95 %"])
     for row in rows:
         interval = cell(f"[{row['low']:+.3f}, {row['high']:+.3f}]")
         table.add_row(cell(row["language"]), f"{row['difference']:+.3f}", interval)

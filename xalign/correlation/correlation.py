@@ -11,6 +11,7 @@ import numpy as np
 
 from xalign.correlation.join import Point
 from xalign.correlation.outcome import LeftOut
+from xalign.result_table import result_table
 from xalign.statistics.correlations import (
     FEWEST,
     Resample,
@@ -118,25 +119,16 @@ class Correlation:
 
     def table(self) -> "Table":
         """Return the correlations as a rich table."""
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-
         from xalign.escape import cell
 
         drawn = {"both": "models and languages", "models": "models", "languages": "languages"}
-        table = Table(
-            title="How alignment goes with downstream scores",
-            caption=f"95 % intervals resample {drawn[self.resample]}. partial: without the logarithm of the "
-            "data size.",
-            title_justify="left",
-            caption_justify="left",
-            box=SIMPLE_HEAD,
-            padding=0,
+        table = result_table(
+            "How alignment goes with downstream scores",
+            ["benchmark", "against"],
+            ["points", "Pearson", "Spearman", "partial"],
+            f"95 % intervals resample {drawn[self.resample]}. partial: without the logarithm of the data "
+            "size.",
         )
-        for header in ("benchmark", "against"):
-            table.add_column(header, no_wrap=True)
-        for header in ("points", "Pearson", "Spearman", "partial"):
-            table.add_column(header, justify="right", no_wrap=True)
         last = None
         for row in self.to_rows():
             name = "" if row["benchmark"] == last else row["benchmark"]

@@ -18,6 +18,7 @@ from transformers import (
 from xalign.errors import ArgumentError
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
+from xalign.schema import read_settings
 from xalign.training.arguments import AlignmentArguments
 from xalign.training.documents import cut_into_blocks
 from xalign.training.trainer import with_alignment
@@ -78,14 +79,7 @@ class ImproveConfig:
             >>> ImproveConfig.load("improve.yaml", max_steps=2).training.max_steps
             2
         """
-        import yaml
-
-        try:
-            said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ArgumentError(f"config={str(path)!r} cannot be read as YAML: {error}") from None
-        if not isinstance(said, dict):
-            raise ArgumentError(f"config={str(path)!r} must hold keys and values, not {said!r:.60}")
+        said = read_settings("config", path)
         kinds: Any = (ImproveArguments, TrainingArguments, AlignmentArguments)
         parser = HfArgumentParser(kinds)
         try:

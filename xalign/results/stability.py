@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from xalign.errors import ArgumentError
+from xalign.result_table import result_table
 from xalign.statistics.draws import By, draw_rows
 
 if TYPE_CHECKING:
@@ -51,22 +52,13 @@ class Stability:
 
     def table(self) -> "Table":
         """Return the rows as a rich table."""
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-
         among = "its own sentences" if self.rivals == "drawn" else "all sentences"
-        table = Table(
-            title="How much scores move with the sentences drawn",
-            caption=f"Each draw is scored among {among}. covered: draws whose own interval holds the mean.",
-            title_justify="left",
-            caption_justify="left",
-            box=SIMPLE_HEAD,
-            padding=0,
+        table = result_table(
+            "How much scores move with the sentences drawn",
+            ["metric", "language"],
+            ["n", "mean", "sd", "95 % of draws", "width", "covered", "order"],
+            f"Each draw is scored among {among}. covered: draws whose own interval holds the mean.",
         )
-        for header in ("metric", "language"):
-            table.add_column(header, no_wrap=True)
-        for header in ("n", "mean", "sd", "95 % of draws", "width", "covered", "order"):
-            table.add_column(header, justify="right", no_wrap=True)
         for row in self.rows:
             table.add_row(
                 *(row["metric"], row["language"] or "mean", str(row["n"])),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from xalign.errors import ArgumentError
 from xalign.languages import match_language
 from xalign.model.architectures.sites import Layer
+from xalign.result_table import result_table
 from xalign.robustness.perturbations.perturbation import Perturbation
 from xalign.robustness.survival import Survival
 
@@ -110,28 +111,20 @@ class Robustness:
 
     def table(self) -> "Table":
         """Return the rows as a rich table."""
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(
-            title="How many alignment bits survive",
-            caption=Text(
+        table = result_table(
+            "How many alignment bits survive",
+            ["kind", "", "metric", "language"],
+            ["changed", "before", "after", "survived", "95 %", "floor"],
+            Text(
                 "before, after: share of bits of the sentences that were changed, mean over layers.\n"
                 "survived: of the bits that were 1, how many still are, with its 95 % interval.\n"
                 "competes: the changed sentence is a rival of the true one; a model that cannot tell them\n"
                 "apart keeps half of its bits. Else it takes the place of the sentence.\n"
                 "floor: survived of token counts, without the model."
             ),
-            title_justify="left",
-            caption_justify="left",
-            box=SIMPLE_HEAD,
-            padding=0,
         )
-        for header in ("kind", "", "metric", "language"):
-            table.add_column(header, no_wrap=True)
-        for header in ("changed", "before", "after", "survived", "95 %", "floor"):
-            table.add_column(header, justify="right", no_wrap=True)
         for row in self.to_rows():
             table.add_row(*_cells(row))
         return table

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from xalign.checks import known_options
@@ -15,7 +14,7 @@ from xalign.metrics.metric import resolve_metrics
 from xalign.model.inputs import TextOptions
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
-from xalign.schema import Count, Fields, Size, Text, checked
+from xalign.schema import Count, Fields, Size, Text, checked, read_settings
 from xalign.sweep.engines import ENGINES
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -139,12 +138,7 @@ def load_spec(path: str | Path, **changes: object) -> Spec:
         >>> spec.pairs["few"].n, spec.workers
         (20, 2)
     """
-    try:
-        said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ArgumentError(f"spec={str(path)!r} cannot be read as YAML: {error}") from None
-    if not isinstance(said, dict):
-        raise ArgumentError(f"spec={str(path)!r} must hold keys and values, not {said!r:.60}")
+    said = read_settings("spec", path)
     try:
         spec = checked(Spec, said | {key: one for key, one in changes.items() if one is not None})
         _check(spec)

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from xalign.errors import ArgumentError, ReportError
+from xalign.files import html_file
 from xalign.storage import writable_folder, write_whole
 
 MOST = 400  # answers shown; a page with thousands is slow to open
@@ -109,9 +110,7 @@ def write_confusion_page(
         >>> write_confusion_page("confusion.html", "A model", rates, answers, {}).name
         'confusion.html'
     """
-    path = Path(path)
-    if path.suffix != ".html":
-        raise ArgumentError(f"path={str(path)!r} must end in .html: the file there is replaced")
+    path = html_file("path", path)
     if not answers:
         raise ArgumentError("answers is empty; there is nothing to show")
     writable_folder(path.parent, ReportError)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xalign.errors import ArgumentError, ReportError
+from xalign.files import html_file
 from xalign.storage import writable_folder, write_whole
 from xalign.views.scatter import Panel
 
@@ -52,9 +53,7 @@ def write_correlation_page(
         >>> write_correlation_page("found.html", [row], [Panel("xnli", "nasca", "xnli", points)]).name
         'found.html'
     """
-    path = Path(path)
-    if path.suffix != ".html":
-        raise ArgumentError(f"path={str(path)!r} must end in .html: the file there is replaced")
+    path = html_file("path", path)
     if not rows:
         raise ArgumentError("rows is empty; there is nothing to show")
     writable_folder(path.parent, ReportError)

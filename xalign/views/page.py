@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from xalign.errors import ArgumentError, ReportError
+from xalign.files import html_file
 from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import count_range
 from xalign.results.emergence import emergence
@@ -59,8 +60,7 @@ def write_page(source: AlignmentReport | History | str | Path, path: str | Path)
         raise ReportError(f"source={str(source)!r:.300} holds nothing that was measured")
     if path.is_dir():
         raise ReportError(f"path={str(path)!r} is a folder; name the file, like {path / 'report.html'}")
-    if path.suffix != ".html":
-        raise ArgumentError(f"path={str(path)!r} must end in .html: the file there is replaced")
+    html_file("path", path)
     if path.exists() and not path.is_file():
         raise ArgumentError(f"path={str(path)!r} is no regular file but a pipe, a device or a socket")
     writable_folder(path.parent, ReportError)

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from xalign.escape import cell
+from xalign.result_table import result_table
 from xalign.results.report import AlignmentReport
 from xalign.results.resampling import over_what
 from xalign.results.standing import standing_of
@@ -31,20 +31,13 @@ def report_table(report: AlignmentReport) -> Table:
         >>> report_table(report).columns[0].header
         'language'
     """
-    table = Table(
-        title=f"Alignment with {report.pairs.pivot}"
-        + ("" if report.step is None else f" at step {report.step}"),
-        caption=Text("\n").join(map(cell, _caption(report))),
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=0,
-    )
-    for header in ("language", "metric"):
-        table.add_column(header, no_wrap=True)
     units = ("frames", "seconds") if report.pairs.is_audio else ("tokens", "unknown")
-    for header in ("score", "95 %", "", "floor", "best layer", *units):
-        table.add_column(header, justify="right", no_wrap=True)
+    table = result_table(
+        f"Alignment with {report.pairs.pivot}" + ("" if report.step is None else f" at step {report.step}"),
+        ["language", "metric"],
+        ["score", "95 %", "", "floor", "best layer", *units],
+        Text("\n").join(map(cell, _caption(report))),
+    )
     decimals = {metric: _decimals(report, metric) for metric in report.measured}
     for language in report.languages:
         stats = report.stats[language]
@@ -103,19 +96,13 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
         >>> comparison_table(report.compare(report)).columns[4].header
         'difference'
     """
-    table = Table(
-        title="After minus before, paired over sentences",
-        caption="Dim: the interval holds 0. So are lines whose p is .05 or more. No interval: all sentences "
-        "changed equally, or not at all.",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=0,
+    table = result_table(
+        "After minus before, paired over sentences",
+        ["language", "metric"],
+        ["before", "after", "difference", "95 %", "p"],
+        "Dim: the interval holds 0. So are lines whose p is .05 or more. No interval: all sentences changed "
+        "equally, or not at all.",
     )
-    for header in ("language", "metric"):
-        table.add_column(header, no_wrap=True)
-    for header in ("before", "after", "difference", "95 %", "p"):
-        table.add_column(header, justify="right", no_wrap=True)
     scores = [row for row in rows if row["layer"] == "mean"]
     for row in sorted(scores, key=lambda row: str(row["language"])):
         decimals = _decimals_of_rows(one for one in scores if one["metric"] == row["metric"])
