@@ -20,28 +20,26 @@ from pathlib import Path
 import torch
 from closed_loop_arms import ARMS, WITH_BUDGET, Seeds, controller_of, run_missing
 from torch import nn
+from transfer_run import (
+    ALIGNMENT,
+    BATCH,
+    EXAMPLES,
+    LANGUAGES,
+    LEARNING_RATE,
+    PAIRS,
+    STEPS,
+    documents_of,
+)
 
 from xalign import measure
 from xalign.babel import load_babel, write_pairs
 from xalign.babel.examine import WITH_SEPARATOR, token_loss
 from xalign.babel.splits import take_meanings
-from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.transfer import intent_accuracy, intent_logits, labels_of, new_head
-from xalign.model.batches import pad_documents
 from xalign.training.closed_loop import ClosedLoop
 from xalign.training.objective import AlignmentObjective
 
-STEPS, EXAMPLES, BATCH, PAIRS, LEARNING_RATE, EVERY = 250, 2000, 32, 32, 5e-4, 25
-LOSS = {
-    "loss": "neuron_state",
-    "layer": "all",
-    "batch_size": PAIRS,
-    "temperature": 0.1,
-    "pool": "weighted",
-    "template": f"{{text}} {SEPARATOR}",
-    "template_pooled": True,
-}
-LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
+EVERY = 25
 TARGET = 0.9
 
 
@@ -80,7 +78,7 @@ def train(arm, seed):
     """Train one arm with one seed, and return its outcomes."""
     model, tokenizer = load_babel(arguments.world, arguments.models)
     pairs = write_pairs(2000, seed, "train")
-    objective = AlignmentObjective(model, tokenizer, pairs, held_out=reported, **LOSS, seed=seed)
+    objective = AlignmentObjective(model, tokenizer, pairs, held_out=reported, **ALIGNMENT, seed=seed)
     budget = int(0.25 * STEPS * PAIRS) if arm in WITH_BUDGET else None
     loop = ClosedLoop(
         objective,
@@ -99,18 +97,6 @@ def train(arm, seed):
     torch.manual_seed(seed)
     head = new_head(model.config.hidden_size, seed)
 
-    def documents(step):
-        """Write as many documents as pairs: translations in random directions, and two single sentences."""
-        draw, end = random.Random(f"documents {seed} {step}"), tokenizer.eos_token_id
-        texts = []
-        for row in draw.sample(range(len(pairs["deu_Latn"])), PAIRS):
-            code = draw.choice(list(pairs))
-            sides = [pairs[code].pivot_sentences[row], pairs[code].sentences[row]]
-            draw.shuffle(sides)
-            texts.append(f"{sides[0]} {SEPARATOR} {sides[1]}")
-        texts += [pairs[code].sentences[step] for code in draw.sample(list(pairs), 2)]
-        return pad_documents([[*tokenizer(text)["input_ids"], end] for text in texts])
-
     weights = [*model.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
@@ -126,7 +112,7 @@ def train(arm, seed):
         documents_now = 0
         loss = task = nn.functional.cross_entropy(logits, labels_of(batch))
         if objective.schedule.at(step).replays_at(step):
-            loss = loss + model(**documents(step)).loss
+            loss = loss + model(**documents_of(pairs, tokenizer, seed, step)).loss
             documents_now = PAIRS + 2
         replayed += documents_now
         loss = loss + objective(step)

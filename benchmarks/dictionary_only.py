@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transfer_run import COMMON, LANGUAGES, PAIRS, STEPS, learn, look
+from transfer_run import ALIGNMENT, LANGUAGES, PAIRS, STEPS, learn, look, others
 
 from xalign.babel import load_babel, write_pairs
 from xalign.babel.dictionary import babel_dictionary
@@ -80,7 +80,7 @@ def train(arm, seed):
         pairs = pairs_of(arm, seed)
         objective = AlignmentObjective(
             *(model, tokenizer, pairs),
-            **COMMON | {"loss": "neuron_state", "layer": "all", "held_out": held_out, "seed": seed},
+            **ALIGNMENT | {"held_out": held_out, "seed": seed},
         )
     # A meaning for each language: no two of these sentences translate one another.
     meanings = take_meanings(2000 * len(LANGUAGES), 1000 + seed, "train")
@@ -100,11 +100,6 @@ def train(arm, seed):
     )
     accuracy = intent_accuracy(model.model, head, tokenizer, tested)
     return {"accuracy": accuracy, "cpu_seconds": seconds} | look(model, tokenizer, held_out, unseen)
-
-
-def others(by_language):
-    """Return the mean over the languages that the task was not taught in."""
-    return float(np.mean([value for code, value in by_language.items() if code != "eng_Latn"]))
 
 
 found = {}

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from babel_task import LANGUAGES, body_of, learn
 from peft import LoraConfig, get_peft_model
+from transfer_run import LANGUAGES, body_of, learn_with_text, others
 
 from xalign import measure
 from xalign.babel import load_babel, write_pairs
@@ -47,11 +47,6 @@ held_out, unseen = write_pairs(100, 0, "held_out"), take_meanings(300, 1, "held_
 CONFIG = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", exclude_modules=["lm_head"])
 
 
-def others(scores):
-    """Return the mean over the languages that the task was not taught in."""
-    return float(np.mean([scores[code] for code in LANGUAGES if code != "eng_Latn"]))
-
-
 def look(model, tokenizer, head):
     """Return every outcome of a model."""
     loss = {
@@ -68,7 +63,7 @@ def trained(model, tokenizer, name, seed, head=None, alignment=None):
     model.set_adapter(name)
     parameters = [one for one in model.parameters() if one.requires_grad]
     options = {"rate": RATE, "seed": seed, "steps": arguments.steps}
-    learn(model, tokenizer, parameters, head=head, alignment=alignment, **options)
+    learn_with_text(model, tokenizer, parameters, head=head, alignment=alignment, **options)
 
 
 def run(seed):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from babel_task import LANGUAGES, learn
+from transfer_run import LANGUAGES, learn_with_text, others
 
 from xalign import UnitSet, find_units, measure
 from xalign.babel import load_babel, write_pairs
@@ -49,11 +49,6 @@ read = take_meanings(300, 2, "held_out")
 TEXTS = {code: [f"{one.sentence(code)} {SEPARATOR}" for one in read] for code in LANGUAGES}
 
 
-def others(scores):
-    """Return the mean over the languages that the task was not taught in."""
-    return float(np.mean([scores[code] for code in LANGUAGES if code != "eng_Latn"]))
-
-
 def chosen(arm, model, tokenizer, seed):
     """Return a tenth of the neurons; where each language has its own, these share the tenth."""
     part = SHARE / len(LANGUAGES)
@@ -78,7 +73,7 @@ def run(arm, seed):
         parameters, rate = trained.parameters, arguments.rate
     alignment = None if arm.startswith("control") else {}
     options = {"rate": rate, "seed": seed, "steps": arguments.steps}
-    learn(model, tokenizer, parameters, head=head, alignment=alignment, **options)
+    learn_with_text(model, tokenizer, parameters, head=head, alignment=alignment, **options)
     number = sum(one.numel() for one in parameters)
     if trained is not None:
         trained.merge()

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from transfer_run import COMMON, LANGUAGES, learn, look
+from transfer_run import COMMON, LANGUAGES, learn, look, others
 
 from xalign.babel import load_babel, write_pairs
 from xalign.babel.splits import take_meanings
@@ -127,11 +127,6 @@ for seed in range(arguments.first_seed, arguments.seeds):
 def each(arm, value):
     """Return the value of an arm for each seed."""
     return np.array([value(found[f"{arm} {seed}"]) for seed in range(arguments.seeds)])
-
-
-def others(by_language):
-    """Return the mean over the languages that the task was not taught in."""
-    return np.mean([value for code, value in by_language.items() if code != "eng_Latn"])
 
 
 def with_interval(differences):
