@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xalign.errors import ArgumentError, MissingExtraError
+from xalign.errors import ArgumentError
 from xalign.escape import figure_text
-from xalign.extras import install_command
 from xalign.results.report import AlignmentReport
 from xalign.results.unknown import with_unknown
+from xalign.views.picture import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,17 +45,14 @@ def emergence_figure(
         >>> [axes.get_title(loc="left") for axes in emergence_figure(reports).axes[:2]]
         ['NASCA by layer, mean of languages', 'NASCA by language, mean of layers']
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
+    new_figure = figure_class()
     if len(reports) < 2 or any(report.step is None for report in reports):
         raise ArgumentError(f"{len(reports)} report(s) given: a curve needs at least two, each with its step")
     if metric not in reports[0].metrics:
         known = ", ".join(reports[0].metrics)
         raise ArgumentError(f"metric={metric!r} has no row of its own here: {known}")
     panels = 2 if losses is None else 3
-    figure = Figure(figsize=(4.6 * panels, 3.6), layout="constrained", dpi=150)
+    figure = new_figure(figsize=(4.6 * panels, 3.6), layout="constrained", dpi=150)
     axes = figure.subplots(1, panels)
     _draw_layers(figure, axes[0], reports, metric)
     _draw_languages(axes[1], reports, metric, references or {})

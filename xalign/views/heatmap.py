@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from xalign.errors import MissingExtraError
 from xalign.escape import figure_text
-from xalign.extras import install_command
 from xalign.metrics.scale import Scale
 from xalign.results.report import AlignmentReport
 from xalign.results.standing import standing_by_layer, standing_of
 from xalign.results.unknown import with_unknown
 from xalign.results.values import layer_name
 from xalign.views.digits import decimals_of
+from xalign.views.picture import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,15 +44,12 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
         >>> heatmap(report, "nasca").axes[0].get_title(loc="left")
         'NASCA with eng_Latn'
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
+    new_figure = figure_class()
     scale = report.scale(metric)
     labels, grid = _grid(report, metric)
     styles = _styles(report, metric, labels)
     rows, columns = grid.shape
-    figure = Figure(figsize=(2.2 + 0.62 * columns, 1.5 + 0.42 * rows), layout="constrained", dpi=150)
+    figure = new_figure(figsize=(2.2 + 0.62 * columns, 1.5 + 0.42 * rows), layout="constrained", dpi=150)
     axes = figure.add_subplot()
     low, high = scale.limits(float(np.nanmin(grid)), float(np.nanmax(grid)))
     image = axes.imshow(grid, cmap="viridis", vmin=low, vmax=high, aspect="auto")

@@ -5,11 +5,29 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xalign.errors import ReportError
+from xalign.errors import MissingExtraError, ReportError
+from xalign.extras import install_command
 from xalign.storage import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def figure_class() -> "type[Figure]":
+    """Return matplotlib's class of figures, which needs no display.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+
+    Example:
+        >>> figure_class()(figsize=(4, 3)).get_figwidth()
+        4.0
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
+    return Figure
 
 
 def check_replaceable(paths: Iterable[Path]) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xalign.errors import ArgumentError, MissingExtraError
+from xalign.errors import ArgumentError
 from xalign.escape import figure_text
-from xalign.extras import install_command
+from xalign.views.picture import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,15 +47,12 @@ def scatter(panels: Sequence[Panel]) -> "Figure":
         >>> len(scatter([Panel("Accuracy", "NASCA", "accuracy", points)]).axes)
         1
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
+    new_figure = figure_class()
     if not panels:
         raise ArgumentError("panels is empty; there is nothing to draw")
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4 * columns, 3.6 * rows), layout="constrained", dpi=150)
+    figure = new_figure(figsize=(4 * columns, 3.6 * rows), layout="constrained", dpi=150)
     languages = list(dict.fromkeys(point[3] for panel in panels for point in panel.points))
     axes_of_panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, panel in zip(axes_of_panels, panels, strict=False):

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from xalign.errors import ArgumentError, MissingExtraError
+from xalign.errors import ArgumentError
 from xalign.escape import cell, figure_text
-from xalign.extras import install_command
 from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
 from xalign.results.resampling import layer_intervals, resampled
@@ -16,6 +15,7 @@ from xalign.results.unknown import with_unknown
 from xalign.results.values import layer_name
 from xalign.statistics.intervals import KnownInterval, bootstrap_interval, known_interval
 from xalign.views.digits import decimals_of
+from xalign.views.picture import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -114,16 +114,13 @@ def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
         >>> len(stages_figure({"before": report, "after": report}).axes) == len(report.languages)
         True
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
+    new_figure = figure_class()
     _, last = _ends(stages)
     if any(metric not in report.metrics for report in stages.values()):
         raise ArgumentError(f"metric={metric!r} is not in every report: {', '.join(last.metrics)}")
     rows = 1 if len(last.languages) <= 4 else 2
     columns = -(-len(last.languages) // rows)
-    figure = Figure(figsize=(2.4 * columns + 1, 2.6 * rows + 0.4), layout="constrained", dpi=150)
+    figure = new_figure(figsize=(2.4 * columns + 1, 2.6 * rows + 0.4), layout="constrained", dpi=150)
     panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axes, language in zip(panels, last.languages, strict=False):
         _draw_panel(axes, stages, metric, language)
