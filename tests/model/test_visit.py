@@ -36,7 +36,10 @@ def in_double(model: nn.Module) -> nn.Module:
 
 def checkpoint(model: nn.Module) -> None:
     """Activation checkpointing, under either of the names transformers 5 has for it."""
-    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable()
+    else:  # transformers 4 is reentrant unless told otherwise
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def output_of(model, **kwargs):
