@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from docs.site.api_pages import rooms
 
+from docs.site.api_pages import rooms
 from tests.tiny import ROOT
 
 
@@ -61,9 +61,8 @@ def test_links_hold(site):
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
-            if not target.exists():
-                broken.append((str(path.relative_to(site)), link))
-            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
+            anchored = parts.fragment and target in pages
+            if not target.exists() or (anchored and unquote(parts.fragment) not in pages[target].anchors):
                 broken.append((str(path.relative_to(site)), link))
     assert not broken
 

@@ -1,4 +1,4 @@
-"""Add one page of API reference per room to the site: an entry for each name in the `__all__` of its package."""
+"""Add one page of API reference per room to the site, with an entry for each name in its `__all__`."""
 
 import ast
 from pathlib import Path
