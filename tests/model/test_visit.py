@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from tests.tiny import WIDTH, make_model
+from tests.tiny import WIDTH, checkpoint, make_model
 from xalign import Site, map_model, visit
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.capture import capture
@@ -32,14 +32,6 @@ def in_double(model: nn.Module) -> nn.Module:
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = MethodType(forward, module)
     return model
-
-
-def checkpoint(model: nn.Module) -> None:
-    """Activation checkpointing, under either of the names transformers 5 has for it."""
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable()
-    else:  # transformers 4 is reentrant unless told otherwise
-        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def output_of(model, **kwargs):
