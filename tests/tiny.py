@@ -83,7 +83,7 @@ def make_model(family: str, seed: int = 0, **changes) -> transformers.PreTrained
     return model
 
 
-def checkpoint(model: torch.nn.Module, use_reentrant: bool = False) -> None:
+def enable_checkpointing(model: torch.nn.Module, use_reentrant: bool = False) -> None:
     """Activation checkpointing, under any of the names that releases of transformers have for it."""
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": use_reentrant})

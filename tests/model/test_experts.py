@@ -20,7 +20,7 @@ from tests.architectures.expert_checks import (
     shadows,
 )
 from tests.architectures.zoo import zoo
-from tests.tiny import checkpoint
+from tests.tiny import enable_checkpointing
 from tests.versions.require import require
 from xalign import Site, map_model, visit
 from xalign.errors import ModelError
@@ -188,7 +188,7 @@ def test_gradients_are_those_of_the_model(mixture, implementation, checkpointing
     plain = loss_gradients(model, inputs, {})
     double = loss_gradients(model, inputs, {site: lambda routed: routed.values * 2})
     if checkpointing:
-        checkpoint(model)
+        enable_checkpointing(model)
         model.train()  # these models have no dropout
     try:
         calls = []

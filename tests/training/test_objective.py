@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy, normalize
 
-from tests.tiny import FAMILIES, checkpoint, make_model, make_tokenizer
+from tests.tiny import FAMILIES, enable_checkpointing, make_model, make_tokenizer
 from tests.training.runs import BUNDLED, gradients_of, relative_difference, rows_of, training_pairs
 from xalign import ParallelPairs
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
@@ -116,7 +116,7 @@ def test_chunks_give_the_gradient_of_the_whole_batch(options, chunk_size, checkp
     model = make_model("llama").double()
     whole = gradients(make_objective(model, **options))
     if checkpointed:
-        checkpoint(model)
+        enable_checkpointing(model)
         model.train()
     forwards = []
     handle = model.model.layers[0].register_forward_hook(lambda *_: forwards.append(1))
