@@ -11,7 +11,7 @@ from tests.trackers.test_own_tracker import Notebook, tracker_of
 from xalign import AlignmentCallback, AlignmentConfig, AlignmentMonitor, load_pairs, with_alignment
 from xalign.errors import ArgumentError
 from xalign.losses.loss import Loss
-from xalign.trackers.config import plain_config
+from xalign.plain_config import plain_config
 from xalign.training.arguments import AlignmentArguments
 
 LANGUAGES = ["deu_Latn", "spa_Latn"]

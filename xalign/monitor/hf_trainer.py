@@ -18,7 +18,7 @@ from transformers.training_args import TrainingArguments
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.audio_inputs import takes_sound_alone
-from xalign.trackers.config import Config
+from xalign.plain_config import Config
 
 if TYPE_CHECKING:
     from transformers import Trainer

@@ -33,13 +33,13 @@ from xalign.monitor.scalars import (
 )
 from xalign.monitor.settings import settings_of
 from xalign.pairs.parallel import ParallelPairs, count_range
+from xalign.plain_config import Plain
 from xalign.renamed import warn_deprecated
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
 from xalign.results.saved import check_folder
 from xalign.results.unknown import MOST_UNKNOWN as MOST_UNKNOWN
 from xalign.statistics.regressions import Regression
-from xalign.trackers.config import Plain
 
 
 class AlignmentMonitor:

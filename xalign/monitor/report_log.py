@@ -10,9 +10,9 @@ from transformers.trainer_callback import TrainerCallback
 from xalign.errors import ArgumentError, ArgumentTypeError, MissingExtraError
 from xalign.monitor.keeps_running import say
 from xalign.monitor.scalars import MOST_LANGUAGES
+from xalign.plain_config import Config
 from xalign.results.report import AlignmentReport
 from xalign.trackers import TRACKERS
-from xalign.trackers.config import Config
 from xalign.trackers.tracker import Pixels, Tracker
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from xalign.model.inputs import TextOptions
 from xalign.monitor.cadence import Cadence
 from xalign.monitor.scalars import named
 from xalign.pairs.parallel import count_range
-from xalign.trackers.config import Plain, plain_config
+from xalign.plain_config import Plain, plain_config
 
 PREFIX = "measure"
 

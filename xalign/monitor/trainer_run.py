@@ -10,8 +10,8 @@ from xalign.monitor.keep_best import KeepBest
 from xalign.monitor.monitor import AlignmentMonitor
 from xalign.monitor.report_log import ReportLog
 from xalign.monitor.scalars import few_of, named, pooled_only, scalars
+from xalign.plain_config import Config
 from xalign.results.report import AlignmentReport
-from xalign.trackers.config import Config
 
 
 class TrainerRun:

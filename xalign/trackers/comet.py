@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from transformers.trainer_callback import TrainerCallback
 
-from xalign.trackers.config import Config
+from xalign.plain_config import Config
 from xalign.trackers.tracker import Pixels, Rows, Tracker
 
 

@@ -8,10 +8,10 @@ from types import ModuleType
 
 from transformers.trainer_callback import TrainerCallback
 
-from xalign.trackers.config import Config
+from xalign.plain_config import Config
 from xalign.trackers.tracker import Pixels, Rows, Tracker
 
-# What MLflow allows in a name; the trainer's callback replaces the rest of its metrics' names in the same way.
+# MLflow allows these in names; the trainer's callback replaces others in its metrics' names the same way.
 _NOT_ALLOWED = re.compile(r"[^0-9A-Za-z_\-. /]")
 
 
@@ -27,7 +27,7 @@ def _log_image(run: ModuleType, key: str, pixels: Pixels, step: int) -> None:
 
 
 def _log_table(run: ModuleType, key: str, columns: Sequence[str], rows: Rows, step: int) -> None:
-    """Log a file that MLflow shows as a table; its own `log_table` needs pandas, and appends to an old one."""
+    """Log a file that MLflow shows as a table; its `log_table` needs pandas, and appends to an old one."""
     run.log_text(_csv(columns, rows), f"{_NOT_ALLOWED.sub('_', key)}-{step:08d}.csv")
 
 

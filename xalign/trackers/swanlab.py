@@ -5,7 +5,7 @@ from types import ModuleType
 
 from transformers.trainer_callback import TrainerCallback
 
-from xalign.trackers.config import Config
+from xalign.plain_config import Config
 from xalign.trackers.tracker import Pixels, Rows, Tracker
 
 

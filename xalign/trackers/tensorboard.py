@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from transformers.trainer_callback import TrainerCallback
 
 from xalign.escape import markdown
-from xalign.trackers.config import Config
+from xalign.plain_config import Config
 from xalign.trackers.tracker import Pixels, Rows, Tracker
 
 

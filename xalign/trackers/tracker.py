@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from transformers.trainer_callback import TrainerCallback
 
 from xalign.errors import ArgumentError, ArgumentTypeError
-from xalign.trackers.config import Config
+from xalign.plain_config import Config
 
 Run = TypeVar("Run")
 Pixels = UInt8[np.ndarray, "height width colour"]

@@ -17,8 +17,8 @@ from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
 from xalign.model.language_marks import codes_of_text
 from xalign.pairs.parallel import ParallelPairs
+from xalign.plain_config import Plain
 from xalign.renamed import warn_deprecated
-from xalign.trackers.config import Plain
 from xalign.training.check_config import MODES as MODES
 from xalign.training.check_config import Mode, Partners, check_config
 from xalign.training.guards.start import Origin

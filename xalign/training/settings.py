@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xalign.pairs.parallel import ParallelPairs
-from xalign.trackers.config import Plain, plain_config
+from xalign.plain_config import Plain, plain_config
 
 if TYPE_CHECKING:
     from xalign.training.config import AlignmentConfig

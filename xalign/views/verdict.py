@@ -1,0 +1,73 @@
+"""`verdict`: what the scores of a report say, in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from xalign.languages import language_name
+from xalign.results.standing import Standing, standing_of
+
+if TYPE_CHECKING:
+    from xalign.results.report import AlignmentReport
+
+MOST_NAMED = 6
+
+
+def verdict(report: "AlignmentReport") -> list[str]:
+    """Return a sentence per metric that says which languages are above their floor and chance.
+
+    A language is above where the whole 95 % interval of its score is. Metrics that have neither floor nor
+    chance say nothing, and have no sentence.
+
+    Args:
+        report: The report.
+
+    Example:
+        >>> len(verdict(report)) == len(report.measured)
+        True
+    """
+    return [
+        sentence
+        for metric in report.measured
+        if (
+            sentence := verdict_of(
+                report.scale(metric).title,
+                {code: standing_of(report, metric, code) for code in report.languages},
+                "floor" if report.floor(metric) is not None else "chance",
+            )
+        )
+    ]
+
+
+def verdict_of(title: str, standings: Mapping[str, Standing | None], bar: str) -> str | None:
+    """Return one sentence: how many languages are clearly better than their bar, and which.
+
+    Args:
+        title: The title of the metric.
+        standings: Language -> where its score stands.
+        bar: What it stands beside, for the words: `"floor"` or `"chance"`.
+
+    Example:
+        >>> verdict_of("NASCA", {"deu_Latn": "open", "spa_Latn": "worse"}, "floor")
+        'NASCA: no language is above its floor.'
+        >>> verdict_of("NASCA", {"deu_Latn": "better", "spa_Latn": "worse"}, "floor")
+        'NASCA: 1 of 2 languages is above its floor: German.'
+    """
+    known = {code: stands for code, stands in standings.items() if stands is not None}
+    if not known:
+        return None
+    own = f"its {bar}" if bar == "floor" else bar
+    above = [code for code, stands in known.items() if stands == "better"]
+    if not above:
+        return f"{title}: no language is above {own}."
+    if len(above) == len(known):
+        whom = language_name(above[0]) + " is" if len(above) == 1 else f"all {len(above)} languages are"
+        return f"{title}: {whom} above {own if len(above) == 1 or bar != 'floor' else 'their floors'}."
+    are = "is" if len(above) == 1 else "are"
+    own = own if len(above) == 1 or bar != "floor" else "their floors"
+    return f"{title}: {len(above)} of {len(known)} languages {are} above {own}: {_named(above)}."
+
+
+def _named(codes: Sequence[str]) -> str:
+    names = [language_name(code) for code in codes[:MOST_NAMED]]
+    more = len(codes) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
