@@ -14,15 +14,8 @@ from tests.source_tree import FILES, MODULES, imports_of, name_of, room_of
 LEVELS = [
     ["errors", "options", "extras", "warn"],  # import nothing of the package
     [
-        "checks",
-        "schema",
-        "escape",
-        "files",
-        "identity",
-        "languages",
-        "plain_config",
-        "renamed",
-        "result_table",
+        *("checks", "schema", "escape", "files", "identity", "languages"),
+        *("plain_config", "renamed", "result_table"),
     ],
     ["storage", "pairs", "model", "metrics", "losses"],  # files, text, models, and mathematics on tensors
     ["statistics", "units", "links"],

@@ -43,7 +43,8 @@ def eval_results(
         if source_url is not None:
             entry["source"] = {"url": source_url, "name": "xalign"}
         entries.append({**entry, "notes": _notes(report, key)})
-    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True).encode()
+    text: str = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+    return text.encode()
 
 
 def _notes(report: AlignmentReport, key: str) -> str:
