@@ -1,10 +1,11 @@
 """`verdict`: what the scores of a report say, in words."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xalign.languages import language_name
-from xalign.results.standing import Standing, standing_of
+from xalign.results.history_entry import scale_in, unknown_in
+from xalign.results.standing import Standing, bars_in, standing, standing_of
 
 if TYPE_CHECKING:
     from xalign.results.report import AlignmentReport
@@ -65,6 +66,24 @@ def verdict_of(title: str, standings: Mapping[str, Standing | None], bar: str) -
     are = "is" if len(above) == 1 else "are"
     own = own if len(above) == 1 or bar != "floor" else "their floors"
     return f"{title}: {len(above)} of {len(known)} languages {are} above {own}: {_named(above)}."
+
+
+def verdict_of_entry(entry: Mapping[str, Any]) -> list[str]:
+    """Return the same of an entry of a history: of each of its rows.
+
+    Args:
+        entry: A line of a history.
+    """
+    found = []
+    for row, numbers in entry["metrics"].items():
+        scale, languages = scale_in(entry, row), numbers["languages"]
+        standings = {
+            code: standing((one["low"][-1], one["high"][-1]), bars_in(one), scale, unknown_in(entry, code))
+            for code, one in languages.items()
+        }
+        bar = "floor" if any(one["floor"] is not None for one in languages.values()) else "chance"
+        found.append(verdict_of(scale.title, standings, bar))
+    return [sentence for sentence in found if sentence]
 
 
 def _named(codes: Sequence[str]) -> str:
