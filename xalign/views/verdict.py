@@ -34,18 +34,22 @@ def verdict(report: "AlignmentReport") -> list[str]:
                 report.scale(metric).title,
                 {code: standing_of(report, metric, code) for code in report.languages},
                 "floor" if report.floor(metric) is not None else "chance",
+                higher_is_better=report.scale(metric).higher_is_better,
             )
         )
     ]
 
 
-def verdict_of(title: str, standings: Mapping[str, Standing | None], bar: str) -> str | None:
+def verdict_of(
+    title: str, standings: Mapping[str, Standing | None], bar: str, *, higher_is_better: bool = True
+) -> str | None:
     """Return one sentence: how many languages are clearly better than their bar, and which.
 
     Args:
         title: The title of the metric.
         standings: Language -> where its score stands.
         bar: What it stands beside, for the words: `"floor"` or `"chance"`.
+        higher_is_better: Whether better is above the bar, or below it.
 
     Example:
         >>> verdict_of("NASCA", {"deu_Latn": "open", "spa_Latn": "worse"}, "floor")
@@ -56,16 +60,17 @@ def verdict_of(title: str, standings: Mapping[str, Standing | None], bar: str) -
     known = {code: stands for code, stands in standings.items() if stands is not None}
     if not known:
         return None
-    own = f"its {bar}" if bar == "floor" else bar
-    above = [code for code, stands in known.items() if stands == "better"]
-    if not above:
-        return f"{title}: no language is above {own}."
-    if len(above) == len(known):
-        whom = language_name(above[0]) + " is" if len(above) == 1 else f"all {len(above)} languages are"
-        return f"{title}: {whom} above {own if len(above) == 1 or bar != 'floor' else 'their floors'}."
-    are = "is" if len(above) == 1 else "are"
-    own = own if len(above) == 1 or bar != "floor" else "their floors"
-    return f"{title}: {len(above)} of {len(known)} languages {are} above {own}: {_named(above)}."
+    side = "above" if higher_is_better else "below"
+    better = [code for code, stands in known.items() if stands == "better"]
+    one, many = (f"its {bar}", f"their {bar}s") if bar == "floor" else (bar, bar)
+    if not better:
+        return f"{title}: no language is {side} {one}."
+    if len(known) == 1:
+        return f"{title}: {language_name(better[0])} is {side} {one}."
+    if len(better) == len(known):
+        return f"{title}: all {len(better)} languages are {side} {many}."
+    are, own = ("is", one) if len(better) == 1 else ("are", many)
+    return f"{title}: {len(better)} of {len(known)} languages {are} {side} {own}: {_named(better)}."
 
 
 def verdict_of_entry(entry: Mapping[str, Any]) -> list[str]:
@@ -82,7 +87,7 @@ def verdict_of_entry(entry: Mapping[str, Any]) -> list[str]:
             for code, one in languages.items()
         }
         bar = "floor" if any(one["floor"] is not None for one in languages.values()) else "chance"
-        found.append(verdict_of(scale.title, standings, bar))
+        found.append(verdict_of(scale.title, standings, bar, higher_is_better=scale.higher_is_better))
     return [sentence for sentence in found if sentence]
 
 
