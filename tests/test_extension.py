@@ -152,7 +152,9 @@ def test_a_metric_in_a_trainer():
         metric_for_best_model="distance",
         greater_is_better=False,
     )
-    callback = AlignmentCallback(trainer, PAIRS, metrics=["nasca", *METRIC_OBJECTS, nearest_third_too])
+    callback = AlignmentCallback(
+        trainer, PAIRS, metrics=["nasca", *METRIC_OBJECTS, nearest_third_too], log_scalars="all"
+    )
     trainer.add_callback(callback)
     trainer.train()
     rows = [row for row in trainer.state.log_history if "eval_distance" in row and "eval_loss" in row]

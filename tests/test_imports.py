@@ -13,11 +13,14 @@ from tests.source_tree import FILES, MODULES, imports_of, name_of, room_of
 # another.
 LEVELS = [
     ["errors", "options", "extras", "warn"],  # import nothing of the package
-    ["checks", "schema", "escape", "files", "identity", "languages", "renamed", "result_table"],
+    [
+        *("checks", "schema", "escape", "files", "identity", "languages"),
+        *("plain_config", "renamed", "result_table"),
+    ],
     ["storage", "pairs", "model", "metrics", "losses"],  # files, text, models, and mathematics on tensors
     ["statistics", "units", "links"],
     ["results", "control"],
-    ["measurement", "views", "trackers"],  # results are made, shown, and sent away
+    ["measurement", "views", "trackers", "hub"],  # results are made, shown, and sent away
     ["finding", "monitor", "babel", "robustness", "correlation", "speech"],
     ["steering", "sweep"],
     ["judging", "training", "exports"],
@@ -27,7 +30,7 @@ LEVELS = [
 ]
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 # A report draws itself, and units and vectors export themselves: their methods import when they are called.
-LAZY = {("results", "views"), ("units", "exports")}
+LAZY = {("results", "views"), ("results", "hub"), ("units", "exports")}
 # Mathematics on tensors knows nothing of models, text or files.
 PURE, ALLOWED_IN_PURE = {"metrics", "losses"}, {"errors", "checks"}
 # The small world serves demos, tests and benchmarks; nothing that users need depends on it.

@@ -725,7 +725,7 @@ def test_auto_measures_first_and_keeps_out_of_the_way(pairs):
 
 def test_the_scalars_of_a_row(pairs):
     trainer = make_trainer()
-    callback = attach(trainer, pairs, metrics=("nasca", "mexa"))
+    callback = attach(trainer, pairs, metrics=("nasca", "mexa"), log_scalars="all")
     trainer.train()
     row, report = rows_with(trainer, "eval_nasca")[-1], callback.reports[-1]
     expected = report.score("mexa") - report.floor("mexa")

@@ -97,7 +97,7 @@ def test_the_adapter_learns_as_before(pairs):
         make_model("llama"), make_tokenizer(), pairs, ["margin"]
     ).score("margin")
     difference = monitor.reports[0].score("margin") - monitor.base.score("margin")
-    assert monitor.scalars["margin_over_base"] == difference != 0
+    assert monitor.all_scalars["margin_over_base"] == difference != 0
 
 
 def test_a_full_disk_does_not_end_a_run(pairs, tmp_path, monkeypatch):

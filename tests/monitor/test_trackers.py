@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
 
 from tests.monitor.training import make_trainer
 from tests.tiny import ROOT
@@ -32,6 +33,13 @@ def trained(pairs, tracker, folder="run", **options):
     return trainer, callback
 
 
+def config_of(records):
+    found = {}
+    for record in records:
+        found |= record["config"]["update"] if record["type"] == "config" else {}
+    return found
+
+
 @pytest.mark.parametrize("log_text", [False, True])
 def test_wandb_offline(pairs, log_text, wandb_here):
     import wandb
@@ -47,6 +55,8 @@ def test_wandb_offline(pairs, log_text, wandb_here):
     assert sorted(step for step in found if "eval/nasca" in found[step]) == [0, 2, 3, 4, 6]
     for report in callback.reports:  # steps line up with the trainer's
         assert found[report.step]["eval/nasca_deu_Latn"] == pytest.approx(report.score("nasca", "deu_Latn"))
+    config = config_of(records)
+    assert config["measure_every"] == 2 and config["measure_languages"] == "deu_Latn,spa_Latn"
     pictures = [step for step in found if any("alignment/heatmap_nasca" in key for key in found[step])]
     assert sorted(pictures) == [0, 3, 6]  # every second measurement, and the last
     assert len(list((folder / "files" / "media" / "images").rglob("*.png"))) == 3
@@ -74,6 +84,8 @@ def test_trackio(pairs, monkeypatch, tmp_path):
     logged = [json.loads(row[0]) for row in rows]
     curve = {row["train/global_step"]: row["eval/nasca"] for row in logged if "eval/nasca" in row}
     assert curve == {report.step: report.score() for report in callback.reports}
+    (config,) = sqlite3.connect(store).execute("select config from configs").fetchone()
+    assert json.loads(config)["measure_every"] == 2
     pictures = [row["train/global_step"] for row in logged if "alignment/heatmap_nasca" in row]
     assert pictures == [0, 3, 6]
     assert [row["train/global_step"] for row in logged if "alignment/last" in row] == [6]
@@ -88,6 +100,13 @@ def test_tensorboard(pairs, monkeypatch):
     shown = last.tensor_proto.string_val[0].decode()
     assert last.step == 6
     assert "| nasca | deu_Latn |" in shown and len(shown.splitlines()) == 4
+    (shown,) = events.Tensors("alignment/config/text_summary")
+    assert b"| measure_every | 2 |" in shown.tensor_proto.string_val[0]
+    started = metadata.parse_session_start_info_plugin_data(
+        events.summary_metadata[metadata.SESSION_START_INFO_TAG].plugin_data.content
+    )
+    assert started.hparams["measure_every"].number_value == 2
+    assert [path.name for path in Path("board").iterdir() if path.is_dir()] == []  # all in one run
     (worst,) = events.Tensors("alignment/worst_pairs/text_summary")
     assert pairs["deu_Latn"].sentences[0] in worst.tensor_proto.string_val[0].decode()
 
@@ -177,6 +196,8 @@ def test_many_languages_give_way_to_a_table():
     values = {"nasca": 0.5, "nasca_worst": 0.1} | {f"nasca_{code}": 0.5 for code in languages}
     assert pooled_only(values, languages) == {"nasca": 0.5, "nasca_worst": 0.1}
     assert pooled_only(values, languages[:-1]) == values
+    kept = f"nasca_{languages[3]}"  # by which a best model is selected
+    assert pooled_only(values, languages, {kept}) == {"nasca": 0.5, "nasca_worst": 0.1, kept: 0.5}
 
 
 WITHOUT_LOGIN = """

@@ -11,6 +11,7 @@ from rich.console import Console
 from tests.tiny import make_model, make_tokenizer
 from xalign import load_pairs, measure
 from xalign.errors import ArgumentError, MissingExtraError
+from xalign.languages import language_name
 from xalign.views.emergence import emergence_figure
 from xalign.views.heatmap import heatmap
 from xalign.views.save import save_with_heatmaps
@@ -83,7 +84,9 @@ def test_heatmap_draws_a_cell_per_value(report, metric, tmp_path):
     axes = figure.axes[0]
     layers = report.metrics["nasca" if metric == "nasca" else "mexa"].layers
     assert len(axes.texts) == 3 * (len(layers) + 2)
-    assert [label.get_text() for label in axes.get_yticklabels()] == report.languages
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        f"{language_name(code)}\n{code}" for code in report.languages
+    ]
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert labels == [*map(str, layers), "mean", "floor"]
     grid = np.asarray(axes.images[0].get_array(), dtype=float)
@@ -142,12 +145,15 @@ def test_emergence_draws_what_was_measured(report):
     expected = np.mean([report.per_sentence("nasca", code, 1).double().mean() for code in report.languages])
     assert np.asarray(drawn)[1] == pytest.approx(np.full(3, expected))
     lines = {line.get_label(): line for line in curves.lines if not line.get_label().startswith("_")}
-    assert list(lines) == [*report.languages, "chance (0.013)", "twin"]
+    names = [f"{language_name(code)} {code}" for code in report.languages]
+    assert list(lines) == [*names, "chance (0.013)", "twin"]
     assert lines["twin"].get_linestyle() != lines["chance (0.013)"].get_linestyle() == "--"
-    assert figure.axes[-1].get_ylabel() == curves.get_ylabel() == "share of pairs"
+    low, high = float(np.min(drawn)), float(np.max(drawn))
+    assert curves.get_ylabel() == "share of pairs"
+    assert figure.axes[-1].get_ylabel() == f"share of pairs\ncolours from {low:.2f} to {high:.2f}"
     assert loss.get_ylabel() == "loss"
-    assert list(lines["deu_Latn"].get_xdata()) == [0, 5, 20]
-    assert lines["deu_Latn"].get_ydata()[0] == report.score("nasca", "deu_Latn")
+    assert list(lines["German deu_Latn"].get_xdata()) == [0, 5, 20]
+    assert lines["German deu_Latn"].get_ydata()[0] == report.score("nasca", "deu_Latn")
     assert len(curves.collections) == 3  # a band per language
     assert list(loss.lines[0].get_ydata()) == [3.0, 1.0]
 

@@ -32,3 +32,14 @@ METRICS: dict[str, Metric] = {
         *(DALI, DALI_STRONG, MEXA_T),
     )
 }
+
+
+def definition_of(name: str) -> str:
+    """Return what a metric is, in a sentence or two; nothing of a metric that is not xalign's own.
+
+    Example:
+        >>> definition_of("csls").split(" with ")[0], definition_of("mine")
+        ('Retrieval', '')
+    """
+    metric = METRICS.get(name)
+    return "" if metric is None else metric.definition

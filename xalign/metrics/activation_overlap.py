@@ -87,4 +87,8 @@ ACTIVATION_OVERLAP = Metric(
     has_floor=False,
     null=unrelated_pair_overlap,
     unit="share of strong neurons",
+    definition=(
+        "Of the neurons that act strongly in a sentence or its translation, the share that both "
+        "have in common."
+    ),
 )

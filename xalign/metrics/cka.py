@@ -131,4 +131,9 @@ CKA = Metric(
     has_floor=False,
     unit="debiased CKA",
     least_pairs=_LEAST + 1,
+    definition=(
+        "How alike the geometry of all sentences is in both languages (debiased linear centred "
+        "kernel alignment): 1 where one is the other turned and scaled, about 0 where they are "
+        "unrelated."
+    ),
 )

@@ -69,4 +69,8 @@ CSLS = Metric(
     parts={"csls_from_pivot": csls_from_pivot, "csls_to_pivot": csls_to_pivot},
     unit="share of pairs",
     least_pairs=NEIGHBOURS,
+    definition=(
+        "Retrieval with each cosine made less by how near either sentence is to its 10 nearest "
+        "neighbours, so that sentences near to everything do not win."
+    ),
 )

@@ -126,6 +126,10 @@ DALI = Metric(
     has_floor=False,
     null=dali_null,
     unit="share of items",
+    definition=(
+        "The share of items in which every answer option is nearer to its own translation than to "
+        "that of another option."
+    ),
 )
 DALI_STRONG = Metric(
     "dali_strong",
@@ -136,6 +140,7 @@ DALI_STRONG = Metric(
     has_floor=False,
     null=dali_strong_null,
     unit="share of items",
+    definition=("As DALI, where options must also be nearer to their translations than to one another."),
 )
 MEXA_T = Metric(
     "mexa_t",
@@ -145,4 +150,7 @@ MEXA_T = Metric(
     over="contexts",
     chance=weak_alignment_chance,
     unit="share of items",
+    definition=(
+        "The share of items whose contexts are nearest to their translations from both sides, as in MEXA."
+    ),
 )

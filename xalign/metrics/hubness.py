@@ -118,6 +118,10 @@ HUB_SKEWNESS = Metric(
     unit="skewness",
     higher_is_better=False,
     least_pairs=NEIGHBOURS + 1,
+    definition=(
+        "How unevenly sentences are neighbours of others: the skewness of how often each is among "
+        "the nearest. Above 0 there are hubs."
+    ),
 )
 ANTI_HUBS = Metric(
     "anti_hubs",
@@ -129,6 +133,7 @@ ANTI_HUBS = Metric(
     unit="share of sentences",
     higher_is_better=False,
     least_pairs=NEIGHBOURS + 1,
+    definition=("The share of sentences that are among the nearest of no sentence of the pivot."),
 )
 ROBIN_HOOD = Metric(
     "robin_hood",
@@ -141,4 +146,8 @@ ROBIN_HOOD = Metric(
     unit="share of neighbours",
     higher_is_better=False,
     least_pairs=NEIGHBOURS + 1,
+    definition=(
+        "The share of all places among the nearest that hubs would have to give away for all "
+        "sentences to have equally many."
+    ),
 )

@@ -133,6 +133,10 @@ ANISOTROPY = Metric(
     has_floor=False,
     unit="cosine",
     higher_is_better=False,
+    definition=(
+        "The mean cosine of sentences of one language with one another. Near 1, all states point "
+        "the same way, and cosines tell little."
+    ),
 )
 ISO_SCORE = Metric(
     "iso_score",
@@ -144,4 +148,7 @@ ISO_SCORE = Metric(
     has_floor=False,
     unit="share of dimensions",
     least_pairs=_LEAST,
+    definition=(
+        "How evenly the states of a language use the dimensions: 1 where all equally, 0 where one alone."
+    ),
 )

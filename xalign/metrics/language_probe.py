@@ -156,4 +156,5 @@ LANGUAGE_PROBE = Metric(
     unit="accuracy",
     higher_is_better=False,
     least_pairs=FOLDS,
+    definition=("The share of sentences whose language a linear probe tells from their states. ½ is chance."),
 )

@@ -32,4 +32,15 @@ def margin(similarity: Float[Tensor, "pair pair"]) -> Float[Tensor, " pair"]:
     return similarity.diagonal() - torch.maximum(others.amax(dim=0), others.amax(dim=1))
 
 
-MARGIN = Metric("margin", "Margin", "hidden", margin, bounds=(-2.0, 2.0), unit="cosine")
+MARGIN = Metric(
+    "margin",
+    "Margin",
+    "hidden",
+    margin,
+    bounds=(-2.0, 2.0),
+    unit="cosine",
+    definition=(
+        "By how much the cosine of a sentence and its translation exceeds that of the nearest "
+        "wrong pair, averaged over pairs. Below 0, a wrong one is nearer."
+    ),
+)

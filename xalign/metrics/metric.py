@@ -52,6 +52,7 @@ class Metric:
         unit: The unit of its values, as an axis label.
         higher_is_better: Whether a larger value is better.
         least_pairs: The fewest pairs of which it can be computed.
+        definition: What it is, in a sentence or two, as the page of a report shows it.
 
     Raises:
         ArgumentError: Neither or both of `compute` and `parts`, an unknown source, bounds in the wrong order,
@@ -81,6 +82,7 @@ class Metric:
     higher_is_better: bool = True
     null: Compute | None = None
     least_pairs: int = 2
+    definition: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a metric that cannot be measured."""

@@ -76,4 +76,8 @@ NEURON_CORRELATION = Metric(
     has_floor=False,
     unit="mean absolute correlation",
     least_pairs=_LEAST,
+    definition=(
+        "The correlation, over sentences, of each neuron's value in one language with its value "
+        "in the other, averaged over neurons."
+    ),
 )

@@ -60,4 +60,8 @@ RETRIEVAL = Metric(
     chance=retrieval_chance,
     parts={"retrieval_from_pivot": retrieval_from_pivot, "retrieval_to_pivot": retrieval_to_pivot},
     unit="share of pairs",
+    definition=(
+        "The share of sentences whose nearest neighbour in the other language, by the cosine of "
+        "hidden states, is their translation; the mean of both directions."
+    ),
 )

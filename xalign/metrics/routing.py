@@ -77,4 +77,7 @@ ROUTING = Metric(
     has_floor=False,
     null=unrelated_overlap,
     unit="share of choices",
+    definition=(
+        "How much the experts to which a sentence's tokens were routed overlap with those of its translation."
+    ),
 )

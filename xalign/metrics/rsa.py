@@ -93,4 +93,8 @@ RSA = Metric(
     has_floor=False,
     unit="Spearman's correlation",
     least_pairs=_LEAST,
+    definition=(
+        "Whether sentences that are alike in one language are alike in the other: the correlation "
+        "of both matrices of distances."
+    ),
 )

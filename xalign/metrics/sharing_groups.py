@@ -175,4 +175,5 @@ SHARED_NEURONS = Metric(
     has_floor=False,
     null=shared_by_chance,
     unit="share of active neurons",
+    definition=("Of the neurons that a sentence or its translation activates, the share that both do."),
 )

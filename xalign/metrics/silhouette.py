@@ -99,4 +99,8 @@ SILHOUETTE = Metric(
     null=permuted_silhouette,
     unit="silhouette",
     higher_is_better=False,
+    definition=(
+        "How clearly states group by language: 1 where languages lie apart, about 0 where they "
+        "mix, below 0 where sentences lie nearer to the other language."
+    ),
 )

@@ -59,7 +59,13 @@ def check_pairs(similarity: Float[Tensor, "pair pair"]) -> int:
     return len(similarity)
 
 
-def _weak_alignment_metric(name: str, reads: Source) -> Metric:
+_DEFINITION = (
+    "The share of pairs in which a sentence and its translation are nearest to each other, from both sides, "
+    "by the cosine of {of}. The score is the mean over layers. It depends on the number of pairs."
+)
+
+
+def _weak_alignment_metric(name: str, reads: Source, of: str) -> Metric:
     return Metric(
         name,
         name.upper(),
@@ -67,9 +73,22 @@ def _weak_alignment_metric(name: str, reads: Source) -> Metric:
         weak_alignment,
         chance=weak_alignment_chance,
         unit="share of pairs",
+        definition=_DEFINITION.format(of=of),
     )
 
 
-NASCA = _weak_alignment_metric("nasca", "neuron_states")
-NAVCA = _weak_alignment_metric("navca", "neuron_values")
-MEXA = _weak_alignment_metric("mexa", "hidden")
+NASCA = _weak_alignment_metric(
+    "nasca",
+    "neuron_states",
+    "neuron states: how often each feed-forward neuron is active over the tokens",
+)
+NAVCA = _weak_alignment_metric(
+    "navca",
+    "neuron_values",
+    "neuron values: how strongly each feed-forward neuron acts over the tokens",
+)
+MEXA = _weak_alignment_metric(
+    "mexa",
+    "hidden",
+    "hidden states, averaged over the tokens",
+)

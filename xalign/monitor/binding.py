@@ -22,7 +22,7 @@ from xalign.monitor.peers import Peer, refuse_second_best
 from xalign.monitor.privacy import folder_of
 from xalign.monitor.regression_watch import OnRegression
 from xalign.monitor.report_log import ReportLog, Trackers
-from xalign.monitor.scalars import scalar_keys
+from xalign.monitor.scalars import LogScalars, scalar_keys
 from xalign.monitor.selection import check_selection, distinctive_names, exact_key
 from xalign.monitor.trainer_run import TrainerRun
 from xalign.pairs.parallel import ParallelPairs
@@ -69,6 +69,7 @@ class Settings:
     on_regression: OnRegression
     heatmap_every: int | None
     save_reports: bool
+    log_scalars: LogScalars
 
     def __post_init__(self) -> None:
         """Refuse pictures that would never be drawn."""
@@ -127,6 +128,7 @@ def bind(
         save_reports=settings.save_reports,
         on_regression=settings.on_regression,
         name=name,
+        log_scalars=settings.log_scalars,
         **settings.options,
     )
     selecting = _selecting(when, name, trainer, monitor)
@@ -141,9 +143,9 @@ def bind(
     if monitor.is_first_process:
         for line in (monitor.cost_line, *found.prepare(trainer.args.report_to)):
             print(line)  # noqa: T201
-    return Binding(
-        trainer, monitor, TrainerRun(trainer, monitor, report_log, keep_best), keep_best, selecting
-    )
+    keys = {*filter(None, [selecting, None if keep_best is None else f"eval_{keep_best.key}"])}
+    run = TrainerRun(trainer, monitor, report_log, keep_best, keys)
+    return Binding(trainer, monitor, run, keep_best, selecting)
 
 
 def _keys(name: str, trainer: HuggingFaceTrainer, monitor: AlignmentMonitor) -> dict[str, bool]:

@@ -16,18 +16,13 @@ from xalign.measurement.run import Metrics
 from xalign.model.distributed import Ranks
 from xalign.monitor.binding import Binding, Settings, When, bind
 from xalign.monitor.cadence import Every
-from xalign.monitor.hf_trainer import (
-    HuggingFaceTrainer,
-    NotMeasured,
-    is_evaluation,
-    move_to_front,
-)
+from xalign.monitor.hf_trainer import HuggingFaceTrainer, NotMeasured, is_evaluation, move_to_front
 from xalign.monitor.keeps_running import KeepsRunning
 from xalign.monitor.monitor import AlignmentMonitor
 from xalign.monitor.peers import refuse_duplicates
 from xalign.monitor.privacy import keep_private
 from xalign.monitor.regression_watch import OnRegression
-from xalign.monitor.scalars import checked_name
+from xalign.monitor.scalars import LogScalars, checked_log_scalars, checked_name
 from xalign.monitor.which_trainer import calling_trainer, refuse_another, trainer_and_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.history import History
@@ -75,6 +70,8 @@ class AlignmentCallback(TrainerCallback):
         log_text: Give trackers, at the end, the worst pairs with their sentences, and let the trainer's
             `push_to_hub` upload the reports. Otherwise no text leaves the machine: with `push_to_hub`
             everything is kept under `_alignment` instead of `alignment`, which the upload leaves out.
+        log_scalars: `"few"` logs the mean, the worst and each language, and the value that a best model is
+            selected by; `"all"` also gap, best layer, difference to the base model, and cost.
         name: Part of keys and folders, as in `eval_news_nasca`, where a trainer has several callbacks.
         save_reports: Keep each report, and not only the history, in the trainer's `output_dir`, under
             `alignment/step-00000200`.
@@ -122,6 +119,7 @@ class AlignmentCallback(TrainerCallback):
         on_regression: OnRegression = "warn",
         heatmap_every: int | None = None,
         log_text: bool = False,
+        log_scalars: LogScalars = "few",
         name: str = "",
         save_reports: bool = True,
         tokenizer: PreTrainedTokenizerBase | None = None,
@@ -143,6 +141,7 @@ class AlignmentCallback(TrainerCallback):
             on_regression=on_regression,
             heatmap_every=heatmap_every,
             save_reports=save_reports,
+            log_scalars=checked_log_scalars(log_scalars),
         )
         self._binding: Binding | None = None
         if given is not None:
@@ -221,6 +220,7 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Measure step 0: now that all callbacks have begun, and after an evaluation on start."""
         with self._keeps_running.hook("on_epoch_begin", state.global_step):
+            self._describe()
             if self._when.at_start and state.global_step == 0:
                 self._bound.run.measure_and_log(state, control)
 
@@ -279,11 +279,12 @@ class AlignmentCallback(TrainerCallback):
     ) -> None:
         """Add the values to an evaluation's row, before the trackers read it."""
         with self._keeps_running.hook("on_log", state.global_step):
+            self._describe()  # the first row may be that of an evaluation before the first step
             if logs is not None and self._when.at_evaluate and is_evaluation(self._bound.trainer, logs):
                 if not self._bound.run.training or not self._bound.run.is_measured(state):
                     self._bound.run.measure(state, control)
-                logs.update(self._bound.run.pooled)
-                state.log_history[-1].update(self._bound.run.pooled)
+                logs.update(self._bound.run.logged)
+                state.log_history[-1].update(self._bound.run.logged)
 
     def on_evaluate(
         self,
@@ -328,6 +329,11 @@ class AlignmentCallback(TrainerCallback):
         """Return the other callbacks of this class on a trainer."""
         callbacks = trainer.callback_handler.callbacks
         return [one for one in callbacks if isinstance(one, AlignmentCallback) and one is not self]
+
+    def _describe(self) -> None:
+        """Give trackers the settings of the run, once they have begun."""
+        everyone = [self, *self._peers_on(self._bound.trainer)]
+        self._bound.run.describe([one._monitor.settings for one in everyone])
 
     @property
     def _monitor(self) -> AlignmentMonitor:

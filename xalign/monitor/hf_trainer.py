@@ -18,6 +18,7 @@ from transformers.training_args import TrainingArguments
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.audio_inputs import takes_sound_alone
+from xalign.plain_config import Config
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -80,6 +81,12 @@ def tokenizer_of(
     if takes_sound_alone(model_of(trainer)):
         return cast(PreTrainedTokenizerBase, found)
     return cast(PreTrainedTokenizerBase, getattr(found, "tokenizer", found))
+
+
+def loss_settings(trainer: HuggingFaceTrainer) -> Config:
+    """Return the settings of the alignment loss of a trainer of `with_alignment`; none of another trainer."""
+    found: Config = getattr(getattr(trainer, "alignment", None), "settings", {})
+    return found
 
 
 def is_evaluation(trainer: HuggingFaceTrainer, row: Mapping[str, object]) -> bool:

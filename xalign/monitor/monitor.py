@@ -21,8 +21,19 @@ from xalign.monitor.history_writer import HistoryWriter
 from xalign.monitor.keeps_running import KeepsRunning
 from xalign.monitor.regression_watch import OnRegression, RegressionWatch
 from xalign.monitor.safe_writer import SafeWriter
-from xalign.monitor.scalars import checked_name, named, over_base, scalar_keys, scalars
+from xalign.monitor.scalars import (
+    LogScalars,
+    checked_log_scalars,
+    checked_name,
+    few_of,
+    named,
+    over_base,
+    scalar_keys,
+    scalars,
+)
+from xalign.monitor.settings import settings_of
 from xalign.pairs.parallel import ParallelPairs, count_range
+from xalign.plain_config import Plain
 from xalign.renamed import warn_deprecated
 from xalign.results.history import History
 from xalign.results.report import AlignmentReport
@@ -58,6 +69,7 @@ class AlignmentMonitor:
             `find_regressions`): `"warn"`, `"ignore"`, or a function (metric, language, regression), called in
             the first process.
         name: Put in front of the keys of `scalars`.
+        log_scalars: What `scalars` holds: `"few"`, the mean, the worst and each language, or `"all"`.
         **options: The options of `measure`.
 
     Attributes:
@@ -93,6 +105,7 @@ class AlignmentMonitor:
         save_reports: bool = True,
         on_regression: OnRegression = "warn",
         name: str = "",
+        log_scalars: LogScalars = "few",
         **options: Unpack[MeasureOptions],
     ) -> None:
         self._ranks = Ranks(shared=True)
@@ -100,7 +113,7 @@ class AlignmentMonitor:
             check_options(AlignmentMonitor, options)
         self.cadence = Cadence(every, max_share, at_steps=at_steps, ranks=self._ranks)
         self._watch = RegressionWatch(on_regression)
-        self.name = checked_name(name)
+        self.name, self.log_scalars = checked_name(name), checked_log_scalars(log_scalars)
         self.measurement = Measurement(model, tokenizer, pairs, metrics, distributed=True, **options)
         scalar_keys(self.measurement.metrics, list(self.measurement.pairs))  # refuses keys that collide
         warn_of_unknown_languages(self.measurement.unknown_shares, "curves")
@@ -229,7 +242,15 @@ class AlignmentMonitor:
 
     @property
     def scalars(self) -> dict[str, float]:
-        """What to log of the last report.
+        """What to log of the last report: with `log_scalars="few"`, the mean, the worst and each language."""
+        values = self.all_scalars
+        return (
+            values if self.log_scalars == "all" or not values else few_of(values, self.reports[-1], self.name)
+        )
+
+    @property
+    def all_scalars(self) -> dict[str, float]:
+        """Every number of the last report, as `log_scalars="all"` logs them.
 
         Its pooled values; where there is an adapter, `nasca_over_base`, the difference to the model without
         it; and what measuring cost: `alignment_seconds`, and `alignment_share` of the time.
@@ -240,6 +261,15 @@ class AlignmentMonitor:
         values = scalars(last) | ({} if self.base is None else over_base(last, self.base))
         values |= {"alignment_seconds": last.cost.seconds, "alignment_share": self.cadence.share}
         return {named(key, self.name): value for key, value in values.items()}
+
+    @property
+    def settings(self) -> dict[str, Plain]:
+        """How it measures, as a tracker's config holds it: `measure_metrics`, `measure_every` and so on.
+
+        It holds no sentence. The callback gives it to the trackers of `report_to`; in a loop of your own,
+        pass it on, as in `wandb.init(config=monitor.settings)`.
+        """
+        return settings_of(self.measurement, self.cadence, self.name)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return the rows of all reports so far, with their steps."""

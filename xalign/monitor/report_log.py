@@ -10,6 +10,7 @@ from transformers.trainer_callback import TrainerCallback
 from xalign.errors import ArgumentError, ArgumentTypeError, MissingExtraError
 from xalign.monitor.keeps_running import say
 from xalign.monitor.scalars import MOST_LANGUAGES
+from xalign.plain_config import Config
 from xalign.results.report import AlignmentReport
 from xalign.trackers import TRACKERS
 from xalign.trackers.tracker import Pixels, Tracker
@@ -46,12 +47,25 @@ class Trackers:
         self._callbacks = {type(callback).__name__: callback for callback in callbacks}
         self._warned = False
         self._failed: set[str] = set()
+        self._described: set[str] = set()
 
     def prepare(self, report_to: str | Sequence[str] | None) -> list[str]:
         """Let each tracker prepare for a run; return the sentences to print."""
         names = [report_to] if isinstance(report_to, str) else list(report_to or ())
         said = [tracker.prepare(names) for tracker in self._trackers.values()]
         return [sentence for sentence in said if sentence]
+
+    def begin(self) -> None:
+        """Begin a run, whose settings no tracker has yet."""
+        self._described.clear()
+
+    def describe(self, config: Config) -> None:
+        """Give each tracker that has a run the run's settings, once."""
+        for tracker, run in self._live():
+            if tracker.name not in self._described:
+                self._described.add(tracker.name)
+                with self._observing(tracker):
+                    tracker.log_config(run, config)
 
     def heatmap(self, key: str, report: AlignmentReport, metric: str, step: int) -> None:
         """Log a layer × language picture of one metric, where there is a tracker and matplotlib."""
@@ -121,6 +135,14 @@ class ReportLog:
         self._trackers, self._key = trackers, key
         self._heatmap_every, self._log_text = heatmap_every, log_text
         self._drawn: AlignmentReport | None = None
+
+    def begin(self) -> None:
+        """Begin a run."""
+        self._trackers.begin()
+
+    def describe(self, config: Config) -> None:
+        """Log the run's settings, to every tracker once."""
+        self._trackers.describe(config)
 
     def measured(self, report: AlignmentReport, number: int, step: int) -> None:
         """Log the pictures of a run's measurement number `number`, from 0, where they are due."""

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, cast, get_args
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.measurement.run import Metrics
@@ -10,6 +11,7 @@ from xalign.metrics import METRICS
 from xalign.metrics.metric import resolve_metrics
 from xalign.results.report import AlignmentReport
 
+LogScalars = Literal["few", "all"]
 MOST_LANGUAGES = 30
 # An evaluation's own values, which a metric of the user's own must not replace.
 EVALUATION_KEYS = (
@@ -139,13 +141,52 @@ def scalar_keys(
     return dict(found)
 
 
-def pooled_only(values: dict[str, float], languages: Sequence[str]) -> dict[str, float]:
+def checked_log_scalars(given: str) -> LogScalars:
+    """Return which scalars are logged, or raise an error.
+
+    Raises:
+        ArgumentError: Neither `"few"` nor `"all"`.
+    """
+    if given not in get_args(LogScalars):
+        raise ArgumentError(
+            f"log_scalars={given!r:.60} must be 'few' (the mean, the worst and each language) or 'all'"
+        )
+    return cast(LogScalars, given)
+
+
+def few_of(values: Mapping[str, float], report: AlignmentReport, name: str = "") -> dict[str, float]:
+    """Return the values that are logged unless more is asked for: the mean, the worst and each language.
+
+    Args:
+        values: What `scalars` gave, under keys that begin with `name`.
+        report: The report that they are of.
+        name: The name in front of each key.
+
+    Example:
+        >>> sorted(few_of(scalars(report), report))[:1]
+        ['nasca']
+        >>> "nasca_best_layer" in few_of(scalars(report), report)
+        False
+    """
+    few = {named(key, name) for key in report.summary()}
+    return {key: value for key, value in values.items() if key in few}
+
+
+def pooled_only(
+    values: Mapping[str, float], languages: Sequence[str], keep: Collection[str] = ()
+) -> dict[str, float]:
     """Leave out the values per language where there are more than 30 languages: too many to look at.
+
+    Args:
+        values: Key -> value.
+        languages: The languages that keys end with.
+        keep: Keys that stay in any case.
 
     Example:
         >>> pooled_only({"nasca": 0.5, "nasca_deu_Latn": 0.5}, ["deu_Latn"])
         {'nasca': 0.5, 'nasca_deu_Latn': 0.5}
     """
     if len(languages) <= MOST_LANGUAGES:
-        return values
-    return {key: value for key, value in values.items() if not key.endswith(tuple(languages))}
+        return dict(values)
+    ends = tuple(languages)
+    return {key: value for key, value in values.items() if key in keep or not key.endswith(ends)}

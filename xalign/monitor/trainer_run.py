@@ -1,14 +1,16 @@
 """`TrainerRun`: measures a trainer's model in the course of its run, and logs what it finds."""
 
+from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from xalign.monitor.hf_trainer import HuggingFaceTrainer, log_row, model_of, moment
+from xalign.monitor.hf_trainer import HuggingFaceTrainer, log_row, loss_settings, model_of, moment
 from xalign.monitor.keep_best import KeepBest
 from xalign.monitor.monitor import AlignmentMonitor
 from xalign.monitor.report_log import ReportLog
-from xalign.monitor.scalars import named, pooled_only, scalars
+from xalign.monitor.scalars import few_of, named, pooled_only, scalars
+from xalign.plain_config import Config
 from xalign.results.report import AlignmentReport
 
 
@@ -20,6 +22,7 @@ class TrainerRun:
         monitor: What measures.
         report_log: What gives trackers pictures and tables.
         keep_best: What keeps the best checkpoint, if anything.
+        always: Keys that every row of the log has, however few others: what selects a model must be seen.
 
     Attributes:
         training: Whether the trainer trains.
@@ -33,9 +36,10 @@ class TrainerRun:
         monitor: AlignmentMonitor,
         report_log: ReportLog,
         keep_best: KeepBest | None,
+        always: Collection[str] = (),
     ) -> None:
         self._trainer, self._monitor = trainer, monitor
-        self._report_log, self._keep_best = report_log, keep_best
+        self._report_log, self._keep_best, self._always = report_log, keep_best, always
         self.report: AlignmentReport | None = None
         self.values: dict[str, float] = {}
         self.training = self._can_save = False
@@ -45,6 +49,7 @@ class TrainerRun:
     def begin(self, state: TrainerState) -> None:
         """Begin a run, or take up one that resumes."""
         step = state.global_step
+        self._report_log.begin()
         if self._keep_best is not None:
             self._keep_best.begin(state)
         is_measured = self._monitor.begin(step, measured=step > 0)
@@ -75,16 +80,34 @@ class TrainerRun:
         self.measure(state, control)
         if self.values:
             with self._monitor.keeps_running("log", state.global_step, "the values could not be logged"):
-                log_row(self._trainer, self.pooled, control)
+                log_row(self._trainer, self.logged, control)
 
     def is_measured(self, state: TrainerState) -> bool:
         """Whether it was measured with the weights of now, or could not be."""
         return self._measured == moment(self._trainer, state)
 
     @property
-    def pooled(self) -> dict[str, float]:
-        """The values for a row of the log."""
-        return pooled_only(self.values, list(self._monitor.measurement.pairs))
+    def logged(self) -> dict[str, float]:
+        """The values for a row of the log: few, unless all are asked for."""
+        if self.report is None:
+            return {}
+        values, always = self.values, {key: self.values[key] for key in self._always if key in self.values}
+        if self._monitor.log_scalars == "few":
+            prefix = "_".join(["eval", *filter(None, [self._monitor.name])])
+            values = few_of(values, self.report, prefix) | always
+        return pooled_only(values, list(self._monitor.measurement.pairs), always)
+
+    def describe(self, measuring: Iterable[Config]) -> None:
+        """Give each tracker, once it has begun, the settings of the run.
+
+        Args:
+            measuring: The settings of all monitors of the trainer. Those of its alignment loss are added.
+        """
+        if self._monitor.is_first_process:
+            config = dict(loss_settings(self._trainer))
+            for one in measuring:
+                config |= one
+            self._report_log.describe(config)
 
     def measure(self, state: TrainerState, control: TrainerControl) -> None:
         """Measure, as part of the run where it trains."""
@@ -97,7 +120,7 @@ class TrainerRun:
         self._measured, self.values = moment(self._trainer, state), {}
         if report is not None:
             found = {named(key, monitor.name): value for key, value in scalars(report).items()}
-            found = monitor.scalars if is_of_the_run else found
+            found = monitor.all_scalars if is_of_the_run else found
             self.report, self.values = report, {f"eval_{key}": value for key, value in found.items()}
         if report is not None and is_of_the_run:
             self._use(report, state, control)

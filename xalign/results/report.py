@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -16,21 +16,18 @@ from xalign.pairs.parallel import ParallelPairs
 from xalign.renamed import warn_deprecated
 from xalign.results import compare, rows, saved
 from xalign.results.lookup import Lookup
+from xalign.results.published import Published
 from xalign.results.resampling import resampled
 from xalign.results.scores import Over, check_over, interval_of, mean_per_pair, score_of
 from xalign.results.stability import Stability, report_stability
 from xalign.results.values import Cost, LanguageStats, MetricResult
 from xalign.statistics.intervals import KnownInterval, known_interval
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.table import Table
-
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class AlignmentReport(Lookup):
+class AlignmentReport(Published, Lookup):
     """Alignment per language, metric and layer. `measure` makes it.
 
     Attributes:
@@ -304,24 +301,6 @@ class AlignmentReport(Lookup):
             ReportError: The folder holds no report, a broken one, or one of another schema.
         """
         return cls(**saved.load_parts(folder))
-
-    def table(self) -> "Table":
-        """Return the report as a rich table: each score beside its interval and its lexical floor."""
-        from xalign.views.table import report_table
-
-        return report_table(self)
-
-    def figure(self, metric: str = "nasca") -> "Figure":
-        """Draw a layer × language heatmap of one metric beside its lexical floor (needs matplotlib)."""
-        from xalign.views.heatmap import heatmap
-
-        return heatmap(self, metric)
-
-    def to_html(self, path: str | Path) -> Path:
-        """Write the report as one page that opens from disk; see `xalign.views.page.write_page`."""
-        from xalign.views.page import write_page
-
-        return write_page(self, path)
 
     def __repr__(self) -> str:
         """Return the scores in one line."""

@@ -1,16 +1,22 @@
 """TensorBoard."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Protocol
 
 from transformers.trainer_callback import TrainerCallback
 
 from xalign.escape import markdown
+from xalign.plain_config import Config
 from xalign.trackers.tracker import Pixels, Rows, Tracker
 
 
 class SummaryWriter(Protocol):
     """What is used of a `torch.utils.tensorboard.SummaryWriter`, or of tensorboardX's."""
+
+    @property
+    def file_writer(self) -> Any:
+        """What takes summaries as they are."""
 
     def add_image(self, tag: str, img_tensor: Pixels, global_step: int, *, dataformats: str) -> None:
         """Write a picture."""
@@ -32,6 +38,23 @@ def _log_table(run: SummaryWriter, key: str, columns: Sequence[str], rows: Rows,
     run.add_text(key, _markdown(columns, rows), step)
 
 
+def _log_config(run: SummaryWriter, config: Config) -> None:
+    """Write a text, and the values for the tab HParams, beside the scalars of the same run.
+
+    The writer's own `add_hparams` would make a run of its own for them.
+    """
+    run.add_text("alignment/config", _markdown(["setting", "value"], list(config.items())), 0)
+    for kind in type(run).__mro__:  # torch's writer, tensorboardX's, or a class that derives from one
+        if kind.__name__ == SummaryWriter.__name__:
+            _, start, _ = _summaries_of(kind).hparams(dict(config), {})
+            run.file_writer.add_summary(start)
+
+
+def _summaries_of(kind: type) -> Any:
+    """Return the module that makes summaries in the package that a writer's class is from."""
+    return import_module(f"{kind.__module__.rpartition('.')[0]}.summary")
+
+
 def _markdown(columns: Sequence[str], rows: Rows) -> str:
     return "\n".join([_line(columns), f"|{' --- |' * len(columns)}", *map(_line, rows)])
 
@@ -47,4 +70,10 @@ def _shown(cell: object) -> str:
     return f"{cell:.3f}" if isinstance(cell, float) else markdown(str(cell).replace("|", "∣"))
 
 
-TENSORBOARD = Tracker("tensorboard", "TensorBoardCallback", _run, _log_image, _log_table)
+TENSORBOARD = Tracker(
+    *("tensorboard", "TensorBoardCallback"),
+    run=_run,
+    log_image=_log_image,
+    log_table=_log_table,
+    log_config=_log_config,
+)

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from transformers.trainer_callback import TrainerCallback
 
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.plain_config import Config
 
 Run = TypeVar("Run")
 Pixels = UInt8[np.ndarray, "height width colour"]
@@ -26,6 +27,15 @@ def log_image_with_module(run: ModuleType, key: str, pixels: Pixels, step: int) 
 def log_table_with_module(run: ModuleType, key: str, columns: Sequence[str], rows: Rows, step: int) -> None:
     """Log a table through a tracker's module that works like W&B's."""
     run.log({key: run.Table(columns=list(columns), data=[list(row) for row in rows]), STEP: step})
+
+
+def log_config_with_module(run: ModuleType, config: Config) -> None:
+    """Add settings to the config of a run through a tracker's module that works like W&B's."""
+    run.config.update(dict(config), allow_val_change=True)
+
+
+def no_config(run: object, config: Config) -> None:  # noqa: ARG001
+    """Log no settings, for trackers that have no place for them."""
 
 
 def nothing_to_prepare(report_to: Sequence[str]) -> None:  # noqa: ARG001
@@ -47,6 +57,8 @@ class Tracker(Generic[Run]):
             the first of several processes calls it.
         log_image: Log a picture: (run, key, pixels [height, width, 3] of bytes, step).
         log_table: Log a table: (run, key, column names, rows, step). Cells are text, numbers or None.
+        log_config: Add the run's settings to what the tracker sorts and filters runs by: (run, settings).
+            Settings are name -> text, number or switch. Called once per run, before the first values.
         prepare: Called once with the trainer's `report_to`, before training starts; returns a sentence to
             print, or None.
 
@@ -74,6 +86,7 @@ class Tracker(Generic[Run]):
     log_image: Callable[[Run, str, Pixels, int], object]
     log_table: Callable[[Run, str, Sequence[str], Rows, int], object]
     prepare: Callable[[Sequence[str]], str | None] = nothing_to_prepare
+    log_config: Callable[[Run, Config], object] = no_config
 
     def __post_init__(self) -> None:
         """Check types, so that a mistake is found before training starts."""
@@ -82,7 +95,7 @@ class Tracker(Generic[Run]):
                 raise ArgumentTypeError(f"{name}={given!r:.60} of a Tracker must be text")
         if not self.name:
             raise ArgumentError("name='' of a Tracker must not be empty")
-        for name in ("run", "log_image", "log_table", "prepare"):
+        for name in ("run", "log_image", "log_table", "prepare", "log_config"):
             if not callable(getattr(self, name)):
                 raise ArgumentTypeError(
                     f"{name}={getattr(self, name)!r:.60} of Tracker {self.name!r} must be a function"

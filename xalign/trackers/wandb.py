@@ -8,7 +8,12 @@ from types import ModuleType
 from transformers.trainer_callback import TrainerCallback
 
 from xalign.extras import install_command
-from xalign.trackers.tracker import Tracker, log_image_with_module, log_table_with_module
+from xalign.trackers.tracker import (
+    Tracker,
+    log_config_with_module,
+    log_image_with_module,
+    log_table_with_module,
+)
 
 NAME = "wandb"
 
@@ -60,5 +65,10 @@ def _run(callback: TrainerCallback | None) -> ModuleType | None:  # noqa: ARG001
 
 
 WANDB = Tracker(
-    NAME, "WandbCallback", _run, log_image_with_module, log_table_with_module, go_offline_without_login
+    *(NAME, "WandbCallback"),
+    run=_run,
+    log_image=log_image_with_module,
+    log_table=log_table_with_module,
+    log_config=log_config_with_module,
+    prepare=go_offline_without_login,
 )

@@ -17,11 +17,13 @@ from xalign.model.encode import Template
 from xalign.model.inputs import TextOptions
 from xalign.model.language_marks import codes_of_text
 from xalign.pairs.parallel import ParallelPairs
+from xalign.plain_config import Plain
 from xalign.renamed import warn_deprecated
 from xalign.training.check_config import MODES as MODES
 from xalign.training.check_config import Mode, Partners, check_config
 from xalign.training.guards.start import Origin
 from xalign.training.layers import LayerChoice, parse_layers
+from xalign.training.settings import settings_of
 
 
 def _option(default: Any, text: str) -> Any:
@@ -253,6 +255,14 @@ class AlignmentConfig:
         asked = {"target": self.target, "max_forgetting": self.max_forgetting}
         options = {name: one for name, one in asked.items() if one is not None}
         return resolve_controller(self.control, CONTROLLERS, options)
+
+    @property
+    def settings(self) -> dict[str, Plain]:
+        """Every field that is set, as a tracker's config holds it: `align_weight`, `align_layer` and so on.
+
+        Trainers of `with_alignment` give it to the trackers of `report_to`. It holds no sentence.
+        """
+        return settings_of(self)
 
     @property
     def text_options(self) -> TextOptions:

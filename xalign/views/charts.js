@@ -16,6 +16,7 @@ function drawCurves(metric, [low, high]) {
   const { chance } = metric.languages[codes[0]];
   if (chance !== null) svg.append(across(plot, chance, { class: "chance" }));
   codes.forEach((code, number) => drawLanguage(svg, plot, metric, xs, code, hue(number, codes.length)));
+  drawFloorNumbers(svg, plot, metric);
   svg.classList.toggle("many", codes.length > 12); // their bands would hide the curves, until one is alone
   byId("curves").replaceChildren(svg);
   byId("legend").replaceChildren(...codes.map((code, number) => legendItem(code, hue(number, codes.length))));
@@ -26,7 +27,7 @@ function curvesNote(metric) {
   const languages = Object.values(metric.languages);
   const parts = [`Bands: 95 % intervals ${data.over}.`];
   if (languages.some((one) => one.floor !== null)) {
-    parts.push(`Dotted: ${data.floor}.`);
+    parts.push(`Dotted, with its height at the right: ${data.floor}.`);
   }
   if (languages[0].chance !== null) parts.push("Dashed: chance.");
   if (!metric.is_share && metric.unit) parts.push(`Unit: ${metric.unit}.`);
@@ -40,13 +41,32 @@ function widthOfCurves() {
 
 function frameOf(xs, low, high, height) {
   const width = widthOfCurves();
-  const [left, right, top, bottom] = [58, 34, 12, 34];
+  const [left, right, top, bottom] = [58, 54, 12, 34];
   const span = xs[xs.length - 1] - xs[0] || 1;
   return {
     width, height, left, right, low, high,
     x: (v) => left + ((width - left - right) * (v - xs[0])) / span,
     y: (v) => height - bottom - ((height - top - bottom) * (v - low)) / (high - low || 1),
   };
+}
+
+// The training loss below the curves, on the same axis of steps.
+function drawLosses() {
+  const { losses, steps } = data;
+  byId("losses-part").hidden = isSingle || losses.length < 2;
+  if (byId("losses-part").hidden) return;
+  const values = losses.map(([, value]) => value);
+  const [low, high] = [extreme(values, true), extreme(values, false)];
+  const xs = [Math.min(steps[0], losses[0][0]), Math.max(steps[steps.length - 1], losses[losses.length - 1][0])];
+  const plot = frameOf(xs, low, low === high ? low + 1 : high, 150);
+  const svg = element("svg:svg", {
+    viewBox: `0 0 ${plot.width} ${plot.height}`, role: "img", "aria-label": byId("losses-title").textContent,
+  });
+  drawScale(svg, plot, 3);
+  drawSteps(svg, plot, xs);
+  const points = losses.map(([step, value], i) => `${i ? "L" : "M"}${plot.x(step).toFixed(1)} ${plot.y(value).toFixed(1)}`);
+  svg.append(element("svg:path", { class: "loss", d: points.join("") }));
+  byId("losses").replaceChildren(svg);
 }
 
 function across(plot, value, attributes) {
@@ -112,8 +132,38 @@ function drawLanguage(svg, plot, metric, xs, code, stroke) {
   svg.append(curve);
   drawn.curves += 1;
   if (one.floor === null) return;
-  svg.append(across(plot, one.floor, { class: "floor", "data-code": code, stroke }));
+  const together = floorsAt(plot, metric, one.floor);
+  const turn = together.indexOf(code);
+  const dashes = {
+    "stroke-dasharray": `3 ${3 * (2 * together.length - 1)}`,
+    "stroke-dashoffset": -6 * turn,
+  };
+  svg.append(across(plot, one.floor, { class: "floor", "data-code": code, stroke, ...dashes }));
   drawn.floors += 1;
+}
+
+// The heights of the floors at the right edge: one number for all that stand too near to each other.
+function drawFloorNumbers(svg, plot, metric) {
+  const floors = Object.values(metric.languages).map((one) => one.floor).filter((floor) => floor !== null);
+  const groups = [];
+  for (const floor of floors.sort((a, b) => a - b)) {
+    const last = groups[groups.length - 1];
+    if (last && plot.y(last[0]) - plot.y(floor) < 9) last.push(floor);
+    else groups.push([floor]);
+  }
+  const short = (floor) => floor.toFixed(Math.max(metric.decimals - 1, 0)).replace(/^0\./, ".");
+  for (const group of groups) {
+    const ends = [...new Set([group[0], group[group.length - 1]].map(short))].join("–");
+    const text = group.length > 1 ? `${ends} ×${group.length}` : ends;
+    const y = plot.y((group[0] + group[group.length - 1]) / 2) + 3;
+    svg.append(element("svg:text", { class: "bar", x: plot.width - plot.right + 3, y }, text));
+  }
+}
+
+// The languages whose floors are drawn on each other at a height, of which the dots take turns.
+function floorsAt(plot, metric, floor) {
+  const codes = Object.keys(metric.languages).filter((code) => metric.languages[code].floor !== null);
+  return codes.filter((code) => Math.abs(plot.y(metric.languages[code].floor) - plot.y(floor)) < 2);
 }
 
 // The layers of each stack as [from, to): no curve runs from the encoder's last layer to the decoder's first.
@@ -190,12 +240,21 @@ function mapOf(metric, code, [low, high]) {
   return figure;
 }
 
-// The numbers of the layers beside a map, from the highest at the top; of many, the ends.
+// The numbers of the layers beside a map, from the highest at the top, each at its height; of many, every
+// second, fourth or eighth, and the ends.
 function layersBeside(metric) {
   const { layers } = metric;
-  const named = layers.length <= 8 ? [...layers].reverse() : [layers[layers.length - 1], layers[0]];
-  const beside = element("div", { class: layers.length <= 8 ? "layers" : "layers ends-only", "aria-hidden": "true" });
-  beside.append(...named.map((layer) => element("span", {}, layer)));
+  const count = layers.length;
+  const every = [1, 2, 4, 8, 16, 32, 64].find((one) => count / one <= 9) ?? count;
+  const beside = element("div", { class: "layers", "aria-hidden": "true" });
+  const wide = layers.reduce((longest, one) => (one.length > longest.length ? one : longest), "");
+  beside.append(element("span", { class: "widest" }, wide));
+  layers.forEach((layer, i) => {
+    const isEnd = i === count - 1;
+    if (i % every !== 0 && !isEnd) return;
+    if (!isEnd && count - 1 - i < every * 0.7) return; // it would stand on the number of the last layer
+    beside.append(element("span", { class: "tick", style: `bottom:${(100 * (i + 0.5)) / count}%` }, layer));
+  });
   return beside;
 }
 

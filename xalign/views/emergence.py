@@ -8,7 +8,8 @@ import numpy as np
 from xalign.errors import ArgumentError
 from xalign.escape import figure_text
 from xalign.results.report import AlignmentReport
-from xalign.results.unknown import with_unknown
+from xalign.views.digits import ranged
+from xalign.views.lines import draw_floors, named_language, style_of
 from xalign.views.picture import figure_class
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def emergence_figure(
     """Draw one metric along a run: a layer × step map, a curve per language, and the training loss.
 
     The curve of a language has the band of its 95 % intervals. Its lexical floor, where the metric has one,
-    is a dotted line of the same colour, and chance a dashed grey one.
+    is a dotted line of the same colour with its number at the right; of floors that lie on each other, the
+    dots take turns. Chance is a dashed grey line. Colours of the map run over the values shown.
 
     Args:
         reports: At least two reports of one run, with their steps.
@@ -67,14 +69,14 @@ def _draw_layers(figure: "Figure", axes: "Axes", reports: Sequence[AlignmentRepo
     """Draw the map of layers × steps, averaged over languages."""
     scale, layers = reports[0].scale(metric), reports[0].metrics[metric].layers
     by_layer = np.array([report.mean_by_layer(metric) for report in reports]).T
-    low, high = scale.limits(float(by_layer.min()), float(by_layer.max()))
+    low, high = float(by_layer.min()), float(by_layer.max())
     image = axes.imshow(by_layer, cmap="viridis", vmin=low, vmax=high, aspect="auto", origin="lower")
     shown = range(0, len(reports), -(-len(reports) // 6))
     axes.set_xticks(shown, [str(reports[column].step) for column in shown])
     axes.set_yticks(range(len(layers)), [figure_text(layer) for layer in layers])
     axes.set(xlabel="step", ylabel="layer")
     axes.set_title(f"{figure_text(scale.title)} by layer, mean of languages", loc="left", fontsize=9)
-    figure.colorbar(image, ax=axes, shrink=0.8, label=figure_text(scale.unit))
+    figure.colorbar(image, ax=axes, shrink=0.8, label=ranged(scale, low, high))
 
 
 def _draw_languages(
@@ -83,16 +85,20 @@ def _draw_languages(
     """Draw a curve per language with its band and its floor."""
     first, scale = reports[0], reports[0].scale(metric)
     steps = [int(report.step or 0) for report in reports]
+    colours, floors = {}, {}
     for number, code in enumerate(first.languages):
-        colour = f"C{number}"
+        style = style_of(number)
+        colours[code] = style["color"]
         # As floats, where what is not known is NaN, and not drawn.
         intervals = np.array([report.interval(metric, code) for report in reports], dtype=float)
-        label = with_unknown(code, reports[-1].stats[code].unknown_share)
-        axes.plot(steps, [report.score(metric, code) for report in reports], color=colour, label=label)
-        axes.fill_between(steps, intervals[:, 0], intervals[:, 1], color=colour, alpha=0.2, linewidth=0)
+        label = named_language(code, reports[-1].stats[code].unknown_share)
+        axes.plot(steps, [report.score(metric, code) for report in reports], **style, label=label)
+        axes.fill_between(
+            steps, intervals[:, 0], intervals[:, 1], color=colours[code], alpha=0.2, linewidth=0
+        )
         floor = first.floor(metric, code)
         if floor is not None:
-            axes.axhline(floor, color=colour, linestyle=":", linewidth=1)
+            floors[code] = floor
     chance = first.chance(metric, first.languages[0])
     if chance is not None:
         axes.axhline(chance, color="grey", linestyle="--", linewidth=1, label=f"chance ({chance:.2g})")
@@ -101,7 +107,8 @@ def _draw_languages(
     axes.set(xlabel="step", ylabel=figure_text(scale.unit))
     if scale.is_share:
         axes.set_ylim(0, 1)
+    draw_floors(axes, floors, colours)
     axes.set_title(f"{figure_text(scale.title)} by language, mean of layers", loc="left", fontsize=9)
     dotted = "" if first.floor(metric) is None else f"; dotted: {first.pairs.floor_name} floors"
-    legend = f"95 % bands{dotted}"
+    legend = f"95 % bands{dotted}, with their heights" if dotted else "95 % bands"
     axes.legend(loc="upper left", fontsize=7, title=legend, title_fontsize=7)

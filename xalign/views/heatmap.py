@@ -10,9 +10,9 @@ from xalign.escape import figure_text
 from xalign.metrics.scale import Scale
 from xalign.results.report import AlignmentReport
 from xalign.results.standing import standing_by_layer, standing_of
-from xalign.results.unknown import with_unknown
 from xalign.results.values import layer_name
-from xalign.views.digits import decimals_of
+from xalign.views.digits import decimals_of, ranged
+from xalign.views.lines import named_language
 from xalign.views.picture import figure_class
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     There is a column per layer, then one for the score (the mean over layers) and, for a metric that has a
     lexical floor, one for the floor. Values are bold where their whole 95 % interval is better than both the
     language's floor and chance; the others are in italics, since they say nothing about meaning. So are all
-    values of a language most of whose tokens are unknown, and its label gives that share. Colours run from 0
-    to 1 for a share, else over the values shown.
+    values of a language most of whose tokens are unknown, and its label gives that share. Colours run over
+    the values shown; the bar says from where to where.
 
     Args:
         report: A report.
@@ -42,7 +42,7 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
 
     Example:
         >>> heatmap(report, "nasca").axes[0].get_title(loc="left")
-        'NASCA with eng_Latn'
+        'NASCA with English eng_Latn'
     """
     new_figure = figure_class()
     scale = report.scale(metric)
@@ -51,24 +51,27 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     rows, columns = grid.shape
     figure = new_figure(figsize=(2.2 + 0.62 * columns, 1.5 + 0.42 * rows), layout="constrained", dpi=150)
     axes = figure.add_subplot()
-    low, high = scale.limits(float(np.nanmin(grid)), float(np.nanmax(grid)))
+    low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
     image = axes.imshow(grid, cmap="viridis", vmin=low, vmax=high, aspect="auto")
     _write_values(axes, grid, styles, scale, middle=low + 0.55 * (high - low))
     long = any(len(label) > 6 for label in labels.values())
     axes.set_xticks(list(labels), list(map(figure_text, labels.values())), rotation=90 if long else 0)
     axes.set_yticks(
         range(rows),
-        [with_unknown(code, report.stats[code].unknown_share, "\n") for code in report.languages],
+        [named_language(code, report.stats[code].unknown_share, "\n") for code in report.languages],
+        fontsize=8,
     )
     axes.set_xlabel("layer")
+    axes.set_ylabel("language")
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
     step = "" if report.step is None else f", step {report.step}"
-    axes.set_title(f"{figure_text(scale.title)} with {report.pairs.pivot}{step}", loc="left")
+    pivot = named_language(report.pairs.pivot)
+    axes.set_title(f"{figure_text(scale.title)} with {pivot}{step}", loc="left")
     better = "" if scale.higher_is_better else "lower is better"
     figure.colorbar(
-        image, ax=axes, label=", ".join(part for part in (figure_text(scale.unit), better) if part)
+        image, ax=axes, label=", ".join(part for part in (ranged(scale, low, high), better) if part)
     )
     if styles:
         side = "above" if scale.higher_is_better else "below"

@@ -34,8 +34,11 @@ function colour(share) {
   return `rgb(${parts})`;
 }
 
-// The first hue is blue. Steps of 5/8 of the circle keep neighbours apart where there are few.
+// Okabe and Ito's colours, which people with any colour vision tell apart, as far as they reach; then hues, in
+// steps of 5/8 of the circle, which keep neighbours apart where there are few.
+const OKABE_ITO = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 function hue(number, count) {
+  if (count <= OKABE_ITO.length) return OKABE_ITO[number];
   const turn = count > 8 ? number / count : (number * 5) / 8;
   return `hsl(${Math.round(215 + 360 * turn) % 360} 62% 52%)`;
 }
@@ -191,11 +194,19 @@ function whichPairs(metric, code, pairs, tied) {
 
 // ---------------------------------------------------------------------------------------------- the page
 
+function drawDefinition(metric) {
+  byId("definition").hidden = !metric.definition;
+  byId("definition-title").textContent = `What ${metric.name} is`;
+  byId("definition-text").textContent = metric.definition;
+}
+
 function draw(name) {
   for (const key of Object.keys(drawn)) drawn[key] = 0;
   const metric = data.metrics[name];
   const ends = range(metric);
+  drawDefinition(metric);
   drawCurves(metric, ends);
+  drawLosses();
   drawTable(metric);
   drawMaps(metric, ends);
   drawWorst(name);
@@ -207,6 +218,7 @@ function draw(name) {
 document.title = data.title;
 byId("title").textContent = data.title;
 byId("lead").textContent = data.lead;
+byId("verdict").replaceChildren(...data.verdict.map((sentence) => element("li", {}, sentence)));
 for (const [name, metric] of Object.entries(data.metrics)) {
   byId("metric").append(element("option", { value: name }, metric.name));
 }
@@ -224,5 +236,6 @@ addEventListener("resize", () => {
   if (width === widthOfCurves()) return;
   width = widthOfCurves();
   drawCurves(data.metrics[byId("metric").value], range(data.metrics[byId("metric").value]));
+  drawLosses();
   drawDecisions();
 });

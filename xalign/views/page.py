@@ -11,6 +11,8 @@ import torch
 
 from xalign.errors import ArgumentError, ReportError
 from xalign.files import html_file
+from xalign.languages import language_name
+from xalign.metrics import definition_of
 from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import count_range
 from xalign.results.emergence import emergence
@@ -26,7 +28,9 @@ from xalign.storage import writable_folder, write_whole
 from xalign.views.before_after import improvement_of
 from xalign.views.decisions import decisions_of
 from xalign.views.digits import decimals_of
+from xalign.views.losses import losses_of
 from xalign.views.signs import sign_of, signs_note
+from xalign.views.verdict import verdict_of_entry
 
 WORST = 5  # worst pairs shown per language
 SCRIPTS = ("charts.js", "before_after.js", "decisions.js", "page.js")  # the last runs what the others define
@@ -35,9 +39,11 @@ SCRIPTS = ("charts.js", "before_after.js", "decisions.js", "page.js")  # the las
 def write_page(source: AlignmentReport | History | str | Path, path: str | Path) -> Path:
     """Write a page about a report or a run: one file that needs neither network nor server.
 
-    It shows curves with interval bands, floor and chance; what `improve` made of a model, with what got
-    worse; what a closed loop decided, and why; when each language emerged; a layer × step map per language;
-    the worst pairs with their text, where the report of the last step is at hand; and cost and provenance.
+    It opens with what was measured and what that says, in words, and has the definition of each metric. It
+    shows curves with interval bands, floor and chance; the training loss of the same run, where its
+    checkpoints hold it; what `improve` made of a model, with what got worse; what a closed loop decided, and
+    why; when each language emerged; a layer × step map per language; the worst pairs with their text, where
+    the report of the last step is at hand; and cost and provenance.
 
     Args:
         source: A report, a history, the folder of a saved report, or the folder of a run that was measured.
@@ -158,18 +164,26 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     counts = {numbers["n"] for found in last["metrics"].values() for numbers in found["languages"].values()}
     languages = f"{len(history.languages)} language{'s' if len(history.languages) > 1 else ''}"
     return {
-        "title": f"Alignment of {_title(history)} with {first['pivot']}",
+        "title": f"Alignment of {_title(history)} with {_label(first['pivot'])}",
         "floor": _floor_note(report),
         "over": over_what([(one["n"], one.get("documents")) for one in _of_languages(last)]),
         "lead": f"{languages} × {count_range(counts)} pairs, {span}.",
+        "verdict": verdict_of_entry(last),
+        "losses": losses_of(history),
         "steps": steps,
-        "labels": {code: with_unknown(code, unknown_in(last, code)) for code in history.languages},
+        "labels": {code: _label(code, unknown_in(last, code)) for code in history.languages},
         "metrics": {row: _of_row(history, row) for row in history.metrics},
         "worst": {} if report is None else _worst(report, history.metrics),
         "decisions": decisions_of(history),
         "improvement": improvement_of(history),
         "about": _about(history, report),
     }
+
+
+def _label(code: str, unknown: float = 0.0) -> str:
+    """Return a language's name with its code, and the share of unknown tokens, where that is most of them."""
+    name = language_name(code)
+    return with_unknown(code if name == code else f"{name} ({code})", unknown)
 
 
 def _of_languages(entry: dict[str, Any]) -> list[dict[str, Any]]:
@@ -266,6 +280,7 @@ def _of_row(history: History, row: str) -> dict[str, Any]:
         "is_share": scale.is_share,
         "higher_is_better": scale.higher_is_better,
         "signs": signs_note([scale]),
+        "definition": definition_of(found[-1]["metric"]),
         "layers": layers,
         "stack_starts": [at for at, stack in enumerate(stacks) if at == 0 or stack != stacks[at - 1]],
         "languages": languages,

@@ -5,12 +5,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xalign.errors import MissingExtraError, ReportError
+from xalign.errors import ArgumentError, MissingExtraError, ReportError
 from xalign.extras import install_command
 from xalign.storage import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+FORMS = ("png", "svg", "pdf")
 
 
 def figure_class() -> "type[Figure]":
@@ -47,23 +49,50 @@ def check_replaceable(paths: Iterable[Path]) -> None:
             )
 
 
+def picture_form(path: Path) -> str:
+    """Return the form of a picture that the ending of its file asks for.
+
+    Raises:
+        ArgumentError: Another ending than `.png`, `.svg` or `.pdf`.
+
+    Example:
+        >>> picture_form(Path("nasca.SVG"))
+        'svg'
+    """
+    form = path.suffix.lower().removeprefix(".")
+    if form not in FORMS:
+        raise ArgumentError(
+            f"path={str(path)!r:.300} must end in {', '.join(f'.{one}' for one in FORMS)}; .svg and .pdf "
+            "can be scaled, and suit papers"
+        )
+    return form
+
+
 def save_picture(figure: "Figure", path: Path) -> Path:
-    """Write a figure as PNG, and return its path.
+    """Write a figure as PNG, SVG or PDF, as the ending of its file says, and return its path.
+
+    The same figure gives the same file: no date is written. Text in a PDF stays text (TrueType).
 
     Args:
         figure: A matplotlib figure.
         path: The file; replaced where it exists.
 
     Raises:
+        ArgumentError: Another ending.
         ReportError: The file cannot be written.
 
     Example:
         >>> from xalign.views.heatmap import heatmap
-        >>> save_picture(heatmap(report, "nasca"), Path("nasca.png")).name
-        'nasca.png'
+        >>> save_picture(heatmap(report, "nasca"), Path("nasca.svg")).name
+        'nasca.svg'
     """
+    form = picture_form(path)
     check_replaceable([path])
+    from matplotlib import rc_context
+
     drawn = BytesIO()
-    figure.savefig(drawn, format="png")
+    without_date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "xalign"}):
+        figure.savefig(drawn, format=form, metadata=without_date)
     write_whole(path, drawn.getvalue(), ReportError)
     return path

@@ -11,10 +11,10 @@ from xalign.escape import cell, figure_text
 from xalign.results.compare import refuse_incomparable
 from xalign.results.report import AlignmentReport
 from xalign.results.resampling import layer_intervals, resampled
-from xalign.results.unknown import with_unknown
 from xalign.results.values import layer_name
 from xalign.statistics.intervals import KnownInterval, bootstrap_interval, known_interval
 from xalign.views.digits import decimals_of
+from xalign.views.lines import named_language, style_of
 from xalign.views.picture import figure_class
 
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
     for axes in panels[len(last.languages) :]:
         axes.remove()
     figure.supxlabel("layer", fontsize=9)
-    figure.supylabel(figure_text(last.scale(metric).title), fontsize=9)
+    scale = last.scale(metric)
+    unit = f" [{figure_text(scale.unit)}]" if scale.unit else ""
+    figure.supylabel(f"{figure_text(scale.title)}{unit}", fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8, frameon=False)
     return figure
@@ -140,26 +142,28 @@ def _draw_panel(axes: "Axes", stages: Stages, metric: str, language: str) -> Non
         layers = report.metrics[metric].values[language].double().numpy()
         intervals = layer_intervals(report, layers, scale, language)
         # The first stage is drawn thin and on top, so that it is seen where another has the same values.
-        style: dict[str, Any] = {"color": f"C{number - 1}", "linewidth": 2, "markersize": 3}
+        style: dict[str, Any] = {"color": style_of(number - 1)["color"], "linewidth": 2, "markersize": 3}
         if number == 0:
             style = {"color": "black", "linewidth": 1, "markersize": 5, "markerfacecolor": "none"}
             style["zorder"] = 3
         axes.plot(layers.mean(axis=1), marker="o", label=figure_text(name), **style)
         lows, highs = zip(*intervals, strict=True)
         axes.fill_between(range(len(layers)), lows, highs, color=style["color"], alpha=0.15, linewidth=0)
+    shown = [named_language(language, last.stats[language].unknown_share)]
     for name, bar, line in (
         ("floor", last.floor(metric, language), ":"),
         ("chance", last.chance(metric, language), "--"),
     ):
         if bar is not None:
-            axes.axhline(bar, color="C3", linewidth=1, linestyle=line, label=name)
+            axes.axhline(bar, color="#444444", linewidth=1.2, linestyle=line, label=name)
+            shown.append(f"{name} {bar:.2g}")
     sites = last.sites(metric)
     two_stacks = len({site.stack for site in sites}) > 1
     axes.set_xticks(
         range(len(sites)), [figure_text(layer_name(site)) for site in sites], rotation=90 if two_stacks else 0
     )
     axes.tick_params(labelsize=8)
-    axes.set_title(with_unknown(language, last.stats[language].unknown_share), fontsize=9)
+    axes.set_title("\n".join(filter(None, [shown[0], ", ".join(shown[1:])])), fontsize=8)
     if scale.is_share:
         axes.set_ylim(-0.02, 1.02)
 
