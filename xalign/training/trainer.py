@@ -15,7 +15,6 @@ from xalign.model.audio_inputs import takes_sound_alone
 from xalign.model.distributed import refuse_split
 from xalign.model.inputs_for import Processing
 from xalign.monitor.callback import AlignmentCallback
-from xalign.monitor.report_log import Trackers
 from xalign.renamed import renamed
 from xalign.training.calls import Calls
 from xalign.training.closed_loop import ClosedLoop
@@ -141,7 +140,6 @@ class _WithAlignment(_Base):
     def _begin_alignment(self) -> None:
         """Check against what callbacks measure, and choose the layer of `"auto"`, before the first step."""
         self.objective.model = cast(nn.Module, self.model)
-        self._align_trackers = Trackers(self.callback_handler.callbacks)
         refuse_split(self.model_wrapped, learning=True)
         self._align_log, self._align_place = AlignmentLog(), (-1, 0)
         for callback in self.callback_handler.callbacks:
@@ -151,12 +149,6 @@ class _WithAlignment(_Base):
         if self._align_auto:
             self._choose_align_layer()
         self.objective.probe()
-
-    def _describe_alignment(self) -> None:
-        """Give trackers the settings of the loss, where no `AlignmentCallback` does so with its own."""
-        callbacks = self.callback_handler.callbacks
-        if self.is_world_process_zero() and not any(isinstance(one, AlignmentCallback) for one in callbacks):
-            self._align_trackers.describe(self.alignment.settings)
 
     def _calls(self) -> Calls:
         """Return when this trainer asks for pairs: the last step of an epoch may have fewer micro-batches."""
@@ -239,9 +231,9 @@ class _WithAlignment(_Base):
 
     def _is_loss_scaled(self, num_items_in_batch: Tensor | int | None) -> bool:
         """Tell whether the trainer expects a loss that is divided by the number of micro-batches already."""
-        scaled = getattr(self, "loss_is_scaled_for_ga", None)  # older trainers have no such attribute
-        if scaled is not None:
-            return bool(scaled)
+        said = getattr(self, "loss_is_scaled_for_ga", None)  # older transformers have no such attribute
+        if said is not None:
+            return bool(said)
         by_items = self.model_accepts_loss_kwargs and num_items_in_batch is not None
         return by_items or self.compute_loss_func is not None
 
@@ -284,11 +276,6 @@ class _InTraining(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._trainer._begin_alignment()
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._trainer._describe_alignment()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
