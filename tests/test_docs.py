@@ -151,6 +151,12 @@ def test_every_page_can_be_reached_from_the_readme():
             assert page.name in LINK.findall((page.parent / "index.md").read_text(encoding="utf-8")), page
 
 
+def test_the_gallery_shows_every_picture():
+    gallery = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    pictures = {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+    assert set(re.findall(r"\]\(pictures/([^)]+)\)", gallery)) == pictures
+
+
 def test_the_architecture_page_has_the_levels_of_the_import_test():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn = re.findall(r"^ ?(\d+)   (\S+(?: · \S+)*)  ", page, re.MULTILINE)
