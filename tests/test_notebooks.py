@@ -63,10 +63,11 @@ def test_its_code_parses_and_its_imports_exist(path):
 def test_its_links_lead_somewhere(path):
     text = "\n".join(cells(path, "markdown"))
     for target in re.findall(r"\]\(([^)]+)\)", text):
-        page, _, heading = target.partition("#")
-        assert (path.parent / page).exists(), target
+        name, _, heading = target.partition("#")
+        page = path.parent / name
+        assert page.exists(), target
         if heading:
-            headings = re.findall(r"^#+ (.*)$", (path.parent / page).read_text(encoding="utf-8"), re.MULTILINE)
+            headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
     assert not re.search(r"/(home|root|work|Users)/", text)
     assert f"(docs/notebooks/{path.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
