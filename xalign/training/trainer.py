@@ -15,6 +15,7 @@ from xalign.model.audio_inputs import takes_sound_alone
 from xalign.model.distributed import refuse_split
 from xalign.model.inputs_for import Processing
 from xalign.monitor.callback import AlignmentCallback
+from xalign.monitor.report_log import Trackers
 from xalign.renamed import renamed
 from xalign.training.calls import Calls
 from xalign.training.closed_loop import ClosedLoop
@@ -140,6 +141,7 @@ class _WithAlignment(_Base):
     def _begin_alignment(self) -> None:
         """Check against what callbacks measure, and choose the layer of `"auto"`, before the first step."""
         self.objective.model = cast(nn.Module, self.model)
+        self._align_trackers = Trackers(self.callback_handler.callbacks)
         refuse_split(self.model_wrapped, learning=True)
         self._align_log, self._align_place = AlignmentLog(), (-1, 0)
         for callback in self.callback_handler.callbacks:
@@ -149,6 +151,12 @@ class _WithAlignment(_Base):
         if self._align_auto:
             self._choose_align_layer()
         self.objective.probe()
+
+    def _describe_alignment(self) -> None:
+        """Give trackers the settings of the loss, where no `AlignmentCallback` does so with its own."""
+        callbacks = self.callback_handler.callbacks
+        if self.is_world_process_zero() and not any(isinstance(one, AlignmentCallback) for one in callbacks):
+            self._align_trackers.describe(self.alignment.settings)
 
     def _calls(self) -> Calls:
         """Return when this trainer asks for pairs: the last step of an epoch may have fewer micro-batches."""
@@ -276,6 +284,11 @@ class _InTraining(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._trainer._begin_alignment()
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trainer._describe_alignment()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
