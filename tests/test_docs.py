@@ -24,9 +24,10 @@ from xalign.model.architectures.table import LAYOUTS
 from xalign.pairs import load
 
 BUNDLED = ROOT / "xalign" / "pairs" / "bundled"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # A few lines shown before the whole example, which is further down.
+LINK = re.compile(r"\]\(([^)#]+)\)")
 FRAGMENT = re.compile(r"^```py\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MODULES = sorted(module.name for module in pkgutil.walk_packages(xalign.__path__, "xalign."))
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -34,6 +35,10 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 def blocks(page):
     return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
 
 
 @pytest.fixture
@@ -78,7 +83,7 @@ def layouts_as_before():
     LAYOUTS.update(before)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
 @pytest.mark.filterwarnings(
     "ignore:most tokens of some languages are unknown:UserWarning"
@@ -92,7 +97,7 @@ def test_the_examples_of_a_page_run_in_order(page, offline, few_sentences, tmp_p
         exec(compile(block, page.name, "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_fragment_quotes_an_example_of_its_page(page):
     lines = {line.strip() for block in blocks(page) for line in block.splitlines()}
     for fragment in FRAGMENT.findall(page.read_text(encoding="utf-8")):
@@ -123,7 +128,7 @@ def test_every_metric_function_stands_in_an_example():
 
 def test_links_between_pages():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        for target in LINK.findall(page.read_text(encoding="utf-8")):
             assert target.startswith("http") or (page.parent / target).exists(), (page.name, target)
 
 
@@ -137,9 +142,19 @@ def test_links_to_headings():
 
 
 def test_every_page_can_be_reached_from_the_readme():
+    """A page of `docs/` in one step, one of its folders through the index there."""
     readme = PAGES[0].read_text(encoding="utf-8")
     for page in PAGES[1:]:
-        assert f"(docs/{page.name})" in readme, page.name
+        if page.parent == ROOT / "docs" or page.name == "index.md":
+            assert f"({name_of(page)})" in readme, page
+        else:
+            assert page.name in LINK.findall((page.parent / "index.md").read_text(encoding="utf-8")), page
+
+
+def test_the_gallery_shows_every_picture():
+    gallery = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    pictures = {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+    assert set(re.findall(r"\]\(pictures/([^)]+)\)", gallery)) == pictures
 
 
 def test_the_architecture_page_has_the_levels_of_the_import_test():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from xalign.correlation.correlate import correlate
     from xalign.errors import XAlignError
     from xalign.finding.find import find_units
+    from xalign.improving.improve import improve
     from xalign.measurement.diagnosis import diagnose
     from xalign.measurement.items import measure_items
     from xalign.measurement.run import measure

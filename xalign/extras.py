@@ -1,18 +1,19 @@
 """How to install this project's optional packages: by the name it has here, or from its checkout."""
 
 import shlex
-from importlib.metadata import distribution, packages_distributions
+from functools import cache
+from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
+_DISTRIBUTION = "xalign-lm"
 
 
 def install_command(*extras: str) -> str:
     """Return the `pip install` command for some extras of this project.
 
-    The name `xalign` on the public index belongs to another project. From a checkout, the command is
-    therefore one that installs the checkout. Elsewhere it names the installed distribution, which pip then
-    does not look for on the index.
+    From a checkout, the command is one that installs the checkout. Elsewhere it names the distribution, which
+    is not `xalign`: that name on the public index belongs to another project.
 
     Example:
         >>> install_command("plot").startswith("pip install ")
@@ -34,8 +35,23 @@ def _is_checkout(folder: Path) -> bool:
 
 
 def distribution_name() -> str:
-    """Return the name that this package is installed under."""
-    for name in packages_distributions().get(_PACKAGE.name, []):
-        if Path(str(distribution(name).locate_file(_PACKAGE.name))).resolve() == _PACKAGE:
+    """Return the name that this package is installed under: a fork may have another than `xalign-lm`."""
+    return _name_of(_PACKAGE)
+
+
+@cache  # it reads what is installed, which takes a tenth of a second
+def _name_of(package: Path) -> str:
+    for name in packages_distributions().get(package.name, []):
+        if Path(str(distribution(name).locate_file(package.name))).resolve() == package:
             return name
-    return _PACKAGE.name
+    return _DISTRIBUTION
+
+
+def own_version() -> str:
+    """Return the installed version of xalign.
+
+    Example:
+        >>> own_version().count(".")
+        2
+    """
+    return version(distribution_name())

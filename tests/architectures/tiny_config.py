@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import PretrainedConfig
 
 from tests.architectures.zoo_configs import CONFIGS, LEAVE_OUT
 
@@ -90,7 +90,7 @@ ALWAYS_SET = ("pad_token_id", "decoder_start_token_id")
 PLACEHOLDER = 4  # stands for an image or a sound
 
 
-def tiny_config(cls: type[PreTrainedConfig], **changes: Any) -> PreTrainedConfig:
+def tiny_config(cls: type[PretrainedConfig], **changes: Any) -> PretrainedConfig:
     """Make a small config of a class, its sub-configs small too."""
     fields = {field.name: field for field in dataclasses.fields(cls)}
     given = CONFIGS.get(cls.model_type, {})
@@ -125,7 +125,7 @@ def _tokens(fields: dict[str, dataclasses.Field]) -> dict[str, Any]:
     return values
 
 
-def _sub_configs(cls: type[PreTrainedConfig], fields: set[str], values: dict[str, Any]) -> dict[str, Any]:
+def _sub_configs(cls: type[PretrainedConfig], fields: set[str], values: dict[str, Any]) -> dict[str, Any]:
     """The sub-configs, small too; what `CONFIGS` has for one of this class alone is a dict there."""
     try:
         default = vars(cls())
@@ -134,5 +134,5 @@ def _sub_configs(cls: type[PreTrainedConfig], fields: set[str], values: dict[str
     return {
         name: tiny_config(type(default[name]), **values.get(name, {}))
         for name in sorted(set(cls.sub_configs or {}) | fields)
-        if isinstance(default.get(name), PreTrainedConfig)
+        if isinstance(default.get(name), PretrainedConfig)
     }

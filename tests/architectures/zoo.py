@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -76,7 +76,7 @@ def zoo() -> list[Specimen]:
     found: dict[tuple[str, str], Specimen] = {}
     with_head: set[str] = set()
     for mapping, task in MAPPINGS.items():
-        for model_type, names in getattr(modeling_auto, f"{mapping}_MAPPING_NAMES").items():
+        for model_type, names in getattr(modeling_auto, f"{mapping}_MAPPING_NAMES", {}).items():
             if task == "base" and (model_type not in HEADLESS or model_type in with_head):
                 continue
             for name in [names] if isinstance(names, str) else list(names):
@@ -93,7 +93,7 @@ def run(model: nn.Module, inputs: dict[str, Tensor]) -> Any:
     return model(**inputs, **({"use_cache": False} if "use_cache" in takes else {}))
 
 
-def _config_of(cls: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedConfig:
+def _config_of(cls: type[PreTrainedModel], config: PretrainedConfig) -> PretrainedConfig:
     """The config, or the one inside it that a class for text alone takes."""
     if isinstance(config, cls.config_class):
         return config

@@ -41,7 +41,7 @@ def test_version_and_help(tmp_path):
 def test_doctor(tmp_path):
     done = xalign("doctor")
     assert done.exit_code == 0, done.stderr
-    for part in ("torch", "xalign[train]", "xalign[wandb]", "devices", "200 in eng_Latn"):
+    for part in ("torch", "xalign-lm[train]", "xalign-lm[wandb]", "devices", "200 in eng_Latn"):
         assert part in done.stdout
 
 

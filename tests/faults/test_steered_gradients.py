@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
 
-from tests.tiny import make_model
+from tests.tiny import enable_checkpointing, make_model
 from xalign import Site
 from xalign.errors import ModelError
 from xalign.model.write import Edit, write
@@ -24,7 +24,7 @@ EDITS = {Site("inner", 1): Edit("set", 3.0, [1, 5, 9]), Site("gate", 0): Edit("s
 def model_of(family, use_reentrant):
     model = make_model(family).train()
     if use_reentrant is not None:
-        model.activation_checkpointing_enable({"use_reentrant": use_reentrant})
+        enable_checkpointing(model, use_reentrant)
         model.enable_input_require_grads()
     return model
 

@@ -3,16 +3,11 @@
 import copy
 import threading
 from functools import cache
+from importlib import import_module
 
 import pytest
 import torch
 from torch import nn
-from transformers.integrations.moe import (
-    ALL_EXPERTS_FUNCTIONS,
-    ExpertsInterface,
-    batched_mm_experts_forward,
-    grouped_mm_experts_forward,
-)
 
 from tests.architectures.expert_checks import (
     IMPLEMENTATIONS,
@@ -25,6 +20,8 @@ from tests.architectures.expert_checks import (
     shadows,
 )
 from tests.architectures.zoo import zoo
+from tests.tiny import enable_checkpointing
+from tests.versions.require import require
 from xalign import Site, map_model, visit
 from xalign.errors import ModelError
 from xalign.model.architectures.sites import POOLS, Reading
@@ -34,6 +31,9 @@ from xalign.model.pool import pool, token_weights
 from xalign.model.pool_experts import pool_experts
 from xalign.model.read import read_states
 from xalign.model.routed import Routed
+
+require("it has no interface of experts", transformers="5.0")
+moe = import_module("transformers.integrations.moe")
 
 FAMILIES = ("qwen3_moe", "mixtral", "gpt_oss", "deepseek_v3", "olmoe")
 TOLERANCE = 1e-5
@@ -64,11 +64,11 @@ def registered():
 
     def register(name, fn):
         names.append(name)
-        ExpertsInterface.register(name, fn)
+        moe.ExpertsInterface.register(name, fn)
 
     yield register
     for name in names:
-        ALL_EXPERTS_FUNCTIONS._global_mapping.pop(name)
+        moe.ALL_EXPERTS_FUNCTIONS._global_mapping.pop(name)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -188,7 +188,7 @@ def test_gradients_are_those_of_the_model(mixture, implementation, checkpointing
     plain = loss_gradients(model, inputs, {})
     double = loss_gradients(model, inputs, {site: lambda routed: routed.values * 2})
     if checkpointing:
-        model.activation_checkpointing_enable()
+        enable_checkpointing(model)
         model.train()  # these models have no dropout
     try:
         calls = []
@@ -221,7 +221,10 @@ def test_a_captured_tensor_lies_on_the_models_path(mixture):
 def test_an_own_implementation_is_proved(mixture, registered):
     """Nothing says in which order it computes; the equations do."""
     model, inputs, layer = mixture
-    for name, fn in (("own_sorted", grouped_mm_experts_forward), ("own_token", batched_mm_experts_forward)):
+    for name, fn in (
+        ("own_sorted", moe.grouped_mm_experts_forward),
+        ("own_token", moe.batched_mm_experts_forward),
+    ):
         registered(name, lambda *args, fn=fn, **kwargs: fn(*args, **kwargs))
         model.set_experts_implementation(name)
         found = check_reading(model, inputs, experts_of(model, layer), [Site(kind, layer) for kind in KINDS])
@@ -235,7 +238,7 @@ def test_an_own_implementation_is_proved(mixture, registered):
 def test_an_unknown_order_is_refused_by_name(mixture, registered):
     def shuffled(self, states, index, weights):
         order = torch.randperm(len(states), generator=torch.Generator().manual_seed(0))
-        made = batched_mm_experts_forward(self, states[order], index[order], weights[order])
+        made = moe.batched_mm_experts_forward(self, states[order], index[order], weights[order])
         return made[order.argsort()]
 
     model, inputs, layer = mixture

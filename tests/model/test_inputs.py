@@ -6,6 +6,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import NllbTokenizer
 
 from tests.tiny import VOCABULARY, make_model, make_tokenizer
+from tests.versions.require import require
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.model.batches import Batch, make_batches
 from xalign.model.encode import encode
@@ -24,6 +25,7 @@ class Called(torch.nn.Module):
 
 
 def nllb(**options):
+    require("its tokenizers are made of files", transformers="5.0")
     vocabulary = {piece: index for index, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", *PIECES])}
     return NllbTokenizer(
         vocab=vocabulary,

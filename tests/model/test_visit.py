@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from tests.tiny import WIDTH, make_model
+from tests.tiny import WIDTH, enable_checkpointing, make_model
 from xalign import Site, map_model, visit
 from xalign.errors import ArgumentTypeError, ModelError
 from xalign.model.capture import capture
@@ -32,11 +32,6 @@ def in_double(model: nn.Module) -> nn.Module:
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = MethodType(forward, module)
     return model
-
-
-def checkpoint(model: nn.Module) -> None:
-    """Activation checkpointing, under either of the names transformers 5 has for it."""
-    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
 
 
 def output_of(model, **kwargs):
@@ -217,7 +212,7 @@ def test_checkpointing_does_not_count_the_recomputation(family):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         if checkpointing:
-            checkpoint(model)
+            enable_checkpointing(model)
         looked, sites = [], [Site("gate", 1), Site("inner", 1), Site("hidden", 1)]
         with visit(model, {Site("mlp_out", 0): lambda x, looked=looked: looked.append(x.requires_grad)}):
             with capture(model, sites) as states:
@@ -235,7 +230,7 @@ def test_checkpointing_repeats_an_edit_in_the_recomputation():
     for checkpointing in (False, True):
         model = make_model("llama").train()
         if checkpointing:
-            checkpoint(model)
+            enable_checkpointing(model)
         with visit(model, {Site("inner", 1): lambda x: x * 0.5}):
             output_of(model, use_cache=False).square().mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))

@@ -24,6 +24,7 @@ from xalign.training.trainer import with_alignment
 BUNDLED = load_pairs("bundled")
 ENGLISH = BUNDLED["deu_Latn"].pivot_sentences
 COMMON = MONITORED | {
+    "gradient_checkpointing_kwargs": {"use_reentrant": False},  # transformers 4 is reentrant unless told
     "max_steps": 1,
     "per_device_train_batch_size": 2,
     "learning_rate": 1e-3,

@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy, normalize
 
-from tests.tiny import FAMILIES, make_model, make_tokenizer
+from tests.tiny import FAMILIES, enable_checkpointing, make_model, make_tokenizer
 from tests.training.runs import BUNDLED, gradients_of, relative_difference, rows_of, training_pairs
 from xalign import ParallelPairs
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
@@ -116,7 +116,7 @@ def test_chunks_give_the_gradient_of_the_whole_batch(options, chunk_size, checkp
     model = make_model("llama").double()
     whole = gradients(make_objective(model, **options))
     if checkpointed:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        enable_checkpointing(model)
         model.train()
     forwards = []
     handle = model.model.layers[0].register_forward_hook(lambda *_: forwards.append(1))
@@ -139,14 +139,16 @@ def test_chunks_repeat_the_dropout_of_their_first_run():
     assert first[0] == again[0] != other[0]
     assert relative_difference(first[1], again[1]) == 0
     # The gradient belongs to the loss: along it the loss falls by as much as it says.
-    torch.manual_seed(0)
     step = 1e-4 / sum(grad.square().sum() for grad in first[1].values()).item()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name in first[1]:
-                parameter -= step * first[1][name]
-    torch.manual_seed(0)
-    assert objective(0).item() - first[0] == pytest.approx(-1e-4, rel=0.05)
+    losses = []
+    for distance in (step, -2 * step):  # one step up, then one step down from where it was
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in first[1]:
+                    parameter += distance * first[1][name]
+        torch.manual_seed(0)
+        losses.append(objective(0).item())
+    assert losses[1] - losses[0] == pytest.approx(-2e-4, rel=0.05)
 
 
 def test_calls_depend_on_step_and_micro_step_alone():

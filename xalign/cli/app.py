@@ -6,7 +6,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version as version_of
 from typing import Annotated, Any
 
 import typer
@@ -34,7 +33,7 @@ from xalign.cli.tokens import tokens
 from xalign.cli.track import track
 from xalign.errors import XAlignError
 from xalign.escape import plain
-from xalign.extras import distribution_name
+from xalign.extras import own_version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -109,7 +108,7 @@ _options: list[str] = []  # of the command that runs
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"xalign {version_of(distribution_name())}")
+        typer.echo(f"xalign {own_version()}")
         raise typer.Exit
 
 

@@ -159,7 +159,7 @@ def _found() -> dict[str, Any]:
 
 def _table(found: dict[str, Any]) -> Table:
     """Return what is installed as a table."""
-    from xalign.extras import install_command
+    from xalign.extras import distribution_name, install_command
 
     table = Table(box=SIMPLE_HEAD, padding=0)
     for header in ("what", "found"):
@@ -171,7 +171,7 @@ def _table(found: dict[str, Any]) -> Table:
     for extra, packages in found["extras"].items():
         listed = ", ".join(f"{package} {number or 'missing'}" for package, number in packages.items())
         hint = "" if all(packages.values()) else f": {install_command(extra)}"
-        table.add_row(escape(f"xalign[{extra}]"), escape(listed + hint))
+        table.add_row(escape(f"{distribution_name()}[{extra}]"), escape(listed + hint))
     table.add_section()
     table.add_row("devices", f"{', '.join(found['devices'])} ({found['threads']} threads)")
     bundled = found["bundled"]

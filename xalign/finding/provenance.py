@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from torch import nn
 
+from xalign.extras import own_version
 from xalign.model.architectures.map import map_model
 from xalign.model.wrapped import config_of
 from xalign.pairs.audio import Audio
@@ -32,7 +32,7 @@ def origin_of(
         "settings": dict(settings),
         "texts": {label: len(sentences) for label, sentences in texts.items()},
         "fingerprint": digest,
-        "xalign": version("xalign"),
+        "xalign": own_version(),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from xalign.extras import own_version
 from xalign.identity import is_identified, record_of
 from xalign.identity.digest import Digest
 from xalign.measurement.options import ReadOptions, Steered
@@ -71,7 +72,8 @@ def provenance_of(
         },
         OWN_FUNCTIONS: {row: record_of(one, standing_for) for row, one in _own_functions(metrics).items()},
         "must_agree": marks,
-        "versions": {name: version(name) for name in ("xalign", "torch", "transformers", "numpy")}
+        "versions": {"xalign": own_version()}
+        | {name: version(name) for name in ("torch", "transformers", "numpy")}
         | {"python": platform.python_version()},
     }
 

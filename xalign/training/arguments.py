@@ -79,6 +79,7 @@ AlignmentArguments: type[_Arguments] = make_dataclass(
     bases=(_Arguments,),
     namespace={"__module__": __name__},
 )
+"""The fields of `AlignmentConfig` with `align_` before each, for parsers of YAML files and command lines."""
 AlignmentArguments.__doc__ = """The fields of `AlignmentConfig` with `align_` before each, for parsers.
 
 `HfArgumentParser` and `TrlParser` read them from YAML files and command lines. The prefix keeps them apart

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import PretrainedConfig
 
 from xalign.model.placement import device_of
 from xalign.model.wrapped import base_model_of, unwrapped
@@ -134,7 +134,7 @@ def _configs(config: Any) -> Iterator[Any]:
     if config is not None:
         yield config
         for value in vars(config).values():
-            if isinstance(value, PreTrainedConfig):
+            if isinstance(value, PretrainedConfig):
                 yield from _configs(value)
 
 
