@@ -8,12 +8,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Literal, get_args
 from uuid import UUID
 
 from xalign.checks import boolean
 from xalign.errors import ArgumentError
+from xalign.extras import own_version
 from xalign.languages import language_name
 from xalign.results.report import AlignmentReport
 
@@ -148,7 +148,7 @@ def _results(
             "source_organization_name": evaluator.organization,
             "evaluator_relationship": evaluator.relationship,
         },
-        "eval_library": {"name": "xalign", "version": version("xalign")},
+        "eval_library": {"name": "xalign", "version": own_version()},
         "model_info": _model_info(report, model_id),
         "evaluation_results": [
             _result(report, metric, language) for metric in metrics for language in report.languages
