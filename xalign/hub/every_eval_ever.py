@@ -8,12 +8,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Literal, get_args
 from uuid import UUID
 
 from xalign.checks import boolean
 from xalign.errors import ArgumentError
+from xalign.extras import own_version
 from xalign.languages import language_name
 from xalign.results.report import AlignmentReport
 
@@ -118,7 +118,27 @@ def record_of(
         )
     stamp = f"{time.time() if written is None else written:.0f}"
     identity = {"evaluation_id": f"xalign/{model_id}/{stamp}"}
-    results = {
+    boolean("with_text", with_text)
+    results = _results(report, metrics, model_id, evaluator, identity, stamp)
+    shared = {"schema_version": SCHEMA_VERSION, **identity, "model_id": model_id}
+    lines = [
+        {**shared, **line}
+        for metric in metrics
+        for language in report.languages
+        for line in _sentences(report, metric, language, with_text=with_text)
+    ]
+    return Record(results, tuple(lines))
+
+
+def _results(
+    report: AlignmentReport,
+    metrics: list[str],
+    model_id: str,
+    evaluator: Evaluator,
+    identity: Mapping[str, str],
+    stamp: str,
+) -> dict[str, Any]:
+    return {
         "schema_version": SCHEMA_VERSION,
         **identity,
         "retrieved_timestamp": stamp,
@@ -128,21 +148,12 @@ def record_of(
             "source_organization_name": evaluator.organization,
             "evaluator_relationship": evaluator.relationship,
         },
-        "eval_library": {"name": "xalign", "version": version("xalign")},
+        "eval_library": {"name": "xalign", "version": own_version()},
         "model_info": _model_info(report, model_id),
         "evaluation_results": [
             _result(report, metric, language) for metric in metrics for language in report.languages
         ],
     }
-    shared = {"schema_version": SCHEMA_VERSION, **identity, "model_id": model_id}
-    boolean("with_text", with_text)
-    lines = [
-        {**shared, **line}
-        for metric in metrics
-        for language in report.languages
-        for line in _sentences(report, metric, language, with_text=with_text)
-    ]
-    return Record(results, tuple(lines))
 
 
 def _model_info(report: AlignmentReport, model_id: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def verdict_of(
     return f"{title}: {len(better)} of {len(known)} languages {are} {side} {own}: {_named(better)}."
 
 
-def verdict_of_entry(entry: Mapping[str, Any]) -> list[str]:
+def verdict_of_entry(entry: dict[str, Any]) -> list[str]:
     """Return the same of an entry of a history: of each of its rows.
 
     Args:
