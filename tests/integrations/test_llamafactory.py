@@ -52,7 +52,7 @@ def test_twenty_steps(tmp_path):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """What the launcher calls: `read_args` of `llamafactory.hparams`, `run_exp` of its `train.tuner` (0.9.5)."""
+    """What the launcher calls: `read_args` of its `hparams`, `run_exp` of its `train.tuner` (0.9.5)."""
     calls = []
 
     def read_args(args=None):

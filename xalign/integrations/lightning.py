@@ -23,8 +23,8 @@ class Alignment:
 
     Args:
         pairs: Held-out parallel sentences, or what `load_pairs` takes.
-        model: The name of the attribute of the `LightningModule` that holds the transformers model. It need not
-            be given where it holds one alone.
+        model: The name of the attribute of the `LightningModule` that holds the transformers model. It need
+            not be given where it holds one alone.
         tokenizer: The model's tokenizer; the module's `tokenizer` where None.
         **options: As in `AlignmentCallback`, but for those that need a trainer of transformers.
 
@@ -90,7 +90,8 @@ def model_in(module: nn.Module, name: str | None) -> nn.Module:
     Raises:
         ArgumentError: There is none, or several, or none under that name.
     """
-    kind, named = type(module).__name__, dict(module.named_modules())
+    kind = type(module).__name__
+    named: dict[str, nn.Module] = dict(module.named_modules())
     found = {path: one for path, one in named.items() if isinstance(one, PreTrainedModel) or has_adapter(one)}
     outer = {path: one for path, one in found.items() if not any(path.startswith(f"{up}.") for up in found)}
     if name is not None:
@@ -98,12 +99,13 @@ def model_in(module: nn.Module, name: str | None) -> nn.Module:
             raise ArgumentError(
                 f"model={name!r} is no transformers model of {kind}; it has {', '.join(found)}"
             )
-        return found[name]
+        return named[name]
     if len(outer) != 1:
         raise ArgumentError(
-            f"{kind} holds {len(outer)} transformers models ({', '.join(outer)}); name the one to measure: model="
+            f"{kind} holds {len(outer)} transformers models ({', '.join(outer)}); name the one to "
+            "measure: model="
         )
-    return next(iter(outer.values()))
+    return named[next(iter(outer))]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,7 +32,7 @@ class Section:
     """What a config file asks of xalign: what to measure along the run, and what to align.
 
     Its keys are `pairs`, `languages`, `pivot` and `n`, as `load_pairs` has them (`pairs` is its source), and
-    those arguments of `AlignmentCallback` that a file can hold. `align` holds the fields of `AlignmentConfig`.
+    those arguments of `AlignmentCallback` that a file can hold. `align` holds fields of `AlignmentConfig`.
 
     Attributes:
         values: The keys with their values.
@@ -136,6 +136,7 @@ class Section:
         return config
 
     def _load(self) -> ParallelPairs[Any]:
+        source: Any
         source, *others = (self.values.get(key) for key in _PAIRS)
         named = {key: value for key, value in zip(_PAIRS[1:], others, strict=True) if value is not None}
         if not isinstance(source, ParallelPairs):

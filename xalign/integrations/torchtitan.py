@@ -61,7 +61,8 @@ class Alignment:
             inputs, _, others = self.post_dataloading_process(batch, ids, model_parts)  # type: ignore[attr-defined]
             return decoder(inputs, **others)
 
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens.tokenizer, eos_token=tokens.eos_token)
+        fast: Any = PreTrainedTokenizerFast
+        tokenizer = fast(tokenizer_object=tokens.tokenizer, eos_token=tokens.eos_token)
         model = TokenModel(decoder, self._given["seq_len"], tokens.get_vocab_size(), call)
         self._along = Along(self._section, model, tokenizer, self.config.folder)  # type: ignore[attr-defined]
         self._along.monitor.begin(step)
@@ -73,9 +74,10 @@ def __getattr__(name: str) -> Any:
     if name != "AlignmentValidator":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     base = part_of("torchtitan", "torchtitan.components.validate", "Validator")
+    of_base: Any = base.Config
 
     @dataclass(kw_only=True, slots=True)
-    class Config(base.Config):  # type: ignore[misc]
+    class Config(of_base):  # type: ignore[misc]
         xalign: str = "xalign.yaml"
         folder: str = "outputs"
 
