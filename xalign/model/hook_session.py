@@ -78,6 +78,11 @@ class HookSession:
         self._hooked.append(module)
         return module
 
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The modules that got a hook, but for those that are called from outside."""
+        return [module for module in self._hooked if module not in self.entries]
+
     def close(self) -> None:
         """Remove every hook and end what is open; as often as you like."""
         remove_hooks(self._hooked, lambda hook: hook.owner is self)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from xalign.model.class_forwards import ClassForwards
 from xalign.model.hooks import remove_hooks
 from xalign.model.merged import KeptMerged
 from xalign.model.placement import device_of, refusing_empty
@@ -22,7 +23,7 @@ def observing(model: nn.Module) -> Iterator[Snapshot]:
 
     That is training modes, buffers and attributes of the modules, which submodules and weights each of them
     holds, their configs, adapters that are merged, which weights are trained, gradient mode, autocast, the
-    stance of torch's compiler, and the random number generators. It is put back after any exception, also if
+    stance of torch's compiler, fused forwards, and the random number generators. It is put back after any exception, also if
     a `KeyboardInterrupt` comes between two lines of this very function.
 
     Attributes are put back with what is inside of dicts, lists, sets and deques, up to four within each
@@ -65,6 +66,9 @@ def _begin(model: nn.Module, steps: Steps) -> Snapshot:
     devices = {device_of(model), *(p.device for p in model.parameters() if not p.is_meta)}
     torch_state = TorchState({"cpu", *(device.type for device in devices)})
     randomness = RandomState(devices)
+    forwards = ClassForwards()
+    steps[:0] = [forwards.put_back]
+    forwards.use(model.modules())
     before, merged = Snapshot(model), KeptMerged(model, only_disabled=True)
     steps[:0] = [merged.put_back, before.put_back, torch_state.put_back, randomness.put_back]
     torch.set_grad_enabled(False)

@@ -13,6 +13,7 @@ from xalign.errors import ArgumentTypeError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, Place, map_model
 from xalign.model.architectures.sites import Site
+from xalign.model.class_forwards import ClassForwards
 from xalign.model.eager import EAGER
 from xalign.model.expert_call import watch_experts
 from xalign.model.expert_sites import ExpertSites
@@ -100,10 +101,12 @@ def visit_mapped(
         on_return: Called after each forward.
     """
     session, outer = HookSession(model, fns, early_exit, on_forward, on_return), len(ACTIVE.sessions)
-    closing = [session.close]
+    forwards = ClassForwards()
+    closing = [session.close, forwards.put_back]
     try:
         try:
             _register_hooks(session, model_map)
+            forwards.use_around(session.parts, model)
             yield
         except EarlyExit as left:
             if left.session is not session:  # an outer visit's

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xalign.model.architectures.aside import is_of_user
 from xalign.model.architectures.resident import is_resident
+from xalign.model.class_forwards import is_fused
 from xalign.model.hooks import Hook
 from xalign.model.shadow import StandIn
 
@@ -69,7 +70,7 @@ class _Describer:
         own = tuple(
             (name, self._value(value, 0))
             for name, value in vars(module).items()
-            if name not in _OF_TORCH and not isinstance(value, StandIn)
+            if name not in _OF_TORCH and not isinstance(value, StandIn) and not is_fused(value)
         )
         hooks = tuple(
             self._value(hook, 0)
