@@ -1,0 +1,1 @@
+"""Frameworks that people already train with, one file each."""
