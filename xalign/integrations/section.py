@@ -124,7 +124,11 @@ class Section:
     def _load(self) -> ParallelPairs[Any]:
         source, *others = (self.values.get(key) for key in _PAIRS)
         named = {key: value for key, value in zip(_PAIRS[1:], others, strict=True) if value is not None}
-        return load_pairs(source, **named)
+        if not isinstance(source, ParallelPairs):
+            return load_pairs(source, **named)
+        if named:
+            raise ArgumentError(f"{', '.join(named)} choose from what is loaded, and these pairs are loaded already")
+        return source
 
     def _options(self) -> dict[str, Any]:
         return {str(key): value for key, value in self.values.items() if key not in (*_PAIRS, "align")}

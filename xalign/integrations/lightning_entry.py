@@ -1,0 +1,22 @@
+"""The entry point that Lightning asks for callbacks whenever a `Trainer` is made. It imports nothing heavy."""
+
+import os
+from typing import Any
+
+VARIABLE = "XALIGN_CONFIG"
+
+
+def callbacks() -> list[Any]:
+    """Return nothing, unless the variable `XALIGN_CONFIG` names a YAML file with a section `xalign`.
+
+    Raises:
+        ArgumentError, ArgumentTypeError: The file cannot be read, or asks for something that there is not.
+    """
+    path = os.environ.get(VARIABLE)
+    if not path:
+        return []
+    from xalign.integrations.lightning import LightningAlignment
+    from xalign.integrations.section import Section
+    from xalign.schema import read_settings
+
+    return [LightningAlignment(**Section.of(read_settings(VARIABLE, path)).values)]
