@@ -5,6 +5,9 @@ from typing import Any
 
 from xalign.errors import MissingExtraError
 
+# Names a YAML file with a section `xalign`, for frameworks whose own files cannot have one.
+VARIABLE = "XALIGN_CONFIG"
+
 
 def part_of(framework: str, module: str, name: str) -> Any:
     """Return a class or function of a framework.

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-VARIABLE = "XALIGN_CONFIG"
+from xalign.integrations.framework import VARIABLE
 
 
 def callbacks() -> list[Any]:

@@ -76,6 +76,18 @@ class Section:
         """Whether it says what to measure on."""
         return self.values.get("pairs") is not None
 
+    def refuse_align(self, why: str) -> None:
+        """Raise an error where `align` is asked of a framework that cannot have a loss added.
+
+        Raises:
+            ArgumentError: It is.
+        """
+        if self.values.get("align") is not None:
+            raise ArgumentError(
+                f"{NAME}: align has no effect here: {why}. Leave it out to measure alone; to train, use "
+                "xalign.with_alignment on a trainer of your own, or axolotl"
+            )
+
     def callback(self, trainer: Any = None) -> AlignmentCallback:
         """Return the callback.
 
