@@ -231,8 +231,9 @@ class _WithAlignment(_Base):
 
     def _is_loss_scaled(self, num_items_in_batch: Tensor | int | None) -> bool:
         """Tell whether the trainer expects a loss that is divided by the number of micro-batches already."""
-        if self.loss_is_scaled_for_ga is not None:
-            return bool(self.loss_is_scaled_for_ga)
+        said = getattr(self, "loss_is_scaled_for_ga", None)  # older transformers have no such attribute
+        if said is not None:
+            return bool(said)
         by_items = self.model_accepts_loss_kwargs and num_items_in_batch is not None
         return by_items or self.compute_loss_func is not None
 
