@@ -1,0 +1,33 @@
+"""`TokenModel`: a decoder that is no model of transformers, in the form in which xalign takes one."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+
+class TokenModel(nn.Module):
+    """Calls a causal decoder with the token ids alone.
+
+    Padding is on the right, and no token of a causal decoder looks to its right: it needs no attention mask. The
+    blocks and neurons are found in the decoder itself, as in any model.
+
+    Args:
+        decoder: Takes ids [batch, token], and returns logits.
+        context: The most tokens of a line.
+        vocabulary: Number of tokens that it embeds.
+
+    Example:
+        >>> small = TokenModel(torch.nn.Embedding(10, 4), context=8, vocabulary=10)
+        >>> small(input_ids=torch.tensor([[1, 2]])).shape
+        torch.Size([1, 2, 4])
+    """
+
+    def __init__(self, decoder: nn.Module, context: int, vocabulary: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.config = PretrainedConfig(max_position_embeddings=context, vocab_size=vocabulary)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:  # noqa: ARG002
+        """Run the decoder."""
+        return self.decoder(input_ids)
