@@ -1,5 +1,6 @@
 """`TokenModel`: a decoder that is no model of transformers, in the form in which xalign takes one."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ class TokenModel(nn.Module):
         decoder: Takes ids [batch, token], and returns logits.
         context: The most tokens of a line.
         vocabulary: Number of tokens that it embeds.
+        call: How it is called with ids, where they alone are not enough.
 
     Example:
         >>> small = TokenModel(torch.nn.Embedding(10, 4), context=8, vocabulary=10)
@@ -23,11 +25,17 @@ class TokenModel(nn.Module):
         torch.Size([1, 2, 4])
     """
 
-    def __init__(self, decoder: nn.Module, context: int, vocabulary: int) -> None:
+    def __init__(
+        self,
+        decoder: nn.Module,
+        context: int,
+        vocabulary: int,
+        call: Callable[[Tensor], Any] | None = None,
+    ) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.decoder, self._call = decoder, call
         self.config = PretrainedConfig(max_position_embeddings=context, vocab_size=vocabulary)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:  # noqa: ARG002
         """Run the decoder."""
-        return self.decoder(input_ids)
+        return self.decoder(input_ids) if self._call is None else self._call(input_ids)

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from types import MethodType, ModuleType, NoneType, SimpleNamespace
 from typing import Any, cast
@@ -93,10 +93,11 @@ class _Describer:
             return type(value), self._all(value.items(), depth)
         if isinstance(value, tuple | list):
             return type(value), self._all(value, depth)
-        if isinstance(value, SimpleNamespace) or hasattr(value, "to_dict") or _is_of_dataclass(value):
+        held = _settings_in(value)
+        if held is not None:
             if id(value) not in self._known:
                 self._known[id(value)] = _Same(value)  # of one that holds itself
-                self._known[id(value)] = _Same(value), self._all(vars(value).items(), depth)
+                self._known[id(value)] = _Same(value), self._all(held.items(), depth)
             return self._known[id(value)]
         return _Same(value)
 
@@ -189,5 +190,10 @@ class _CommonDescriber(_Describer):
         raise _OwnOnly
 
 
-def _is_of_dataclass(value: object) -> bool:
-    return is_dataclass(value) and not isinstance(value, type) and hasattr(value, "__dict__")
+def _settings_in(value: object) -> Mapping[str, Any] | None:
+    """Return what an object of settings holds; None of other objects."""
+    is_one = is_dataclass(value) and not isinstance(value, type)
+    if hasattr(value, "__dict__"):
+        is_one = is_one or isinstance(value, SimpleNamespace) or hasattr(value, "to_dict")
+        return vars(value) if is_one else None
+    return {one.name: getattr(value, one.name, None) for one in fields(value)} if is_one else None  # of slots
