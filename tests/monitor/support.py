@@ -11,6 +11,7 @@ from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.integrations import support as frameworks
 from tests.monitor.cells import FACTORS, NOT_RUN, SLOW, all_pairs, name_of
 from tests.steering.support import section_on, with_section
 from tests.tiny import ROOT
@@ -96,6 +97,7 @@ def cells_on(page: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    page = page_of(results_of(Path(sys.argv[1])))
-    steering = section_on(PAGE.read_text(encoding="utf-8"))  # made by tests.steering.support
-    PAGE.write_text(with_section(page, steering), encoding="utf-8")
+    page, before = page_of(results_of(Path(sys.argv[1]))), PAGE.read_text(encoding="utf-8")
+    page = with_section(page, section_on(before))  # made by tests.steering.support
+    page = frameworks.with_section(page, frameworks.section_on(before))
+    PAGE.write_text(page, encoding="utf-8")

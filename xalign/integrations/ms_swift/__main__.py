@@ -2,4 +2,7 @@
 
 from pathlib import Path
 
-print(Path(__file__).with_name("xalign_plugin.py"))  # noqa: T201
+PLUGIN = Path(__file__).with_name("xalign_plugin.py")
+
+if __name__ == "__main__":
+    print(PLUGIN)  # noqa: T201
