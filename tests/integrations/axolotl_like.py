@@ -1,4 +1,4 @@
-"""The part of axolotl that the plugin meets, after its `integrations/base.py` and `core/builders` (0.19.0)."""
+"""What the plugin meets of axolotl, after its `integrations/base.py` and `core/builders` (0.19.0)."""
 
 import importlib
 import sys

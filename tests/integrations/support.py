@@ -18,8 +18,8 @@ HEAD = f"""{TITLE}
 
 Made from test results by `python -m tests.integrations.support`, on CPUs. [What each needs](integrations.md).
 
-**run** means that its test passed, with these versions. In each training, the losses and weights were equal to the
-bit with and without xalign, and the log had the values.
+**run** means that its test passed, with these versions. In each training, the losses and weights were equal
+to the bit with and without xalign, and the log had the values.
 
 | framework | what ran | with | |
 |---|---|---|---|

@@ -52,7 +52,7 @@ def test_twenty_steps(tmp_path):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """What the launcher calls: `read_args` of `llamafactory.hparams`, `run_exp` of its `train.tuner` (0.9.5)."""
+    """What the launcher calls: `read_args` of its `hparams`, `run_exp` of its `train.tuner` (0.9.5)."""
     calls = []
 
     def read_args(args=None):
@@ -85,7 +85,11 @@ def test_the_section_is_taken_out(stand_in):
     ("section", "error", "message"),
     [
         ({"pairs": "bundled", "metrcs": ["nasca"]}, ArgumentTypeError, "did you mean metrics?"),
-        ({"pairs": "bundled", "align": {"pairs": "bundled"}}, ArgumentError, "align has no effect here: LLaMA"),
+        (
+            {"pairs": "bundled", "align": {"pairs": "bundled"}},
+            ArgumentError,
+            "align has no effect here: LLaMA",
+        ),
         (None, ArgumentError, "the config has no section 'xalign'"),
     ],
 )

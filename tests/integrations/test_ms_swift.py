@@ -78,7 +78,11 @@ def test_its_folder_hides_no_other_package(swift):
     ("config", "error", "message"),
     [
         ({"xalign": SECTION | {"evry": 1}}, ArgumentTypeError, r"no option 'evry', did you mean every\?"),
-        ({"xalign": SECTION | {"align": {"pairs": "bundled"}}}, ArgumentError, "align has no effect here: ms-swift"),
+        (
+            {"xalign": SECTION | {"align": {"pairs": "bundled"}}},
+            ArgumentError,
+            "align has no effect here: ms-swift",
+        ),
         ({"xalgin": SECTION}, ArgumentError, "did you mean it by 'xalgin'"),
         (None, ArgumentError, "set XALIGN_CONFIG to a YAML file"),
     ],

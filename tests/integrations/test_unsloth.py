@@ -1,4 +1,4 @@
-"""Unsloth's fused feed-forward networks: the forward of the class runs while something looks, and only then."""
+"""Unsloth's fused networks: the forward of the class runs while something looks, and only then."""
 
 import pytest
 import torch

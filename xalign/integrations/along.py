@@ -1,4 +1,4 @@
-"""`Along`: measure along a loop that is not a trainer of transformers: at start, cadence, evaluations and end."""
+"""`Along`: measure along a loop that is not a trainer of transformers: start, cadence, evaluations, end."""
 
 from pathlib import Path
 
@@ -33,8 +33,8 @@ class Along:
         refused = [key for key in (*_OF_TRAINERS, "align") if values.get(key)]
         if refused:
             raise ArgumentError(
-                f"{NAME}: {refused[0]} needs a trainer of transformers or TRL. In another loop, AlignmentObjective "
-                "trains and AlignmentMonitor measures"
+                f"{NAME}: {refused[0]} needs a trainer of transformers or TRL. In another loop, "
+                "AlignmentObjective trains and AlignmentMonitor measures"
             )
         moments = (boolean(key, values.pop(key, True)) for key in ("at_evaluate", "at_start", "at_end"))
         self.at_evaluate, self.at_start, self.at_end = moments
@@ -65,7 +65,7 @@ class Along:
         return values
 
     def _measure(self, n: int) -> dict[str, float]:
-        """Return what to log, under plain keys such as `nasca_deu_Latn`; nothing where n is measured already."""
+        """Return what to log, under keys such as `nasca_deu_Latn`; nothing where n is measured already."""
         if self._last == n:
             return {}
         self._last = n

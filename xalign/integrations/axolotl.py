@@ -35,8 +35,8 @@ class Alignment:
         unusual = [key for key in ("rl", "reward_model", "process_reward_model") if cfg.get(key)]
         if asked.align() is not None and unusual:
             raise ArgumentError(
-                f"{NAME}: align does not go with {unusual[0]}: there axolotl gives the class of a plugin fewer "
-                "arguments than its own. Measure alone, or train in TRL with xalign.with_alignment"
+                f"{NAME}: align does not go with {unusual[0]}: there axolotl gives the class of a plugin "
+                "fewer arguments than its own. Measure alone, or train in TRL with xalign.with_alignment"
             )
 
     def get_input_args(self) -> str:

@@ -1,4 +1,4 @@
-"""The entry point that Lightning asks for callbacks whenever a `Trainer` is made. It imports nothing heavy."""
+"""What Lightning asks for callbacks whenever a `Trainer` is made. It imports nothing heavy."""
 
 import os
 from typing import Any

@@ -24,8 +24,8 @@ def run() -> None:
     config: Any = part_of("llamafactory", "llamafactory.hparams", "read_args")()
     if not isinstance(config, dict):
         raise ArgumentError(
-            f"give a .yaml or .json file with a section {NAME!r}: python -m {__spec__.name} train.yaml, and what "
-            "is to be changed in it as key=value"
+            f"give a .yaml or .json file with a section {NAME!r}: python -m {__spec__.name} train.yaml, and "
+            "what is to be changed in it as key=value"
         )
     asked = Section.of(config)
     asked.refuse_align("LLaMA-Factory makes its trainer itself and lets nobody choose its class")

@@ -32,7 +32,7 @@ class Section:
     """What a config file asks of xalign: what to measure along the run, and what to align.
 
     Its keys are `pairs`, `languages`, `pivot` and `n`, as `load_pairs` has them (`pairs` is its source), and
-    those arguments of `AlignmentCallback` that a file can hold. `align` holds the fields of `AlignmentConfig`.
+    those arguments of `AlignmentCallback` that a file can hold. `align` holds fields of `AlignmentConfig`.
 
     Attributes:
         values: The keys with their values.
@@ -100,7 +100,9 @@ class Section:
         given = (self._load(),) if trainer is None else (trainer, self._load())
         return AlignmentCallback(*given, **self._options())
 
-    def monitor(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> AlignmentMonitor:
+    def monitor(
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+    ) -> AlignmentMonitor:
         """Return the monitor for a loop that is not a trainer of transformers.
 
         Args:
@@ -134,12 +136,15 @@ class Section:
         return config
 
     def _load(self) -> ParallelPairs[Any]:
+        source: Any
         source, *others = (self.values.get(key) for key in _PAIRS)
         named = {key: value for key, value in zip(_PAIRS[1:], others, strict=True) if value is not None}
         if not isinstance(source, ParallelPairs):
             return load_pairs(source, **named)
         if named:
-            raise ArgumentError(f"{', '.join(named)} choose from what is loaded, and these pairs are loaded already")
+            raise ArgumentError(
+                f"{', '.join(named)} choose from what is loaded, and these pairs are loaded already"
+            )
         return source
 
     def _options(self) -> dict[str, Any]:

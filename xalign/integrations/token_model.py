@@ -10,8 +10,8 @@ from transformers import PretrainedConfig
 class TokenModel(nn.Module):
     """Calls a causal decoder with the token ids alone.
 
-    Padding is on the right, and no token of a causal decoder looks to its right: it needs no attention mask. The
-    blocks and neurons are found in the decoder itself, as in any model.
+    Padding is on the right, and no token of a causal decoder looks to its right: it needs no attention mask.
+    The blocks and neurons are found in the decoder itself, as in any model.
 
     Args:
         decoder: Takes ids [batch, token], and returns logits.
@@ -34,7 +34,8 @@ class TokenModel(nn.Module):
     ) -> None:
         super().__init__()
         self.decoder, self._call = decoder, call
-        self.config = PretrainedConfig(max_position_embeddings=context, vocab_size=vocabulary)
+        sizes: Any = {"max_position_embeddings": context, "vocab_size": vocabulary}
+        self.config = PretrainedConfig(**sizes)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:  # noqa: ARG002
         """Run the decoder."""

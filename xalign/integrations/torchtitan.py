@@ -33,7 +33,9 @@ class Alignment:
         self._section = Section.of(read_settings("validator.xalign", config.xalign))
         refused = [key for key in _OF_CADENCE if key in self._section.values]
         if refused:
-            raise ArgumentError(f"{NAME}: {refused[0]} is not for torchtitan, which measures at validator.freq")
+            raise ArgumentError(
+                f"{NAME}: {refused[0]} is not for torchtitan, which measures at validator.freq"
+            )
         self._given: Any = given
         self._along: Along | None = None
 
@@ -48,7 +50,9 @@ class Alignment:
 
     def _begin(self, model_parts: list[nn.Module], step: int) -> Along:
         if len(model_parts) != 1 or self._given.get("pp_schedule") is not None:
-            raise ArgumentError(f"{NAME}: the blocks of a pipeline are in several processes; measure its checkpoints")
+            raise ArgumentError(
+                f"{NAME}: the blocks of a pipeline are in several processes; measure its checkpoints"
+            )
         (decoder,), tokens = model_parts, self._given["tokenizer"]
 
         def call(ids: Tensor) -> Any:
@@ -57,7 +61,8 @@ class Alignment:
             inputs, _, others = self.post_dataloading_process(batch, ids, model_parts)  # type: ignore[attr-defined]
             return decoder(inputs, **others)
 
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens.tokenizer, eos_token=tokens.eos_token)
+        fast: Any = PreTrainedTokenizerFast
+        tokenizer = fast(tokenizer_object=tokens.tokenizer, eos_token=tokens.eos_token)
         model = TokenModel(decoder, self._given["seq_len"], tokens.get_vocab_size(), call)
         self._along = Along(self._section, model, tokenizer, self.config.folder)  # type: ignore[attr-defined]
         self._along.monitor.begin(step)
@@ -69,12 +74,15 @@ def __getattr__(name: str) -> Any:
     if name != "AlignmentValidator":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     base = part_of("torchtitan", "torchtitan.components.validate", "Validator")
+    of_base: Any = base.Config
 
     @dataclass(kw_only=True, slots=True)
-    class Config(base.Config):  # type: ignore[misc]
+    class Config(of_base):  # type: ignore[misc]
         xalign: str = "xalign.yaml"
         folder: str = "outputs"
 
-    made = type(name, (Alignment, base), {"Config": Config, "__doc__": Alignment.__doc__, "__module__": __name__})
+    made = type(
+        name, (Alignment, base), {"Config": Config, "__doc__": Alignment.__doc__, "__module__": __name__}
+    )
     globals()[name] = made
     return made

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-# Their kernels read the weights of a module's parts, which are then never called: no hook on them sees anything.
+# Their kernels read the weights of a module's parts, which are then never called: no hook sees anything.
 _LIBRARIES = frozenset({"unsloth", "unsloth_zoo"})
 
 

@@ -23,8 +23,8 @@ def observing(model: nn.Module) -> Iterator[Snapshot]:
 
     That is training modes, buffers and attributes of the modules, which submodules and weights each of them
     holds, their configs, adapters that are merged, which weights are trained, gradient mode, autocast, the
-    stance of torch's compiler, fused forwards, and the random number generators. It is put back after any exception, also if
-    a `KeyboardInterrupt` comes between two lines of this very function.
+    stance of torch's compiler, fused forwards, and the random number generators. It is put back after any
+    exception, also if a `KeyboardInterrupt` comes between two lines of this very function.
 
     Attributes are put back with what is inside of dicts, lists, sets and deques, up to four within each
     other, and with the values of tensors up to 16 MiB and of `torch.Generator`s. Not put back are the state

@@ -1,1 +1,1 @@
-"""The plugin of ms-swift, in a folder of its own: ms-swift puts a plugin's folder where modules are looked for."""
+"""The plugin of ms-swift, in a folder of its own: ms-swift puts that folder first in `sys.path`."""

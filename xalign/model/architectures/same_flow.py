@@ -190,7 +190,7 @@ class _CommonDescriber(_Describer):
         raise _OwnOnly
 
 
-def _settings_in(value: object) -> Mapping[str, Any] | None:
+def _settings_in(value: Any) -> Mapping[str, Any] | None:
     """Return what an object of settings holds; None of other objects."""
     is_one = is_dataclass(value) and not isinstance(value, type)
     if hasattr(value, "__dict__"):
