@@ -88,6 +88,10 @@ def layouts_as_before():
 @pytest.mark.filterwarnings(
     "ignore:most tokens of some languages are unknown:UserWarning"
 )  # measure.md shows it
+# Of Lightning, in integrations.md: advice on workers, and what it asks torch.
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*the logging interval:UserWarning")
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")
 def test_the_examples_of_a_page_run_in_order(page, offline, few_sentences, tmp_path):
     (tmp_path / "flores200_dataset" / "devtest").mkdir(parents=True)
     for path in BUNDLED.glob("*_*.txt"):

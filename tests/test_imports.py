@@ -24,7 +24,7 @@ LEVELS = [
     ["finding", "monitor", "babel", "robustness", "correlation", "speech"],
     ["steering", "sweep"],
     ["judging", "training", "exports"],
-    ["improving", "bias", "confusion", "probing"],
+    ["improving", "bias", "confusion", "probing", "integrations"],
     ["demo"],
     ["cli"],
 ]

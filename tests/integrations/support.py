@@ -43,9 +43,9 @@ ROWS = {
         ["lightning", "transformers", "torch"],
     ),
     "ms-swift": (
-        ["test_ms_swift.test_twenty_steps_as_ms_swift_makes_its_trainer"],
-        "20 steps of a `Trainer`, with the callback made as ms-swift 4.5.2 makes it; not ms-swift itself",
-        ["transformers", "torch"],
+        ["test_ms_swift.test_twenty_steps"],
+        f"{OWN} command",
+        ["ms-swift", "transformers", "torch"],
     ),
     "torchtitan": (
         ["test_torchtitan.test_a_model_of_torchtitan_beside_its_validation"],

@@ -19,8 +19,15 @@ def pairs():
 
 
 @pytest.fixture
-def fused(monkeypatch):
-    return patch(lora_model(), monkeypatch)
+def patches():
+    """Patches that a test may take back, while others of its own stay."""
+    with pytest.MonkeyPatch.context() as own:
+        yield own
+
+
+@pytest.fixture
+def fused(patches):
+    return patch(lora_model(), patches)
 
 
 def forwards_of(model):
@@ -35,7 +42,7 @@ def is_patched(model):
     return all(forward.__func__ is apply_lora_mlp_swiglu for forward in forwards_of(model))
 
 
-def test_the_emulation_bypasses_what_unsloth_bypasses(fused, monkeypatch):
+def test_the_emulation_bypasses_what_unsloth_bypasses(fused, patches):
     """It computes what the model computes, and calls no projection of a network, and no norm."""
     inputs, called = batch(), []
     handles = [
@@ -47,15 +54,15 @@ def test_the_emulation_bypasses_what_unsloth_bypasses(fused, monkeypatch):
     assert not called
     for handle in handles:
         handle.remove()
-    monkeypatch.undo()
+    patches.undo()
     real = inputs["attention_mask"].bool()
     torch.testing.assert_close(ours[real], lora_model()(**inputs).logits[real])
 
 
-def test_it_measures_what_the_model_without_patches_would_give(fused, pairs, monkeypatch):
+def test_it_measures_what_the_model_without_patches_would_give(fused, pairs, patches):
     report = measure(fused, make_tokenizer(), pairs, METRICS)
     assert is_patched(fused)
-    monkeypatch.undo()
+    patches.undo()
     plain = measure(lora_model(), make_tokenizer(), pairs, METRICS)
     assert report.to_rows() == plain.to_rows()
     assert len({row["value"] for row in plain.to_rows()}) > 2
@@ -100,11 +107,11 @@ def test_forwards_of_others_are_left_alone(forward):
     assert not class_forwards.is_fused(forward)
 
 
-def test_training_is_the_same_to_the_bit_with_and_without_the_callback(fused, pairs, monkeypatch):
+def test_training_is_the_same_to_the_bit_with_and_without_the_callback(fused, pairs, patches):
     def train(callbacks):
-        monkeypatch.undo()
+        patches.undo()
         trainer = make_trainer(
-            evaluate=False, model=patch(lora_model(), monkeypatch).train(), callbacks=callbacks, max_steps=20
+            evaluate=False, model=patch(lora_model(), patches).train(), callbacks=callbacks, max_steps=20
         )
         trainer.train()
         assert is_patched(trainer.model)

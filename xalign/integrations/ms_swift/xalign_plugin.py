@@ -42,5 +42,6 @@ def register() -> None:
     part_of("ms-swift", "swift.callbacks", "callbacks_map")[NAME] = callback
 
 
-if __name__ == "xalign_plugin":  # the name under which ms-swift imports it
+# Under which other name ms-swift imports a plugin depends on its version.
+if not __name__.startswith("xalign."):
     register()
