@@ -58,8 +58,10 @@ torch.set_num_threads(1)
 seeds = Seeds(arguments.first_seed, arguments.seeds)
 tested = take_meanings(arguments.test, 0, "task")
 both = write_pairs(160, 0, "held_out")
-texts = take_meanings(500, 1, "held_out")
-guarded, unseen = {code: [one.sentence(code) for one in texts[:100]] for code in LANGUAGES}, texts[100:]
+texts = take_meanings(800, 1, "held_out")
+unseen = texts[100:500]
+# With 100 texts, runs of the task alone differ by up to 1.7 %: no bound of 1 or 2 % can be held to.
+guarded = {code: [one.sentence(code) for one in texts[:100] + texts[500:]] for code in LANGUAGES}
 reported = both.first(100)
 control = both.rows(range(100, 160))
 
