@@ -217,7 +217,10 @@ def namespace_for(name):
         "torch": torch,
         "np": np,
     }
-    if any(part in name for part in ("views.", "monitor.scalars", "monitor.report_log")):
+    if any(
+        part in name
+        for part in ("views.", "hub.", "results.published", "monitor.scalars", "monitor.report_log")
+    ):
         names["report"] = xalign.measure(model, names["tokenizer"], names["pairs"], ["nasca"])
     if "AlignmentCallback" in name:
         names["trainer"] = make_trainer(evaluate=False, max_steps=4, folder="doctest")

@@ -109,7 +109,8 @@ def test_no_sentence_leaves_unless_asked(hub):
     report.push_to_hub("me/model")
     report.push_to_hub("me/model", with_text=True)
     without, having = (b"".join(files.values()).decode() for _, files, _ in hub.commits)
-    sentences = [str(one) for code in PAIRS for one in PAIRS[code].sentences]
+    sides = [side for bitext in PAIRS.values() for side in (bitext.sentences, bitext.pivot_sentences)]
+    sentences = [str(one) for side in sides for one in side]
     assert not any(f'"{one}"' in without for one in sentences)
     assert all(f'"{one}"' in having for one in sentences)
 

@@ -106,7 +106,7 @@ def record_of(
     Example:
         >>> record = record_of(report, "me/my-model", Evaluator("me", "first_party"))
         >>> record.results["evaluation_results"][0]["evaluation_name"]
-        'nasca_spa_Latn'
+        'nasca_deu_Latn'
     """
     if model_id.count("/") != 1 or not all(model_id.split("/")):
         raise ArgumentError(f"model_id={model_id!r:.100} must be an id of the Hub, like 'owner/name'")

@@ -43,7 +43,7 @@ class Published:
         Example:
             >>> frame = report.to_pandas()
             >>> frame[frame.layer == "mean"].language.tolist()
-            ['spa_Latn']
+            ['deu_Latn']
         """
         try:
             import pandas as pd

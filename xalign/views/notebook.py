@@ -20,7 +20,7 @@ def report_html(report: AlignmentReport) -> str:
     is in, so that it can be read in dark notebooks.
 
     Example:
-        >>> "Spanish (spa_Latn)" in report_html(report)
+        >>> "German (deu_Latn)" in report_html(report)
         True
     """
     step = "" if report.step is None else f" at step {report.step}"

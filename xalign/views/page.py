@@ -280,7 +280,7 @@ def _of_row(history: History, row: str) -> dict[str, Any]:
         "is_share": scale.is_share,
         "higher_is_better": scale.higher_is_better,
         "signs": signs_note([scale]),
-        "definition": definition_of(found[-1]["metric"]),
+        "definition": definition_of(found[-1].get("metric", row)),
         "layers": layers,
         "stack_starts": [at for at, stack in enumerate(stacks) if at == 0 or stack != stacks[at - 1]],
         "languages": languages,
