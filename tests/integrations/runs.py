@@ -14,7 +14,18 @@ from tests.tiny import ROOT, make_model, make_tokenizer
 STEPS = 20
 CHAT = "{% for message in messages %}{{ bos_token }}{{ message['content'] }}{{ eos_token }}{% endfor %}"
 # What a run's log has that another equal one need not have.
-OF_THIS_RUN = ("runtime", "per_second", "time", "memory", "alignment", "nasca", "tps", "tokens", "flos", "ppl")
+OF_THIS_RUN = (
+    "runtime",
+    "per_second",
+    "time",
+    "memory",
+    "alignment",
+    "nasca",
+    "tps",
+    "tokens",
+    "flos",
+    "ppl",
+)
 
 
 def save_world(folder):

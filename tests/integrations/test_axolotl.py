@@ -68,7 +68,10 @@ def test_twenty_steps(tmp_path):
 def test_twenty_steps_with_a_loss(tmp_path):
     save_world(tmp_path)
     german = load_pairs("bundled", ["deu"])["deu_Latn"]
-    lines = ["eng_Latn\tdeu_Latn", *map("\t".join, zip(german.pivot_sentences, german.sentences, strict=True))]
+    lines = [
+        "eng_Latn\tdeu_Latn",
+        *map("\t".join, zip(german.pivot_sentences, german.sentences, strict=True)),
+    ]
     (tmp_path / "train_pairs.tsv").write_text("\n".join([lines[0], *lines[101:]]) + "\n", encoding="utf-8")
     in_axolotl(tmp_path, "aligned", plugins=[NAME], xalign=SECTION | {"align": ALIGN})
     rows = log_of(tmp_path / "aligned")
@@ -147,7 +150,9 @@ def test_another_plugin_gives_the_class(plugin, manager):
     assert issubclass(manager.get_trainer_cls(cfg), with_alignment(Other))
     manager.plugins = {"another": Another(), NAME: plugin}
     assert manager.get_trainer_cls(cfg) is Other
-    with pytest.raises(ArgumentError, match="align has no effect, as another plugin sets the trainer's class"):
+    with pytest.raises(
+        ArgumentError, match="align has no effect, as another plugin sets the trainer's class"
+    ):
         plugin.add_callbacks_post_trainer(cfg, make_trainer(evaluate=False))
 
 
@@ -160,7 +165,11 @@ def test_another_plugin_gives_the_class(plugin, manager):
         (Config(), ArgumentError, "no section 'xalign'"),
         (config(align=ALIGN | {"weight": -1}), ArgumentError, "weight"),
         (Config(config(align=ALIGN), rl="dpo"), ArgumentError, "align does not go with rl"),
-        (Config(config(align=ALIGN), reward_model=True), ArgumentError, "align does not go with reward_model"),
+        (
+            Config(config(align=ALIGN), reward_model=True),
+            ArgumentError,
+            "align does not go with reward_model",
+        ),
     ],
 )
 def test_what_it_refuses_before_anything_is_loaded(plugin, cfg, error, message):

@@ -159,7 +159,9 @@ def test_what_it_refuses(pairs, monkeypatch):
         fit(LightningAlignment(pairs, keep_best="nasca"))
     with pytest.raises(ArgumentError, match="n choose from what is loaded"):
         fit(LightningAlignment(pairs, n=3))
-    with pytest.raises(ArgumentError, match="model='model' is no transformers model of Module; it has language_model"):
+    with pytest.raises(
+        ArgumentError, match="model='model' is no transformers model of Module; it has language_model"
+    ):
         fit(LightningAlignment(pairs, model="model"))
     monkeypatch.setattr(sys.modules[__name__], "Module", Wordless)
     with pytest.raises(ArgumentError, match="Wordless has no tokenizer; give tokenizer="):
@@ -170,7 +172,9 @@ def test_which_model_it_takes():
     module = Module()
     assert model_in(module, None) is module.language_model
     module.teacher = make_model("llama")
-    with pytest.raises(ArgumentError, match=r"holds 2 transformers models \(language_model, teacher\); name the one"):
+    with pytest.raises(
+        ArgumentError, match=r"holds 2 transformers models \(language_model, teacher\); name the one"
+    ):
         model_in(module, None)
     assert model_in(module, "teacher") is module.teacher
     with pytest.raises(ArgumentError, match="holds 0 transformers models"):

@@ -85,7 +85,11 @@ def test_the_section_is_taken_out(stand_in):
     ("section", "error", "message"),
     [
         ({"pairs": "bundled", "metrcs": ["nasca"]}, ArgumentTypeError, "did you mean metrics?"),
-        ({"pairs": "bundled", "align": {"pairs": "bundled"}}, ArgumentError, "align has no effect here: LLaMA"),
+        (
+            {"pairs": "bundled", "align": {"pairs": "bundled"}},
+            ArgumentError,
+            "align has no effect here: LLaMA",
+        ),
         (None, ArgumentError, "the config has no section 'xalign'"),
     ],
 )

@@ -109,11 +109,17 @@ def test_twenty_steps(tmp_path, tokenizer_folder):
     plain, weights, _ = fit_in_olmo(tmp_path / "plain")
     callback = olmo_core.OLMoAlignment(tokenizer=tokenizer_folder, section=SECTION, context=128)
     rows, observed, model = fit_in_olmo(tmp_path / "with", callback)
-    losses = [[row["train/CE loss"] for row in one.values() if "train/CE loss" in row] for one in (plain, rows)]
+    losses = [
+        [row["train/CE loss"] for row in one.values() if "train/CE loss" in row] for one in (plain, rows)
+    ]
     assert losses[0] == losses[1] and len(set(losses[0])) == 20
     assert weights.keys() == observed.keys()
     assert all(torch.equal(weights[name], observed[name]) for name in weights)
-    measured = {step: row["eval/alignment/nasca_deu_Latn"] for step, row in rows.items() if "eval/alignment/mexa" in row}
+    measured = {
+        step: row["eval/alignment/nasca_deu_Latn"]
+        for step, row in rows.items()
+        if "eval/alignment/mexa" in row
+    }
     assert list(measured) == [0, 10, 20]
     pairs = load_pairs("bundled", ["deu"], n=20)
     report = measure(TokenModel(model, 128, VOCABULARY), make_tokenizer(), pairs, SECTION["metrics"])

@@ -94,7 +94,9 @@ def stand_in(monkeypatch):
             freq: int = 10
             enable: bool = False
 
-        def __init__(self, config, *, parallelism, metrics_processor, validation_context, tokenizer, seq_len, **_):
+        def __init__(
+            self, config, *, parallelism, metrics_processor, validation_context, tokenizer, seq_len, **_
+        ):
             self.config, self.metrics_processor, self.validated = config, metrics_processor, []
 
         def validate(self, model_parts, step):
@@ -121,7 +123,9 @@ def test_it_measures_beside_each_validation(stand_in):
     for step in (1, 10, 20):
         validator.validate([model], step)
     assert validator.validated == [1, 10, 20] == list(logged)
-    report = measure(TokenModel(model, 256, VOCABULARY), make_tokenizer(), load_pairs("bundled", ["deu"], n=20), ["nasca"])
+    report = measure(
+        TokenModel(model, 256, VOCABULARY), make_tokenizer(), load_pairs("bundled", ["deu"], n=20), ["nasca"]
+    )
     assert logged[20]["validation_metrics/nasca_deu_Latn"] == pytest.approx(report.score("nasca", "deu_Latn"))
     assert [entry["step"] for entry in History.load("outputs").entries] == [1, 10, 20]
 

@@ -87,7 +87,9 @@ def product(states, linear):
 
 def apply_lora_mlp_swiglu(self, states, inplace=True):
     """The forward of a feed-forward network that calls none of its parts."""
-    return product(_Swiglu.apply(product(states, self.gate_proj), product(states, self.up_proj)), self.down_proj)
+    return product(
+        _Swiglu.apply(product(states, self.gate_proj), product(states, self.up_proj)), self.down_proj
+    )
 
 
 # Where the function comes from is all that tells it from another.

@@ -34,7 +34,11 @@ class Alignment:
     """
 
     def __init__(
-        self, pairs: Any, model: str | None = None, tokenizer: PreTrainedTokenizerBase | None = None, **options: Any
+        self,
+        pairs: Any,
+        model: str | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        **options: Any,
     ) -> None:
         self._section = Section({"pairs": pairs, **options})
         self._model, self._tokenizer = model, tokenizer
@@ -44,7 +48,9 @@ class Alignment:
         """Find model and tokenizer, and check everything that can be checked."""
         tokenizer = getattr(pl_module, "tokenizer", None) if self._tokenizer is None else self._tokenizer
         if tokenizer is None:
-            raise ArgumentError(f"{type(pl_module).__name__} has no tokenizer; give tokenizer=, the model's own")
+            raise ArgumentError(
+                f"{type(pl_module).__name__} has no tokenizer; give tokenizer=, the model's own"
+            )
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         self.along = Along(self._section, model_in(pl_module, self._model), tokenizer, folder)
 
@@ -90,8 +96,10 @@ def model_in(module: nn.Module, name: str | None) -> nn.Module:
     outer = {path: one for path, one in found.items() if not any(path.startswith(f"{up}.") for up in found)}
     if name is not None:
         if name not in found:
-            raise ArgumentError(f"model={name!r} is no transformers model of {kind}; it has {', '.join(found)}")
-        return found[name]
+            raise ArgumentError(
+                f"model={name!r} is no transformers model of {kind}; it has {', '.join(found)}"
+            )
+        return named[name]
     if len(outer) != 1:
         raise ArgumentError(
             f"{kind} holds {len(outer)} transformers models ({', '.join(outer)}); name the one to "

@@ -100,7 +100,9 @@ class Section:
         given = (self._load(),) if trainer is None else (trainer, self._load())
         return AlignmentCallback(*given, **self._options())
 
-    def monitor(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> AlignmentMonitor:
+    def monitor(
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+    ) -> AlignmentMonitor:
         """Return the monitor for a loop that is not a trainer of transformers.
 
         Args:
@@ -140,7 +142,9 @@ class Section:
         if not isinstance(source, ParallelPairs):
             return load_pairs(source, **named)
         if named:
-            raise ArgumentError(f"{', '.join(named)} choose from what is loaded, and these pairs are loaded already")
+            raise ArgumentError(
+                f"{', '.join(named)} choose from what is loaded, and these pairs are loaded already"
+            )
         return source
 
     def _options(self) -> dict[str, Any]:

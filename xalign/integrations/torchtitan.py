@@ -33,7 +33,9 @@ class Alignment:
         self._section = Section.of(read_settings("validator.xalign", config.xalign))
         refused = [key for key in _OF_CADENCE if key in self._section.values]
         if refused:
-            raise ArgumentError(f"{NAME}: {refused[0]} is not for torchtitan, which measures at validator.freq")
+            raise ArgumentError(
+                f"{NAME}: {refused[0]} is not for torchtitan, which measures at validator.freq"
+            )
         self._given: Any = given
         self._along: Along | None = None
 
@@ -48,7 +50,9 @@ class Alignment:
 
     def _begin(self, model_parts: list[nn.Module], step: int) -> Along:
         if len(model_parts) != 1 or self._given.get("pp_schedule") is not None:
-            raise ArgumentError(f"{NAME}: the blocks of a pipeline are in several processes; measure its checkpoints")
+            raise ArgumentError(
+                f"{NAME}: the blocks of a pipeline are in several processes; measure its checkpoints"
+            )
         (decoder,), tokens = model_parts, self._given["tokenizer"]
 
         def call(ids: Tensor) -> Any:
@@ -77,6 +81,8 @@ def __getattr__(name: str) -> Any:
         xalign: str = "xalign.yaml"
         folder: str = "outputs"
 
-    made = type(name, (Alignment, base), {"Config": Config, "__doc__": Alignment.__doc__, "__module__": __name__})
+    made = type(
+        name, (Alignment, base), {"Config": Config, "__doc__": Alignment.__doc__, "__module__": __name__}
+    )
     globals()[name] = made
     return made

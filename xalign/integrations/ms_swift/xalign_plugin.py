@@ -16,7 +16,6 @@ from xalign.monitor.callback import AlignmentCallback
 from xalign.schema import read_settings
 
 
-
 def read_section() -> Section:
     """Read what to measure, when ms-swift imports this file: before a model is loaded.
 
@@ -25,7 +24,9 @@ def read_section() -> Section:
     """
     path = os.environ.get(VARIABLE)
     if not path:
-        raise ArgumentError(f"set {VARIABLE} to a YAML file with a section {NAME!r}; see docs/integrations.md")
+        raise ArgumentError(
+            f"set {VARIABLE} to a YAML file with a section {NAME!r}; see docs/integrations.md"
+        )
     section = Section.of(read_settings(VARIABLE, path))
     section.refuse_align("ms-swift makes its trainer itself")
     return section
