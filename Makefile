@@ -12,6 +12,9 @@ test: $(VENV)/.installed
 slow: $(VENV)/.installed
 	$(VENV)/bin/pytest -m slow
 
+site: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
 # A stamp comes last, so that an install that broke off is done again. Each target installs what it needs and
 # takes nothing away, so that either can come first.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -23,6 +26,3 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[demo]'
 	touch $@
-
-site: $(VENV)/.installed
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict

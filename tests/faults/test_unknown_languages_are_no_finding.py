@@ -56,7 +56,10 @@ def test_the_heatmap(report):
     axes = report.figure("nasca").axes[0]
     weights = {(round(text.get_position()[1]), text.get_fontweight()) for text in axes.texts}
     assert (0, "bold") in weights and (1, "bold") not in weights
-    assert [one.get_text() for one in axes.get_yticklabels()] == ["deu_Latn", SAID.replace(", ", "\n")]
+    assert [one.get_text() for one in axes.get_yticklabels()] == [
+        "German\ndeu_Latn",
+        "Russian\n" + SAID.replace(", ", "\n"),
+    ]
 
 
 def test_emergence_and_its_picture(report):
@@ -67,7 +70,8 @@ def test_emergence_and_its_picture(report):
     found = {row["language"]: row["emerged_at"] for row in emergence(history) if row["layer"] == "mean"}
     assert found == {"deu_Latn": 0, "rus_Cyrl": None}
     figure = emergence_figure([replace(report, step=step) for step in (0, 10)])
-    assert SAID in [line.get_label() for line in figure.axes[1].lines]
+    said = "Russian " + SAID.replace(", ", "\n")
+    assert said in [line.get_label() for line in figure.axes[1].lines]
 
 
 def test_the_page_of_a_report_and_of_a_history_alone(report, tmp_path):
@@ -77,6 +81,9 @@ def test_the_page_of_a_report_and_of_a_history_alone(report, tmp_path):
     for source in (report, History.load(tmp_path)):
         page = source.to_html(tmp_path / "report.html").read_text()
         data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-        assert data["labels"] == {"deu_Latn": "deu_Latn", "rus_Cyrl": SAID}
+        assert data["labels"] == {
+            "deu_Latn": "German (deu_Latn)",
+            "rus_Cyrl": "Russian (rus_Cyrl), unknown 66 %",
+        }
         languages = data["metrics"]["nasca"]["languages"]
         assert [languages[code]["sign"] for code in data["labels"]] == [">", "?"]
