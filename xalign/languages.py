@@ -247,3 +247,14 @@ def known_languages() -> list[str]:
 def language_name(code: str) -> str:
     """Return the English name of a language, or the code itself if the table has no name for it."""
     return _names().get(code, code)
+
+
+def named_with_code(code: str) -> str:
+    """Return a language's English name with its code; the code alone if the table has no name for it.
+
+    Example:
+        >>> named_with_code("deu_Latn"), named_with_code("xyz_Latn")
+        ('German (deu_Latn)', 'xyz_Latn')
+    """
+    name = language_name(code)
+    return code if name == code else f"{name} ({code})"

@@ -12,9 +12,9 @@ import xml.etree.ElementTree as ET
 from importlib.metadata import version
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "support.md"
-TITLE, NEXT = "## Frameworks", "## Steering × decoding"
-HEAD = f"""{TITLE}
+from tests.support_page import FRAMEWORKS, PAGE
+
+HEAD = f"""{FRAMEWORKS.title}
 
 Made from test results by `python -m tests.integrations.support`, on CPUs. [What each needs](integrations.md).
 
@@ -76,8 +76,8 @@ def results_of(path: Path) -> dict[str, bool]:
 
 def rows_on(page: str) -> dict[str, str]:
     """Return framework -> its row, as it stands on the page."""
-    rows = re.findall(r"^\| ([^|]+) \|.*$", section_on(page), re.MULTILINE)
-    lines = [line for line in section_on(page).splitlines() if line.startswith("| ")]
+    rows = re.findall(r"^\| ([^|]+) \|.*$", FRAMEWORKS.on(page), re.MULTILINE)
+    lines = [line for line in FRAMEWORKS.on(page).splitlines() if line.startswith("| ")]
     return {name: line for name, line in zip(rows, lines, strict=True) if name in ROWS}
 
 
@@ -88,20 +88,6 @@ def row_of(framework: str, passed: bool) -> str:
     return f"| {framework} | {what} | {versions} | {'run' if passed else '**failed**'} |"
 
 
-def section_on(page: str) -> str:
-    """Return the section as it stands on the page; nothing where it does not."""
-    start = page.find(TITLE)
-    return "" if start < 0 else page[start : page.index(NEXT)]
-
-
-def with_section(page: str, section: str) -> str:
-    """Return the page with another section in its place."""
-    before = section_on(page)
-    page = page.replace(before, "") if before else page
-    at = page.index(NEXT)
-    return page[:at] + section + page[at:]
-
-
 def updated(page: str, results: dict[str, bool]) -> str:
     """Return the page with the rows of the frameworks whose tests all ran."""
     rows = rows_on(page)
@@ -109,7 +95,7 @@ def updated(page: str, results: dict[str, bool]) -> str:
         if all(test in results for test in tests):
             rows[framework] = row_of(framework, all(results[test] for test in tests))
     lines = [rows[framework] for framework in ROWS if framework in rows]
-    return with_section(page, HEAD + "\n".join(lines) + "\n\n\n")
+    return FRAMEWORKS.put(page, HEAD + "\n".join(lines) + "\n\n\n")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,9 @@ from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.integrations import support as frameworks
 from tests.monitor.cells import FACTORS, NOT_RUN, SLOW, all_pairs, name_of
-from tests.steering.support import section_on, with_section
-from tests.tiny import ROOT
+from tests.support_page import FRAMEWORKS, PAGE, STEERING
 
-PAGE = ROOT / "docs" / "support.md"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 HEAD = """# what runs with what
 
@@ -98,6 +95,6 @@ def cells_on(page: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     page, before = page_of(results_of(Path(sys.argv[1]))), PAGE.read_text(encoding="utf-8")
-    page = with_section(page, section_on(before))  # made by tests.steering.support
-    page = frameworks.with_section(page, frameworks.section_on(before))
+    for part in (STEERING, FRAMEWORKS):  # made by other tests
+        page = part.put(page, part.on(before))
     PAGE.write_text(page, encoding="utf-8")

@@ -10,11 +10,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from tests.steering.decoding import MODES, PADDINGS, POLICIES, REFUSED
-from tests.tiny import ROOT
+from tests.support_page import PAGE, STEERING
 
-PAGE = ROOT / "docs" / "support.md"
-TITLE, NEXT = "## Steering × decoding", "## Every cell"
-HEAD = f"""{TITLE}
+HEAD = f"""{STEERING.title}
 
 Made from test results by `python -m tests.steering.support`.
 
@@ -70,20 +68,6 @@ def section_of(results: dict[tuple[str, str, str], bool]) -> str:
     return "\n".join(lines) + "\n\n\n"
 
 
-def section_on(page: str) -> str:
-    """Return the section as it stands on the page; nothing where it does not."""
-    start = page.find(TITLE)
-    return "" if start < 0 else page[start : page.index(NEXT)]
-
-
-def with_section(page: str, section: str) -> str:
-    """Return the page with another section in its place."""
-    before = section_on(page)
-    page = page.replace(before, "") if before else page
-    at = page.index(NEXT)
-    return page[:at] + section + page[at:]
-
-
 if __name__ == "__main__":
     found = section_of(results_of(Path(sys.argv[1])))
-    PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
+    PAGE.write_text(STEERING.put(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")

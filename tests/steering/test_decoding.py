@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.steering.decoding import MODES, NEW, PADDINGS, POLICIES, REFUSED, SCALE, edited_of, wanted
-from tests.steering.support import PAGE, section_of, section_on
+from tests.steering.support import section_of
 from tests.steering.whole_sequences import logits_of
+from tests.support_page import PAGE, STEERING
 from xalign.errors import XAlignError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers warns of what it is asked to do here
@@ -47,4 +48,4 @@ def test_decoding(mode, padding, policy):
 def test_the_page_says_what_is_tested():
     """docs/support.md has the table of these tests, all of which have passed."""
     expected = section_of({cell: True for cell in CELLS})
-    assert section_on(PAGE.read_text(encoding="utf-8")) == expected
+    assert STEERING.on(PAGE.read_text(encoding="utf-8")) == expected

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from xalign.errors import ArgumentError
+from xalign.hub.repo_id import check_repo_id
 from xalign.results.report import AlignmentReport
 
 FOLDER = ".eval_results"
@@ -28,8 +29,7 @@ def eval_results(
     Raises:
         ArgumentError: An id without an owner, no tasks, or a key that the report does not have.
     """
-    if not isinstance(benchmark, str) or benchmark.count("/") != 1:
-        raise ArgumentError(f"benchmark={benchmark!r:.100} must be the id of a data set, like 'owner/name'")
+    check_repo_id("benchmark", benchmark, "the id of a data set")
     summary = report.summary()
     unknown = [key for key in tasks if key not in summary]
     if unknown or not tasks:

@@ -14,6 +14,7 @@ from uuid import UUID
 from xalign.checks import boolean
 from xalign.errors import ArgumentError
 from xalign.extras import own_version
+from xalign.hub.repo_id import check_repo_id
 from xalign.languages import language_name
 from xalign.results.report import AlignmentReport
 
@@ -108,8 +109,7 @@ def record_of(
         >>> record.results["evaluation_results"][0]["evaluation_name"]
         'nasca_deu_Latn'
     """
-    if model_id.count("/") != 1 or not all(model_id.split("/")):
-        raise ArgumentError(f"model_id={model_id!r:.100} must be an id of the Hub, like 'owner/name'")
+    check_repo_id("model_id", model_id, "an id of the Hub")
     metrics = [metric for metric in report.measured if report.scale(metric).bounds is not None]
     if not metrics:
         raise ArgumentError(
@@ -171,7 +171,9 @@ def _result(report: AlignmentReport, metric: str, language: str) -> dict[str, An
     uncertainty: dict[str, Any] = {"num_samples": len(report.pairs[language])}
     if low is not None and high is not None:
         uncertainty["confidence_interval"] = {
-            **{"lower": low, "upper": high, "confidence_level": 0.95},
+            "lower": low,
+            "upper": high,
+            "confidence_level": 0.95,
             "method": "over documents" if report.documents(language) else "over sentences",
         }
     pivot = report.pairs.pivot

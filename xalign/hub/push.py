@@ -8,6 +8,7 @@ from xalign.errors import ArgumentError, ReportError
 from xalign.hub.card import card_section, with_section
 from xalign.hub.eval_results import FOLDER, eval_results
 from xalign.hub.every_eval_ever import Evaluator, Relationship, record_of
+from xalign.hub.repo_id import check_repo_id
 from xalign.results.report import AlignmentReport
 
 README = "README.md"
@@ -32,8 +33,7 @@ def push_report(
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.constants import ENDPOINT
 
-    if not isinstance(repo_id, str) or repo_id.count("/") != 1:
-        raise ArgumentError(f"repo_id={repo_id!r:.100} must be the id of a model, like 'owner/name'")
+    check_repo_id("repo_id", repo_id, "the id of a model")
     if (benchmark is None) != (tasks is None):
         raise ArgumentError(
             "benchmark= and tasks= belong together: the data set, and which score is which of its tasks"

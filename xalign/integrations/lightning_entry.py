@@ -17,6 +17,5 @@ def callbacks() -> list[Any]:
         return []
     from xalign.integrations.lightning import LightningAlignment
     from xalign.integrations.section import Section
-    from xalign.schema import read_settings
 
-    return [LightningAlignment(**Section.of(read_settings(VARIABLE, path)).values)]
+    return [LightningAlignment(**Section.read(VARIABLE, path).values)]

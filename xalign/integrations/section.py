@@ -17,6 +17,7 @@ from xalign.monitor.callback import AlignmentCallback
 from xalign.monitor.monitor import AlignmentMonitor
 from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
+from xalign.schema import read_settings
 from xalign.training.arguments import AlignmentArguments
 from xalign.training.config import AlignmentConfig
 
@@ -70,6 +71,19 @@ class Section:
             meant = f"; did you mean it by {near[0]!r}?" if near else ""
             raise ArgumentError(f"the config has no section {NAME!r}{meant} See docs/integrations.md")
         return cls(config[NAME])
+
+    @classmethod
+    def read(cls, argument: str, path: str | Path) -> "Section":
+        """Take the section out of a YAML file.
+
+        Args:
+            argument: What names the file, for messages.
+            path: The file.
+
+        Raises:
+            ArgumentError: It cannot be read, or has no section.
+        """
+        return cls.of(read_settings(argument, path))
 
     @property
     def measures(self) -> bool:

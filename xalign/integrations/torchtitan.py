@@ -12,7 +12,6 @@ from xalign.integrations.along import Along
 from xalign.integrations.framework import part_of
 from xalign.integrations.section import NAME, Section
 from xalign.integrations.token_model import TokenModel
-from xalign.schema import read_settings
 
 # torchtitan decides when to validate.
 _OF_CADENCE = ("every", "at_steps", "at_start", "at_end", "at_evaluate", "max_share")
@@ -30,7 +29,7 @@ class Alignment:
 
     def __init__(self, config: Any, **given: Any) -> None:
         super().__init__(config, **given)  # type: ignore[call-arg]
-        self._section = Section.of(read_settings("validator.xalign", config.xalign))
+        self._section = Section.read("validator.xalign", config.xalign)
         refused = [key for key in _OF_CADENCE if key in self._section.values]
         if refused:
             raise ArgumentError(

@@ -333,7 +333,7 @@ class AlignmentCallback(TrainerCallback):
     def _describe(self) -> None:
         """Give trackers the settings of the run, once they have begun."""
         everyone = [self, *self._peers_on(self._bound.trainer)]
-        self._bound.run.describe([one._monitor.settings for one in everyone])
+        self._bound.run.describe([one._monitor for one in everyone])
 
     @property
     def _monitor(self) -> AlignmentMonitor:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from xalign.errors import ReportError, XAlignError
 from xalign.files import read_regular
+from xalign.results.run_folder import TRAINER_STATE
 
-STATE = "trainer_state.json"  # what a transformers Trainer writes last into a checkpoint
 SETTLED = 10.0  # seconds without a change between two looks, after which other trainers have finished
 LONG_AGO = 120.0  # seconds since the last change, after which one look is enough
 _TRAINER = re.compile(r"checkpoint-(\d+)")  # transformers, TRL, and what is built on them
@@ -80,7 +80,7 @@ class CheckpointFolders:
         found: dict[int, Path] = {}
         for path in sorted(self._folder.iterdir()):
             if step := _TRAINER.fullmatch(path.name):
-                if (path / STATE).is_file():
+                if (path / TRAINER_STATE).is_file():
                     found[int(step[1])] = path
             elif step := next(filter(None, (name.fullmatch(path.name) for name in _OTHERS)), None):
                 model = _model_in(path)
@@ -115,7 +115,7 @@ def has_ended(found: Mapping[int, Path]) -> bool:
     if not found:
         return False
     try:
-        state = json.loads(read_regular(found[max(found)] / STATE, _MOST))
+        state = json.loads(read_regular(found[max(found)] / TRAINER_STATE, _MOST))
         control = state.get("stateful_callbacks", {}).get("TrainerControl", {}).get("args", {})
         at_end = 0 < state.get("max_steps", 0) <= state.get("global_step", 0)
     except (OSError, ValueError, AttributeError, TypeError):

@@ -14,12 +14,12 @@ from msgspec import Meta
 
 from xalign.files import free_path, read_regular, sweep
 from xalign.results.locks import acquire_for_process
+from xalign.results.run_folder import TRAINER_STATE
 from xalign.schema import Count, Fields, checked, read_json
 from xalign.storage import write_whole
 
 RECORD = "keep_best.json"
 DELETING = "_deleting-"  # in front of the name of a checkpoint that is being deleted
-_STATE = "trainer_state.json"  # what a trainer writes last into a checkpoint
 PATIENCE = 20.0  # seconds for which the workers of a killed run may hold its lock
 _MOST = 2**26  # bytes; a list of a thousand checkpoints has a hundredth of that, and so has a trainer's state
 
@@ -147,7 +147,7 @@ class OwnCheckpoints:
         if self._found[name] is not None:
             return self._is_own(name)
         # A save of ours may have broken off there. A whole checkpoint without our token is another run's.
-        is_whole = os.path.lexists(self._output_dir / name / _STATE)
+        is_whole = os.path.lexists(self._output_dir / name / TRAINER_STATE)
         return not is_whole or self._has_token(name)
 
     def announce(self, name: str) -> str:
@@ -218,7 +218,7 @@ class OwnCheckpoints:
         """Whether a folder was saved whole under its announcement: its state holds the token."""
         with suppress(KeyError, OSError):
             token = self._announced[name].token.encode()
-            return token in read_regular(self._output_dir / name / _STATE, _MOST)
+            return token in read_regular(self._output_dir / name / TRAINER_STATE, _MOST)
         return False
 
     def _finish_deleting(self, name: str) -> None:

@@ -1,6 +1,6 @@
 """What trackers get beside the scalars that the trainer gives them: pictures, and tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -59,13 +59,18 @@ class Trackers:
         """Begin a run, whose settings no tracker has yet."""
         self._described.clear()
 
-    def describe(self, config: Config) -> None:
-        """Give each tracker that has a run the run's settings, once."""
-        for tracker, run in self._live():
-            if tracker.name not in self._described:
-                self._described.add(tracker.name)
-                with self._observing(tracker):
-                    tracker.log_config(run, config)
+    def describe(self, settings: Callable[[], Config]) -> None:
+        """Give each tracker that has a run the run's settings, once.
+
+        Args:
+            settings: Called where a tracker does not have them yet: this is asked at every row of the log.
+        """
+        waiting = [(tracker, run) for tracker, run in self._live() if tracker.name not in self._described]
+        config = settings() if waiting else {}
+        for tracker, run in waiting:
+            self._described.add(tracker.name)
+            with self._observing(tracker):
+                tracker.log_config(run, config)
 
     def heatmap(self, key: str, report: AlignmentReport, metric: str, step: int) -> None:
         """Log a layer × language picture of one metric, where there is a tracker and matplotlib."""
@@ -140,9 +145,9 @@ class ReportLog:
         """Begin a run."""
         self._trackers.begin()
 
-    def describe(self, config: Config) -> None:
+    def describe(self, settings: Callable[[], Config]) -> None:
         """Log the run's settings, to every tracker once."""
-        self._trackers.describe(config)
+        self._trackers.describe(settings)
 
     def measured(self, report: AlignmentReport, number: int, step: int) -> None:
         """Log the pictures of a run's measurement number `number`, from 0, where they are due."""

@@ -97,17 +97,21 @@ class TrainerRun:
             values = few_of(values, self.report, prefix) | always
         return pooled_only(values, list(self._monitor.measurement.pairs), always)
 
-    def describe(self, measuring: Iterable[Config]) -> None:
+    def describe(self, measuring: Iterable[AlignmentMonitor]) -> None:
         """Give each tracker, once it has begun, the settings of the run.
 
         Args:
-            measuring: The settings of all monitors of the trainer. Those of its alignment loss are added.
+            measuring: All monitors of the trainer. The settings of its alignment loss are added to theirs.
         """
-        if self._monitor.is_first_process:
+
+        def settings() -> Config:
             config = dict(loss_settings(self._trainer))
-            for one in measuring:
-                config |= one
-            self._report_log.describe(config)
+            for monitor in measuring:
+                config |= monitor.settings
+            return config
+
+        if self._monitor.is_first_process:
+            self._report_log.describe(settings)
 
     def measure(self, state: TrainerState, control: TrainerControl) -> None:
         """Measure, as part of the run where it trains."""

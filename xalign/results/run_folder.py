@@ -11,6 +11,8 @@ from xalign.storage import values_named_in
 
 PUBLIC, PRIVATE = "alignment", "_alignment"
 """The folder in a run's `output_dir`. A Trainer's upload leaves out what begins with `_`."""
+TRAINER_STATE = "trainer_state.json"
+"""What a transformers Trainer writes last into a checkpoint."""
 
 
 def run_folder(output_dir: str | Path) -> Path:

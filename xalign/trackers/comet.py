@@ -41,7 +41,8 @@ def _log_config(run: Experiment, config: Config) -> None:
 
 
 COMET = Tracker(
-    *("comet_ml", "CometCallback"),
+    "comet_ml",
+    "CometCallback",
     run=_run,
     log_image=_log_image,
     log_table=_log_table,

@@ -42,7 +42,8 @@ def _log_config(run: ModuleType, config: Config) -> None:
 
 
 MLFLOW = Tracker(
-    *("mlflow", "MLflowCallback"),
+    "mlflow",
+    "MLflowCallback",
     run=_run,
     log_image=_log_image,
     log_table=_log_table,

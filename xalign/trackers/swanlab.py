@@ -35,7 +35,8 @@ def _log_config(run: ModuleType, config: Config) -> None:
 
 
 SWANLAB = Tracker(
-    *("swanlab", "SwanLabCallback"),
+    "swanlab",
+    "SwanLabCallback",
     run=_run,
     log_image=_log_image,
     log_table=_log_table,

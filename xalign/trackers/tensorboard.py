@@ -71,7 +71,8 @@ def _shown(cell: object) -> str:
 
 
 TENSORBOARD = Tracker(
-    *("tensorboard", "TensorBoardCallback"),
+    "tensorboard",
+    "TensorBoardCallback",
     run=_run,
     log_image=_log_image,
     log_table=_log_table,

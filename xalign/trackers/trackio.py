@@ -20,7 +20,8 @@ def _run(callback: TrainerCallback | None) -> ModuleType | None:  # noqa: ARG001
 
 
 TRACKIO = Tracker(
-    *("trackio", "TrackioCallback"),
+    "trackio",
+    "TrackioCallback",
     run=_run,
     log_image=log_image_with_module,
     log_table=log_table_with_module,

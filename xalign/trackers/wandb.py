@@ -65,7 +65,8 @@ def _run(callback: TrainerCallback | None) -> ModuleType | None:  # noqa: ARG001
 
 
 WANDB = Tracker(
-    *(NAME, "WandbCallback"),
+    NAME,
+    "WandbCallback",
     run=_run,
     log_image=log_image_with_module,
     log_table=log_table_with_module,

@@ -156,7 +156,7 @@ class _WithAlignment(_Base):
         """Give trackers the settings of the loss, where no `AlignmentCallback` does so with its own."""
         callbacks = self.callback_handler.callbacks
         if self.is_world_process_zero() and not any(isinstance(one, AlignmentCallback) for one in callbacks):
-            self._align_trackers.describe(self.alignment.settings)
+            self._align_trackers.describe(lambda: self.alignment.settings)
 
     def _calls(self) -> Calls:
         """Return when this trainer asks for pairs: the last step of an epoch may have fewer micro-batches."""

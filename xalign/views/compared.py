@@ -11,6 +11,7 @@ from xalign.escape import figure_text
 from xalign.results.history import History
 from xalign.results.history_entry import scale_in
 from xalign.results.report import AlignmentReport
+from xalign.views.labels import titled
 from xalign.views.lines import named_language, style_of
 from xalign.views.picture import figure_class
 
@@ -45,7 +46,7 @@ def models_figure(reports: Mapping[str, AlignmentReport], metric: str = "nasca")
     """
     new_figure = figure_class()
     first = _first_of(reports, metric)
-    languages, scale = first.languages, first.scale(metric)
+    languages = first.languages
     height = 1.3 + len(languages) * (0.2 + 0.16 * len(reports))
     figure = new_figure(figsize=(6.4, height), layout="constrained", dpi=150)
     axes = figure.add_subplot()
@@ -62,8 +63,7 @@ def models_figure(reports: Mapping[str, AlignmentReport], metric: str = "nasca")
     names = [named_language(code, first.stats[code].unknown_share) for code in languages]
     axes.set_yticks(len(languages) - 1 - np.arange(len(languages)), names, fontsize=8)
     axes.tick_params(axis="y", length=0)
-    unit = f" [{figure_text(scale.unit)}]" if scale.unit else ""
-    axes.set_xlabel(f"{figure_text(scale.title)}, mean of layers{unit}")
+    axes.set_xlabel(titled(first.scale(metric), ", mean of layers"))
     axes.set_ylabel("language")
     note = "bars: 95 % intervals" + ("" if first.floor(metric) is None else "; |: floor of the model")
     columns = min(len(reports) + 1, 4)
@@ -152,10 +152,9 @@ def runs_figure(runs: Mapping[str, History], metric: str = "nasca") -> "Figure":
         axes.tick_params(labelsize=8)
     for axes in panels[len(first.languages) :]:
         axes.remove()
-    scale = scale_in(first.entries[-1], metric)
-    unit = f" [{figure_text(scale.unit)}]" if scale.unit else ""
     figure.supxlabel("step", fontsize=9)
-    figure.supylabel(f"{figure_text(scale.title)}, mean of layers\n{unit.strip()}".strip(), fontsize=9)
+    scale = scale_in(first.entries[-1], metric)
+    figure.supylabel(titled(scale, ", mean of layers", "\n"), fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     note = "bands: 95 % intervals; dotted: floors"
     figure.legend(

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 
-from xalign.escape import figure_text
 from xalign.metrics.scale import Scale
 
 MOST = 12
@@ -28,15 +27,3 @@ def decimals_of(scale: Scale, values: Iterable[float]) -> int:
 def _ends(values: Iterable[float]) -> tuple[float, float]:
     shown = list(values)
     return (min(shown), max(shown)) if shown else (0.0, 0.0)
-
-
-def ranged(scale: Scale, low: float, high: float) -> str:
-    """Return the label of a bar of colours: the unit, and from where to where the colours run.
-
-    Example:
-        >>> ranged(Scale("NASCA", unit="share of pairs", bounds=(0.0, 1.0)), 0.02, 0.31).splitlines()
-        ['share of pairs', 'colours from 0.02 to 0.31']
-    """
-    decimals = max(decimals_of(scale, [low, high]) - 1, 0)
-    ends = f"colours from {low:.{decimals}f} to {high:.{decimals}f}"
-    return "\n".join(part for part in (figure_text(scale.unit), ends) if part)

@@ -8,7 +8,7 @@ import numpy as np
 from xalign.errors import ArgumentError
 from xalign.escape import figure_text
 from xalign.results.report import AlignmentReport
-from xalign.views.digits import ranged
+from xalign.views.labels import ranged
 from xalign.views.lines import draw_floors, named_language, style_of
 from xalign.views.picture import figure_class
 

@@ -11,7 +11,8 @@ from xalign.metrics.scale import Scale
 from xalign.results.report import AlignmentReport
 from xalign.results.standing import standing_by_layer, standing_of
 from xalign.results.values import layer_name
-from xalign.views.digits import decimals_of, ranged
+from xalign.views.digits import decimals_of
+from xalign.views.labels import ranged
 from xalign.views.lines import named_language
 from xalign.views.picture import figure_class
 

@@ -5,10 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from xalign.files import read_regular
 from xalign.results.history import History
-from xalign.results.run_folder import PRIVATE, PUBLIC
+from xalign.results.run_folder import PRIVATE, PUBLIC, TRAINER_STATE
 
-STATE = "trainer_state.json"
 MOST = 1000
 
 
@@ -26,7 +26,7 @@ def losses_of(history: History) -> list[tuple[int, float]]:
     folder = history.path.resolve().parent
     while folder.name not in (PUBLIC, PRIVATE) and folder != folder.parent:
         folder = folder.parent  # a callback with a name has a folder of its own below
-    states = [*folder.parent.glob(STATE), *folder.parent.glob(f"checkpoint-*/{STATE}")]
+    states = [*folder.parent.glob(TRAINER_STATE), *folder.parent.glob(f"checkpoint-*/{TRAINER_STATE}")]
     rows = max((_rows(path) for path in states), key=lambda found: found[-1][0] if found else -1, default=[])
     rows = [row for row in rows if row[0] <= history.steps[-1]]
     return rows[:: -(-len(rows) // MOST) or 1]
@@ -35,7 +35,7 @@ def losses_of(history: History) -> list[tuple[int, float]]:
 def _rows(path: Path) -> list[tuple[int, float]]:
     """Return the rows of one file; none where it is damaged, since it is only shown beside."""
     try:
-        logged: Any = json.loads(path.read_text(encoding="utf-8"))["log_history"]
+        logged: Any = json.loads(read_regular(path))["log_history"]
         found = [(int(row["step"]), float(row["loss"])) for row in logged if "loss" in row]
     except (OSError, ValueError, KeyError, TypeError):
         return []

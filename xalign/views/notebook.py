@@ -2,7 +2,7 @@
 
 from html import escape
 
-from xalign.languages import language_name
+from xalign.languages import named_with_code
 from xalign.results.report import AlignmentReport
 from xalign.results.standing import standing_of
 from xalign.views.digits import decimals_of
@@ -24,14 +24,13 @@ def report_html(report: AlignmentReport) -> str:
         True
     """
     step = "" if report.step is None else f" at step {report.step}"
-    pivot = report.pairs.pivot
     rows = [_row(report, metric, language) for language in report.languages for metric in report.measured]
     head = "".join(
         f'<th style="{_LEFT if not n or n == 1 else _RIGHT}">{name}</th>' for n, name in enumerate(HEADERS)
     )
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(report))
     return (
-        f"<div><p><b>Alignment with {escape(language_name(pivot))} ({escape(pivot)}){step}</b></p>{said}"
+        f"<div><p><b>Alignment with {escape(named_with_code(report.pairs.pivot))}{step}</b></p>{said}"
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         f"<p><small>{escape(signs_note(map(report.scale, report.measured)))}</small></p></div>"
     )
@@ -44,7 +43,7 @@ def _row(report: AlignmentReport, metric: str, language: str) -> str:
     decimals = decimals_of(report.scale(metric), [one for one in numbers if one is not None])
     shown, low, high, floor, chance = ("–" if one is None else f"{one:.{decimals}f}" for one in numbers)
     shown = f"<b>{shown}</b>" if stands == "better" else shown
-    name = escape(f"{language_name(language)} ({language})")
+    name = escape(named_with_code(language))
     right = [shown, f"{low} – {high}", escape(sign_of(stands, report.scale(metric))), floor, chance]
     cells = "".join(f'<td style="{_RIGHT}">{cell}</td>' for cell in right)
     return f'<tr><td style="{_LEFT}">{name}</td><td style="{_LEFT}">{escape(metric)}</td>{cells}</tr>'

@@ -11,7 +11,7 @@ import torch
 
 from xalign.errors import ArgumentError, ReportError
 from xalign.files import html_file
-from xalign.languages import language_name
+from xalign.languages import named_with_code
 from xalign.metrics import definition_of
 from xalign.metrics.scale import Scale
 from xalign.pairs.parallel import count_range
@@ -164,26 +164,22 @@ def _data(history: History, report: AlignmentReport | None) -> dict[str, Any]:
     counts = {numbers["n"] for found in last["metrics"].values() for numbers in found["languages"].values()}
     languages = f"{len(history.languages)} language{'s' if len(history.languages) > 1 else ''}"
     return {
-        "title": f"Alignment of {_title(history)} with {_label(first['pivot'])}",
+        "title": f"Alignment of {_title(history)} with {named_with_code(first['pivot'])}",
         "floor": _floor_note(report),
         "over": over_what([(one["n"], one.get("documents")) for one in _of_languages(last)]),
         "lead": f"{languages} × {count_range(counts)} pairs, {span}.",
         "verdict": verdict_of_entry(last),
         "losses": losses_of(history),
         "steps": steps,
-        "labels": {code: _label(code, unknown_in(last, code)) for code in history.languages},
+        "labels": {
+            code: with_unknown(named_with_code(code), unknown_in(last, code)) for code in history.languages
+        },
         "metrics": {row: _of_row(history, row) for row in history.metrics},
         "worst": {} if report is None else _worst(report, history.metrics),
         "decisions": decisions_of(history),
         "improvement": improvement_of(history),
         "about": _about(history, report),
     }
-
-
-def _label(code: str, unknown: float = 0.0) -> str:
-    """Return a language's name with its code, and the share of unknown tokens, where that is most of them."""
-    name = language_name(code)
-    return with_unknown(code if name == code else f"{name} ({code})", unknown)
 
 
 def _of_languages(entry: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from xalign.results.resampling import layer_intervals, resampled
 from xalign.results.values import layer_name
 from xalign.statistics.intervals import KnownInterval, bootstrap_interval, known_interval
 from xalign.views.digits import decimals_of
+from xalign.views.labels import titled
 from xalign.views.lines import named_language, style_of
 from xalign.views.picture import figure_class
 
@@ -127,9 +128,7 @@ def stages_figure(stages: Stages, metric: str = "nasca") -> "Figure":
     for axes in panels[len(last.languages) :]:
         axes.remove()
     figure.supxlabel("layer", fontsize=9)
-    scale = last.scale(metric)
-    unit = f" [{figure_text(scale.unit)}]" if scale.unit else ""
-    figure.supylabel(f"{figure_text(scale.title)}{unit}", fontsize=9)
+    figure.supylabel(titled(last.scale(metric)), fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8, frameon=False)
     return figure

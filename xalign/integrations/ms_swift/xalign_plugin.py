@@ -13,7 +13,6 @@ from xalign.errors import ArgumentError
 from xalign.integrations.framework import VARIABLE, part_of
 from xalign.integrations.section import NAME, Section
 from xalign.monitor.callback import AlignmentCallback
-from xalign.schema import read_settings
 
 
 def read_section() -> Section:
@@ -27,7 +26,7 @@ def read_section() -> Section:
         raise ArgumentError(
             f"set {VARIABLE} to a YAML file with a section {NAME!r}; see docs/integrations.md"
         )
-    section = Section.of(read_settings(VARIABLE, path))
+    section = Section.read(VARIABLE, path)
     section.refuse_align("ms-swift makes its trainer itself")
     return section
 
