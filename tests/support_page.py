@@ -28,4 +28,5 @@ class Part:
 
 
 STEERING = Part("## Steering × decoding", "## Every cell")
-FRAMEWORKS = Part("## Frameworks", STEERING.title)
+VERSIONS = Part("## Versions", STEERING.title)
+FRAMEWORKS = Part("## Frameworks", VERSIONS.title)

@@ -13,12 +13,15 @@ from xalign.control.decision import Decision, Schedule
 from xalign.control.deficit import Deficit
 from xalign.control.duty import Duty
 from xalign.control.fixed import Fixed, Listed, Random
-from xalign.control.guarded import Guarded, forgetting, heading_of
+from xalign.control.guarded import Guarded, forgetting, heading_of, standard_error
 from xalign.control.loop import Loop, decided
 from xalign.control.signals import Estimate, Signals
 from xalign.errors import ArgumentError, ArgumentTypeError
 
-ALL = [Loop(), Duty(), Deficit(), Guarded(), Fixed(), Random(), Loop("+0.3", 0.01), Duty("half the gap")]
+ALL = [
+    *(Loop(), Loop(deficit=True), Loop("+0.3", 0.01)),
+    *(Duty(), Duty("half the gap"), Deficit(), Guarded(), Fixed(), Random()),
+]
 SEEDS = range(8)
 names = pytest.mark.parametrize("controller", ALL, ids=lambda one: one.name)
 
@@ -189,6 +192,38 @@ def test_without_replay_pairs_alone_hold_a_bound():
     assert {one.replay for one in decisions[1:]} == {1.0}
     assert decisions[-1].duty < 1
     assert forgetting(signals)[-1] < 0.02 < forgetting(Plant(documents=0, forgets=0.0001).run(Fixed())[0])[-1]
+
+
+def risen(*looks):
+    """A run whose guarded losses lie by these shares above those of the task alone, by language."""
+    alone = {"eng_Latn": 1.0, "deu_Latn": 2.0}
+    return [
+        replace(
+            still(0.5, noise=0.0, looks=1)[0],
+            step=25 * number,
+            max_steps=250,
+            guard={code: alone[code] * (1 + rise) for code, rise in zip(alone, rises, strict=True)},
+            guard_alone=alone,
+            replayed=number,
+        )
+        for number, rises in enumerate(looks)
+    ]
+
+
+def test_replay_is_reduced_after_two_measurements_and_raised_after_one():
+    none, much = (0.0, 0.0), (0.05, 0.05)
+    found = decided(Guarded(0.02), risen(none, none, much, none, none, none))
+    # Nothing twice: half. Much once: at once more. Nothing once: no change. Nothing twice, and again.
+    assert [one.replay for one in found] == [1.0, 0.5, 1.0, 1.0, 1.0, 0.5]
+    assert [one.duty for one in found] == [1.0, 1.0, 0.5, 0.5, 1.0, 1.0]
+
+
+def test_what_languages_disagree_about_is_not_taken_for_granted():
+    agree, disagree = (0.008, 0.008), (-0.02, 0.036)
+    assert standard_error(risen(agree, disagree)) == pytest.approx(0.028)
+    found = [decided(Guarded(0.02), risen((0.0, 0.0), one, one))[-1].replay for one in (agree, disagree)]
+    assert found[0] < found[1] == 1.0
+    assert standard_error(still(0.5, looks=1)) == 0.0
 
 
 @given(
