@@ -13,7 +13,7 @@ from xalign.control.decision import Decision, Schedule
 from xalign.control.deficit import Deficit
 from xalign.control.duty import Duty
 from xalign.control.fixed import Fixed, Listed, Random
-from xalign.control.guarded import Guarded, forgetting, heading_of, standard_error
+from xalign.control.guarded import Guarded, forgetting, heading_of
 from xalign.control.loop import Loop, decided
 from xalign.control.signals import Estimate, Signals
 from xalign.errors import ArgumentError, ArgumentTypeError
@@ -216,14 +216,6 @@ def test_replay_is_reduced_after_two_measurements_and_raised_after_one():
     # Nothing twice: half. Much once: at once more. Nothing once: no change. Nothing twice, and again.
     assert [one.replay for one in found] == [1.0, 0.5, 1.0, 1.0, 1.0, 0.5]
     assert [one.duty for one in found] == [1.0, 1.0, 0.5, 0.5, 1.0, 1.0]
-
-
-def test_what_languages_disagree_about_is_not_taken_for_granted():
-    agree, disagree = (0.008, 0.008), (-0.02, 0.036)
-    assert standard_error(risen(agree, disagree)) == pytest.approx(0.028)
-    found = [decided(Guarded(0.02), risen((0.0, 0.0), one, one))[-1].replay for one in (agree, disagree)]
-    assert found[0] < found[1] == 1.0
-    assert standard_error(still(0.5, looks=1)) == 0.0
 
 
 @given(

@@ -29,8 +29,7 @@ class Guarded:
 
     Forgetting is the rise of the guarded texts' language-modelling loss over what the task alone would make
     of it, where a reference run says that, or else over what it was at first (`forgetting`, `heading_of`).
-    It is a share. Of several languages it is the mean, and what is judged is one standard error more: in a
-    few hundred texts, runs that forget alike differ by some tenths of a per cent.
+    It is a share; of several languages, the mean.
 
     What counts is the end of the run. Early on a rise may be larger, since there is time to repair it: it may
     be `aim + early × left` of the bound, where `left` is the share of the run's learning that is still to
@@ -88,14 +87,14 @@ class Guarded:
         duty, replay = min(1.0, 1 / caution), min(1.0, caution)
         said = (
             f"replay {replay:.2g}, duty at most {duty:.2g}: forgetting is {forgetting(signals)[-1]:+.1%}, "
-            f"heading for {heading_of(signals, decisions):+.1%} ± {standard_error(signals):.1%}; it may be "
-            f"{self.allowed(signals):+.1%} now, to end at {self.max_forgetting:.1%}"
+            f"heading for {heading_of(signals, decisions):+.1%}; it may be {self.allowed(signals):+.1%} now, "
+            f"to end at {self.max_forgetting:.1%}"
         )
         return replace(before, step=now.step, replay=replay, duty=duty, reason=said)
 
     def _beyond(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> float:
         """Return by what share of what it may be the rise lies above that; below 0 where it is less."""
-        return (heading_of(signals, decisions) + standard_error(signals)) / self.allowed(signals) - 1
+        return heading_of(signals, decisions) / self.allowed(signals) - 1
 
     def allowed(self, signals: Sequence[Signals]) -> float:
         """Return what the rise may be now."""
@@ -123,19 +122,13 @@ def forgetting(signals: Sequence[Signals]) -> list[float]:
 
     That is what the task alone would have made of them, where it is known; else what they were at first.
     """
-    return [float(np.mean(_rises(one, signals[0]) or [0.0])) for one in signals]
+    first = signals[0].guard
 
+    def risen(one: Signals) -> float:
+        rises = [one.guard[code] / one.guard_alone.get(code, first[code]) - 1 for code in first]
+        return sum(rises) / len(rises) if rises else 0.0
 
-def standard_error(signals: Sequence[Signals]) -> float:
-    """Return the standard error of the latest forgetting over languages; 0 where there are not two."""
-    rises = _rises(signals[-1], signals[0])
-    return float(np.std(rises, ddof=1) / np.sqrt(len(rises))) if len(rises) > 1 else 0.0
-
-
-def _rises(now: Signals, first: Signals) -> list[float]:
-    return [
-        now.guard[code] / now.guard_alone.get(code, first.guard[code]) - 1 for code in sorted(first.guard)
-    ]
+    return [risen(one) for one in signals]
 
 
 def heading_of(signals: Sequence[Signals], decisions: Sequence[Decision]) -> float:
