@@ -42,6 +42,17 @@ SHAPES: dict[str, tuple[str, dict]] = {
             "vocab_size": 128256,
         },
     ),
+    "70B": (
+        "llama",
+        {
+            "num_hidden_layers": 80,
+            "hidden_size": 8192,
+            "intermediate_size": 28672,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "vocab_size": 128256,
+        },
+    ),
     # The widths of Qwen3-30B-A3B, in 8 of its 48 blocks.
     "MoE": (
         "qwen3_moe",

