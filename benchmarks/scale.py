@@ -105,9 +105,10 @@ def tables():
                 + " | ".join(said(found["seconds"]) for found in (one, eight, many))
                 + " |"
             )
+            within, across = eight["gathered"], many["gathered"]
             traffic.append(
-                f"| {shape} | {name} | {eight['gathered'] / 1e9:,.0f} GB | {said(eight['gathered'] / NVLINK)} "
-                f"| {many['gathered'] / 1e9:,.0f} GB | {said(many['gathered'] / NETWORK)} |"
+                f"| {shape} | {name} | {within / 1e9:,.0f} GB | {said(within / NVLINK)} | "
+                f"{across / 1e9:,.0f} GB | {said(across / NETWORK)} |"
             )
     return "\n".join(lines) + "\n\n" + "\n".join(traffic) + "\n"
 
