@@ -18,6 +18,12 @@ from matplotlib.figure import Figure
 from xalign.statistics.intervals import bootstrap_interval
 
 FIXED = ("none", "duty-1/8", "duty-1/4", "duty-1/2", "always")
+SIDE_BY_SIDE = [
+    *(("loop-4%", other, "zero-shot") for other in ("replayed", "random", "steps", "first loop-4%")),
+    ("loop-4%", "first loop-4%", "worst"),
+    ("deficit", "always", "worst"),
+    *((f"deficit-{kind}", "even-25%", "worst") for kind in ("25%", "equal gains", "half even")),
+]
 
 
 def others(by_language):
@@ -96,10 +102,10 @@ class World:
             found.append(mine - np.interp(at, np.array(costs)[order], np.array(scores)[order]))
         return np.array(found)
 
-    def over(self, arm, other):
-        """Return for each seed the zero-shot accuracy above that of another arm."""
+    def over(self, arm, other, outcome="zero-shot"):
+        """Return for each seed by how much an outcome lies above that of another arm."""
         seeds = self.seeds_of(arm, other)
-        return self.values(arm, "zero-shot", seeds) - self.values(other, "zero-shot", seeds)
+        return self.values(arm, outcome, seeds) - self.values(other, outcome, seeds)
 
 
 def said(differences):
@@ -129,6 +135,10 @@ def table(world):
             rises = world.forgotten(arm, same_seed=same_seed)
             cells += [f"{rises.mean():+.2%}", f"{rises.max():+.2%}"]
         print(f"| {' | '.join(cells)} |")
+    print()
+    for arm, other, outcome in SIDE_BY_SIDE:
+        if len(world.seeds_of(arm, other)) > 1:
+            print(f"{arm} over {other}, {outcome}: {said(world.over(arm, other, outcome))}")
     for arm in (arm for arm in world.arms if arm.startswith("loop-") and world.has_losses):
         bound = float(arm.removeprefix("loop-").rstrip("%")) / 100
         within = [world.forgotten(arm, same_seed=same) <= bound for same in (False, True)]
