@@ -77,13 +77,19 @@ def test_measure_and_compare(model_folder, tmp_path):
     assert second.exit_code == 0, second.stderr
     assert "measuring" in second.stderr
     assert AlignmentReport.load(tmp_path / "second").provenance["dtype"] == "bfloat16"
+    drawn = xalign("compare", "first", "second", "--out", "drawn", "--form", "svg")
+    assert drawn.exit_code == 0 and "wrote drawn/nasca.svg" in drawn.stdout
+    assert (tmp_path / "drawn" / "nasca.svg").read_text().lstrip().startswith("<?xml")
     compared = xalign("compare", "first", "second")
     assert compared.exit_code == 0, compared.stderr
     assert "difference" in compared.stdout
     refused = xalign(*common, "--out", "first")
     assert refused.exit_code == 2
     assert "already holds a report" in refused.stderr
-    assert xalign(*common, "--metrics", "nasca", "--out", "first", "--overwrite").exit_code == 0
+    again = xalign(*common, "--metrics", "nasca", "--out", "first", "--overwrite", "--form", "pdf")
+    assert again.exit_code == 0 and (tmp_path / "first" / "nasca.pdf").read_bytes().startswith(b"%PDF")
+    wrong = xalign("compare", "first", "second", "--out", "drawn", "--form", "gif")
+    assert wrong.exit_code == 2 and "'gif' is not one of" in wrong.stderr
 
 
 def test_measure_a_data_set_of_the_hub(model_folder, tmp_path, monkeypatch):

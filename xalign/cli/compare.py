@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xalign.cli.options import Json, path
+from xalign.cli.options import FormName, Json, PictureForm, path
 from xalign.cli.output import Output
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def compare(
         Path | None,
         typer.Option(parser=path, help="Draw both, layer by layer, in this folder: a picture per metric."),
     ] = None,
+    form: PictureForm = FormName.png,
     json: Json = False,
 ) -> None:
     """Show what changed between two saved reports of the same sentences.
@@ -34,13 +35,15 @@ def compare(
 
     first, second = AlignmentReport.load(before), AlignmentReport.load(after)
     rows, output = second.compare(first), Output(json)
-    written = [] if out is None else _draw(first, second, out)  # before anything is printed, which may fail
+    written = (
+        [] if out is None else _draw(first, second, out, form)
+    )  # before anything is printed, which may fail
     output.show(comparison_table(rows), rows)
     for picture in written:
         output.say(f"wrote {picture}")
 
 
-def _draw(before: "AlignmentReport", after: "AlignmentReport", out: Path) -> list[Path]:
+def _draw(before: "AlignmentReport", after: "AlignmentReport", out: Path, form: str) -> list[Path]:
     """Draw what both reports hold, a picture per metric; return their paths."""
     from xalign.errors import ReportError
     from xalign.storage import writable_folder
@@ -52,5 +55,5 @@ def _draw(before: "AlignmentReport", after: "AlignmentReport", out: Path) -> lis
         if Path(metric).name != metric:  # a report is a file that may come from anywhere
             raise ReportError(f"metric={metric!r} cannot be the name of a picture; leave --out away")
         figure = stages_figure({"before": before, "after": after}, metric)
-        written.append(save_picture(figure, folder / f"{metric}.png"))
+        written.append(save_picture(figure, folder / f"{metric}.{form}"))
     return written

@@ -12,6 +12,7 @@ from xalign.cli.options import (
     Experts,
     ExpertsName,
     FirstPairs,
+    FormName,
     IncludeEmbedding,
     Json,
     Languages,
@@ -21,6 +22,7 @@ from xalign.cli.options import (
     NeuronSiteName,
     Overwrite,
     Pairs,
+    PictureForm,
     Pivot,
     PoolName,
     PoolOfTokens,
@@ -54,6 +56,7 @@ def measure(
     metrics: MetricList = METRICS,
     out: ReportFolder = None,
     overwrite: Overwrite = False,
+    form: PictureForm = FormName.png,
     template: Template = None,
     template_pooled: TemplatePooled = False,
     pool_special_tokens: PoolSpecialTokens = True,
@@ -96,26 +99,26 @@ def measure(
     ]  # pictures are named after them
     text = load_text(pairs, languages, pivot, n)
     if out is not None:
-        _check_out(out, names, overwrite=overwrite)
+        _check_out(out, names, overwrite=overwrite, form=form)
     common: Any = {"revision": revision, "dtype": dtype.value, "trust_remote_code": trust_remote_code}
     loaded = load_model(model, **common, device=device, progress=shown, is_audio=text.is_audio)
     report = run(*loaded, text, names, **options, revision=revision, progress=shown)
-    _show(report, Output(json), out, overwrite=overwrite)
+    _show(report, Output(json), out, overwrite=overwrite, form=form)
 
 
-def _check_out(out: Path, metrics: list[str], *, overwrite: bool) -> None:
+def _check_out(out: Path, metrics: list[str], *, overwrite: bool, form: str) -> None:
     """Refuse a folder that cannot be written before anything is measured."""
     from xalign.results.saved import check_folder
     from xalign.views.save import check_heatmaps
 
-    check_heatmaps(check_folder(out, overwrite=overwrite), metrics, overwrite=overwrite)
+    check_heatmaps(check_folder(out, overwrite=overwrite), metrics, overwrite=overwrite, form=form)
 
 
-def _show(report: "AlignmentReport", output: Output, out: Path | None, *, overwrite: bool) -> None:
+def _show(report: "AlignmentReport", output: Output, out: Path | None, *, overwrite: bool, form: str) -> None:
     """Print a report, and save it where a folder is given."""
     from xalign.views.save import save_with_heatmaps
 
     output.show(report.table(), report.to_rows())
     if out is not None:
-        for path in save_with_heatmaps(report, out, overwrite=overwrite):
+        for path in save_with_heatmaps(report, out, overwrite=overwrite, form=form):
             output.say(f"wrote {path}")

@@ -47,6 +47,7 @@ DtypeName = StrEnum("DtypeName", ["auto", "float32", "bfloat16", "float16"])
 PoolName = StrEnum("PoolName", ["weighted", "last", "mean", "max", "first"])
 NeuronSiteName = StrEnum("NeuronSiteName", ["gate", "inner"])
 ExpertsName = StrEnum("ExpertsName", ["routed", "shared"])
+FormName = StrEnum("FormName", ["png", "svg", "pdf"])
 
 Model = Annotated[str, typer.Argument(help="Hub id or folder of a model.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
@@ -124,6 +125,10 @@ ReportFolder = Annotated[
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a report that the folder already holds.")
+]
+PictureForm = Annotated[
+    FormName,
+    typer.Option(metavar="<str>", help="Form of pictures: png, or svg and pdf, which can be scaled."),
 ]
 HistoryFolder = Annotated[
     Path | None, typer.Option(parser=path, help="Folder of the history; RUN/alignment by default.")

@@ -12,13 +12,16 @@ from xalign.views.heatmap import heatmap
 from xalign.views.picture import check_replaceable, save_picture
 
 
-def save_with_heatmaps(report: AlignmentReport, folder: Path, *, overwrite: bool = False) -> list[Path]:
+def save_with_heatmaps(
+    report: AlignmentReport, folder: Path, *, overwrite: bool = False, form: str = "png"
+) -> list[Path]:
     """Save a report and, where matplotlib is installed, a heatmap per metric.
 
     Args:
         report: The report.
         folder: The folder to save in; created where it does not exist.
         overwrite: Replace a report and heatmaps that the folder already holds.
+        form: "png", "svg" or "pdf".
 
     Returns:
         The files that were written.
@@ -26,7 +29,7 @@ def save_with_heatmaps(report: AlignmentReport, folder: Path, *, overwrite: bool
     Raises:
         ReportError: The folder cannot be written, or it holds such files and `overwrite` is False.
     """
-    drawn = check_heatmaps(folder, report.measured, overwrite=overwrite)
+    drawn = check_heatmaps(folder, report.measured, overwrite=overwrite, form=form)
     written = [report.save(folder, overwrite=overwrite) / REPORT]
     if find_spec("matplotlib") is not None:
         for metric, path in zip(report.measured, drawn, strict=True):
@@ -34,13 +37,13 @@ def save_with_heatmaps(report: AlignmentReport, folder: Path, *, overwrite: bool
     return written
 
 
-def check_heatmaps(folder: Path, metrics: Iterable[str], *, overwrite: bool) -> list[Path]:
+def check_heatmaps(folder: Path, metrics: Iterable[str], *, overwrite: bool, form: str = "png") -> list[Path]:
     """Return where the heatmaps of some metrics belong, or refuse what is there already.
 
     Raises:
         ReportError: A file is there and `overwrite` is False, or what is there is no file.
     """
-    drawn = [folder / f"{metric}.png" for metric in metrics]
+    drawn = [folder / f"{metric}.{form}" for metric in metrics]
     check_replaceable(drawn)
     there = [str(path) for path in drawn if os.path.lexists(path)]
     if there and not overwrite:
