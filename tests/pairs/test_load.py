@@ -249,6 +249,27 @@ def test_bad_folders(tmp_path, contents, message):
         load_pairs(files(tmp_path / "text", contents))
 
 
+def test_a_folder_of_tables(tmp_path):
+    """Each file has languages of its own, and its own English sentences."""
+    tables = {
+        "en-de.tsv": ["en\tde", *map("\t".join, zip(ENGLISH, GERMAN, strict=True))],
+        "en-fr.jsonl": [json.dumps({"en": a, "fr": b}) for a, b in zip(ENGLISH[1:], FRENCH[1:], strict=True)],
+        "README.md": ["x"],
+        "metadata.tsv": ["x"],
+    }
+    pairs = load_pairs(files(tmp_path / "text", tables))
+    assert pairs.counts == {"deu_Latn": 3, "fra_Latn": 2}
+    assert pairs["deu_Latn"].sentences == tuple(GERMAN)
+    assert pairs["fra_Latn"].pivot_sentences == tuple(ENGLISH[1:])
+    assert list(load_pairs(tmp_path / "text", ["fr"])) == ["fra_Latn"]
+    again = files(tmp_path / "twice", tables | {"more.tsv": tables["en-de.tsv"]})
+    with pytest.raises(PairsError, match=r"en-de\.tsv and more\.tsv both hold deu_Latn; join them"):
+        load_pairs(again)
+    beside = files(tmp_path / "beside", tables | {"eng.txt": ENGLISH, "deu.txt": GERMAN})
+    with pytest.warns(UserWarning, match=r"en-de\.tsv, en-fr\.jsonl; these files are not read"):
+        assert list(load_pairs(beside)) == ["deu_Latn"]
+
+
 def test_broken_utf8(tmp_path):
     folder = files(tmp_path / "text", {"eng.txt": ENGLISH, "deu.txt": GERMAN})
     (folder / "deu.txt").write_bytes(b"Guten Morgen.\nEs regn\xe9t.\nWo?\n")

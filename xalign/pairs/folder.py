@@ -48,12 +48,24 @@ def read_folder(folder: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str
     return _read_languages(folder, pivot, asked)
 
 
+def has_text(folder: Path, asked: Sequence[str] = ()) -> bool:
+    """Return whether a folder holds files that are named like parallel text."""
+    return bool(_language_files(folder, asked, tells=False)) or any(
+        True for _ in _bitext_files(folder, asked)
+    )
+
+
+def is_named_like_text(path: Path) -> bool:
+    """Return whether a file may hold sentences, by its name: it is no licence, and no list of documents."""
+    return not path.is_dir() and not path.name.startswith(".") and not _NOT_TEXT.fullmatch(path.name)
+
+
 def _read_languages(folder: Path, pivot: str, asked: Sequence[str]) -> dict[str, Bitext]:
     paths = _language_files(folder, asked)
     if not paths:
         raise PairsError(
             f"{folder} holds no file that is named like parallel text; name the files after their language, "
-            "like deu_Latn.txt"
+            "like deu_Latn.txt, or give a .tsv, .jsonl or .tmx file"
         )
     if pivot not in paths:
         raise PairsError(f"{folder} has no file for the pivot {pivot}; it has {', '.join(paths)}")
@@ -111,7 +123,7 @@ def _language_files(folder: Path, asked: Sequence[str], *, tells: bool = True) -
     found: dict[str, list[tuple[int, Path]]] = {}
     ignored = []
     for path in sorted(folder.iterdir()):
-        if path.is_dir() or path.name.startswith(".") or _NOT_TEXT.fullmatch(path.name):
+        if not is_named_like_text(path):
             continue
         match = _NTREX.fullmatch(path.name) or _PLAIN.fullmatch(path.name)
         code = _language(match["code"], asked) if match else None

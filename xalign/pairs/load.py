@@ -11,13 +11,12 @@ from xalign.languages import language_list
 from xalign.pairs.audio_folder import audio_languages, read_audio_folder
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.dataset import first_pairs, pairs_from_dataset
-from xalign.pairs.folder import read_folder
+from xalign.pairs.folder import has_text, read_folder
 from xalign.pairs.hub import read_hub
 from xalign.pairs.languages import match_languages, normalize_languages
 from xalign.pairs.moses import find_bitext, read_bitext
 from xalign.pairs.parallel import ParallelPairs
-from xalign.pairs.table import read_jsonl, read_tsv
-from xalign.pairs.tmx import read_tmx
+from xalign.pairs.tables import KINDS, kind_of, read_table, read_tables, tables_in
 
 _ALLOWED = "'bundled', 'hf:owner/name', a folder, a .tsv, .jsonl or .tmx file, or one side of a bitext"
 
@@ -47,7 +46,8 @@ def load_pairs(
               same sentence in several languages;
             - a `.tsv` file whose first line names a language per column; `id` and `document` are optional;
             - a `.jsonl` file of an object per line, language to sentence; `id` and `document` are optional;
-            - a `.tmx` file. Files whose names end in `.gz` are unpacked as they are read.
+            - a `.tmx` file. Files whose names end in `.gz` are unpacked as they are read;
+            - a folder of such files and of no others, each with languages of its own.
         languages: Codes of the languages to load, in any spelling; None loads all. The pivot need not be
             named. A code in the source that may mean several languages (`zh`) means the one asked for here.
         pivot: The language that all others are compared with.
@@ -125,6 +125,8 @@ def _path_of(source: str | Path) -> Path:
 def _read(path: Path, languages: Sequence[str] | None, pivot: str) -> dict[str, Bitext]:
     asked = () if languages is None else tuple(languages)
     if path.is_dir():
+        if (tables := tables_in(path)) and not has_text(path, asked):
+            return read_tables(tables, languages, pivot)
         return read_folder(path, pivot, asked)
     if sides := find_bitext(path, asked):
         if pivot not in sides:
@@ -132,11 +134,6 @@ def _read(path: Path, languages: Sequence[str] | None, pivot: str) -> dict[str, 
         return read_bitext(sides, pivot)
     if not path.exists():
         raise PairsError(f"source={str(path)!r} does not exist; give {_ALLOWED}")
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    if kind == ".tsv":
-        return read_tsv(path, pivot, asked)
-    if kind == ".jsonl":
-        return read_jsonl(path, pivot, asked)
-    if kind == ".tmx":
-        return read_tmx(path, languages, pivot)
+    if kind_of(path) in KINDS:
+        return read_table(path, languages, pivot)
     raise PairsError(f"source={str(path)!r} must be {_ALLOWED}")
