@@ -136,14 +136,14 @@ def updated(page: str, name: str, row: str, lacks: set[str]) -> str:
     return VERSIONS.put(page, HEAD + "\n".join(lines) + "\n\n" + below + "\n")
 
 
-def main() -> int:
+def main(given: list[str] | None = None) -> int:
     """Run the sets that are named, and return the number of those with a failure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = [path.stem for path in sorted(SETS.glob("*.txt"))]
     parser.add_argument("sets", nargs="*", default=known, choices=known)
     parser.add_argument("--only", nargs="+", help="run these tests, and leave the page as it is")
     parser.add_argument("--python", default="", help="the interpreter to make environments with")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     bad = 0
     for name in arguments.sets:
         python, report = python_of(name, arguments.python), ENVIRONMENTS / f"{name}.xml"
