@@ -17,6 +17,7 @@ from xalign.model.architectures.sites import Reading
 from xalign.model.batches import Batch
 from xalign.model.on_cpu import on_cpu
 from xalign.model.read import States
+from xalign.model.wrapped import transformer_of
 from xalign.warn import warn
 
 NOTE = "cache"
@@ -87,7 +88,7 @@ class CachedReads:
             )
             return
         try:
-            self._key = key_of_model(model, layout)
+            self._key = key_of_model(transformer_of(model), layout)
         except NoKeyError as reason:
             self._go_without(str(reason))
         except Exception as error:  # of an object of the user's, or of a way to hold weights
@@ -126,8 +127,9 @@ class CachedReads:
             else:
                 self.forwards += len(batches)
                 self.tokens += sum(batch.pooled.numel() for batch in batches)
-                for _ in batches if on_batch is not None else ():
-                    on_batch()
+                if on_batch is not None:
+                    for _ in batches:
+                        on_batch()
             return {reading: found[reading] for reading in keys}
 
         return read_or_take

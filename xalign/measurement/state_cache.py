@@ -127,5 +127,5 @@ class StateCache:
 def _checksum(key: str, states: Tensor) -> str:
     """Return a digest of states that holds only under their own key, with their own shape."""
     digest = hashlib.sha256(f"{key} {states.dtype} {tuple(states.shape)} ".encode())
-    digest.update(states.contiguous().numpy())
+    digest.update(states.contiguous().numpy().data)
     return digest.hexdigest()

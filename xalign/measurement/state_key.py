@@ -68,7 +68,7 @@ def key_of_model(model: nn.Module, layout: object) -> str:
             "environment": _environment(device_of(model)),
             "layout": layout,
             "modules": {path: _digest_of_module(one, standing_for) for path, one in modules.items()},
-            "tensors": _digests_of_tensors(named),
+            "tensors": _digests_of_tensors(named, standing_for),
         }
     except UnidentifiedError as reason:
         raise NoKeyError(str(reason)) from None
@@ -132,7 +132,7 @@ def _is_config(value: object) -> bool:
 
 def _environment(device: torch.device) -> dict[str, Any]:
     """Return what decides how torch computes, beside the model."""
-    cuda = torch.backends.cuda
+    cuda: Any = torch.backends.cuda
     is_cuda = device.type == "cuda"
     return {
         "versions": {"xalign": own_version()} | {one: version(one) for one in ("torch", "transformers")},
@@ -141,31 +141,36 @@ def _environment(device: torch.device) -> dict[str, Any]:
         "autocast": torch.is_autocast_enabled(device.type) and str(torch.get_autocast_dtype(device.type)),
         "dtype": str(torch.get_default_dtype()),
         "precision": (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()),
-        "tf32": (cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32),
+        "convolutions": torch.backends.cudnn.allow_tf32,
         "attention": (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled()),
     }
 
 
-def _digests_of_tensors(named: Sequence[tuple[str, Tensor]]) -> dict[str, list[str]]:
-    """Return name -> type, shape and digest of the values. What has several names is digested once."""
-    found: dict[int, list[str]] = {}
+def _digests_of_tensors(named: Sequence[tuple[str, Tensor]], standing_for: dict[int, str]) -> dict[str, str]:
+    """Return name -> digest of type, shape and values. What has several names is digested once."""
+    found: dict[int, str] = {}
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for name, tensor in named:
             if id(tensor) in found:
                 continue
-            if type(tensor) not in (Tensor, nn.Parameter) or tensor.is_meta:
-                kind = "no values" if tensor.is_meta else f"values of class {type(tensor).__name__}"
-                raise NoKeyError(f"{name} has {kind}")
-            if tensor.layout != torch.strided or any(not key.startswith("_") for key in vars(tensor)):
-                raise NoKeyError(f"{name} is no plain tensor")
-            chunks = threads.map(_digest_of_chunk, _chunks(tensor))
-            values = hashlib.sha256(b"".join(chunks)).hexdigest()
-            found[id(tensor)] = [str(tensor.dtype), str(tuple(tensor.shape)), values]
+            _refuse_special(name, tensor)
+            # A quantised weight may hold its scales there.
+            attributes = {k: one for k, one in sorted(vars(tensor).items()) if not k.startswith("_")}
+            chunks = b"".join(threads.map(_digest_of_chunk, _chunks(tensor)))
+            values = Digest(standing_for).of((tensor.dtype, tensor.shape, attributes, chunks))
+            found[id(tensor)] = values.hex()
     return {name: found[id(tensor)] for name, tensor in named}
 
 
+def _refuse_special(name: str, tensor: Tensor) -> None:
+    if tensor.is_meta:
+        raise NoKeyError(f"{name} has no values, as where weights are offloaded")
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout != torch.strided or tensor.is_quantized:
+        raise NoKeyError(f"{name} is no plain tensor but {type(tensor).__name__}, as a quantised weight is")
+
+
 def _chunks(tensor: Tensor) -> Iterator[Tensor]:
-    yield from tensor.detach().reshape(-1).split(max(1, _CHUNK // tensor.element_size()))
+    yield from torch.split(tensor.detach().reshape(-1), max(1, _CHUNK // tensor.element_size()))
 
 
 def _digest_of_chunk(values: Tensor) -> bytes:
