@@ -84,6 +84,10 @@ def test_measure_and_compare(model_folder, tmp_path):
     assert refused.exit_code == 2
     assert "already holds a report" in refused.stderr
     assert xalign(*common, "--metrics", "nasca", "--out", "first", "--overwrite").exit_code == 0
+    for out, metrics in (("kept", "nasca,retrieval"), ("again", "nasca")):
+        done = xalign(*common, "--metrics", metrics, "--out", out, "--cache", "states")
+        assert done.exit_code == 0, done.stderr
+    assert AlignmentReport.load(tmp_path / "again").cost.forwards == 0
 
 
 def test_measure_a_data_set_of_the_hub(model_folder, tmp_path, monkeypatch):
@@ -119,6 +123,7 @@ def test_measure_a_data_set_of_the_hub(model_folder, tmp_path, monkeypatch):
         (["--n", "many"], 2, "valid integer"),
         (["--dtype", "int8"], 2, "'int8' is not one of"),
         (["--token-budget", "0"], 2, "token_budget=0"),
+        (["--cache", "/proc/states"], 2, "cache='/proc/states' cannot be written"),
         (["--colour"], 2, "No such option"),
     ],
 )

@@ -41,8 +41,8 @@ def key_of_model(model: nn.Module, layout: object) -> str:
     modules are from; device, threads, autocast, and torch's settings of precision. Training mode is not among
     them, since states are read in evaluation mode.
 
-    Every weight is read once, by as many threads as torch has, some .5 to 1 GB/s each: about what the
-    forwards of ten sentences take on a CPU. Weights on a GPU come to the CPU in pieces for it.
+    Every weight is read once, by as many threads as torch has, at about 1 GB/s each. On the CPU that takes
+    as long as the forwards of a few sentences. Weights on a GPU come to the CPU in pieces for it.
 
     Args:
         model: The model.
