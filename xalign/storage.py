@@ -187,18 +187,21 @@ def writable_folder(folder: str | Path, error: type[XAlignError]) -> Path:
     return folder
 
 
-def write_whole(path: Path, data: bytes, error: type[XAlignError] | None = None) -> None:
+def write_whole(
+    path: Path, data: bytes, error: type[XAlignError] | None = None, *, is_forced: bool = True
+) -> None:
     """Write a file beside its place, and move it there in one step.
 
     Args:
         path: The file; replaced where it exists.
         data: What it is to hold.
         error: What to raise where it cannot be written, instead of the system's OSError.
+        is_forced: Wait until it is on the disk, so that a power failure does not take it.
     """
     beside = path.with_name(temporary_name())
     with _told_as(error, path):
         try:
-            _write(beside, data)
+            _write(beside, data, is_forced)
             os.replace(beside, path)
         finally:
             _remove(beside)
@@ -225,11 +228,12 @@ def _write_both(values: Path, data: bytes, path: Path, encoded: bytes) -> None:
             _remove(beside[0], *filter(None, [replaced]))
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, is_forced: bool = True) -> None:
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if is_forced:
+            os.fsync(file.fileno())
 
 
 def _remove(*paths: Path) -> None:

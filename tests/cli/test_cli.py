@@ -90,6 +90,10 @@ def test_measure_and_compare(model_folder, tmp_path):
     assert again.exit_code == 0 and (tmp_path / "first" / "nasca.pdf").read_bytes().startswith(b"%PDF")
     wrong = xalign("compare", "first", "second", "--out", "drawn", "--form", "gif")
     assert wrong.exit_code == 2 and "'gif' is not one of" in wrong.stderr
+    for out, metrics in (("kept", "nasca,retrieval"), ("again", "nasca")):
+        done = xalign(*common, "--metrics", metrics, "--out", out, "--cache", "states")
+        assert done.exit_code == 0, done.stderr
+    assert AlignmentReport.load(tmp_path / "again").cost.forwards == 0
 
 
 def test_measure_a_data_set_of_the_hub(model_folder, tmp_path, monkeypatch):
@@ -125,6 +129,7 @@ def test_measure_a_data_set_of_the_hub(model_folder, tmp_path, monkeypatch):
         (["--n", "many"], 2, "valid integer"),
         (["--dtype", "int8"], 2, "'int8' is not one of"),
         (["--token-budget", "0"], 2, "token_budget=0"),
+        (["--cache", "/proc/states"], 2, "cache='/proc/states' cannot be written"),
         (["--colour"], 2, "No such option"),
     ],
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from xalign.cli.options import (
     METRICS,
+    CacheFolder,
     Device,
     Dtype,
     DtypeName,
@@ -70,6 +71,7 @@ def measure(
     stack: Stack = "",
     include_embedding: IncludeEmbedding = True,
     token_budget: TokenBudget = 4096,
+    cache: CacheFolder = None,
     revision: Revision = None,
     dtype: Dtype = DtypeName.auto,
     device: Device = "auto",
@@ -87,6 +89,7 @@ def measure(
     Example: `xalign measure Qwen/Qwen3-0.6B --pairs flores200/devtest --languages deu,swh --out report`
     """
     from xalign.cli.loading import check_text, load_model, load_text, measure_options
+    from xalign.measurement import StateCache
     from xalign.measurement import measure as run
     from xalign.metrics import METRICS as KNOWN
     from xalign.metrics.metric import resolve_metrics
@@ -100,9 +103,10 @@ def measure(
     text = load_text(pairs, languages, pivot, n)
     if out is not None:
         _check_out(out, names, overwrite=overwrite, form=form)
+    states = None if cache is None else StateCache(cache)  # an error of it comes before the model is loaded
     common: Any = {"revision": revision, "dtype": dtype.value, "trust_remote_code": trust_remote_code}
     loaded = load_model(model, **common, device=device, progress=shown, is_audio=text.is_audio)
-    report = run(*loaded, text, names, **options, revision=revision, progress=shown)
+    report = run(*loaded, text, names, cache=states, **options, revision=revision, progress=shown)
     _show(report, Output(json), out, overwrite=overwrite, form=form)
 
 

@@ -119,6 +119,10 @@ IncludeEmbedding = Annotated[
     typer.Option(" /--no-embedding", help="Leave the embedding out of hidden states.", show_default=False),
 ]
 TokenBudget = Annotated[int, typer.Option(help="Most tokens of a forward, padding included.")]
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option(parser=path, help="Keep states in this folder, and do not read those that it holds."),
+]
 ReportFolder = Annotated[
     Path | None,
     typer.Option(parser=path, help="Save report and heatmaps in this folder; nothing is saved by default."),

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from xalign.checks import boolean, whole_number
-from xalign.errors import ArgumentTypeError, ModelError
+from xalign.errors import ArgumentTypeError
 from xalign.identity import across_processes
+from xalign.measurement.cached_reads import CachedReads, opened
 from xalign.measurement.compared import compared
+from xalign.measurement.finite import refuse_not_finite
 from xalign.measurement.options import MeasureOptions, check_options, split_options
 from xalign.measurement.prepare import PreparedPairs, Side
 from xalign.measurement.provenance import notes_of, provenance_of, renewed_records
 from xalign.measurement.readings import options_of_stack, readings_of
+from xalign.measurement.state_cache import StateCache
 from xalign.measurement.steered import entered
 from xalign.measurement.subtract import checked_offsets, subtract_offsets
 from xalign.measurement.unknown import warn_of_unknown_languages
@@ -37,7 +40,6 @@ from xalign.pairs.load import load_pairs
 from xalign.pairs.parallel import ParallelPairs
 from xalign.results.report import AlignmentReport
 from xalign.results.values import OWN_FUNCTIONS, Cost, MetricResult
-from xalign.warn import warn
 
 DEFAULT_METRICS = ("nasca", "navca", "mexa", "retrieval")
 Metrics = Sequence[str | Metric | Compute]
@@ -52,6 +54,7 @@ def measure(
     *,
     step: int | None = None,
     distributed: bool = False,
+    cache: StateCache | str | Path | None = None,
     **options: Unpack[MeasureOptions],
 ) -> AlignmentReport:
     """Measure how well a model aligns its languages with the pivot language.
@@ -67,6 +70,8 @@ def measure(
         step: The training step to note in the report.
         distributed: Share the forwards between the processes of `torch.distributed`. All of them must call.
             Every process gets the report, and it equals that of a single process to the bit.
+        cache: A folder, or a `StateCache`. States that it holds are not read again, and those that are read
+            are kept there. The scores are the same to the bit.
         **options: The fields of `TextOptions` (`template`, `truncate`, ...), `ReadOptions` (`pool`,
             `state_site`, `value_site`, `token_budget`, `subtract`, `steered`, ...) and `RunOptions` (`seed`,
             `revision`, `progress`), which describe them.
@@ -90,7 +95,9 @@ def measure(
     """
     with Ranks(boolean("distributed", distributed)).raise_everywhere():
         check_options(measure, options)
-    measurement = Measurement(model, tokenizer, pairs, metrics, distributed=distributed, **options)
+    measurement = Measurement(
+        model, tokenizer, pairs, metrics, distributed=distributed, cache=cache, **options
+    )
     warn_of_unknown_languages(measurement.unknown_shares)
     return measurement.run(step)
 
@@ -104,6 +111,7 @@ class Measurement:
         pairs: Parallel sentences, or what `load_pairs` takes.
         metrics: Names of metrics, `Metric` objects, or functions.
         distributed: Whether the processes of `torch.distributed` share the forwards.
+        cache: What keeps the states of a run for others.
         **options: The options of `measure`.
 
     Attributes:
@@ -111,8 +119,8 @@ class Measurement:
         pairs: The sentences.
         metrics: The metrics.
         scales: Row of the report -> what its numbers mean.
-        tokens: Tokens of one run, padding included.
-        forwards: Forwards of one run.
+        tokens: Tokens of one run, padding included, where no cache holds any of it.
+        forwards: Forwards of one run, where no cache holds any of it.
     """
 
     @takes_layout
@@ -124,10 +132,13 @@ class Measurement:
         metrics: Metrics = DEFAULT_METRICS,
         *,
         distributed: bool = False,
+        cache: StateCache | str | Path | None = None,
         **options: Unpack[MeasureOptions],
     ) -> None:
         self._ranks = Ranks(boolean("distributed", distributed))
         with self._ranks.raise_everywhere():
+            is_steered, is_shared = options.get("steered") is not None, self._ranks.count > 1
+            self._cache = opened(cache, is_steered=is_steered, is_shared=is_shared)
             self._prepare(model, tokenizer, pairs, metrics, options)
         self._ranks.refuse_differences(self._facts())
 
@@ -208,13 +219,16 @@ class Measurement:
         with self._ranks.raise_everywhere():
             self._renew()
         with self._ranks.raise_everywhere():
-            values, peak = self._scores()
+            layout, sides = self._provenance["layout"], self._prepared.runs()
+            cached = CachedReads(self._cache, self.model, layout, self._users, sides)
+            values, peak = self._scores(cached)
+        self._provenance |= cached.note
         cost = Cost(
             seconds=time.perf_counter() - started,
             cpu_seconds=time.process_time() - cpu_started,
             peak_bytes=peak,
-            tokens=self.tokens,
-            forwards=self.forwards,
+            tokens=self.tokens - cached.tokens,
+            forwards=self.forwards - cached.forwards,
         )
         values, cost = self._ranks.broadcast((values, cost))
         results = {row: self._result(row, metric, values) for metric in self.metrics for row in metric.rows}
@@ -243,7 +257,7 @@ class Measurement:
             **{name: across_processes(self._provenance[name]) for name in settings},
         }
 
-    def _scores(self) -> tuple[dict[str, dict[str, Tensor]], int]:
+    def _scores(self, cached: CachedReads) -> tuple[dict[str, dict[str, Tensor]], int]:
         """Return row -> language -> values of each layer and pair, and the most bytes of states held."""
         values: dict[str, dict[str, Tensor]] = defaultdict(dict)
         without_direction: list[str] = []
@@ -255,7 +269,7 @@ class Measurement:
             self._reading() as read,
             tqdm(total=own, desc="measuring", unit="forward", disable=not shown) as bar,
         ):
-            for language, pivot, states in self._read_languages(read, bar.update):
+            for language, pivot, states in self._read_languages(cached.through(read), bar.update):
                 peak = max(peak, sum(state.nbytes for state in (*pivot.values(), *states.values())))
                 layers: dict[str, list[Tensor]] = defaultdict(list)
                 n = len(self.pairs[language])
@@ -268,29 +282,9 @@ class Measurement:
                         layers[row].append(compute_values(row, compute, given, scale, n))
                 for row, of_layers in layers.items():
                     values[row][language] = torch.stack(of_layers)
-        self._refuse_nan(values, without_direction)
+        cached.end()
+        refuse_not_finite(values, self._readings, without_direction)
         return values, peak
-
-    def _refuse_nan(self, values: Mapping[str, Mapping[str, Tensor]], without_direction: list[str]) -> None:
-        """Refuse values that are not finite, and warn of sentences without a direction."""
-        for row, languages in values.items():
-            for language, of_layers in languages.items():
-                if of_layers.is_floating_point() and not bool(of_layers.isfinite().all()):
-                    place = int((~of_layers.isfinite()).any(dim=1).nonzero()[0])
-                    where = f"{self._readings[row.removesuffix(NULL)][place]} of {language}"
-                    if where in without_direction:
-                        raise ModelError(
-                            f"only zeros in {where}: such a sentence has no {row}; leave {row} out"
-                        )
-                    raise ModelError(
-                        f"{row} gave values at {where} that are not finite; it must give numbers"
-                    )
-        if without_direction:
-            more = " …" if len(without_direction) > 3 else ""
-            warn(
-                f"some sentence has only zeros in {', '.join(without_direction[:3])}{more}; "
-                "it has no direction, and what is compared with it loses"
-            )
 
     def _result(self, row: str, metric: Metric, values: dict[str, dict[str, Tensor]]) -> MetricResult:
         readings, nulls = self._readings[row], values.get(f"{row}{NULL}", {})
