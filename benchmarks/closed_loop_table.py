@@ -18,6 +18,20 @@ from matplotlib.figure import Figure
 from xalign.statistics.intervals import bootstrap_interval
 
 FIXED = ("none", "duty-1/8", "duty-1/4", "duty-1/2", "always")
+# Arm -> its colour and its mark in the picture.
+DRAWN = {arm: ("0.4", "o") for arm in FIXED} | {
+    "loop-4%": ("C1", "s"),
+    "loop-2%": ("C1", "^"),
+    "loop-1%": ("C1", "v"),
+    "replayed": ("C0", "D"),
+    "random": ("C0", "X"),
+    "steps": ("C2", "P"),
+    "duty": ("C4", "<"),
+    "guarded": ("C4", ">"),
+    "deficit": ("C3", "d"),
+    "even-25%": ("C5", "p"),
+    "deficit-25%": ("C3", "h"),
+}
 SIDE_BY_SIDE = [
     *(("loop-4%", other, "zero-shot") for other in ("replayed", "random", "steps", "first loop-4%")),
     ("loop-4%", "first loop-4%", "worst"),
@@ -150,30 +164,41 @@ def table(world):
 
 def draw(worlds, path):
     """Draw zero-shot accuracy against pairs and CPU seconds, with the line of the fixed duties."""
-    figure = Figure(figsize=(9, 3.6 * len(worlds)), layout="constrained", dpi=150)
+    figure = Figure(figsize=(10.5, 3.6 * len(worlds)), layout="constrained", dpi=150)
     panels = figure.subplots(len(worlds), 2, squeeze=False, sharey="row")
+    handles = {}
     for row, world in zip(panels, worlds, strict=True):
         for axes, cost in zip(row, ("pairs", "CPU s"), strict=True):
-            _draw_panel(axes, world, cost)
+            handles |= _draw_panel(axes, world, cost)
         row[0].set_ylabel(f"{world.name}: zero-shot accuracy")
+    figure.legend(handles.values(), handles.keys(), loc="outside right center", fontsize=8, frameon=False)
     figure.savefig(path)
 
 
 def _draw_panel(axes, world, cost):
-    fixed = [arm for arm in FIXED if arm in world.arms]
+    """Draw one panel, and return arm -> its mark."""
     middle = {
         arm: [world.values(arm, one, world.seeds_of(arm)).mean() for one in (cost, "zero-shot")]
         for arm in world.arms
+        if arm in DRAWN
     }
+    fixed = [arm for arm in FIXED if arm in middle]
     axes.plot(*zip(*sorted(middle[arm] for arm in fixed), strict=True), color="0.6", zorder=1)
+    handles = {}
     for arm, (x, y) in middle.items():
-        kind = "0.4" if arm in fixed else "C1" if arm.startswith("loop") else "C0"
         scores = world.values(arm, "zero-shot", world.seeds_of(arm))
         low, high = bootstrap_interval(scores) if len(scores) > 1 else (y, y)
-        axes.errorbar(x, y, yerr=[[y - low], [high - y]], fmt="o", color=kind, markersize=4, linewidth=1)
-        axes.annotate(arm, (x, y), fontsize=7, xytext=(4, 4), textcoords="offset points", color=kind)
+        color, mark = DRAWN[arm]
+        error = axes.errorbar(
+            x, y, yerr=[[y - low], [high - y]], fmt=mark, color=color, markersize=5, linewidth=0.8
+        )
+        if arm in fixed:
+            axes.annotate(arm, (x, y), fontsize=7, xytext=(4, -9), textcoords="offset points", color=color)
+        else:
+            handles[arm] = error
     axes.set_xlabel({"pairs": "pairs trained on", "CPU s": "CPU seconds"}[cost])
     axes.grid(alpha=0.3)
+    return handles
 
 
 if __name__ == "__main__":
