@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_what_was_there(reports, folder, monkeypatch, late, c
     table, history = done.table.read_bytes(), done.histories[0].read_bytes()
     (folder / ".late").rename(place)
 
-    def full(path, data=b""):
+    def full(path, data=b"", is_forced=True):
         if data:
             path.write_bytes(data[:10])
         raise OSError(28, "No space left on device")

@@ -258,12 +258,12 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_report(run, monkeypatch, after,
 
     written, write_file = [], storage._write
 
-    def fill(path, data):
+    def fill(path, data, is_forced):
         written.append(path)
         if len(written) > after:
             path.write_bytes(data[: len(data) // 2])
             raise OSError(28, "No space left on device")
-        write_file(path, data)
+        write_file(path, data, is_forced)
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "_write", fill)
