@@ -258,7 +258,7 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_report(run, monkeypatch, after,
 
     written, write_file = [], storage._write
 
-    def fill(path, data, is_forced):
+    def fill(path, data, is_forced=True):
         written.append(path)
         if len(written) > after:
             path.write_bytes(data[: len(data) // 2])
