@@ -14,6 +14,14 @@ NOT_2D = Unknown(
 )
 
 
+def cache_of(given: dict[str, Any]) -> Any:
+    """Return the cache among the arguments of a forward or of `generate`; None where there is none.
+
+    transformers called it `past_key_values` up to 5.23, and calls it `cache` from 5.24 on.
+    """
+    return next((given[name] for name in ("past_key_values", "cache") if given.get(name) is not None), None)
+
+
 def cache_length(cache: Any) -> int | Unknown:
     """Return the number of tokens that a cache has seen."""
     if cache is None:

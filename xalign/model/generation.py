@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import UnbatchedClassifierFreeGuidanceLogitsProcessor
 
 from xalign.errors import ModelError
-from xalign.model.forward_facts import cache_length
+from xalign.model.forward_facts import cache_length, cache_of
 from xalign.model.shadow import StandIn
 from xalign.model.tokens import Unknown
 from xalign.model.wrapped import base_model_of, uncompiled
@@ -226,7 +226,7 @@ def _stop(model: Any, watcher: GenerateWatcher) -> None:
 
 def _call_of(model: Any, given: dict[str, Any]) -> GenerateCall:
     """Return what is known of a call of `generate` from its arguments."""
-    embeds, cache = given.get("inputs_embeds"), given.get("past_key_values")
+    embeds, cache = given.get("inputs_embeds"), cache_of(given)
     ids = next((given[name] for name in ("inputs", "input_ids") if given.get(name) is not None), None)
     if getattr(model.config, "is_encoder_decoder", False):
         return GenerateCall(Unknown("this model has an encoder, which is given the prompt"))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from xalign.model.forward_facts import cache_length, columns_of, prompt_mask, real_of
+from xalign.model.forward_facts import cache_length, cache_of, columns_of, prompt_mask, real_of
 from xalign.model.tokens import Numbered, Tokens, Unknown
 
 ENCODER, DECODER = "encoder", "decoder"
@@ -42,7 +42,7 @@ def tokens_of_decoder(given: dict[str, Any]) -> Tokens | None:
     ids, labels, past = given.get("decoder_input_ids"), given.get("labels"), 0
     real: Tensor | Unknown
     if isinstance(inputs, Tensor):
-        known = cache_length(given.get("past_key_values"))
+        known = cache_length(cache_of(given))
         if isinstance(known, Unknown):
             nothing = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
             numbers = Numbered.of_none(nothing.shape, nothing.device)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError, ModelError
-from xalign.model.forward_facts import cache_length, columns_of, packed_starts, prompt_mask, real_of
+from xalign.model.forward_facts import cache_length, cache_of, columns_of, packed_starts, prompt_mask, real_of
 from xalign.model.generation import GenerateCall, GenerateWatcher
 from xalign.model.numbers import is_numbers
 from xalign.model.pair_tokens import DECODER, ENCODER, tokens_of_decoder, tokens_of_encoder
@@ -108,7 +108,7 @@ class PromptTracker:
         if side:
             return tokens_of_encoder(given) if side == ENCODER else tokens_of_decoder(given)
         inputs = inputs_of(given)
-        past = cache_length(given.get("past_key_values"))
+        past = cache_length(cache_of(given))
         if isinstance(past, Unknown):
             return Tokens(inputs.shape[:2], given.get("input_ids"), *(5 * (past,)))
         call = self._watcher.current
@@ -142,7 +142,7 @@ class PromptTracker:
         """Return the tokens of a forward inside `generate`."""
         mask, ids = given.get("attention_mask"), given.get("input_ids")
         column, real = columns_of(inputs, past, given), real_of(mask, inputs, past)
-        foreign = call.why_foreign(inputs, past, given.get("past_key_values"))
+        foreign = call.why_foreign(inputs, past, cache_of(given))
         if foreign is not None:
             return Tokens(inputs.shape[:2], ids, foreign, real, *(3 * (foreign,)))
         if isinstance(call.width, Unknown):
