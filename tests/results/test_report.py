@@ -266,7 +266,7 @@ def test_what_is_asked_wrongly(report, tmp_path):
             report.save(wrong)
     with pytest.raises(ReportError, match="holds no report"):
         AlignmentReport.load("x" * 5000)
-    with pytest.raises(ReportError, match="cannot be written: embedded null byte"):
+    with pytest.raises(ReportError, match="cannot be written: .*embedded null"):
         report.save("a\0b")
     (tmp_path / "odd" / "report.json").mkdir(parents=True)
     with pytest.raises(ReportError, match="is a folder, where a report's file belongs"):

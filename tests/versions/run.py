@@ -23,13 +23,14 @@ from tests.tiny import ROOT
 
 SETS = Path(__file__).parent / "sets"
 ENVIRONMENTS = ROOT / ".versions"
-EXTRAS = "train,wandb,data,plot,langid,gguf"
+EXTRAS = "train,wandb,trackio,data,plot,langid,gguf"
 TOOLS = [
     "pytest",
     "pytest-xdist",
     "beartype",
     "hypothesis",
     "scikit-learn",
+    "bitsandbytes",
     "sentencepiece",
     "tensorboard",
     "POT",
