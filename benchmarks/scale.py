@@ -67,12 +67,12 @@ def cost(shape, sites, gpus):
     copies = max(1, gpus // of_copy)
     measured = MEASURED["measured_by_bare"]["median"]
     return {
-        "gpus of a copy": of_copy,
         "weights": weights,
         "states": states,
         "fits": weights / of_copy + states + MEASURED["peak_bytes"]["bare"] < MEMORY,
         "seconds": flops / operations_per_second() * measured / copies if gpus >= of_copy else None,
-        "gathered": LANGUAGES * states / 2 * 2 * (copies - 1) / copies,
+        # Half of the states are a language's, and an all-reduce moves each number twice.
+        "gathered": LANGUAGES * states * (copies - 1) / copies,
     }
 
 
@@ -80,13 +80,9 @@ def said(seconds):
     """Return a time in words."""
     if seconds is None:
         return "does not fit"
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def tables():

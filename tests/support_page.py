@@ -30,3 +30,5 @@ class Part:
 STEERING = Part("## Steering × decoding", "## Every cell")
 VERSIONS = Part("## Versions", STEERING.title)
 FRAMEWORKS = Part("## Frameworks", VERSIONS.title)
+# The parts that are made by other tests than those of the trainers; each is put before the last one.
+OTHERS = (STEERING, VERSIONS, FRAMEWORKS)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tests.cli.typed import xalign
 from xalign.cli.app import app
 from xalign.cli.demo import PARTS, demo
-from xalign.cli.options import DtypeName
+from xalign.cli.options import DtypeName, FormName
 from xalign.finding import METHODS
 from xalign.measurement.options import ReadOptions
 from xalign.measurement.run import DEFAULT_METRICS
@@ -99,6 +99,7 @@ def test_defaults_are_those_of_the_functions():
     from xalign.measurement import measure
     from xalign.monitor.track import track
     from xalign.pairs.load import load_pairs
+    from xalign.views.picture import FORMS
 
     for verb, function in [
         ("measure", load_pairs),
@@ -113,6 +114,7 @@ def test_defaults_are_those_of_the_functions():
         for name in there.keys() & given.keys() - {"pairs", "metrics", "languages", "progress", "out"}:
             assert given[name].default == there[name].default, (verb, name)
     assert get_args(Dtype) == tuple(DtypeName)
+    assert tuple(FormName) == FORMS
     assert ", ".join(PARTS[:-1]) in get_args(inspect.get_annotations(demo)["what"])[1].help
 
 

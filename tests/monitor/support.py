@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.monitor.cells import FACTORS, NOT_RUN, SLOW, all_pairs, name_of
-from tests.support_page import FRAMEWORKS, PAGE, STEERING
+from tests.support_page import OTHERS, PAGE
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 HEAD = """# what runs with what
@@ -95,6 +95,6 @@ def cells_on(page: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     page, before = page_of(results_of(Path(sys.argv[1]))), PAGE.read_text(encoding="utf-8")
-    for part in (STEERING, FRAMEWORKS):  # made by other tests
+    for part in OTHERS:
         page = part.put(page, part.on(before))
     PAGE.write_text(page, encoding="utf-8")

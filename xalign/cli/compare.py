@@ -35,9 +35,8 @@ def compare(
 
     first, second = AlignmentReport.load(before), AlignmentReport.load(after)
     rows, output = second.compare(first), Output(json)
-    written = (
-        [] if out is None else _draw(first, second, out, form)
-    )  # before anything is printed, which may fail
+    # Before anything is printed, since drawing may fail.
+    written = [] if out is None else _draw(first, second, out, form)
     output.show(comparison_table(rows), rows)
     for picture in written:
         output.say(f"wrote {picture}")

@@ -77,9 +77,11 @@ class Guarded:
             return replace(
                 before, step=now.step, reason=f"replay {before.replay:g}: nothing is forgotten yet"
             )
-        beyond = self._beyond(signals, decisions)
+        rise, allowed = heading_of(signals, decisions), self.allowed(signals)
+        beyond = rise / allowed - 1
         if beyond < 0:  # the measurement before must agree
-            beyond = min(0.0, max(beyond, self._beyond(signals[:-1], decisions[:-1])))
+            earlier = heading_of(signals[:-1], decisions[:-1]) / self.allowed(signals[:-1]) - 1
+            beyond = min(0.0, max(beyond, earlier))
         power = max(_LEAST, min(_MOST, _HASTE * beyond if beyond > 0 else beyond))
         caution = before.replay if before.replay < 1 else 1 / before.duty
         least = self.lowest_replay if now.replayed else 1.0
@@ -87,14 +89,9 @@ class Guarded:
         duty, replay = min(1.0, 1 / caution), min(1.0, caution)
         said = (
             f"replay {replay:.2g}, duty at most {duty:.2g}: forgetting is {forgetting(signals)[-1]:+.1%}, "
-            f"heading for {heading_of(signals, decisions):+.1%}; it may be {self.allowed(signals):+.1%} now, "
-            f"to end at {self.max_forgetting:.1%}"
+            f"heading for {rise:+.1%}; it may be {allowed:+.1%} now, to end at {self.max_forgetting:.1%}"
         )
         return replace(before, step=now.step, replay=replay, duty=duty, reason=said)
-
-    def _beyond(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> float:
-        """Return by what share of what it may be the rise lies above that; below 0 where it is less."""
-        return heading_of(signals, decisions) / self.allowed(signals) - 1
 
     def allowed(self, signals: Sequence[Signals]) -> float:
         """Return what the rise may be now."""

@@ -16,8 +16,9 @@ class Loop:
     """Aligns as often as a target needs, within a bound on forgetting.
 
     Its parts decide each by itself: `Duty` how often, and `Guarded` how much is replayed, and how often may
-    be aligned at most. `Deficit` adds in which languages. That part is off by default: on two Babel worlds
-    the weakest language ended lower with it than with even shares (docs/evidence.md).
+    be aligned at most. `Deficit` adds in which languages. That part is off by default: in the
+    Babel world that it was tried in, the weakest language ended lower with it than with even shares
+    (docs/evidence.md).
 
     Attributes:
         target: The score to reach, as in `Target`.

@@ -78,7 +78,8 @@ class CachedReads:
         self._asked = self._found = self.forwards = self.tokens = 0
         if cache is None:
             return
-        places = {reading: map_model(model).place(reading.site) for reading in readings}
+        model_map = map_model(model)
+        places = {reading: model_map.place(reading.site) for reading in readings}
         self._places = {reading: f"{reading} at {place}" for reading, place in places.items()}
         size = _VALUE * sum(place.width for place in places.values()) * sum(len(one.encoded) for one in sides)
         if size > cache.most_bytes:

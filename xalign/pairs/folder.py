@@ -50,9 +50,8 @@ def read_folder(folder: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str
 
 def has_text(folder: Path, asked: Sequence[str] = ()) -> bool:
     """Return whether a folder holds files that are named like parallel text."""
-    return bool(_language_files(folder, asked, tells=False)) or any(
-        True for _ in _bitext_files(folder, asked)
-    )
+    files = _language_files(folder, asked, tells=False)
+    return bool(files) or next(_bitext_files(folder, asked), None) is not None
 
 
 def is_named_like_text(path: Path) -> bool:
