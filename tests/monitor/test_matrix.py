@@ -16,9 +16,14 @@ from tests.torchrun import torchrun
 pytestmark = pytest.mark.filterwarnings("ignore")  # trainers warn of what they are asked to do here
 
 QUICK, REST = all_pairs(), whole_matrix()
-CELLS = [pytest.param(cell, id=name_of(cell)) for cell in QUICK] + [
-    pytest.param(cell, id=name_of(cell), marks=pytest.mark.slow) for cell in REST
-]
+
+
+def parameter(cell):
+    """Cells of two processes are slow; test_distributed.py has one of DDP and one of FSDP2 in each run."""
+    by_default = cell in QUICK and cell[-1] == "one"
+    return pytest.param(cell, id=name_of(cell), marks=[] if by_default else [pytest.mark.slow])
+
+
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def test_the_matrix_is_what_it_says():
     assert len({name_of(cell) for cell in QUICK + REST}) == len(QUICK) + len(REST)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*map(parameter, QUICK + REST)])
 def test_observe_only(cell, launched, tmp_path):
     """Losses and final weights are equal to the bit with and without the callback."""
     trainer, weights, _, _, _, compiled, launch = cell

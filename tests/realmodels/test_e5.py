@@ -62,6 +62,7 @@ def test_transformers_loads_the_folder_by_itself(e5_small):
     assert sizes == (384, 1536, 12, 250037)
 
 
+@pytest.mark.slow
 def test_five_languages(e5_small, real_text):
     model, tokenizer = e5_small
     pairs = load_pairs(real_text / "flores200", list(EXPECTED), n=100)
