@@ -79,6 +79,7 @@ def _pairs(cell):
 
 
 @cache
+@cache
 def all_pairs():
     """Few cells in which every two levels that can stand together do: at most 24."""
     cells = [cell for cell in itertools.product(*FACTORS.values()) if is_run(cell)]
@@ -90,6 +91,11 @@ def all_pairs():
         chosen.append(best)
         missing -= _pairs(best)
     return chosen + [tuple(name.split()) for name in COMPILED]
+
+
+def is_quick(cell):
+    """Whether each run of the tests has it. Of two processes, test_distributed.py always runs two others."""
+    return cell in all_pairs() and cell[-1] == "one"
 
 
 @cache

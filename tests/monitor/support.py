@@ -11,7 +11,7 @@ from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.monitor.cells import FACTORS, NOT_RUN, SLOW, all_pairs, name_of
+from tests.monitor.cells import FACTORS, NOT_RUN, SLOW, is_quick, name_of
 from tests.support_page import OTHERS, PAGE
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
@@ -80,9 +80,8 @@ def page_of(results: dict[tuple[str, ...], str]) -> str:
     lines.append("\n## Every cell\n\n`make test` runs those marked ●, `make slow` the others.\n")
     lines.append("| " + " | ".join(names) + " | |")
     lines.append("|---" * (len(names) + 1) + "|")
-    quick = set(all_pairs())
-    order = sorted(results, key=lambda cell: (cell not in quick, trainers.index(cell[0]), cell))
-    lines += [f"| {' | '.join(cell)} | {results[cell]}{' ●' if cell in quick else ''} |" for cell in order]
+    order = sorted(results, key=lambda cell: (not is_quick(cell), trainers.index(cell[0]), cell))
+    lines += [f"| {' | '.join(cell)} | {results[cell]}{' ●' if is_quick(cell) else ''} |" for cell in order]
     return "\n".join(lines) + "\n"
 
 

@@ -8,22 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.monitor.cells import all_pairs, name_of, prepare, run_cell, whole_matrix
+from tests.monitor.cells import all_pairs, is_quick, name_of, prepare, run_cell, whole_matrix
 from tests.monitor.support import PAGE, cells_on
 from tests.monitor.training import equal_to_the_bit
 from tests.torchrun import torchrun
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # trainers warn of what they are asked to do here
 
-QUICK, REST = all_pairs(), whole_matrix()
-
-
-def parameter(cell):
-    """Cells of two processes are slow; test_distributed.py has one of DDP and one of FSDP2 in each run."""
-    by_default = cell in QUICK and cell[-1] == "one"
-    return pytest.param(cell, id=name_of(cell), marks=[] if by_default else [pytest.mark.slow])
-
-
+COVERING, REST = all_pairs(), whole_matrix()
+CELLS = [
+    pytest.param(cell, id=name_of(cell), marks=[] if is_quick(cell) else [pytest.mark.slow])
+    for cell in COVERING + REST
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +29,7 @@ def launched(tmp_path_factory):
 
     def launch(cell):
         if cell not in found:
-            together = [one for one in (QUICK if cell in QUICK else REST) if one[-1] == cell[-1]]
+            together = [one for one in (COVERING if cell in COVERING else REST) if one[-1] == cell[-1]]
             folder = tmp_path_factory.mktemp(cell[-1])
             for number in range(len(together)):
                 prepare(folder / str(number))
@@ -49,11 +45,11 @@ def launched(tmp_path_factory):
 
 
 def test_the_matrix_is_what_it_says():
-    assert len(QUICK) <= 24
-    assert len({name_of(cell) for cell in QUICK + REST}) == len(QUICK) + len(REST)
+    assert len(COVERING) <= 24
+    assert len({name_of(cell) for cell in COVERING + REST}) == len(COVERING) + len(REST)
 
 
-@pytest.mark.parametrize("cell", [*map(parameter, QUICK + REST)])
+@pytest.mark.parametrize("cell", CELLS)
 def test_observe_only(cell, launched, tmp_path):
     """Losses and final weights are equal to the bit with and without the callback."""
     trainer, weights, _, _, _, compiled, launch = cell
@@ -75,5 +71,5 @@ def test_observe_only(cell, launched, tmp_path):
 def test_the_page_says_what_was_run():
     """Each cell of docs/support.md is a test of this file that passed, and each test stands there."""
     cells = cells_on(PAGE.read_text(encoding="utf-8"))
-    assert set(cells) == {name_of(cell) for cell in QUICK + REST}
+    assert set(cells) == {name_of(cell) for cell in COVERING + REST}
     assert set(cells.values()) == {"run"}
