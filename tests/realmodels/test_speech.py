@@ -25,6 +25,7 @@ def spoken(speech):
     return ParallelPairs(sides)
 
 
+@pytest.mark.slow
 def test_whisper_is_measured_on_speech(whisper_base, spoken):
     model, processor = whisper_base
     report = measure(model.get_encoder(), processor, spoken, ["nasca", "mexa", "retrieval"], pool="mean")

@@ -195,6 +195,7 @@ def test_steering_has_a_file_for_every_model():
             assert set(config[part]) - {"method"} <= known, part
 
 
+@pytest.mark.slow
 def test_the_steering_recipe_runs(tmp_path):
     printed = run(
         "steer_language", "--config", ROOT / "configs" / "steer_language_smoke.yaml", "--output_dir", tmp_path
@@ -231,6 +232,7 @@ def test_transplants_have_a_file_for_every_model():
     assert set(MODELS) < named
 
 
+@pytest.mark.slow
 def test_the_transplanting_recipe_runs(tmp_path):
     """A pair of blocks is chosen on one half, and judged on the other beside other items' sources."""
     items = (SMOKE / "items.jsonl").read_text(encoding="utf-8").splitlines()[:8]
@@ -255,6 +257,7 @@ def test_confusion_has_a_file_for_every_model():
     assert all(config.keys() == smoke.keys() for config in configs.values())
 
 
+@pytest.mark.slow
 def test_the_confusion_recipe_runs(tmp_path):
     config = ROOT / "configs" / "reduce_language_confusion_smoke.yaml"
     printed = run("reduce_language_confusion", "--config", config, "--output_dir", tmp_path)
@@ -272,7 +275,8 @@ def test_the_confusion_recipe_runs(tmp_path):
     assert "with the edit" in page and "Confusion points" in page
 
 
-@pytest.mark.parametrize("where", [pytest.param("real", marks=pytest.mark.slow), "absent"])
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["real", "absent"])
 def test_the_debiasing_recipe_runs(where, tmp_path, request):
     data = request.getfixturevalue("real_text") if where == "real" else tmp_path / "nowhere"
     config = ROOT / "configs" / "debias_minilm_smoke.yaml"
@@ -299,6 +303,7 @@ def test_latent_debiasing_has_a_file_for_every_model():
         assert set(config["fit_on"]) <= set(load_bias_list(config["bias"]).pairs)
 
 
+@pytest.mark.slow
 def test_the_latent_debiasing_recipe_runs(tmp_path):
     printed = run(
         "debias_latent", "--config", ROOT / "configs" / "debias_latent_smoke.yaml", "--output_dir", tmp_path
