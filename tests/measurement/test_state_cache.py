@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
@@ -165,10 +164,9 @@ def test_an_equal_model_is_the_same_one(model, tokenizer, tmp_path, forwards):
     forwards.clear()
     measure(loaded[1], tokenizer, PAIRS, METRICS, cache=tmp_path)
     measure(loaded[0].train(), tokenizer, PAIRS, METRICS, cache=tmp_path)
-    loaded[0](
-        torch.tensor([[1, 5, 6]]), output_hidden_states=True
-    )  # transformers leaves hooks that only look
-    assert loaded[0].model.layers[0]._forward_hooks or transformers.__version__ < "5"
+    loaded[0](torch.tensor([[1, 5, 6]]), output_hidden_states=True)
+    layer = loaded[0].model.layers[0]
+    assert layer._forward_hooks or "forward" in vars(layer)  # what transformers 5 leaves, and transformers 4
     measure(loaded[0], tokenizer, PAIRS, METRICS, cache=tmp_path)
     assert not forwards
 

@@ -67,6 +67,7 @@ class HookSession:
         self._encoder = encoder_of(model)
         self._of_encoder: set[Site] = set()
         self._expected: set[Site] = set()
+        self._failure: Exception | None = None
 
     def place_sites(self, places: Mapping[Site, Place]) -> None:
         """Note which sites are in the encoder of an encoder–decoder, which `generate` calls by itself."""
@@ -138,6 +139,7 @@ class HookSession:
 
     def end_forward(self) -> None:
         """End the forward in progress, if there is one."""
+        self._failure = None
         if self in ACTIVE.sessions:
             ACTIVE.sessions.remove(self)
 
@@ -193,12 +195,11 @@ class HookSession:
         whole = given
         if columns is not None:
             given = given[..., columns]
-        new = self._give(site, given)
+        new = self._give(site, given, given)
         if new is None:
             return None
         if new is not given:
             self._replaced.add(site)
-            _check(site, given, new)
         elif given is raw:
             return None
         if columns is not None:
@@ -207,8 +208,15 @@ class HookSession:
             new = torch.cat([front, new], dim=1)
         return from_tokens(new, place.axes, raw.shape)
 
-    def _give(self, site: Site, values: Tensor | Routed) -> Any:
-        new = self.fns[site](values)
+    def _give(self, site: Site, values: Tensor | Routed, like: Tensor) -> Any:
+        """Return what the function of a site makes of values: None, the values, or a tensor `like` them."""
+        try:
+            new: Any = self.fns[site](values)
+            if new is not None and new is not values:
+                _check(site, like, new)
+        except Exception as error:
+            self._failure = error
+            raise
         if self._early_exit and self in ACTIVE.sessions and self._seen == self.fns.keys():
             raise EarlyExit(self)
         return new
@@ -225,14 +233,13 @@ class HookSession:
             return routed.values if site in self._kept and self not in ACTIVE.sessions else None
         virtual = self._virtual if routed.experts.shape[1] == self._given + self._virtual else 0
         shown = routed.without_first(virtual) if virtual else routed
-        new = self._give(site, shown)
+        new = self._give(site, shown, shown.values)
         if new is None:
             return None
         if new is shown or new is shown.values:
             self._kept.add(site)
             return routed.values
         self._replaced.add(site)
-        _check(site, shown.values, new)
         return torch.cat([routed.values[:, :virtual], new], dim=1) if virtual else new
 
     def _is_wanted(self, site: Site, place: Place) -> bool:
@@ -240,6 +247,8 @@ class HookSession:
         if self in ACTIVE.sessions:
             self._fired[site] += 1
             if self._fired[site] > place.calls:
+                if self._failure is not None:  # transformers 4 runs a forward again after a TypeError
+                    raise self._failure
                 times = "twice" if place.calls == 1 else f"more than {place.calls} times"
                 raise ModelError(
                     f"site {site} fired {times} in one forward: {place.path} is called more often than its "

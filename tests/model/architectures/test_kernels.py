@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
 from tests.tiny import make_model, make_tokenizer
+from tests.versions.require import require
 from xalign import Site, load_pairs, map_model, measure, visit
 from xalign.errors import ModelError
 
@@ -112,6 +113,7 @@ def test_eight_bit_weights():
 
 
 def test_fsdp2_with_one_process(tmp_path):
+    require("FSDP2 does not run on a CPU", torch="2.7")
     from torch import distributed
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard

@@ -117,8 +117,7 @@ def _on_example(
     session = object()
     aside = hooks_aside(model) if without_own_hooks else nullcontext()
     # Under `torch.device("meta")` nothing has values.
-    is_meta = torch.get_default_device().type == "meta"
-    here = torch.device("cpu") if is_meta else nullcontext()
+    here = torch.device("cpu") if torch.empty(0).is_meta else nullcontext()
     steps: Steps = [partial(EAGER.end, session)]
     with here, observing(model) as before, aside:
         try:
