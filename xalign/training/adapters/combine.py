@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import nn
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 How = Literal["sum", "svd", "linear"]
 _PEFT: dict[str, str] = {"sum": "cat", "svd": "svd", "linear": "linear"}
 GRID = (0.3, 0.5, 0.7, 1.0)
+_CUTS_EXACTLY = 0, 21  # earlier releases of PEFT multiply by an adapter's scale twice where they cut ranks
 _TRIED = "xalign_tried"
 
 
@@ -38,7 +40,8 @@ def combine_adapters(
         how: `"sum"`, `"svd"` or `"linear"`.
 
     Raises:
-        ArgumentError: An adapter that is not there, a name that is taken, no weight, or another way.
+        ArgumentError: An adapter that is not there, a name that is taken, no weight, another way, or `"svd"`
+            with PEFT before 0.21, which does not give the sum.
         ModelError: Adapters of different bases, or with parts that cannot be added: DoRA's magnitudes,
             biases, and modules that are saved whole.
 
@@ -60,6 +63,11 @@ def combine_adapters(
     if not isinstance(name, str) or not name or name in adapted.peft_config:
         raise ArgumentError(
             f"name={name!r:.60} must be a new name; there are {', '.join(adapted.peft_config)}"
+        )
+    if how == "svd" and tuple(map(int, version("peft").split(".")[:2])) < _CUTS_EXACTLY:
+        raise ArgumentError(
+            f"how='svd' counts the scale of each adapter twice in PEFT {version('peft')}; take how='sum', or "
+            "PEFT 0.21 or newer"
         )
     ranks = {one: adapted.peft_config[one].r for one in weights}
     if how == "linear" and len(set(ranks.values())) > 1:
