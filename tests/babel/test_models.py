@@ -1,5 +1,6 @@
 """The two models that ship: what loads, what does not, and that the recipe makes them."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from tests.tiny import ROOT
 from xalign import load_pairs, measure
 from xalign.babel import load_babel, write_pairs
 from xalign.babel.examine import WITH_SEPARATOR, examine
-from xalign.babel.models import babel_facts
+from xalign.babel.models import babel_facts, save_babel
 from xalign.babel.pretrain import Pretraining, make_trainer
 from xalign.babel.tokenizer import make_tokenizer
 from xalign.errors import ArgumentError, ModelError
@@ -39,6 +40,18 @@ def test_what_ships(name):
     assert facts["run"]["steps"] <= 2500
     card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
     assert f"seed\n  {facts['run']['seed']};" in card or f"seed {facts['run']['seed']};" in card
+
+
+def test_what_is_saved_loads_with_transformers_4_and_5(tmp_path):
+    """transformers 5 names a class of tokenizers that 4 does not know, so that Babel did not load there."""
+    model, tokenizer = load_babel("unaligned")
+    facts = {"run": {"mixture": "unaligned", "seed": 0}}
+    for place in (SHIPPED / "aligned", save_babel(model, tokenizer, tmp_path, facts)):
+        settings = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
+        assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    again, same = load_babel("unaligned", tmp_path)
+    assert same("Es regnet. <sep>") == tokenizer("Es regnet. <sep>")
+    assert all(map(torch.equal, again.parameters(), model.parameters()))
 
 
 def test_they_are_small_and_ordinary():

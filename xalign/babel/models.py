@@ -117,8 +117,15 @@ def save_babel(
     half.to(dtype=torch.float16)  # type: ignore[call-arg]
     half.save_pretrained(place)
     tokenizer.save_pretrained(place)
+    _name_class_for_all(place / "tokenizer_config.json")
     save_facts(place, facts | {"sha256": {name: _digest(place / name) for name in _SAVED}})
     return place
+
+
+def _name_class_for_all(path: Path) -> None:
+    """Let the file name the class as transformers 4 and 5 know it; 5 writes a name that 4 does not."""
+    settings = json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def save_facts(place: str | Path, facts: dict[str, Any]) -> None:
