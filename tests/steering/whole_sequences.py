@@ -4,6 +4,8 @@ The only hook is a plain torch one on a block. Nothing of xalign is used.
 """
 
 import torch
+import transformers
+from packaging.version import Version
 from torch import Tensor
 
 BLOCK = 1
@@ -13,7 +15,13 @@ VECTOR = 2 * torch.randn(32)
 
 
 def positions_of(mask: Tensor, length: int) -> Tensor:
-    """Position ids as `generate` makes them: counted over the prompt's real tokens, then on from the last."""
+    """Position ids as `generate` makes them: counted over the prompt's real tokens, then on from the last.
+
+    transformers 4 counts over the real tokens of the whole sequence, wherever the padding is.
+    """
+    if Version(transformers.__version__) < Version("5"):
+        whole = padded(mask, length)
+        return (whole.long().cumsum(dim=1) - 1).masked_fill(whole == 0, 1)
     prompt = (mask.long().cumsum(dim=1) - 1).masked_fill(mask == 0, 0)
     after = torch.arange(1, length - mask.shape[1] + 1)
     return torch.cat([prompt, prompt[:, -1:] + after], dim=1)
@@ -33,6 +41,8 @@ def logits_of(model, mask: Tensor, edited: Tensor, position_ids: Tensor, **input
     block = model.model.layers[BLOCK]
 
     def edit(module, args, output):
+        if isinstance(output, tuple):  # of some blocks of transformers 4
+            return output[0] + edited.unsqueeze(-1) * VECTOR, *output[1:]
         return output + edited.unsqueeze(-1) * VECTOR
 
     handle = block.register_forward_hook(edit)
