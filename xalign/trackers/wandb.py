@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -46,8 +47,11 @@ def go_offline_without_login(report_to: Sequence[str]) -> str | None:
 def _has_login() -> bool:
     """Whether W&B has a key or token for its host. Looks where W&B itself looks, and asks nobody."""
     import wandb
-    from wandb.sdk.lib import wbauth
 
+    try:
+        from wandb.sdk.lib import wbauth
+    except ImportError:  # an older release
+        return import_module("wandb.sdk.lib.apikey").api_key() is not None
     try:
         found = wbauth.authenticate_session(
             host=wandb.setup().settings.base_url, source="xalign", prompt=False, update_session=False
