@@ -56,10 +56,10 @@ def around_hooks(monkeypatch, enter):
         with enter():
             return call(self, module, *given)
 
-    def watched_give(self, site, values):
+    def watched_give(self, site, *values):
         seen.append(site)
         with enter():
-            return give(self, site, values)
+            return give(self, site, *values)
 
     with monkeypatch.context() as patch:
         patch.setattr(Hook, "__call__", watched_call)
