@@ -112,6 +112,7 @@ def make_tokenizer(padding_side: str = "right") -> PreTrainedTokenizerFast:
         eos_token="</s>",
         unk_token="<unk>",
         padding_side=padding_side,
+        model_input_names=["input_ids", "attention_mask"],  # transformers 4 adds token types
     )
 
 

@@ -63,6 +63,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         model_max_length=1024,
         clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],  # transformers 4 adds token types
     )
 
 
