@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import xalign
-from tests.source_tree import FILES, MODULES, imports_of, name_of, room_of
+from tests.source_tree import FILES, MODULES, imports_of, name_of, room_of, tree_of
 
 # A room may import itself and the rooms that stand earlier in this list; rooms of one level do not import one
 # another.
@@ -64,8 +64,7 @@ def test_imports_point_one_way():
     faults = [
         f"{name_of(path)} imports {imported}: {fault}"
         for path in FILES
-        if room_of(path)
-        != "__init__"  # the public names; all are lazy, see test_importing_xalign_stays_light
+        if room_of(path) != "__init__"  # the public names, which are lazy
         for imported, at_top in rooms_imported(path)
         if (fault := wrong_import(room_of(path), imported, at_top))
     ]
@@ -106,7 +105,7 @@ def test_one_file_registers_hooks():
     for path in FILES:
         hooks = [
             node.attr
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for node in ast.walk(tree_of(path))
             if isinstance(node, ast.Attribute)
             and node.attr.startswith("register_")
             and node.attr.endswith("hook")
@@ -116,9 +115,7 @@ def test_one_file_registers_hooks():
 
 def test_no_assert_for_users():
     for path in FILES:
-        assert not any(
-            isinstance(node, ast.Assert) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        ), path
+        assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree_of(path))), path
 
 
 def test_the_public_api():

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tests.tiny import FFN, LAYERS, make_model, make_tokenizer
-from tests.versions.require import require
 from xalign import Site, load_pairs, visit
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.finding.activation_probability import activation_probability
@@ -161,7 +160,6 @@ def test_bad_input(options, error, message):
 
 
 def test_mixtures_are_told_what_to_do_instead():
-    require("it has no interface of experts", transformers="5.0")
     from tests.mixtures import make_mixture
 
     with pytest.raises((ArgumentError, ModelError), match="experts|gate"):

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from tests.tiny import FFN, LAYERS, make_model, make_tokenizer
-from tests.versions.require import require
 from xalign import Site, UnitSet, load_pairs
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.finding.attribution import attribution
@@ -112,7 +111,6 @@ def test_models_that_it_is_not_for(family, changes, message):
     ],
 )
 def test_architectures_that_it_is_not_for(model_type, message):
-    require("its configs are no dataclasses, from which tests build models", transformers="5.0")
     from tests.architectures.zoo import zoo
 
     specimen = next(one for one in zoo() if one.model_type == model_type)

@@ -5,7 +5,6 @@ import torch
 
 from tests.mixtures import EXPERT_WIDTH, EXPERTS, by_hand, experts_of, make_mixture
 from tests.tiny import FFN, LAYERS, make_tokenizer
-from tests.versions.require import require
 from xalign import Site, find_units, load_pairs, map_model
 from xalign.errors import ArgumentError
 from xalign.finding import language_means, mean_difference
@@ -44,7 +43,6 @@ def from_weights(model, layer, gate=False):
 
 
 def test_activations_are_those_of_the_weights():
-    require("it has no interface of experts", transformers="5.0")
     model = make_mixture()
     sites = [one.site for one in activations(model, make_tokenizer(), TEXTS)]
     assert sites == [Site("inner", 0), Site("expert_inner", 1), Site("expert_inner", 2)]
@@ -55,7 +53,6 @@ def test_activations_are_those_of_the_weights():
 
 
 def test_expert_units_of_experts():
-    require("it has no interface of experts", transformers="5.0")
     model, everything = make_mixture(), EXPERTS * EXPERT_WIDTH
     units = expert_ap(model, make_tokenizer(), TEXTS, "1.expert_inner", k=everything)
     values = torch.stack([tokens.mean(dim=0).flatten() for tokens in from_weights(model, 1)])
@@ -69,7 +66,6 @@ def test_expert_units_of_experts():
 
 def test_language_neurons_of_experts():
     """A neuron fires at a token that was routed to its expert, and at no other."""
-    require("it has no interface of experts", transformers="5.0")
     model = make_mixture()
     units = language_neurons(model, make_tokenizer(), TEXTS, share=0.5, bar=0.2)
     assert {site.kind for site in units.columns.sites} == {"gate", "expert_gate"}
@@ -84,7 +80,6 @@ def test_language_neurons_of_experts():
 
 
 def test_vectors_of_experts():
-    require("it has no interface of experts", transformers="5.0")
     model = make_mixture()
     found = mean_difference(model, make_tokenizer(), TEXTS, "inner", from_others=False, pool="mean")
     expected = torch.stack([tokens.mean(dim=0).flatten() for tokens in from_weights(model, 2)])
@@ -96,7 +91,6 @@ def test_vectors_of_experts():
 
 
 def test_shared_experts_are_ordinary_networks():
-    require("it has no interface of experts", transformers="5.0")
     model = make_mixture("qwen2_moe")
     assert len(map_model(model).sites("inner")) == LAYERS
     options = {"k": 3, "experts": "shared"}

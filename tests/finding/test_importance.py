@@ -7,7 +7,6 @@ import torch
 
 from tests.mixtures import make_mixture
 from tests.tiny import FFN, LAYERS, make_model, make_tokenizer
-from tests.versions.require import require
 from xalign import Site, load_pairs
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.finding.activation_gradient import activation_gradient
@@ -150,7 +149,6 @@ def test_bad_input(options, error, message):
 
 
 def test_models_that_it_is_not_for():
-    require("it has no interface of experts", transformers="5.0")
     with pytest.raises(ModelError, match="BertModel predicts no tokens"):
         importance(make_model("bert"), make_tokenizer(), TEXTS)
     with pytest.raises(ModelError, match=r"are of routed experts|has none"):

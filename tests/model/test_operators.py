@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests.tiny import WIDTH, make_model
-from tests.versions.require import require
 from xalign import Site, visit
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model import write as write_module
@@ -339,7 +338,6 @@ def test_operands_of_another_width(edit, message):
 
 
 def test_a_transform_cannot_act_at_experts():
-    require("it has no interface of experts", transformers="5.0")
     from tests.mixtures import make_mixture
 
     site = Site("expert_inner", 1)

@@ -7,14 +7,11 @@ import torch
 
 from tests.mixtures import DENSE, EXPERT_WIDTH, EXPERTS, by_hand, experts_of, make_mixture
 from tests.tiny import make_model, make_tokenizer
-from tests.versions.require import require
 from xalign import LanguageVector, Site, UnitSet, find_units, load_pairs, map_model, steer, visit
 from xalign.errors import ArgumentError, UnitsError
 from xalign.judging import evaluate
 from xalign.model.operators import Operator
 from xalign.model.write import Edit, write
-
-require("it has no interface of experts", transformers="5.0")
 
 LAYER = 1
 SITE = Site("expert_inner", LAYER)

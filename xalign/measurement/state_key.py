@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import chain
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -19,8 +19,9 @@ from xalign.model.batches import Batch
 from xalign.model.placement import device_of
 
 _CHUNK = 2**22  # bytes that one thread digests at a time
-# What torch keeps on every module. Hooks are refused, and weights and modules are digested by themselves.
-_OF_TORCH = {*vars(nn.Module())}
+# What torch keeps on every module, and a forward of its own. Hooks and such a forward are refused; weights
+# and modules are digested by themselves.
+_OF_TORCH = {*vars(nn.Module()), "forward"}
 # What says where a model came from, what it generates, or how it was run, and changes no state.
 _SAYS_NOTHING = {
     *("name_or_path", "_name_or_path", "_commit_hash", "base_model_name_or_path", "generation_config"),
@@ -102,8 +103,8 @@ def _refuse_hooks(path: str, module: nn.Module) -> None:
 
 def _has_forward_of_class(module: nn.Module) -> bool:
     """Return whether a module runs as its class says; transformers 4 leaves that very forward on it."""
-    own = vars(module).get("forward")
-    return own is None or (getattr(own, "__self__", None) is module and own.__func__ is type(module).forward)
+    of_class = MethodType(type(module).forward, module)
+    return bool(vars(module).get("forward", of_class) == of_class)
 
 
 def _only_captures(hook: object) -> bool:
@@ -114,7 +115,7 @@ def _only_captures(hook: object) -> bool:
 def _digest_of_module(module: nn.Module, standing_for: dict[int, str]) -> str:
     """Return a digest of a module's class, of whose forward it has, and of its settings."""
     forward = getattr(type(module).forward, "__module__", "")  # a package may have put its own in its place
-    settings = {k: one for k, one in vars(module).items() if k not in _OF_TORCH | _SAYS_NOTHING | {"forward"}}
+    settings = {k: one for k, one in vars(module).items() if k not in _OF_TORCH | _SAYS_NOTHING}
     return Digest(standing_for).of((type(module), forward, settings)).hex()
 
 

@@ -7,7 +7,6 @@ from torch import nn
 from tests.pairs_of_stacks import LAYERS as LAYERS_OF_PAIR
 from tests.pairs_of_stacks import make_pair
 from tests.tiny import FAMILIES, FFN, LAYERS, MIXTURES, WIDTH, make_model
-from tests.versions.require import require
 from xalign import Site, map_model, visit
 from xalign.errors import ArgumentError, ModelError
 from xalign.model.write import Edit, write
@@ -72,7 +71,6 @@ def test_blocks_that_share_their_activation_function():
 
 
 def test_one_block_that_runs_several_times():
-    require("its configs are no dataclasses, from which tests build models", transformers="5.0")
     from tests.architectures.zoo import zoo
 
     specimen = next(one for one in zoo() if one.model_type == "albert")

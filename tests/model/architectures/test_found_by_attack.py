@@ -7,7 +7,6 @@ from torch import nn
 
 from tests.model.architectures.homemade import BLOCKS, FFN, WIDTH, FeedForward, Homemade, computing, model_of
 from tests.tiny import make_model
-from tests.versions.require import require
 from xalign import Site, map_model, visit
 from xalign.errors import ModelError
 
@@ -169,7 +168,6 @@ def test_a_layout_is_checked_anew_when_the_model_changes(registered):
 @pytest.mark.parametrize("name", ["perceiver:PerceiverForMaskedLM", "canine:CanineModel"])
 def test_latents_are_no_tokens(name):
     """The latents of a Perceiver were given as hidden states of the tokens."""
-    require("its configs are no dataclasses, from which tests build models", transformers="5.0")
     from tests.architectures.zoo import zoo
 
     model, _ = next(one for one in zoo() if str(one) == name).build()

@@ -9,7 +9,6 @@ from tests.mixtures import make_mixture
 from tests.steering.interventions import plain
 from tests.steering.interventions.plain import FAMILIES, PROMPTS, model_of, padded
 from tests.tiny import FFN, make_model, make_tokenizer
-from tests.versions.require import require
 from xalign import UnitSet, find_units, steer
 from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError
 from xalign.steering import edit_confusion_neurons
@@ -184,7 +183,6 @@ def test_what_is_refused():
 
 
 def test_neurons_of_experts_are_silenced_and_not_copied():
-    require("it has no interface of experts", transformers="5.0")
     model = make_mixture()
     units = find_units(model, make_tokenizer(), plain.TEXTS, share=0.02)["eng_Latn"]
     with torch.no_grad():

@@ -7,6 +7,7 @@ import torch
 from tests.steering.interventions import plain
 from tests.steering.interventions.plain import FAMILIES, PROMPTS, at, ids_of, model_of, padded
 from tests.tiny import LAYERS, WIDTH, make_model, make_tokenizer
+from tests.versions.require import require
 from xalign import load_pairs, steer
 from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError
 from xalign.model.architectures.sites import Site
@@ -158,6 +159,7 @@ def test_the_control_moves_every_state_as_far(two_pass):
 
 
 def test_in_bfloat16():
+    require("it rounds products in bfloat16 more coarsely", torch="2.7")
     model = make_model("llama").to(torch.bfloat16)
     what = incline(model, make_tokenizer(), PAIRS, "deu_Latn", ridge=1.0)
     seen = {}
@@ -170,10 +172,7 @@ def test_in_bfloat16():
     clean = plain.run(model, "llama", ids_of(PROMPTS[0]), looks=[("mlp_out", 0)])[1]["mlp_out", 0][-1]
     expected = clean.double() + STRENGTH * clean.double() @ what.maps[MLPS[0]].double()
     assert seen["after"].dtype == torch.bfloat16
-    added = (
-        STRENGTH * clean.double().abs() @ what.maps[MLPS[0]].double().abs()
-    )  # which some kernels add up in halves
-    assert ((seen["after"].double() - expected).abs() <= 2**-7 * (clean.double().abs() + added)).all()
+    assert torch.allclose(seen["after"].double(), expected, rtol=2**-7, atol=1e-3)
 
 
 def test_what_is_refused(as_for_users):

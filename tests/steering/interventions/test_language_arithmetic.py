@@ -8,7 +8,6 @@ from tests.mixtures import make_mixture
 from tests.steering.interventions import plain
 from tests.steering.interventions.plain import FAMILIES, PROMPTS, TEXTS, ids_of, model_of, padded
 from tests.tiny import FFN, make_model, make_tokenizer
-from tests.versions.require import require
 from xalign import Site, UnitSet, find_units, steer
 from xalign.errors import ArgumentError, ArgumentTypeError, UnitsError
 from xalign.steering import language_arithmetic
@@ -125,7 +124,6 @@ def test_found_units_and_several_languages_to_deactivate():
 
 
 def test_experts_of_a_mixture():
-    require("it has no interface of experts", transformers="5.0")
     model = make_mixture()
     units = find_units(model, make_tokenizer(), TEXTS, share=0.02)
     what = language_arithmetic(model, make_tokenizer(), units, TEXTS, "deu_Latn", "eng_Latn")
