@@ -1,5 +1,6 @@
 """What all tests share: no network, no trackers, one tiny tokenizer, and the folder of real text."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -39,6 +40,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("xalign")
+
+
+def pytest_collection_finish():
+    """Let no later collection of garbage look at all that was imported: every training calls for one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -102,9 +102,8 @@ def test_the_bundled_sentences_go_through():
     assert 0 <= report.score("nasca") < 0.2
 
 
-@pytest.mark.parametrize(
-    "mixture", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mixture", NAMES)
 def test_the_recipe_makes_them(mixture, tmp_path):
     """Fifty steps of the whole run: the first losses are those of the shipped model's run."""
     require("it draws the first weights in another order", transformers="5.0")

@@ -106,7 +106,7 @@ OF_RUNS = ("random", "numpy's random")  # training draws from them
 
 
 @pytest.mark.filterwarnings("ignore")
-@long_form(6, 190)
+@long_form(2, 190)
 def test_an_interrupted_training_leaves_nothing_of_xalign(count, tmp_path):
     """An interrupted run left the model in evaluation mode, hooked, and torch without gradient."""
     first = a_trainer(tmp_path / "first")

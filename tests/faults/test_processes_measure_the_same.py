@@ -72,7 +72,7 @@ def test_all_are_in_step_afterwards(found):
     "mode",
     [
         pytest.param("raise", marks=pytest.mark.slow),
-        "metric",
+        pytest.param("metric", marks=pytest.mark.slow),
         pytest.param("disk", marks=pytest.mark.slow),
         pytest.param("nan-fsdp", marks=pytest.mark.slow),
         pytest.param("nan-one-fsdp", marks=pytest.mark.slow),

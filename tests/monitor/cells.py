@@ -94,8 +94,12 @@ def all_pairs():
 
 
 def is_quick(cell):
-    """Whether each run of the tests has it. Of two processes, test_distributed.py always runs two others."""
-    return cell in all_pairs() and cell[-1] == "one"
+    """Whether each run of the tests has it.
+
+    Of two processes, test_distributed.py always runs two others; compiled models are measured and trained in
+    tests/faults/test_compiled.py and tests/training/test_trainer.py.
+    """
+    return cell in all_pairs() and cell[-2:] == ("eager", "one")
 
 
 @cache

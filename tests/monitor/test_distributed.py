@@ -15,21 +15,36 @@ from xalign.results.history import History
 pytestmark = pytest.mark.distributed
 
 
-def launch(mode, folder):
+def launch(folder, *modes):
+    """Run modes in one launch, and return how it ended and what each process found in each mode."""
     make_model("llama", attention_dropout=0.2).save_pretrained(folder / "model")
-    ran = torchrun(Path(__file__).parent / "worker.py", mode, folder, cwd=folder)
-    files = [folder / f"found-{rank}.pt" for rank in (0, 1)]
-    return ran, [torch.load(file, weights_only=False) if file.exists() else None for file in files]
+    ran = torchrun(Path(__file__).parent / "worker.py", folder, *modes, cwd=folder)
+    files = {mode: [folder / mode / f"found-{rank}.pt" for rank in (0, 1)] for mode in modes}
+    return ran, {
+        mode: [torch.load(file, weights_only=False) if file.exists() else None for file in both]
+        for mode, both in files.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def plain_processes(tmp_path_factory):
+    """A run under DDP, and two in which one process fails while it measures."""
+    folder = tmp_path_factory.mktemp("plain")
+    ran, found = launch(folder, "ddp", "oom", "raise")
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return folder, found
 
 
 @pytest.fixture(scope="module", params=["ddp", "fsdp"])
 def trained(request, tmp_path_factory):
-    if request.param == "fsdp":
-        require("it shards no weights by itself", transformers="5.0")
-    folder = tmp_path_factory.mktemp(request.param)
-    ran, found = launch(request.param, folder)
+    if request.param == "ddp":
+        folder, found = request.getfixturevalue("plain_processes")
+        return folder / "ddp", found["ddp"]
+    require("it shards no weights by itself", transformers="5.0")
+    folder = tmp_path_factory.mktemp("sharded")
+    ran, found = launch(folder, "fsdp")
     assert ran.returncode == 0, ran.stderr[-3000:]
-    return folder, found
+    return folder / "fsdp", found["fsdp"]
 
 
 def losses(rows):
@@ -80,9 +95,8 @@ def test_every_process_runs_as_many_forwards_and_the_first_writes(trained):
     assert logged == elsewhere  # what selects the best model and stops is the same in both
 
 
-def test_out_of_memory_in_one_process_changes_no_value(tmp_path):
-    ran, (first, second) = launch("oom", tmp_path)
-    assert ran.returncode == 0, ran.stderr[-3000:]
+def test_out_of_memory_in_one_process_changes_no_value(plain_processes):
+    first, second = plain_processes[1]["oom"]
     assert first["reports"] == second["reports"]
     assert [step for step, _ in first["reports"]] == [0, 2, 4, 6]
     said = [line for line in second["warned"] if "run in halves" in line]
@@ -96,17 +110,18 @@ def test_out_of_memory_in_one_process_changes_no_value(tmp_path):
         assert ours["metric"] == "margin" or ours == theirs
 
 
-def test_an_error_in_one_process_is_said_in_all_and_the_run_goes_on(tmp_path):
-    ran, (first, second) = launch("raise", tmp_path)
-    assert ran.returncode == 0, ran.stderr[-3000:]
+def test_an_error_in_one_process_is_said_in_all_and_the_run_goes_on(plain_processes):
+    first, second = plain_processes[1]["raise"]
     assert "error" not in first and "error" not in second
     assert [step for step, _ in first["reports"]] == [step for step, _ in second["reports"]] == [0]
     said = [line for line in first["warned"] if "the cable was cut" in line]
     assert len(said) == 1 and "process 1 of 2 failed: RuntimeError: the cable was cut" in said[0]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run(tmp_path):
-    ran, (first, second) = launch("kill", tmp_path)
+    ran, found = launch(tmp_path, "kill")
+    first, second = found["kill"]
     assert ran.returncode != 0
     assert first is None and second is None
     assert re.search(r"exitcode\s*: -9", ran.stderr)

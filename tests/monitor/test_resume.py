@@ -65,6 +65,7 @@ def test_killed_and_resumed_at_many_moments(seed, whole, tmp_path):
     check_killed(tmp_path / "run", whole, seed)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_written_without_the_callback_resumes_too(whole, tmp_path):
     assert run(tmp_path / "run", 20, "--without").returncode == -9
     assert list((tmp_path / "run").glob("checkpoint-*"))

@@ -1,7 +1,7 @@
-"""One process of a run of two: `torchrun --nproc_per_node 2 worker.py MODE FOLDER`.
+"""One process of a run of two: `torchrun --nproc_per_node 2 worker.py FOLDER MODE ...`.
 
 Trains with and without the callback under DDP or FSDP2, or has one process fail while it measures. What was
-found is kept in FOLDER, per process.
+found is kept in FOLDER/MODE, per process. Starting costs more than a run: one launch does several.
 """
 
 import functools
@@ -28,16 +28,15 @@ from tests.torchrun import leave
 from xalign import AlignmentCallback, load_pairs, measure
 from xalign.errors import XAlignError
 
-mode, folder = sys.argv[1], Path(sys.argv[2])
 pairs = load_pairs("bundled", ["deu_Latn", "spa_Latn"], n=12)
 OPTIONS = {"metrics": ("nasca", "margin"), "token_budget": 128}
 
 
-def trainer_of(name, evaluate=True):
+def trainer_of(mode, folder, name, evaluate=True):
     model = None
     if mode == "fsdp":
         model = LlamaForCausalLM.from_pretrained(
-            folder / "model", distributed_config=DistributedConfig(fsdp_size=2), dtype=torch.float32
+            folder.parent / "model", distributed_config=DistributedConfig(fsdp_size=2), dtype=torch.float32
         )
         assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
     trainer = make_trainer(
@@ -64,11 +63,10 @@ def failing(model, error, when):
     model.forward = fails
 
 
-found = {}
-if mode in ("ddp", "fsdp"):
-    plain = trainer_of("plain")
+def trains_watched_and_not(mode, folder):
+    plain = trainer_of(mode, folder, "plain")
     plain.train()
-    watched = trainer_of("watched")
+    watched = trainer_of(mode, folder, "watched")
     callback = AlignmentCallback(watched, pairs, every=2, **OPTIONS)
     watched.add_callback(callback)
     counted = []
@@ -79,7 +77,7 @@ if mode in ("ddp", "fsdp"):
     if mode == "ddp":
         assert isinstance(watched.model_wrapped, DistributedDataParallel)
     alone = measure(watched.model, make_tokenizer(), pairs, **OPTIONS)
-    found = {
+    return {
         "plain": (plain.state.log_history, weights_of(plain)),
         "watched": (watched.state.log_history, weights_of(watched)),
         "reports": [(report.step, report.to_rows()) for report in callback.reports],
@@ -87,21 +85,26 @@ if mode in ("ddp", "fsdp"):
         "measuring_forwards": counted.count(False),
         "files": sorted(str(path.relative_to(folder)) for path in (folder / "watched").rglob("report.json")),
     }
-else:
-    trainer = trainer_of("run", evaluate=False)
+
+
+def too_large():
+    raise torch.OutOfMemoryError("out of memory, simulated")
+
+
+def broken():
+    raise RuntimeError("the cable was cut")
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails_while_it_measures(mode, folder):
+    trainer = trainer_of(mode, folder, "run", evaluate=False)
     callback = AlignmentCallback(trainer, pairs, every=2, **OPTIONS)
     trainer.add_callback(callback)
+    found = {}
     if dist.get_rank() == 1:
-
-        def too_large():
-            raise torch.OutOfMemoryError("out of memory, simulated")
-
-        def broken():
-            raise RuntimeError("the cable was cut")
-
-        def killed():
-            os.kill(os.getpid(), signal.SIGKILL)
-
         fails, when = {
             "oom": (too_large, lambda ids: len(ids) > 1 and ids.numel() > 60),
             "raise": (broken, lambda ids: trainer.state.global_step >= 2),
@@ -114,10 +117,16 @@ else:
             trainer.train()
         except XAlignError as error:
             found["error"] = str(error)
-    found["warned"] = [str(warning.message) for warning in warned]
-    found["reports"] = [(report.step, report.to_rows()) for report in callback.reports]
-    found["weights"] = weights_of(trainer)
-torch.save(found, folder / f"found-{dist.get_rank()}.pt")
-if "error" in found:
-    raise SystemExit(found["error"])
+    return found | {
+        "warned": [str(warning.message) for warning in warned],
+        "reports": [(report.step, report.to_rows()) for report in callback.reports],
+        "weights": weights_of(trainer),
+    }
+
+
+for mode in sys.argv[2:]:
+    folder = Path(sys.argv[1]) / mode
+    folder.mkdir(exist_ok=True)
+    does = trains_watched_and_not if mode in ("ddp", "fsdp") else fails_while_it_measures
+    torch.save(does(mode, folder), folder / f"found-{dist.get_rank()}.pt")
 leave()

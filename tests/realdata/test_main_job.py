@@ -12,7 +12,7 @@ from tests.tiny import make_model, make_tokenizer
 from tests.wandb_files import offline_run
 from xalign import AlignmentCallback, AlignmentReport, load_pairs, measure
 
-LANGUAGES = ["fra_Latn", "deu_Latn", "spa_Latn", "ind_Latn", "swh_Latn", "fin_Latn"]
+LANGUAGES = ["fra_Latn", "deu_Latn", "swh_Latn"]
 
 
 def test_main_job(real_text, monkeypatch, wandb_here):
@@ -20,8 +20,8 @@ def test_main_job(real_text, monkeypatch, wandb_here):
     monkeypatch.setenv("WANDB_PROJECT", "xalign-test")
     tokenizer = make_tokenizer()
     model = make_model("llama", max_position_embeddings=1024)
-    training = load_pairs(real_text / "ntrex", LANGUAGES, n=400)
-    measuring = load_pairs(real_text / "flores200", LANGUAGES, n=100)
+    training = load_pairs(real_text / "ntrex", LANGUAGES, n=100)
+    measuring = load_pairs(real_text / "flores200", LANGUAGES, n=50)
     assert not training.overlap(measuring)
     text = [sentence for bitext in training.values() for sentence in bitext.sentences[:64]]
     trainer = SFTTrainer(

@@ -14,6 +14,7 @@ import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 from trl import ModelConfig, SFTConfig, TrlParser
 
+from tests.recipes.here import run_here
 from tests.tiny import ROOT, SIZES, make_model, make_tokenizer
 from xalign import AlignmentArguments, LanguageVector, UnitSet
 from xalign.bias import load_bias_list
@@ -107,7 +108,7 @@ def run(recipe, *arguments, **environment):
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_smoke_twins_run(name, tmp_path):
     config = ROOT / "configs" / f"{name}_smoke.yaml"
-    printed = run(RECIPES[name][0], "--config", config, "--output_dir", tmp_path / "out")
+    printed = run_here(RECIPES[name][0], "--config", config, "--output_dir", tmp_path / "out")
     assert "eval_nasca_worst: " in printed
     assert "'align_loss'" in printed
     assert (tmp_path / "out" / "tokenizer.json").exists()
@@ -175,7 +176,7 @@ def test_the_loop_has_a_file_for_every_model():
 
 def test_the_closed_loop_recipe_runs(tmp_path):
     config = ROOT / "configs" / "closed_loop_smoke.yaml"
-    printed = run("closed_loop", "--config", config, "--output_dir", tmp_path / "out")
+    printed = run_here("closed_loop", "--config", config, "--output_dir", tmp_path / "out")
     assert "- NASCA, mean of 2 languages: " in printed
     assert (tmp_path / "out" / "improvement.html").exists()
     assert (tmp_path / "out" / "tokenizer.json").exists()

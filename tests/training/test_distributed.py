@@ -1,6 +1,7 @@
 """Two processes against one: the gradient of DDP and of FSDP2 is that of all pairs together."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,19 +52,27 @@ CELLS = {
 }
 
 
-def launch(mode, folder):
-    """Per cell of a mode, the gradients of the first step of two processes and what one of them warned of."""
-    make_model("llama").save_pretrained(folder / "model")
-    worker = Path(__file__).parent / "worker.py"
-    ran = torchrun(worker, mode, json.dumps(CELLS[mode]), folder, timeout=500)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return torch.load(folder / "found.pt")
-
-
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """What each mode's cells gave; one launch per mode, since starting costs more than a step."""
-    return {mode: launch(mode, tmp_path_factory.mktemp(mode)) for mode in CELLS}
+def launched(tmp_path_factory):
+    """Runs all of a mode in one launch, since starting costs more than a step, and returns its folder."""
+
+    @cache
+    def launch(mode):
+        folder = tmp_path_factory.mktemp(mode)
+        make_model("llama").save_pretrained(folder / "model")
+        (folder / "controlled").mkdir()
+        worker = Path(__file__).parent / "worker.py"
+        ran = torchrun(worker, mode, json.dumps(CELLS[mode]), folder, timeout=500)
+        assert ran.returncode == 0, ran.stderr[-3000:]
+        return folder
+
+    return launch
+
+
+@pytest.fixture
+def found(launched):
+    """Per cell of a mode, the gradients of the first step of two processes and what one of them warned of."""
+    return lambda mode: torch.load(launched(mode) / "found.pt")
 
 
 def in_one_process(fields, is_moved=False, **changes):
@@ -93,10 +102,13 @@ def in_one_process(fields, is_moved=False, **changes):
 
 @pytest.mark.parametrize(
     ("mode", "cell"),
-    [*(("ddp", cell) for cell in (0, 1, 2, 4, 5)), *(("fsdp", cell) for cell in (0, 1, 2))],
+    [
+        *(("ddp", cell) for cell in (0, 1, 2, 4, 5)),
+        *(pytest.param("fsdp", cell, marks=pytest.mark.slow) for cell in (0, 1, 2)),
+    ],
 )
 def test_two_processes_take_the_gradient_of_one(mode, cell, found):
-    gradients, warned = found[mode][cell]
+    gradients, warned = found(mode)[cell]
     fields, changes = CELLS[mode][cell]
     plain, pull = in_one_process(fields, **changes)
     assert relative_difference(pull, plain) > 0.1  # not vacuous
@@ -107,7 +119,7 @@ def test_two_processes_take_the_gradient_of_one(mode, cell, found):
 
 def test_negatives_of_all_processes(found):
     fields, _ = CELLS["ddp"][3]
-    gradients, _ = found["ddp"][3]
+    gradients, _ = found("ddp")[3]
     trainer = make_trainer("trainer", fields | {"gather": False}, per_device_train_batch_size=4)
     objective, model = trainer.objective, trainer.model
     model.train()
@@ -122,11 +134,9 @@ def test_negatives_of_all_processes(found):
     assert relative_difference(minus(gradients, plain), pull) < 1e-5
 
 
-def test_the_first_process_decides_for_all(tmp_path):
-    worker = Path(__file__).parent / "controlled_worker.py"
-    ran = torchrun(worker, tmp_path, timeout=500)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    first, second = (torch.load(tmp_path / f"kept-{rank}.pt", weights_only=False) for rank in (0, 1))
+def test_the_first_process_decides_for_all(launched):
+    folder = launched("ddp") / "controlled"
+    first, second = (torch.load(folder / f"kept-{rank}.pt", weights_only=False) for rank in (0, 1))
     assert first["reasons"] == second["reasons"] == ["of process 0"] * 4
     assert first["alignment"] == second["alignment"]
     assert torch.equal(first["weights"], second["weights"])

@@ -1,7 +1,7 @@
 """One process of a distributed run: `torchrun --nproc_per_node 2 worker.py MODE CELLS FOLDER`.
 
 Trains one step for each cell, fields of an AlignmentConfig and changes to the trainer's arguments, and keeps
-the gradient of all processes together and what was warned of.
+the gradient of all processes together and what was warned of. Under DDP, a controlled run comes last.
 """
 
 import json
@@ -21,6 +21,7 @@ from transformers import LlamaForCausalLM
 from transformers.distributed import DistributedConfig
 
 from tests.torchrun import leave
+from tests.training.controlled import train_controlled
 from tests.training.runs import KeepGradients, make_trainer, moved
 
 mode, cells, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
@@ -48,4 +49,6 @@ for fields, changes in cells:
     found.append((keeper.steps[0], [str(warning.message) for warning in warned]))
 if dist.get_rank() == 0:
     torch.save(found, folder / "found.pt")
+if mode == "ddp":
+    train_controlled(folder / "controlled")
 leave()

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -249,17 +250,14 @@ def _read_side(
     pooled: Pooled = {}
     finite: list[Tensor] = []
 
-    def reader(site: Site) -> VisitFn:
-        def look(values: Float[Tensor, "batch token width"] | Routed) -> None:
-            found = values.values if isinstance(values, Routed) else values
-            check_tokens(found[..., 0] if isinstance(values, Routed) else found, batch)
-            for reading in by_site[site]:
-                # Under autocast the forward computes in half precision, and pooling would too.
-                pooled[reading] = without_autocast(found.device.type, pool_one, values, reading)
-            if site == last:
-                finite.append(_is_finite(found, real))
-
-        return look
+    def look(values: Float[Tensor, "batch token width"] | Routed, site: Site) -> None:
+        found = values.values if isinstance(values, Routed) else values
+        check_tokens(found[..., 0] if isinstance(values, Routed) else found, batch)
+        for reading in by_site[site]:
+            # Under autocast the forward computes in half precision, and pooling would too.
+            pooled[reading] = without_autocast(found.device.type, pool_one, values, reading)
+        if site == last:
+            finite.append(_is_finite(found, real))
 
     def pool_one(
         values: Float[Tensor, "batch token width"] | Routed, reading: Reading
@@ -270,7 +268,7 @@ def _read_side(
             return pool_experts(state, values, of_tokens, reading.pool)
         return pool(state, of_tokens, reading.pool)
 
-    fns = {site: reader(site) for site in dict.fromkeys((*by_site, last))}
+    fns: dict[Site, VisitFn] = {site: partial(look, site=site) for site in dict.fromkeys((*by_site, last))}
     with visit_mapped(model, model_map, fns, early_exit=leaves_early(model, decodes=decodes)):
         run(model, batch)
     return pooled, _Finite(finite[0], batch, stack, decodes)
