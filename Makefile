@@ -13,7 +13,7 @@ slow: $(VENV)/.installed
 	$(VENV)/bin/pytest -m slow
 
 site: $(VENV)/.installed
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	XALIGN_RUN_NOTEBOOKS=1 NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # A stamp comes last, so that an install that broke off is done again. Each target installs what it needs and
 # takes nothing away, so that either can come first.

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from docs.site.notebook_pages import page_of
 from tests.tiny import ROOT
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
@@ -81,3 +82,14 @@ def test_it_runs_from_top_to_bottom(path, monkeypatch):
     namespace = {"__name__": "notebook"}
     for number, code in enumerate(cells(path, "code")):
         exec(compile(code, f"{path.stem}, code cell {number}", "exec"), namespace)
+
+
+@pytest.mark.slow
+def test_its_page_shows_what_it_gives():
+    path = ROOT / "docs" / "notebooks" / "attach_and_watch.ipynb"
+    text, pictures = page_of(path, run=True)
+    assert text.startswith("# Attach and watch\n")
+    assert len(pictures) == 2 and all(f"]({name})" in text for name in pictures)
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
+    assert "mean 0." in text and "(lift_a_weak_language.ipynb)" in text
+    assert "it/s" not in text  # no progress bar

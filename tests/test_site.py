@@ -1,5 +1,6 @@
 """The documentation site: it builds without a warning, its links hold, and every public name has an entry."""
 
+import json
 import os
 import re
 import subprocess
@@ -65,6 +66,17 @@ def test_links_hold(site):
             if not target.exists() or (anchored and unquote(parts.fragment) not in pages[target].anchors):
                 broken.append((str(path.relative_to(site)), link))
     assert not broken
+
+
+def test_every_notebook_is_a_page(site):
+    for notebook in (ROOT / "docs" / "notebooks").glob("*.ipynb"):
+        page = (site / "notebooks" / notebook.stem / "index.html").read_text(encoding="utf-8")
+        title = json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"][0].strip("# \n")
+        assert f"<title>{title} - xalign</title>" in page
+        assert f'href="../{notebook.name}"' in page and (site / "notebooks" / notebook.name).exists()
+        assert "load_babel" in page
+        first = (site / "index.html").read_text(encoding="utf-8")
+        assert f'href="notebooks/{notebook.stem}/"' in first
 
 
 def test_it_has_a_text_for_language_models(site):
