@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import chain
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from xalign.extras import own_version
 from xalign.identity.code import UnidentifiedError
 from xalign.identity.digest import Digest
 from xalign.model.batches import Batch
+from xalign.model.class_forwards import runs_its_class
 from xalign.model.placement import device_of
 
 _CHUNK = 2**22  # bytes that one thread digests at a time
@@ -97,14 +98,8 @@ def _refuse_hooks(path: str, module: nn.Module) -> None:
     hooks = chain.from_iterable(vars(module)[kind].values() for kind in _HOOKS)
     if any(not _only_captures(hook) for hook in hooks):
         raise NoKeyError(f"{where} has hooks, which may change its states")
-    if not _has_forward_of_class(module):
+    if not runs_its_class(module):
         raise NoKeyError(f"the forward of {where} is not that of its class")
-
-
-def _has_forward_of_class(module: nn.Module) -> bool:
-    """Return whether a module runs as its class says; transformers 4 leaves that very forward on it."""
-    of_class = MethodType(type(module).forward, module)
-    return bool(vars(module).get("forward", of_class) == of_class)
 
 
 def _only_captures(hook: object) -> bool:

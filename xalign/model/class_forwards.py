@@ -1,7 +1,8 @@
-"""`ClassForwards`: run the forward of a module's class, where a library put a fused one on the object."""
+"""Forwards of a module's class, and those that a library put on the object in their place."""
 
 from collections.abc import Iterable
 from functools import partial
+from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -56,3 +57,12 @@ def is_fused(forward: object) -> bool:
 def _inside(module: nn.Module) -> Iterable[nn.Module]:
     """Return what is within a module that has a fused forward; nothing of another."""
     return module.modules() if is_fused(vars(module).get("forward")) else ()
+
+
+def runs_its_class(module: nn.Module) -> bool:
+    """Return whether a module runs the forward of its class: none is on it, or that very forward.
+
+    transformers 4 leaves it on every module whose states were asked for.
+    """
+    of_class = MethodType(type(module).forward, module)
+    return bool(vars(module).get("forward", of_class) == of_class)

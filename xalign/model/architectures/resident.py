@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from xalign.model.architectures.program import NotReplayable, Weights
+from xalign.model.class_forwards import runs_its_class
 
 
 def is_resident(tensor: Tensor) -> bool:
@@ -42,7 +43,7 @@ def projected(module: nn.Module, states: Tensor) -> Tensor | None:
         return None
     if not is_resident(weight) or (isinstance(bias, Tensor) and not is_resident(bias)):
         return None
-    if "forward" in vars(module):  # replaced in this one module
+    if not runs_its_class(module):
         return None
     if isinstance(module, nn.Conv1d):
         return nn.functional.conv1d(states, weight, bias)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xalign.model.architectures.aside import is_of_user
 from xalign.model.architectures.resident import is_resident
-from xalign.model.class_forwards import is_fused
+from xalign.model.class_forwards import is_fused, runs_its_class
 from xalign.model.hooks import Hook
 from xalign.model.shadow import StandIn
 
@@ -137,7 +137,7 @@ def _is_of_library(value: Any) -> bool:
 
 def is_of_libraries(model: nn.Module) -> bool:
     """Return whether the forwards of all modules are those of transformers and torch."""
-    return has_library_classes(model) and not any("forward" in vars(module) for module in model.modules())
+    return has_library_classes(model) and all(map(runs_its_class, model.modules()))
 
 
 def has_library_classes(model: nn.Module) -> bool:
