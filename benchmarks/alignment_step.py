@@ -1,13 +1,22 @@
-"""Measure the cost of an alignment loss's pair forward, on a random Llama of SmolLM2-135M's shape.
+r"""Measure the cost of an alignment loss's pair forward, on a random Llama of SmolLM2-135M's shape.
 
-    python benchmarks/alignment_step.py        # about 5 CPU-minutes
+    python benchmarks/alignment_step.py        # about 10 CPU-minutes
+    python benchmarks/alignment_step.py --smoke
 
-Compares two steps (forward, loss and backward) on the same 16 pairs: one stops after the middle block, the
-other runs the whole model without its head. The two alternate, and the result is the median of 5 ratios of
-their CPU times.
+Compares steps (forward, loss and backward) on the same 16 pairs, alternating, and gives medians of 5 ratios
+of their CPU times:
+
+    middle      stops after the middle block
+    whole       runs the whole model without its head
+    together    stops after the middle block, all sentences padded to the longest in one forward
+    fork        as mid-align's fork does: blocks up to the middle, a batch for each side, padded to its
+                longest and to a multiple of 8
 """
 
+import argparse
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,43 +24,80 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from xalign import AlignmentObjective, load_pairs
 from xalign.babel.tokenizer import make_tokenizer
+from xalign.losses.contrastive import contrastive
+from xalign.training import pair_forward
 
-RUNS, PAIRS = 5, 16
+PAIRS = 16
 
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--out", type=Path, help="write the ratios into this file as JSON")
+parser.add_argument("--smoke", action="store_true", help="a small model and one run, to see that it works")
+arguments = parser.parse_args()
+torch.set_num_threads(1)
 torch.manual_seed(0)
+runs = 1 if arguments.smoke else 5
+sizes = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "vocab_size": 49152}
+if arguments.smoke:
+    sizes |= {"hidden_size": 72, "intermediate_size": 192, "num_hidden_layers": 4}
 model = LlamaForCausalLM(
-    LlamaConfig(
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        vocab_size=49152,
-        tie_word_embeddings=True,
-    )
+    LlamaConfig(**sizes, num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True)
 ).train()
 pairs = load_pairs("bundled", ["deu_Latn"])
 options = {"batch_size": PAIRS, "loss": "contrastive"}
 middle = AlignmentObjective(model, make_tokenizer(), pairs, layer=0.5, **options)
 # After the last block: the whole model but its final norm and its head.
 whole = AlignmentObjective(model, make_tokenizer(), pairs, layer=1.0, **options)
+_PER_BATCH = pair_forward._PER_BATCH
 
 
-def seconds(objective, step):
+def together(step):
+    """Return the loss of `middle`, from one forward of all sentences."""
+    pair_forward._PER_BATCH = 10**6
+    try:
+        return middle(step)
+    finally:
+        pair_forward._PER_BATCH = _PER_BATCH
+
+
+def fork(step):
+    """Return the loss of both sides, a batch each, from the blocks up to the middle."""
+    drawn = middle._stream.draw(step, 0, 0)
+    return contrastive(*(half(lines) for lines in (drawn.language_lines, drawn.pivot_lines)))
+
+
+def half(lines):
+    """Return the mean-pooled states of the middle block."""
+    longest = -(-max(len(ids) for ids, _ in lines) // 8) * 8
+    ids = torch.tensor([[*one, *[0] * (longest - len(one))] for one, _ in lines])
+    mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one, _ in lines])
+    blocks, norm = model.model.layers, model.model.norm
+    model.model.layers, model.model.norm = blocks[: len(blocks) // 2], torch.nn.Identity()
+    try:
+        states = model.model(ids, attention_mask=mask, use_cache=False).last_hidden_state
+    finally:
+        model.model.layers, model.model.norm = blocks, norm
+    return (states * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+
+
+def seconds(arm, step):
     """Return the CPU time of one forward, loss and backward, in seconds."""
     model.zero_grad()
     started = time.process_time()
-    objective(step).backward()
+    arm(step).backward()
     return time.process_time() - started
 
 
-seconds(middle, 0), seconds(whole, 0)  # the first step of each is a warm-up
-ratios = []
-for run in range(RUNS):
-    order = [middle, whole] if run % 2 else [whole, middle]
-    taken = {objective: seconds(objective, run) for objective in order}
-    ratios.append(taken[middle] / taken[whole])
-    print(
-        f"run {run}: {taken[middle]:.2f} s against {taken[whole]:.2f} s of CPU, {ratios[-1]:.3f}", flush=True
-    )
-print(f"\nmiddle of 30 blocks ÷ whole model without head: median {np.median(ratios):.3f}")
+ARMS = {"middle": middle, "whole": whole, "together": together, "fork": fork}
+ratios = {name: [] for name in ARMS if name != "middle"}
+for arm in ARMS.values():
+    seconds(arm, 0)  # the first step of each is a warm-up
+for run in range(runs):
+    names = list(ARMS) if run % 2 else list(ARMS)[::-1]
+    taken = {name: seconds(ARMS[name], run) for name in names}
+    for name, found in ratios.items():
+        found.append(taken["middle"] / taken[name])
+    print(f"run {run}: " + ", ".join(f"{name} {taken[name]:.2f} s" for name in ARMS), flush=True)
+for name, found in ratios.items():
+    print(f"middle ÷ {name}: median {np.median(found):.3f}, {min(found):.3f} to {max(found):.3f}")
+if arguments.out:
+    arguments.out.write_text(json.dumps(ratios, indent=1) + "\n")

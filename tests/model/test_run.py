@@ -202,11 +202,20 @@ def test_a_forward_that_must_finish_runs_whole(monkeypatch, calls_of):
 
 def test_states_that_are_not_finite_are_found_in_their_stack():
     model = make_pair("t5")
+    map_model(model)  # a model that was not mapped before cannot be once it gives NaN: see below
     with torch.no_grad():
         model.decoder.block[1].layer[2].DenseReluDense.wo.weight.fill_(float("nan"))
     assert measure(model, make_tokenizer(), PAIRS, ["mexa"]).score("mexa") >= 0
     with pytest.raises(ModelError, match=r"states at decoder.1.hidden hold NaN"):
         measure(model, make_tokenizer(), PAIRS, ["mexa"], stack="decoder")
+
+
+def test_stacks_that_give_nan_are_not_found_and_it_is_said_why():
+    model = make_pair("t5", num_layers=3)
+    with torch.no_grad():
+        model.decoder.block[1].layer[2].DenseReluDense.wo.weight.fill_(float("nan"))
+    with pytest.raises(ModelError, match=r"several stacks.* what decoder.block.1 gives is not finite"):
+        map_model(model)
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.monitor.resumed import train
 from tests.tiny import ROOT
 from xalign import AlignmentReport
 from xalign.results.history import History
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # a killed run left half a line, and it is said
 EVERY_STEP = [0, 2, 3, 4, 6, 8, 9, 10, 12]
 
 
-def run(folder, kill_at=0, *options):
+def killed(folder, kill_at, *options):
+    """How a run in a process of its own ended."""
     command = [sys.executable, str(Path(__file__).parent / "resumed.py"), str(folder), str(kill_at), *options]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert ran.returncode == -9, (kill_at, ran.returncode, ran.stderr[-1500:])
 
 
 def logged(folder):
@@ -30,13 +34,11 @@ def logged(folder):
 def whole(tmp_path_factory):
     """The run that was not killed, and how many moments it has."""
     folder = tmp_path_factory.mktemp("whole")
-    ran = run(folder)
-    assert ran.returncode == 0, ran.stderr[-2000:]
+    moments = train(folder)
     history = History.load(folder)
     assert history.steps == EVERY_STEP
     margins = [row["value"] for row in history.to_rows() if row["metric"] == "margin"]
     assert len(set(margins)) == len(margins)
-    moments = int(ran.stdout.rpartition("moments:")[2])
     assert moments > 30
     return folder, moments
 
@@ -44,10 +46,8 @@ def whole(tmp_path_factory):
 def check_killed(folder, whole, seed):
     whole, moments = whole
     kill_at = random.Random(seed).randint(2, moments)
-    killed = run(folder, kill_at)
-    assert killed.returncode == -9, (kill_at, killed.returncode, killed.stderr[-1500:])
-    resumed = run(folder)
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    killed(folder, kill_at)
+    train(folder)
     assert History.load(folder).to_rows() == History.load(whole).to_rows(), kill_at
     assert logged(folder) == logged(whole), kill_at
     last = AlignmentReport.load(folder / "alignment" / "step-00000012")
@@ -67,10 +67,9 @@ def test_killed_and_resumed_at_many_moments(seed, whole, tmp_path):
 
 @pytest.mark.slow
 def test_a_checkpoint_written_without_the_callback_resumes_too(whole, tmp_path):
-    assert run(tmp_path / "run", 20, "--without").returncode == -9
+    killed(tmp_path / "run", 20, "--without")
     assert list((tmp_path / "run").glob("checkpoint-*"))
-    resumed = run(tmp_path / "run")
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    train(tmp_path / "run")
     history = History.load(tmp_path / "run")
     first = history.steps[0]
     assert first > 0

@@ -179,19 +179,15 @@ class AudioInputs:
             lines.append(self._line(audio, cut, f"recording {name}{where}"))
         return EncodedAudio(lines, tuple(self._frames(line.real) for line in lines))
 
-    def batches(
-        self, lines: Iterable[AudioLine], *, token_budget: int | None = None, size: int | None = None
-    ) -> list[Batch]:
+    def batches(self, lines: Iterable[AudioLine], **limits: int | None) -> list[Batch]:
         """Group recordings into batches, as `make_batches` does; a token is a frame of the encoder.
 
         Where padding changes what a model makes of a recording, each is a batch of its own.
         """
         lines = list(lines)
         if len({line.given for line in lines}) > 1 and self._runs_singly:
-            size = 1
-        groups = group_lines(
-            lines, lambda line: self._frames(line.given), token_budget=token_budget, size=size
-        )
+            limits["size"] = 1
+        groups = group_lines(lines, lambda line: self._frames(line.given), **limits)
         return [self._batch(taken, rows) for taken, rows in groups]
 
     def _batch(self, lines: Sequence[AudioLine], rows: tuple[tuple[int, ...], ...]) -> Batch:

@@ -73,7 +73,12 @@ class Batch:
 
 
 def make_batches(
-    lines: Iterable[Line], *, pad_id: int, token_budget: int | None = None, size: int | None = None
+    lines: Iterable[Line],
+    *,
+    pad_id: int,
+    token_budget: int | None = None,
+    size: int | None = None,
+    per_batch: int | None = None,
 ) -> list[Batch]:
     """Group sentences by length, and pad each group on the right.
 
@@ -83,16 +88,19 @@ def make_batches(
         token_budget: The largest number of tokens in a batch, padding included. A sentence that is longer
             gets a batch of its own.
         size: The largest number of different sentences in a batch.
+        per_batch: What a batch costs beside its tokens, in tokens. Where given, there are as many batches as
+            make both together cheapest.
 
     Returns:
-        The batches, longest sentences first; one batch where neither limit is given.
+        The batches, longest sentences first; one batch where neither limit nor cost is given.
 
     Raises:
-        ArgumentError: `token_budget` or `size` is below 1.
+        ArgumentError: `token_budget` or `size` is below 1, or `per_batch` below 0.
         ArgumentTypeError: One of them is not a whole number.
     """
     batches = []
-    for taken, rows in group_lines(lines, lambda line: len(line[0]), token_budget=token_budget, size=size):
+    limits = {"token_budget": token_budget, "size": size, "per_batch": per_batch}
+    for taken, rows in group_lines(lines, lambda line: len(line[0]), **limits):
         ids, masks = zip(*taken, strict=True)
         batches.append(
             Batch(
@@ -113,6 +121,7 @@ def group_lines(
     *,
     token_budget: int | None = None,
     size: int | None = None,
+    per_batch: int | None = None,
 ) -> list[tuple[Sequence[L], tuple[tuple[int, ...], ...]]]:
     """Group equal lines, and then lines of similar length, as `make_batches` does.
 
@@ -121,6 +130,7 @@ def group_lines(
         length: From a line to its number of tokens.
         token_budget: The largest number of tokens in a group, padding included.
         size: The largest number of different lines in a group.
+        per_batch: As in `make_batches`.
 
     Returns:
         Groups, the longest lines first: the different lines of each, and per line the rows that it stands
@@ -128,18 +138,41 @@ def group_lines(
     """
     token_budget = None if token_budget is None else whole_number("token_budget", token_budget, least=1)
     size = None if size is None else whole_number("size", size, least=1)
+    per_batch = None if per_batch is None else whole_number("per_batch", per_batch, least=0)
     rows_of: dict[L, list[int]] = {}
     for row, line in enumerate(lines):
         rows_of.setdefault(line, []).append(row)
     # The longest first, so that running out of memory shows at once.
     waiting = sorted(rows_of, key=length, reverse=True)
     groups: list[tuple[Sequence[L], tuple[tuple[int, ...], ...]]] = []
-    while waiting:
-        count = len(waiting) if token_budget is None else max(1, token_budget // length(waiting[0]))
-        count = count if size is None else min(count, size)
+    for count in _counts([length(line) for line in waiting], token_budget, size, per_batch):
         taken, waiting = waiting[:count], waiting[count:]
         groups.append((taken, tuple(tuple(rows_of[line]) for line in taken)))
     return groups
+
+
+def _counts(
+    lengths: Sequence[int], token_budget: int | None, size: int | None, per_batch: int | None
+) -> list[int]:
+    """Return how many lines each group takes, of lines whose lengths fall: all that fit, or the cheapest."""
+
+    def most(first: int) -> int:
+        fitting = len(lengths) if token_budget is None else max(1, token_budget // lengths[first])
+        return min(len(lengths) - first, fitting, size or fitting)
+
+    takes = [most(first) for first in range(len(lengths))]
+    if per_batch is not None:
+        cost = [0] * (len(lengths) + 1)  # of the lines from each one on
+        for first in reversed(range(len(lengths))):
+            cost[first], fewer = min(
+                (count * lengths[first] + per_batch + cost[first + count], -count)
+                for count in range(1, takes[first] + 1)
+            )
+            takes[first] = -fewer
+    counts: list[int] = []
+    while sum(counts) < len(lengths):
+        counts.append(takes[sum(counts)])
+    return counts
 
 
 def pad_documents(documents: Sequence[Sequence[int]], pad_id: int = 0) -> dict[str, Tensor]:

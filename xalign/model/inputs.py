@@ -167,11 +167,9 @@ class Inputs:
                 tokenizer.src_lang = mark.code
             yield mark
 
-    def batches(
-        self, lines: Iterable[Line], *, token_budget: int | None = None, size: int | None = None
-    ) -> list[Batch]:
-        """Group encoded lines into batches; see `make_batches`."""
-        return make_batches(lines, pad_id=self.pad_id, token_budget=token_budget, size=size)
+    def batches(self, lines: Iterable[Line], **limits: int | None) -> list[Batch]:
+        """Group encoded lines into batches; `limits` are those of `make_batches`."""
+        return make_batches(lines, pad_id=self.pad_id, **limits)
 
     def language_token(self, language: str, source_codes: Mapping[str, str] | None = None) -> str | None:
         """Return the code to set as `tokenizer.src_lang`; None for tokenizers that do not mark languages.

@@ -35,6 +35,9 @@ from xalign.training.guards.start import Start
 from xalign.training.pair_batch import PairBatch
 from xalign.warn import warn
 
+# What a forward and its backward cost on a CPU beside their tokens, in tokens: weights are read, and their
+# gradients added, once more (benchmarks/alignment_step.py).
+_PER_BATCH = 64
 States = list[Float[Tensor, "line *token width"]]
 
 
@@ -57,7 +60,10 @@ class PairStates:
 
 @dataclass
 class PairForward:
-    """Runs both sides of the pairs in one forward, which ends after the last block needed.
+    """Runs both sides of the pairs, to the end of the last block needed.
+
+    On a CPU, sentences of unlike length run in forwards of their own where that costs less than padding all
+    of them to the longest. Elsewhere they run in one.
 
     Attributes:
         inputs: What the model takes.
@@ -103,24 +109,24 @@ class PairForward:
         Raises:
             ModelError: Chunks of a sharded model.
         """
-        batches = self.inputs.batches(lines, size=self.size)
+        whole = self._runs_whole(model)
+        self._warn_about_cost(model, whole)
+        per_batch = None if whole or device_of(model).type != "cpu" else _PER_BATCH
+        batches = self.inputs.batches(lines, size=self.size, per_batch=per_batch)
         if len(batches) > 1 and is_sharded(model):
             raise ModelError("chunk_size is not for sharded models; lower batch_size, or use gather=True")
-        read = partial(self._read, model, blocks=blocks)
-        if len(batches) == 1:
-            parts = [read(batches[0])]
-        else:
+        read = partial(self._read, model, blocks=blocks, whole=whole)
+        if self.size is not None and len(set(lines)) > self.size:
             parts = [checkpoint(read, batch, use_reentrant=False) for batch in batches]
+        else:
+            parts = [read(batch) for batch in batches]
         return PairStates(
             [_in_order(of_block, batches) for of_block in zip(*(states for states, _ in parts), strict=True)],
             None if self.pool else _in_order([batch.pooled for batch in batches], batches),
             torch.stack([rest for _, rest in parts]).sum(),
         )
 
-    def _read(
-        self, model: nn.Module, batch: Batch, blocks: Sequence[int]
-    ) -> tuple[States, Float[Tensor, ""]]:
-        sites = [Site(self.kind, block) for block in blocks]
+    def _runs_whole(self, model: nn.Module) -> bool:
         # DDP counts which parameters took part: pairs beside a task's forward may bypass it, pairs alone not.
         whole = is_sharded(model) or (is_ddp(model) and self.alternate)
         whole = whole or registers_hooks_in_forward(model)
@@ -129,8 +135,13 @@ class PairForward:
                 "a SentenceTransformer whose forward must run whole cannot be aligned: that is under FSDP2, "
                 "with aLoRA adapters, and under DDP with mode='alternate', where mode='joint' works"
             )
+        return whole
+
+    def _read(
+        self, model: nn.Module, batch: Batch, blocks: Sequence[int], whole: bool
+    ) -> tuple[States, Float[Tensor, ""]]:
+        sites = [Site(self.kind, block) for block in blocks]
         called = model if whole else unwrapped(model)
-        self._warn_about_cost(model, whole)
         rest = torch.zeros((), device=device_of(model))
         with without_layer_drop(called), capture(called, sites, early_exit=not whole) as found:
             output = run(called, batch)

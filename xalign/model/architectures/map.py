@@ -79,7 +79,7 @@ def _unproved(model: nn.Module, seen: set[str], named: dict[nn.Module, _Named], 
         for holder, (path, blocks) in declared_blocks(model).items()
     }
     if len(known) > 1:
-        raise _several(model, [path or "the model itself" for path, _, _ in known.values()])
+        raise _several(model, [path or "the model itself" for path, _, _ in known.values()], reason)
     for holder, (path, name, layout) in known.items():
         return ModelMap(model, name, (stack_of_layout(holder, path, name, layout),), layout)
     raise _unknown(model, seen, reason)
@@ -153,10 +153,11 @@ def _identifier(text: str) -> str:
     return plain if plain.isidentifier() else f"stack_{plain}"
 
 
-def _several(model: nn.Module, places: list[str]) -> ModelError:
+def _several(model: nn.Module, places: list[str], reason: str) -> ModelError:
     return ModelError(
         f"{type(model).__name__} holds several stacks of blocks ({', '.join(places)}); pass one of them "
-        "alone. Of an encoder-decoder model, pass the encoder: model.get_encoder()"
+        "alone. Of an encoder-decoder model, pass the encoder: model.get_encoder(). The whole model could "
+        f"not be run on an example: {reason}"
     )
 
 
