@@ -7,8 +7,10 @@ Compares steps (forward, loss and backward) on the same 16 pairs, alternating, a
 of their CPU times:
 
     middle      stops after the middle block
-    whole       runs the whole model without its head
+    all         reads every block
     together    stops after the middle block, all sentences padded to the longest in one forward
+    plain       the same sentences as a plain second batch: padded to the longest, through the whole model but
+                its head
     fork        as mid-align's fork does: blocks up to the middle, a batch for each side, padded to its
                 longest and to a multiple of 8
 """
@@ -45,8 +47,7 @@ model = LlamaForCausalLM(
 pairs = load_pairs("bundled", ["deu_Latn"])
 options = {"batch_size": PAIRS, "loss": "contrastive"}
 middle = AlignmentObjective(model, make_tokenizer(), pairs, layer=0.5, **options)
-# After the last block: the whole model but its final norm and its head.
-whole = AlignmentObjective(model, make_tokenizer(), pairs, layer=1.0, **options)
+every = AlignmentObjective(model, make_tokenizer(), pairs, layer="all", **options)
 _PER_BATCH = pair_forward._PER_BATCH
 
 
@@ -67,16 +68,27 @@ def fork(step):
 
 def half(lines):
     """Return the mean-pooled states of the middle block."""
-    longest = -(-max(len(ids) for ids, _ in lines) // 8) * 8
-    ids = torch.tensor([[*one, *[0] * (longest - len(one))] for one, _ in lines])
-    mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one, _ in lines])
     blocks, norm = model.model.layers, model.model.norm
     model.model.layers, model.model.norm = blocks[: len(blocks) // 2], torch.nn.Identity()
     try:
-        states = model.model(ids, attention_mask=mask, use_cache=False).last_hidden_state
+        return pooled(lines, multiple=8)
     finally:
         model.model.layers, model.model.norm = blocks, norm
+
+
+def pooled(lines, multiple=1):
+    """Return the mean-pooled final states of sentences in one batch."""
+    longest = -(-max(len(ids) for ids, _ in lines) // multiple) * multiple
+    ids = torch.tensor([[*one, *[0] * (longest - len(one))] for one, _ in lines])
+    mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one, _ in lines])
+    states = model.model(ids, attention_mask=mask, use_cache=False).last_hidden_state
     return (states * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+
+
+def plain(step):
+    """Return the loss of both sides in one batch, from the end of the model."""
+    drawn = middle._stream.draw(step, 0, 0)
+    return contrastive(*pooled([*drawn.language_lines, *drawn.pivot_lines]).chunk(2))
 
 
 def seconds(arm, step):
@@ -87,17 +99,18 @@ def seconds(arm, step):
     return time.process_time() - started
 
 
-ARMS = {"middle": middle, "whole": whole, "together": together, "fork": fork}
-ratios = {name: [] for name in ARMS if name != "middle"}
+ARMS = {"middle": middle, "all": every, "together": together, "plain": plain, "fork": fork}
+RATIOS = [("middle", "plain"), ("all", "plain"), ("middle", "together"), ("middle", "fork")]
+ratios = {" ÷ ".join(pair): [] for pair in RATIOS}
 for arm in ARMS.values():
     seconds(arm, 0)  # the first step of each is a warm-up
 for run in range(runs):
     names = list(ARMS) if run % 2 else list(ARMS)[::-1]
     taken = {name: seconds(ARMS[name], run) for name in names}
-    for name, found in ratios.items():
-        found.append(taken["middle"] / taken[name])
+    for one, other in RATIOS:
+        ratios[f"{one} ÷ {other}"].append(taken[one] / taken[other])
     print(f"run {run}: " + ", ".join(f"{name} {taken[name]:.2f} s" for name in ARMS), flush=True)
 for name, found in ratios.items():
-    print(f"middle ÷ {name}: median {np.median(found):.3f}, {min(found):.3f} to {max(found):.3f}")
+    print(f"{name}: median {np.median(found):.3f}, {min(found):.3f} to {max(found):.3f}")
 if arguments.out:
     arguments.out.write_text(json.dumps(ratios, indent=1) + "\n")

@@ -15,7 +15,8 @@ import argparse
 import json
 import os
 import time
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from xalign import AlignmentObjective, load_pairs, measure
 from xalign.links.link import link_pairs
+from xalign.losses.transport import TRANSPORT, transport
 from xalign.statistics.intervals import bootstrap_interval
 from xalign.training.word_links import linked_only
 
@@ -39,6 +41,12 @@ LOSSES = {
     "hidden, block 3": {"loss": "contrastive", "layer": 3},
     "neuron state, all": {"loss": "neuron_state", "layer": "all"},
     "transport": {"loss": "transport", "layer": 3, "pool": None},
+    "transport, guarded": {
+        "loss": replace(TRANSPORT, fn=partial(transport, debiased=True)),
+        "layer": 3,
+        "pool": None,
+        "detach_pivot": True,
+    },
     "cka": {"loss": "cka", "layer": 3, "temperature": None},
     "mse": {"loss": "mse", "layer": 3, "temperature": None},
     "word_level": {"loss": "word_level", "layer": 3, "pool": None, "temperature": None, "max_length": 512},

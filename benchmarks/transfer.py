@@ -5,7 +5,7 @@ r"""Test whether alignment helps a model in languages that it was not taught the
     python benchmarks/transfer.py runs/transfer --seeds 5 --arms control contrastive contrastive-all \
         neuron_state-middle neuron_state
     python benchmarks/transfer.py runs/transfer --seeds 5 --arms control contrastive neuron_state transport \
-        cka mse word_level
+        cka mse mse-all word_level
     python benchmarks/transfer.py runs/transfer --seeds 3 --arms control neuron_state neuron_state-detached \
         control-bare neuron_state-bare neuron_state-bare-detached
 
@@ -51,6 +51,7 @@ ARMS = {
     "transport": {"loss": "transport", "layer": 3, "pool": None},
     "cka": {"loss": "cka", "layer": 3, "temperature": None},
     "mse": {"loss": "mse", "layer": 3, "temperature": None, "weight": 0.1},
+    "mse-all": {"loss": "mse", "layer": "all", "temperature": None, "weight": 0.1},
     "word_level": {"loss": "word_level", "layer": 3, "pool": None, "temperature": None, "weight": 0.01},
 }
 """Arm -> its alignment loss, or None. Bare arms train on no documents. An option that is None is left out."""
@@ -143,7 +144,9 @@ print(
     )
 )
 columns = ["arm", "zero-shot", "gain over control", "lowest gain of a language", "English", "English gain"]
-columns += ["LM loss, ratio", "NASCA with separator", "plain", "CPU s"]
+measured = {"nasca": "NASCA with separator", "nasca_plain": "plain", "mexa": "MEXA", "retrieval": "retrieval"}
+measured = {name: title for name, title in measured.items() if all(name in run for run in found.values())}
+columns += ["LM loss, ratio", *measured.values(), "CPU s"]
 print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
 for arm in arguments.arms:
     zero_shot = each(arm, lambda run: others(run["accuracy"]))
@@ -164,7 +167,7 @@ for arm in arguments.arms:
         row += [f"{(loss / control).mean():.4f}"]
     else:
         row += ["", "", f"{english.mean():.3f}", "", f"({loss.mean():.3f})"]
-    for name in ("nasca", "nasca_plain"):
+    for name in measured:
         row.append(f"{each(arm, lambda run, name=name: others(run[name])).mean():.3f}")
     row.append(f"{np.median(each(arm, lambda run: run['cpu_seconds'])):.0f}")
     print("| " + " | ".join([arm, *row]) + " |")

@@ -29,13 +29,11 @@ LANGUAGES = ["eng_Latn", "spa_Latn", "deu_Latn", "rus_Cyrl", "zho_Hans"]
 
 def look(model, tokenizer, held_out, unseen):
     """Measure alignment and losses of a model on unseen meanings."""
-    scores = {
-        name: {code: report.score("nasca", code) for code in held_out}
-        for name, report in (
-            ("nasca", measure(model, tokenizer, held_out, ["nasca"], **WITH_SEPARATOR)),
-            ("nasca_plain", measure(model, tokenizer, held_out, ["nasca"])),
-        )
-    }
+    names = ["nasca", "mexa", "retrieval"]
+    separated = measure(model, tokenizer, held_out, names, **WITH_SEPARATOR)
+    plain = measure(model, tokenizer, held_out, ["nasca"])
+    scores = {name: {code: separated.score(name, code) for code in held_out} for name in names}
+    scores["nasca_plain"] = {code: plain.score("nasca", code) for code in held_out}
     loss = {
         code: token_loss(model, tokenizer, [("", meaning.sentence(code)) for meaning in unseen])
         for code in LANGUAGES
