@@ -7,7 +7,7 @@ r"""Test whether alignment helps a model in languages that it was not taught the
     python benchmarks/transfer.py runs/transfer --seeds 5 --arms control contrastive neuron_state transport \
         cka mse mse-all word_level
     python benchmarks/transfer.py runs/transfer --seeds 3 --arms control neuron_state neuron_state-detached \
-        control-bare neuron_state-bare neuron_state-bare-detached
+        control-bare neuron_state-bare neuron_state-bare-detached neuron_state-bare-kl-1.0
 
 Every arm learns the task from English sentences. All but the bare arms also train on documents: the parallel
 sentences of the step as translations. All but the controls add an alignment loss on the same pairs. Arms are
@@ -17,6 +17,7 @@ second call resumes, and transfer-START.png.
 
 import argparse
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,17 @@ ARMS = {
     "control-bare": None,
     "neuron_state-bare": {"loss": "neuron_state", "layer": "all"},
     "neuron_state-bare-detached": {"loss": "neuron_state", "layer": "all", "detach_pivot": True},
+    # Guards in the place of documents, with several factors.
+    **{
+        f"neuron_state-bare-{guard}-{factor}": {
+            "loss": "neuron_state",
+            "layer": "all",
+            "start": "copy",
+            guard: factor,
+        }
+        for guard, factors in (("kl", (0.3, 1.0, 3.0)), ("pivot_drift", (0.1, 1.0)), ("l2_sp", (0.1, 1.0)))
+        for factor in factors
+    },
     # Other losses at the same block. The last two are of states that have no unit length: their weights make
     # them begin about as large as the others.
     "transport": {"loss": "transport", "layer": 3, "pool": None},
@@ -73,6 +85,15 @@ held_out = write_pairs(100, 0, "held_out")
 unseen = take_meanings(400, 1, "held_out")
 
 
+def replayed(pairs, seed):
+    """Write the pairs as translations in random directions."""
+    order, texts = random.Random(f"replayed {seed}"), []
+    for code in pairs:
+        for sides in zip(pairs[code].pivot_sentences, pairs[code].sentences, strict=True):
+            texts.append(f" {SEPARATOR} ".join(order.sample(sides, 2)))
+    return texts
+
+
 def train(start, arm, seed):
     """Train one arm with one seed, and return its scores afterwards."""
     model, tokenizer = load_babel(start)
@@ -84,6 +105,12 @@ def train(start, arm, seed):
         found = link_pairs(spaced, lambda text, _: text.lower().split())
         pairs, options["links"] = linked_only(spaced, found)
         options["start"] = "copy"
+    if "kl" in options:  # of the text that the other arms train on
+        options |= {
+            "replay": replayed(pairs, seed),
+            "replay_weight": 0.0,
+            "replay_batch_size": COMMON["batch_size"],
+        }
     objective = AlignmentObjective(model, tokenizer, pairs, held_out=held_out, **options, seed=seed)
 
     def documents(step, order):

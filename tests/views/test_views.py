@@ -32,6 +32,14 @@ def printed(table, width=80):
     return console.file.getvalue()
 
 
+def test_a_notebook_shows_figures_without_pyplot(report):
+    """IPython knows matplotlib's own figures only once pyplot was imported: a cell showed `<Figure …>`."""
+    picture, size = report.figure("nasca")._repr_png_()
+    with Image.open(io.BytesIO(picture)) as drawn:
+        assert drawn.width == pytest.approx(1.5 * size["width"], abs=2)  # 150 pixels an inch, shown at 100
+        assert drawn.height == pytest.approx(1.5 * size["height"], abs=2)
+
+
 def test_table_shows_every_number_in_eighty_columns(report):
     text = printed(report.table())
     assert "…" not in text

@@ -16,20 +16,34 @@ FORMS = ("png", "svg", "pdf")
 
 
 def figure_class() -> "type[Figure]":
-    """Return matplotlib's class of figures, which needs no display.
+    """Return a class of matplotlib's figures that needs no display, and that a notebook shows.
+
+    IPython shows matplotlib's own figures only where `matplotlib.pyplot` was imported.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
 
     Example:
-        >>> figure_class().__name__
-        'Figure'
+        >>> figure = figure_class()(figsize=(4, 3))
+        >>> figure._repr_png_()[1]
+        {'width': 400, 'height': 300}
     """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
-    return Figure
+
+    class Picture(Figure):
+        """A figure that a notebook shows."""
+
+        def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+            """Return the figure as PNG, and its size on the page, with 100 pixels an inch."""
+            drawn = BytesIO()
+            self.savefig(drawn, format="png")
+            width, height = self.get_size_inches()
+            return drawn.getvalue(), {"width": round(100 * width), "height": round(100 * height)}
+
+    return Picture
 
 
 def check_replaceable(paths: Iterable[Path]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xalign.errors import ArgumentError
+from xalign.views.picture import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,16 +22,16 @@ def ranking(rows: Sequence[Mapping[str, Any]]) -> "Figure":
 
     Raises:
         ArgumentError: No row.
+        MissingExtraError: matplotlib is not installed.
 
     Example:
         >>> shares = {"both": 0.8, "low": 0.7, "high": 0.9, "language": 0.75, "meaning": 0.9}
         >>> figure = ranking([{"contestant": "mean difference", **shares, "random": 0.3, "shuffled": None}])
     """
-    from matplotlib.figure import Figure
-
+    new_figure = figure_class()
     if not rows:
         raise ArgumentError("rows is empty; there is nothing to draw")
-    figure = Figure(figsize=(8, 1.2 + 0.34 * len(rows)), layout="constrained", dpi=150)
+    figure = new_figure(figsize=(8, 1.2 + 0.34 * len(rows)), layout="constrained", dpi=150)
     axes = figure.subplots()
     kinds = (
         ("language", "o", "C0", "in the language"),
