@@ -1,6 +1,6 @@
 """`capture`: keep the tensors at some sites, with their gradient."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from jaxtyping import Float
@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.model.architectures.layout_argument import takes_layout
+from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import Site
-from xalign.model.visit import VisitFn, visit
+from xalign.model.visit import VisitFn, visit_mapped
 
 Captured = dict[Site, Float[Tensor, "batch token width"]]
 
@@ -51,6 +52,15 @@ def capture(model: nn.Module, sites: Iterable[Site], *, early_exit: bool = False
     sites = list(sites)
     if not sites:
         raise ArgumentError("sites is empty; name at least one place, like Site('hidden', 3)")
+    with capture_mapped(model, map_model(model), sites, early_exit=early_exit) as captured:
+        yield captured
+
+
+@contextmanager
+def capture_mapped(
+    model: nn.Module, model_map: ModelMap, sites: Sequence[Site], *, early_exit: bool = False
+) -> Iterator[Captured]:
+    """Keep tensors of a model whose map is known, as `map_model` just gave it; otherwise as `capture`."""
     captured: Captured = {}
 
     def keeper(site: Site) -> VisitFn:
@@ -60,5 +70,6 @@ def capture(model: nn.Module, sites: Iterable[Site], *, early_exit: bool = False
 
         return keep
 
-    with visit(model, {site: keeper(site) for site in sites}, early_exit=early_exit):
+    fns = {site: keeper(site) for site in sites}
+    with visit_mapped(model, model_map, fns, early_exit=early_exit):
         yield captured

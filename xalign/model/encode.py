@@ -1,6 +1,6 @@
 """`encode`: turn sentences into token ids, and tell which of the tokens are pooled."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,7 @@ def encode(
     if empty:
         raise ArgumentError(f"sentence(s) {', '.join(empty[:5])}{where} have no token to pool")
     refuse_unknown_ids(tokens, vocabulary)
-    unknown = tuple(_count_unknown(tokenizer, *line) for line in zip(own, tokens, strict=True))
+    unknown = tuple(_count_unknown(tokenizer, own, tokens))
     return Encoded(tuple(tokens), tuple(pooled), tuple(map(sum, own)), unknown)
 
 
@@ -171,8 +171,13 @@ def _check_lengths(tokens: Sequence[tuple[int, ...]], context: int, names: Seque
         )
 
 
-def _count_unknown(tokenizer: PreTrainedTokenizerBase, own: tuple[bool, ...], tokens: tuple[int, ...]) -> int:
-    return sum(mine and token == tokenizer.unk_token_id for mine, token in zip(own, tokens, strict=True))
+def _count_unknown(
+    tokenizer: PreTrainedTokenizerBase, own: Iterable[tuple[bool, ...]], lines: Iterable[tuple[int, ...]]
+) -> Iterator[int]:
+    """Yield per line how many of its own tokens the tokenizer does not know."""
+    unknown = tokenizer.unk_token_id  # once: transformers looks it up anew each time
+    for flags, tokens in zip(own, lines, strict=True):
+        yield sum(mine and token == unknown for mine, token in zip(flags, tokens, strict=True))
 
 
 def fill_template(

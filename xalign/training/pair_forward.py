@@ -12,9 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.losses.loss import StateFn
+from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import Kind, Pool, Site
 from xalign.model.batches import Batch, Line
-from xalign.model.capture import capture
+from xalign.model.capture import capture_mapped
 from xalign.model.distributed import is_sharded
 from xalign.model.inputs import Inputs
 from xalign.model.layer_drop import without_layer_drop
@@ -115,7 +116,8 @@ class PairForward:
         batches = self.inputs.batches(lines, size=self.size, per_batch=per_batch)
         if len(batches) > 1 and is_sharded(model):
             raise ModelError("chunk_size is not for sharded models; lower batch_size, or use gather=True")
-        read = partial(self._read, model, blocks=blocks, whole=whole)
+        called = model if whole else unwrapped(model)
+        read = partial(self._read, called, map_model(called), blocks=blocks, whole=whole)
         if self.size is not None and len(set(lines)) > self.size:
             parts = [checkpoint(read, batch, use_reentrant=False) for batch in batches]
         else:
@@ -138,13 +140,13 @@ class PairForward:
         return whole
 
     def _read(
-        self, model: nn.Module, batch: Batch, blocks: Sequence[int], whole: bool
+        self, model: nn.Module, model_map: ModelMap, batch: Batch, blocks: Sequence[int], whole: bool
     ) -> tuple[States, Float[Tensor, ""]]:
         sites = [Site(self.kind, block) for block in blocks]
-        called = model if whole else unwrapped(model)
         rest = torch.zeros((), device=device_of(model))
-        with without_layer_drop(called), capture(called, sites, early_exit=not whole) as found:
-            output = run(called, batch)
+        captured = capture_mapped(model, model_map, sites, early_exit=not whole)
+        with without_layer_drop(model), captured as found:
+            output = run(model, batch)
             # Reached by a whole forward only. A gradient that entered in the middle of a sharded block would
             # find its weights not gathered.
             rest = 0.0 * output[0].float().sum()
