@@ -27,7 +27,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from xalign import AlignmentObjective, load_pairs
 from xalign.babel.tokenizer import make_tokenizer
 from xalign.losses.contrastive import contrastive
-from xalign.training import pair_forward
 
 PAIRS = 16
 
@@ -48,16 +47,8 @@ pairs = load_pairs("bundled", ["deu_Latn"])
 options = {"batch_size": PAIRS, "loss": "contrastive"}
 middle = AlignmentObjective(model, make_tokenizer(), pairs, layer=0.5, **options)
 every = AlignmentObjective(model, make_tokenizer(), pairs, layer="all", **options)
-_PER_BATCH = pair_forward._PER_BATCH
-
-
-def together(step):
-    """Return the loss of `middle`, from one forward of all sentences."""
-    pair_forward._PER_BATCH = 10**6
-    try:
-        return middle(step)
-    finally:
-        pair_forward._PER_BATCH = _PER_BATCH
+together = AlignmentObjective(model, make_tokenizer(), pairs, layer=0.5, **options)
+together._forward.per_batch = 10**6
 
 
 def fork(step):

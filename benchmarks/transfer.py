@@ -23,11 +23,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from transfer_run import COMMON, LANGUAGES, learn, look, others
+from transfer_run import COMMON, LANGUAGES, learn, look, others, translation
 
 from xalign.babel import load_babel, write_pairs
 from xalign.babel.splits import take_meanings
-from xalign.babel.tokenizer import SEPARATOR
 from xalign.babel.transfer import intent_accuracy
 from xalign.links.link import link_pairs
 from xalign.model.batches import pad_documents
@@ -87,11 +86,12 @@ unseen = take_meanings(400, 1, "held_out")
 
 def replayed(pairs, seed):
     """Write the pairs as translations in random directions."""
-    order, texts = random.Random(f"replayed {seed}"), []
-    for code in pairs:
-        for sides in zip(pairs[code].pivot_sentences, pairs[code].sentences, strict=True):
-            texts.append(f" {SEPARATOR} ".join(order.sample(sides, 2)))
-    return texts
+    order = random.Random(f"replayed {seed}")
+    return [
+        translation(*sides, order)
+        for bitext in pairs.values()
+        for sides in zip(bitext.pivot_sentences, bitext.sentences, strict=True)
+    ]
 
 
 def train(start, arm, seed):
@@ -119,9 +119,7 @@ def train(start, arm, seed):
         due = objective.pairs_of(step)
         texts = []
         for code, row in due:
-            sides = [pairs[code].pivot_sentences[row], pairs[code].sentences[row]]
-            order.shuffle(sides)
-            texts.append(f"{sides[0]} {SEPARATOR} {sides[1]}")
+            texts.append(translation(pairs[code].pivot_sentences[row], pairs[code].sentences[row], order))
         for code, row in order.sample(due, 2):
             texts.append(pairs[code].sentences[row])
         return pad_documents([[*tokenizer(text)["input_ids"], end] for text in texts])

@@ -51,15 +51,20 @@ def body_of(model):
     return (model.get_base_model() if hasattr(model, "get_base_model") else model).model
 
 
+def translation(one, other, order):
+    """Write a sentence and its translation as a document, in a random direction."""
+    sides = [one, other]
+    order.shuffle(sides)
+    return f"{sides[0]} {SEPARATOR} {sides[1]}"
+
+
 def documents_of(pairs, tokenizer, seed, step):
     """Write as many documents as pairs: translations in random directions, and two single sentences."""
     draw = random.Random(f"documents {seed} {step}")
     texts = []
     for row in draw.sample(range(len(pairs["deu_Latn"])), PAIRS):
         code = draw.choice(list(pairs))
-        sides = [pairs[code].pivot_sentences[row], pairs[code].sentences[row]]
-        draw.shuffle(sides)
-        texts.append(f"{sides[0]} {SEPARATOR} {sides[1]}")
+        texts.append(translation(pairs[code].pivot_sentences[row], pairs[code].sentences[row], draw))
     texts += [pairs[code].sentences[step] for code in draw.sample(list(pairs), 2)]
     return pad_documents([[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in texts])
 

@@ -4,7 +4,6 @@ import contextlib
 import io
 import runpy
 import sys
-import warnings
 from unittest.mock import patch
 
 from tests.tiny import ROOT
@@ -18,8 +17,6 @@ def run_here(recipe, *arguments):
         patch.object(sys, "argv", [script, *map(str, arguments)]),
         contextlib.chdir(ROOT),
         contextlib.redirect_stdout(printed),
-        warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")  # the trainers' own, of what a smoke twin asks them to do
         runpy.run_path(script, run_name="__main__")
     return printed.getvalue()

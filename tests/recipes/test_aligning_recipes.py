@@ -4,9 +4,7 @@ The twins run in this process and for fewer steps; as users call them they run i
 """
 
 import json
-import runpy
 import shutil
-import sys
 
 import pytest
 import torch
@@ -25,6 +23,7 @@ from trl import DPOConfig, ModelConfig, SFTConfig, TrlParser
 
 from tests.marking_tokenizers import make_nllb
 from tests.pairs_of_stacks import make_pair
+from tests.recipes.here import run_here
 from tests.recipes.test_recipes import HERE, MODELS, SMOKE, load, run
 from tests.tiny import ROOT, SIZES, make_tokenizer
 from tests.tiny_speech import make_speech_model
@@ -259,19 +258,15 @@ def test_labels_stand_at_the_last_token_of_each_word():
     assert read_so_far == ["Übermorgen", "Übermorgen liest", "Übermorgen liest 书", "Übermorgen liest 书 ."]
 
 
-def call(recipe, name, out, monkeypatch, capsys, **changes):
-    """Run a smoke twin in this process, as from the repository's root; return what it printed."""
-    given = [part for key, value in changes.items() for part in (f"--{key}", *map(str, many(value)))]
-    config = CONFIGS / f"{name}_smoke.yaml"
-    monkeypatch.setattr(sys, "argv", [recipe, "--config", str(config), "--output_dir", str(out), *given])
-    monkeypatch.chdir(ROOT)
-    runpy.run_path(str(ROOT / "recipes" / f"{recipe}.py"), run_name="__main__")
-    return capsys.readouterr().out
+def call(recipe, name, out, **changes):
+    """Run a smoke twin in this process, and return what it printed."""
+    given = [part for key, value in changes.items() for part in (f"--{key}", *many(value))]
+    return run_here(recipe, "--config", CONFIGS / f"{name}_smoke.yaml", "--output_dir", out, *given)
 
 
-def test_merging_adds_up_what_the_two_adapters_do(tmp_path, monkeypatch, capsys):
+def test_merging_adds_up_what_the_two_adapters_do(tmp_path):
     steps = {"max_steps": 2, "align_steps": 2, "grid": [1.0], "measure_n": 8}
-    printed = call("align_then_merge", "align_then_merge", tmp_path, monkeypatch, capsys, **steps)
+    printed = call("align_then_merge", "align_then_merge", tmp_path, **steps)
     assert "deu_Latn: loss of the task " in printed and "NASCA: base " in printed
     found = json.loads((tmp_path / "align_then_merge.json").read_text(encoding="utf-8"))
     assert found["weights"] == {"task": 1.0, "alignment": 1.0}
@@ -287,13 +282,13 @@ def test_merging_adds_up_what_the_two_adapters_do(tmp_path, monkeypatch, capsys)
     assert (both(ids).logits - saved).abs().max() < 1e-4 < (saved - plain).abs().max()
 
 
-def test_a_further_language_changes_no_other(tmp_path, monkeypatch, capsys):
+def test_a_further_language_changes_no_other(tmp_path):
     config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", init_lora_weights=False)
     LanguageAdapters(load_babel("unaligned")[0], config, languages=["spa_Latn"]).save_pretrained(tmp_path)
     of_spanish = tmp_path / "spa_Latn" / "adapter_model.safetensors"
     before = of_spanish.read_bytes()
     changes = {"steps": 2, "align_batch_size": 4, "measure_n": 8, "metrics": "mexa"}
-    printed = call("language_adapters", "language_adapters", tmp_path, monkeypatch, capsys, **changes)
+    printed = call("language_adapters", "language_adapters", tmp_path, **changes)
     assert "new: deu_Latn; unchanged: spa_Latn" in printed
     assert of_spanish.read_bytes() == before
     learnt = load_file(tmp_path / "deu_Latn" / "adapter_model.safetensors")
@@ -302,8 +297,8 @@ def test_a_further_language_changes_no_other(tmp_path, monkeypatch, capsys):
     assert [row["language"] for row in gains] == ["spa_Latn", "deu_Latn"]
 
 
-def test_only_the_chosen_neurons_have_moved(tmp_path, monkeypatch, capsys):
-    printed = call("neuron_only", "neuron_only", tmp_path, monkeypatch, capsys, max_steps=2, find_n=12)
+def test_only_the_chosen_neurons_have_moved(tmp_path):
+    printed = call("neuron_only", "neuron_only", tmp_path, max_steps=2, find_n=12)
     assert "230 neurons, " in printed and "eval_nasca: " in printed
     units, start = UnitSet.from_pretrained(tmp_path / "units"), load_babel("unaligned")[0]
     now = dict(AutoModelForCausalLM.from_pretrained(tmp_path).named_parameters())
@@ -317,14 +312,14 @@ def test_only_the_chosen_neurons_have_moved(tmp_path, monkeypatch, capsys):
         assert set(rows) == chosen[int(name.split(".")[2])], name
 
 
-def test_the_transport_recipe_runs(tmp_path, monkeypatch, capsys):
+def test_the_transport_recipe_runs(tmp_path):
     changes = {"max_steps": 2, "measure_every": 2, "align_batch_size": 4, "logging_steps": 1}
-    printed = call("ot_align", "ot_align", tmp_path, monkeypatch, capsys, **changes)
+    printed = call("ot_align", "ot_align", tmp_path, **changes)
     assert "eval_loss: 7.3" in printed and "'align_loss'" in printed
     assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path).config.encoder_layers == 3
 
 
-def test_the_speech_recipe_runs_on_tones(tmp_path, monkeypatch, capsys):
+def test_the_speech_recipe_runs_on_tones(tmp_path, monkeypatch):
     config = read(CONFIGS / "ot_align_speech_smoke.yaml") | {
         "n": 8,
         "tested": 4,
@@ -334,7 +329,7 @@ def test_the_speech_recipe_runs_on_tones(tmp_path, monkeypatch, capsys):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     changes = {"config": tmp_path / "config.yaml"}
-    printed = call("ot_align_speech", "ot_align_speech", tmp_path, monkeypatch, capsys, **changes)
+    printed = call("ot_align_speech", "ot_align_speech", tmp_path, **changes)
     assert "tones stand in for speech" in printed and "deu_Latn: loss " in printed
     found = json.loads((tmp_path / "ot_align_speech.json").read_text(encoding="utf-8"))
     assert all(
@@ -343,9 +338,9 @@ def test_the_speech_recipe_runs_on_tones(tmp_path, monkeypatch, capsys):
     assert any(name.startswith("blocks.1.") for name in load_file(tmp_path / "projection.safetensors"))
 
 
-def test_the_few_shot_recipe_runs(tmp_path, monkeypatch, capsys):
+def test_the_few_shot_recipe_runs(tmp_path):
     changes = {"max_steps": 3, "learning_rate": 3e-3, "k": [2], "align_batch_size": 4}
-    printed = call("few_shot_transfer", "few_shot_transfer", tmp_path, monkeypatch, capsys, **changes)
+    printed = call("few_shot_transfer", "few_shot_transfer", tmp_path, **changes)
     assert "k = 2, aligned" in printed
     found = json.loads((tmp_path / "few_shot_transfer.json").read_text(encoding="utf-8"))
     assert list(found) == ["k = 2, plain", "k = 2, aligned"]
@@ -354,9 +349,9 @@ def test_the_few_shot_recipe_runs(tmp_path, monkeypatch, capsys):
     assert found["k = 2, plain"]["eng_Latn"] > 0.3  # eight labels
 
 
-def test_the_preference_recipe_runs(tmp_path, monkeypatch, capsys):
+def test_the_preference_recipe_runs(tmp_path):
     changes = {"max_steps": 2, "logging_steps": 1, "measure_n": 8, "align_batch_size": 4}
-    printed = call("dpo_with_alignment", "dpo_with_alignment", tmp_path, monkeypatch, capsys, **changes)
+    printed = call("dpo_with_alignment", "dpo_with_alignment", tmp_path, **changes)
     assert "the chosen answer is preferred: " in printed and "eval_nasca_worst: " in printed
     assert (tmp_path / "adapter_config.json").exists()
 
@@ -373,9 +368,9 @@ def test_the_smoke_twins_run_as_users_call_them(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_few_shot_recipe_reads_pud(tmp_path, monkeypatch, capsys, real_text):
+def test_the_few_shot_recipe_reads_pud(tmp_path, real_text):
     changes = {"tagged": real_text / "pud" / "conllu", "word_column": 1, "tag_column": 3, "learnt": 485}
     changes |= {"languages": ["deu_Latn", "zho_Hant"], "k": [2], "max_steps": 2}
-    call("few_shot_transfer", "few_shot_transfer", tmp_path, monkeypatch, capsys, **changes)
+    call("few_shot_transfer", "few_shot_transfer", tmp_path, **changes)
     found = json.loads((tmp_path / "few_shot_transfer.json").read_text(encoding="utf-8"))
     assert list(found["k = 2, plain"]) == ["eng_Latn", "deu_Latn", "zho_Hant"]

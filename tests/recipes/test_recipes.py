@@ -105,6 +105,7 @@ def run(recipe, *arguments, **environment):
     return ran.stdout
 
 
+@pytest.mark.filterwarnings("ignore")  # the trainers' own
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_smoke_twins_run(name, tmp_path):
     config = ROOT / "configs" / f"{name}_smoke.yaml"
@@ -174,6 +175,7 @@ def test_the_loop_has_a_file_for_every_model():
         assert list(config.reporting()) == ["spa_Latn", "deu_Latn"]
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_closed_loop_recipe_runs(tmp_path):
     config = ROOT / "configs" / "closed_loop_smoke.yaml"
     printed = run_here("closed_loop", "--config", config, "--output_dir", tmp_path / "out")

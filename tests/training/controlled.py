@@ -17,6 +17,7 @@ def by_rank(signals, decisions):
 
 def train_controlled(folder: Path) -> None:
     """Keep in `folder` what each process was told to do, and its weights."""
+    folder.mkdir(exist_ok=True)
     trainer = make_trainer(folder / "run", by_rank)
     assert dist.get_world_size() == 2
     trainer.train()

@@ -60,7 +60,6 @@ def launched(tmp_path_factory):
     def launch(mode):
         folder = tmp_path_factory.mktemp(mode)
         make_model("llama").save_pretrained(folder / "model")
-        (folder / "controlled").mkdir()
         worker = Path(__file__).parent / "worker.py"
         ran = torchrun(worker, mode, json.dumps(CELLS[mode]), folder, timeout=500)
         assert ran.returncode == 0, ran.stderr[-3000:]

@@ -91,7 +91,7 @@ def test_the_losses_are_those_written_by_hand(languages_per_batch):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_leaving_early_changes_neither_loss_nor_gradient(family, options, monkeypatch):
     objective = make_objective(make_model(family), **options)
-    monkeypatch.setattr(pair_forward, "_PER_BATCH", 10**6)  # one forward, as where it runs whole
+    objective._forward.per_batch = 10**6  # one forward, as where it runs whole
     early = gradients(objective)
     monkeypatch.setattr(pair_forward, "is_sharded", lambda model: True)
     ran = []
@@ -111,15 +111,15 @@ def test_leaving_early_changes_neither_loss_nor_gradient(family, options, monkey
 
 
 @pytest.mark.parametrize("options", [*LOSSES, {"loss": "transport", "layer": "all", "pool": None}])
-def test_lengths_that_run_apart_give_the_gradient_of_one_forward(options, monkeypatch):
+def test_lengths_that_run_apart_give_the_gradient_of_one_forward(options):
     objective = make_objective(make_model("llama").double(), **options)
     shapes = []
     objective.model.model.layers[0].register_forward_hook(lambda *parts: shapes.append(parts[2].shape[:2]))
-    monkeypatch.setattr(pair_forward, "_PER_BATCH", 10**6)
+    objective._forward.per_batch = 10**6
     loss, whole = gradients(objective)
     ((lines, tokens),) = shapes
     for per_batch in (8, 0):
-        monkeypatch.setattr(pair_forward, "_PER_BATCH", per_batch)
+        objective._forward.per_batch = per_batch
         shapes.clear()
         found = gradients(objective)
         assert len(shapes) > 1 and sum(one * longest for one, longest in shapes) < lines * tokens

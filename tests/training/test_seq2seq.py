@@ -125,7 +125,7 @@ def test_the_loss_runs_the_encoder_only(family, monkeypatch):
     objective = AlignmentObjective(
         model, make_tokenizer(), training_pairs(), loss="contrastive", batch_size=8, layer="all"
     )
-    monkeypatch.setattr(pair_forward, "_PER_BATCH", 10**6)  # one forward, as where it runs whole
+    objective._forward.per_batch = 10**6  # one forward, as where it runs whole
     found = []
     for whole in (False, True):
         if whole:
@@ -142,6 +142,7 @@ def test_the_loss_runs_the_encoder_only(family, monkeypatch):
     of_encoder = AlignmentObjective(
         alone, make_tokenizer(), training_pairs(), loss="contrastive", batch_size=8, layer="all"
     )
+    of_encoder._forward.per_batch = 10**6
     loss = of_encoder(0)
     loss.backward()
     assert loss.item() == found[0][0]

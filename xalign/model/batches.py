@@ -145,16 +145,22 @@ def group_lines(
     # The longest first, so that running out of memory shows at once.
     waiting = sorted(rows_of, key=length, reverse=True)
     groups: list[tuple[Sequence[L], tuple[tuple[int, ...], ...]]] = []
-    for count in _counts([length(line) for line in waiting], token_budget, size, per_batch):
-        taken, waiting = waiting[:count], waiting[count:]
+    takes = _takes([length(line) for line in waiting], token_budget, size, per_batch)
+    first = 0
+    while first < len(waiting):
+        taken = waiting[first : first + takes[first]]
         groups.append((taken, tuple(tuple(rows_of[line]) for line in taken)))
+        first += takes[first]
     return groups
 
 
-def _counts(
+def _takes(
     lengths: Sequence[int], token_budget: int | None, size: int | None, per_batch: int | None
 ) -> list[int]:
-    """Return how many lines each group takes, of lines whose lengths fall: all that fit, or the cheapest."""
+    """Return per line how many a group takes that begins with it: all that fit, or those that are cheapest.
+
+    Lengths must fall.
+    """
 
     def most(first: int) -> int:
         fitting = len(lengths) if token_budget is None else max(1, token_budget // lengths[first])
@@ -169,10 +175,7 @@ def _counts(
                 for count in range(1, takes[first] + 1)
             )
             takes[first] = -fewer
-    counts: list[int] = []
-    while sum(counts) < len(lengths):
-        counts.append(takes[sum(counts)])
-    return counts
+    return takes
 
 
 def pad_documents(documents: Sequence[Sequence[int]], pad_id: int = 0) -> dict[str, Tensor]:

@@ -36,9 +36,6 @@ from xalign.training.guards.start import Start
 from xalign.training.pair_batch import PairBatch
 from xalign.warn import warn
 
-# What a forward and its backward cost on a CPU beside their tokens, in tokens: weights are read, and their
-# gradients added, once more (benchmarks/alignment_step.py).
-_PER_BATCH = 64
 States = list[Float[Tensor, "line *token width"]]
 
 
@@ -75,6 +72,8 @@ class PairForward:
             memory, and the gradient is that of all together.
         alternate: Whether a micro-batch may consist of pairs alone.
         frozen_pivot: Whether pivot sentences run with the adapters off, in a forward of their own.
+        per_batch: What a forward and its backward cost on a CPU beside their tokens, in tokens: weights are
+            read, and their gradients added, once more (benchmarks/alignment_step.py).
     """
 
     inputs: Inputs
@@ -84,6 +83,7 @@ class PairForward:
     size: int | None = None
     alternate: bool = False
     frozen_pivot: bool = False
+    per_batch: int = 64
     _has_said: bool = field(default=False, init=False)
 
     def of_pairs(self, model: nn.Module, pairs: PairBatch, blocks: Sequence[int]) -> PairStates:
@@ -112,7 +112,7 @@ class PairForward:
         """
         whole = self._runs_whole(model)
         self._warn_about_cost(model, whole)
-        per_batch = None if whole or device_of(model).type != "cpu" else _PER_BATCH
+        per_batch = None if whole or device_of(model).type != "cpu" else self.per_batch
         batches = self.inputs.batches(lines, size=self.size, per_batch=per_batch)
         if len(batches) > 1 and is_sharded(model):
             raise ModelError("chunk_size is not for sharded models; lower batch_size, or use gather=True")
