@@ -13,29 +13,31 @@ def checked_tokens(
     pivot: Float[Tensor, "pair pivot_token width"],
     language_mask: Bool[Tensor, "pair token"],
     pivot_mask: Bool[Tensor, "pair pivot_token"],
+    names: tuple[str, str, str, str] = ("language", "pivot", "language_mask", "pivot_mask"),
 ) -> tuple[Float[Tensor, "pair token width"], Float[Tensor, "pair pivot_token width"]]:
-    """Return the tokens of both sides in float32 or a wider type.
+    """Return the tokens of both sides in float32 or a wider type; `names` are what errors call the arguments.
 
     Raises:
         ArgumentError: Sides that are not [pair, token, width] of as many pairs and one width, no pair, or a
             mask of another shape or without a token that counts.
         ArgumentTypeError: A side that is no tensor of floating-point numbers, a mask that is not boolean.
     """
-    for name, side in (("language", language), ("pivot", pivot)):
+    for name, side in zip(names[:2], (language, pivot), strict=True):
         if not isinstance(side, Tensor) or not side.is_floating_point():
             raise ArgumentTypeError(f"{name} must be a tensor of floating-point numbers, not {side!r:.60}")
+    both = " and ".join(names[:2])
     shapes = tuple(language.shape), tuple(pivot.shape)
     if language.dim() != 3 or pivot.dim() != 3 or shapes[0][::2] != shapes[1][::2]:
         raise ArgumentError(
-            f"language and pivot must both be [pair, token, width], of as many pairs and one width; they are "
+            f"{both} must both be [pair, token, width], of as many pairs and one width; they are "
             f"{shapes[0]} and {shapes[1]}"
         )
     if not len(language):
         raise ArgumentError("the batch has no pair; give at least 1")
     if not language.shape[2]:
-        raise ArgumentError("language and pivot have width 0; give at least one coordinate")
-    check_mask("language_mask", language_mask, shapes[0][:2])
-    check_mask("pivot_mask", pivot_mask, shapes[1][:2])
+        raise ArgumentError(f"{both} have width 0; give at least one coordinate")
+    check_mask(names[2], language_mask, shapes[0][:2])
+    check_mask(names[3], pivot_mask, shapes[1][:2])
     dtype = torch.promote_types(language.dtype, torch.float32)
     return language.to(dtype), pivot.to(dtype)
 
