@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import FeatureExtractionMixin, PreTrainedTokenizerBase
 
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
+from xalign.model.batch_cost import with_batch_cost
 from xalign.model.batches import Batch, group_lines
 from xalign.model.frames import frames_of
 from xalign.model.inputs import TextOptions
@@ -180,13 +181,14 @@ class AudioInputs:
         return EncodedAudio(lines, tuple(self._frames(line.real) for line in lines))
 
     def batches(self, lines: Iterable[AudioLine], **limits: int | None) -> list[Batch]:
-        """Group recordings into batches, as `make_batches` does; a token is a frame of the encoder.
+        """Group recordings into batches, as `Inputs` does lines; a token is a frame of the encoder.
 
         Where padding changes what a model makes of a recording, each is a batch of its own.
         """
         lines = list(lines)
         if len({line.given for line in lines}) > 1 and self._runs_singly:
             limits["size"] = 1
+        limits = with_batch_cost(self._model, limits)
         groups = group_lines(lines, lambda line: self._frames(line.given), **limits)
         return [self._batch(taken, rows) for taken, rows in groups]
 

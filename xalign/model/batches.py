@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -168,13 +169,12 @@ def _takes(
 
     takes = [most(first) for first in range(len(lengths))]
     if per_batch is not None:
-        cost = [0] * (len(lengths) + 1)  # of the lines from each one on
+        cost = np.zeros(len(lengths) + 1, dtype=np.int64)  # of the lines from each one on
         for first in reversed(range(len(lengths))):
-            cost[first], fewer = min(
-                (count * lengths[first] + per_batch + cost[first + count], -count)
-                for count in range(1, takes[first] + 1)
-            )
-            takes[first] = -fewer
+            counts = np.arange(takes[first], 0, -1)
+            costs = counts * lengths[first] + cost[first + counts]
+            cheapest = costs.argmin()  # the first of equals, which takes the most
+            takes[first], cost[first] = int(counts[cheapest]), costs[cheapest] + per_batch
     return takes
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xalign.checks import boolean, function_of, whole_number
 from xalign.errors import ArgumentTypeError, ModelError
+from xalign.model.batch_cost import with_batch_cost
 from xalign.model.batches import Batch, Line, make_batches
 from xalign.model.encode import Encoded, Template, encode
 from xalign.model.language_marks import Mark, mark_of
@@ -95,7 +96,7 @@ class Inputs:
             raise ArgumentTypeError(
                 f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}"
             )
-        self.tokenizer = tokenizer
+        self.tokenizer, self._model = tokenizer, model
         self.context = context_of(model, tokenizer)
         self.vocabulary = vocabulary_of(model)
         self.pad_id = pad_id_of(tokenizer, below=self.vocabulary)
@@ -168,8 +169,14 @@ class Inputs:
             yield mark
 
     def batches(self, lines: Iterable[Line], **limits: int | None) -> list[Batch]:
-        """Group encoded lines into batches; `limits` are those of `make_batches`."""
-        return make_batches(lines, pad_id=self.pad_id, **limits)
+        """Group encoded lines into batches.
+
+        Args:
+            lines: The lines.
+            **limits: Those of `make_batches`. Within a `token_budget`, `per_batch` is the model's
+                `batch_cost` where it is not given.
+        """
+        return make_batches(lines, pad_id=self.pad_id, **with_batch_cost(self._model, limits))
 
     def language_token(self, language: str, source_codes: Mapping[str, str] | None = None) -> str | None:
         """Return the code to set as `tokenizer.src_lang`; None for tokenizers that do not mark languages.

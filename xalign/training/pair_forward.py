@@ -14,6 +14,7 @@ from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.losses.loss import StateFn
 from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import Kind, Pool, Site
+from xalign.model.batch_cost import batch_cost
 from xalign.model.batches import Batch, Line
 from xalign.model.capture import capture_mapped
 from xalign.model.distributed import is_sharded
@@ -72,8 +73,8 @@ class PairForward:
             memory, and the gradient is that of all together.
         alternate: Whether a micro-batch may consist of pairs alone.
         frozen_pivot: Whether pivot sentences run with the adapters off, in a forward of their own.
-        per_batch: What a forward and its backward cost on a CPU beside their tokens, in tokens: weights are
-            read, and their gradients added, once more (benchmarks/alignment_step.py).
+        per_batch: What a forward and its backward cost on a CPU beside their tokens, in tokens; as
+            `batch_cost` estimates it where None (benchmarks/alignment_step.py).
     """
 
     inputs: Inputs
@@ -83,7 +84,7 @@ class PairForward:
     size: int | None = None
     alternate: bool = False
     frozen_pivot: bool = False
-    per_batch: int = 64
+    per_batch: int | None = None
     _has_said: bool = field(default=False, init=False)
 
     def of_pairs(self, model: nn.Module, pairs: PairBatch, blocks: Sequence[int]) -> PairStates:
@@ -112,8 +113,8 @@ class PairForward:
         """
         whole = self._runs_whole(model)
         self._warn_about_cost(model, whole)
-        per_batch = None if whole or device_of(model).type != "cpu" else self.per_batch
-        batches = self.inputs.batches(lines, size=self.size, per_batch=per_batch)
+        per_batch = batch_cost(unwrapped(model)) if self.per_batch is None else self.per_batch
+        batches = self.inputs.batches(lines, size=self.size, per_batch=None if whole else per_batch)
         if len(batches) > 1 and is_sharded(model):
             raise ModelError("chunk_size is not for sharded models; lower batch_size, or use gather=True")
         called = model if whole else unwrapped(model)
