@@ -6,8 +6,11 @@ import torch
 from tests.tiny import FFN, LAYERS, make_model, make_tokenizer
 from xalign import Site, load_pairs, visit
 from xalign.errors import ArgumentError
+from xalign.finding import label_sums as module
+from xalign.finding.label_sums import label_sums
 from xalign.finding.language_neurons import language_neurons
 from xalign.metrics.lape import lape
+from xalign.model.read import read_states
 from xalign.steering.steer import steer
 
 BUNDLED = load_pairs("bundled", n=10)
@@ -65,3 +68,27 @@ def test_zero_at_the_gate_silences_the_neuron():
 def test_one_label_is_refused():
     with pytest.raises(ArgumentError, match=r"texts has 1 label\(s\) \(eng_Latn\)"):
         language_neurons(make_model("llama"), make_tokenizer(), {"eng_Latn": ["It rains."]})
+
+
+def test_texts_run_once_and_in_parts_give_the_same(monkeypatch):
+    """They ran twice, once for each state, and an answer per sentence was kept."""
+    model, tokenizer, read = make_model("llama"), make_tokenizer(), []
+    texts = TEXTS | {"again": TEXTS["deu_Latn"]}  # sentences that two labels share
+
+    def counting(model, batches, readings):
+        read.append(sum(len(rows) for batch in batches for rows in batch.rows))
+        return read_states(model, batches, readings)
+
+    monkeypatch.setattr(module, "read_states", counting)
+    whole = label_sums(model, tokenizer, texts)
+    assert read == [40]
+    for site_bytes, parts in ((5 * 2 * 4 * LAYERS * FFN, 6), (1, 30)):
+        read.clear()
+        found = label_sums(model, tokenizer, texts, site_bytes=site_bytes)
+        assert len(read) >= parts
+        assert sum(read) == 40
+        for one, other in zip(whole, found, strict=True):
+            assert torch.equal(one.fires, other.fires)
+            assert torch.equal(one.tokens, other.tokens)
+            torch.testing.assert_close(one.totals, other.totals, rtol=1e-5, atol=1e-4)
+    assert torch.equal(whole[0].fires[0], whole[0].fires[3])

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import get_args
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from xalign.checks import known_options, whole_number
 from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.finding.encoded_texts import encode_texts
 from xalign.measurement.options import Experts, NeuronSite
 from xalign.measurement.readings import neuron_sites
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import KINDS, Kind, Pool, Reading, Site, State
 from xalign.model.inputs import TextOptions
-from xalign.model.inputs_for import Processing, inputs_for
+from xalign.model.inputs_for import Processing
 from xalign.model.read import read_states
 from xalign.pairs.audio import Audio
 
@@ -96,20 +96,15 @@ def activations(
     model_map = map_model(model)
     waiting = sites_of(model, model_map, sites, experts)
     site_bytes = whole_number("site_bytes", site_bytes, least=1)
-    is_audio = any(isinstance(one, Audio) for sentences in texts.values() for one in sentences)
-    inputs, options = (
-        inputs_for(model, tokenizer, is_audio),
-        TextOptions(pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes),
+    options = TextOptions(
+        pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes
     )
-    encoded = [inputs.encode(sentences, label, options) for label, sentences in texts.items()]
-    label = torch.tensor([number for number, one in enumerate(encoded) for _ in one.lines])
-    tokens = torch.tensor([count for one in encoded for count in one.pooled_tokens])
-    batches = inputs.batches([line for one in encoded for line in one.lines], token_budget=token_budget)
-    for group in _groups(waiting, model_map, len(label), site_bytes):
+    encoded = encode_texts(model, tokenizer, texts, options, token_budget)
+    for group in _groups(waiting, model_map, len(encoded.label), site_bytes):
         readings = {site: Reading(site, state, pool) for site in group}
-        states = read_states(model, batches, readings.values())
+        states = read_states(model, encoded.batches, readings.values())
         for site, reading in readings.items():
-            yield Activations(site, states.pop(reading), label, tokens)
+            yield Activations(site, states.pop(reading), encoded.label, encoded.tokens)
 
 
 def sites_of(model: nn.Module, model_map: ModelMap, sites: Sites, experts: Experts = "routed") -> list[Site]:

@@ -1,15 +1,14 @@
 """Language neurons: those that fire for few languages, found in text by LAPE."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from xalign.errors import ModelError
-from xalign.finding.activations import Activations, activations, check_options, check_texts
+from xalign.finding.activations import check_options, check_texts
+from xalign.finding.label_sums import label_sums
 from xalign.finding.method import Method
 from xalign.finding.places import Places
 from xalign.finding.provenance import origin_of, warn_about_shared_texts
@@ -20,8 +19,6 @@ from xalign.model.inputs_for import Processing
 from xalign.pairs.audio import Audio
 from xalign.units.sharing import kinds_by_reach
 from xalign.units.unit_set import UnitSet
-
-_ROUGH = 0.25  # tokens by which a mean times its tokens may miss a whole number
 
 
 @takes_layout
@@ -71,63 +68,16 @@ def language_neurons(
     check_texts(texts, least=2)
     check_options("language_neurons", options)
     warn_about_shared_texts(texts)
-    read = partial(activations, model, tokenizer, texts, "gate", pool="mean", **options)
-    probability = [_firing(of_site, len(texts)) for of_site in read(state="active")]
-    gates = {of_site.site: _mean_over_tokens(of_site, len(texts)) for of_site in read(state="value")}
-    found = lape(torch.cat(probability, dim=1), share=share, bar=bar, penalty=penalty)
+    sums = label_sums(model, tokenizer, texts, **options)
+    found = lape(torch.cat([one.rates for one in sums], dim=1), share=share, bar=bar, penalty=penalty)
     settings = {"share": share, "bar": bar, "penalty": found.penalty} | options
+    gates = {one.site: one.means for one in sums}
     return _units(list(texts), found, gates, origin_of(model, texts, "lape", settings))
 
 
 LAPE = Method(
     "lape", language_neurons, "neurons that fire for few languages", sets=("sites", "pool", "state")
 )
-
-
-def firing_counts(
-    of_site: Activations, labels: int
-) -> tuple[Float[Tensor, "label unit"], Int[Tensor, " label"]]:
-    """Return at how many tokens of each label a unit fires, counted exactly, and how many tokens there are.
-
-    What is read of a sentence is a mean in float32. Summed as it is, it would give neurons that fire equally
-    often slightly different shares, and the bar would then cut between them.
-
-    Args:
-        of_site: Shares of tokens: activations read with `state="active"` and `pool="mean"`.
-        labels: How many labels there are.
-
-    Raises:
-        ModelError: Means so rough that the count cannot be told.
-
-    Example:
-        >>> shares, columns = torch.tensor([[0.5, 1.0], [0.0, 0.25]]), torch.tensor([[0, 1], [2, 4]])
-        >>> counts, tokens = firing_counts(Activations(Site("gate", 0), shares, *columns), labels=2)
-        >>> counts.tolist(), tokens.tolist()
-        ([[1.0, 2.0], [0.0, 1.0]], [2, 4])
-    """
-    counted = of_site.values.double() * of_site.tokens.unsqueeze(1)
-    counts = counted.round()
-    if bool((counted - counts).abs().max() > _ROUGH):
-        raise ModelError(
-            f"how often the units of {of_site.site} fire cannot be counted: the means over tokens are not "
-            "exact enough. Switch TF32 off (torch.backends.cuda.matmul.allow_tf32 = False), or give shorter "
-            "texts"
-        )
-    own = torch.stack([of_site.of(number) for number in range(labels)])
-    return own.double() @ counts, (own * of_site.tokens).sum(dim=1)
-
-
-def _firing(of_site: Activations, labels: int) -> Float[Tensor, "label unit"]:
-    """Return the share of each label's tokens at which a unit fires."""
-    counts, tokens = firing_counts(of_site, labels)
-    return counts / tokens.unsqueeze(1)
-
-
-def _mean_over_tokens(of_site: Activations, labels: int) -> Float[Tensor, "label unit"]:
-    """Return the mean of a site's units over all tokens of each label."""
-    # Each sentence's mean counts as often as it has tokens.
-    weight = torch.stack([of_site.of(number) * of_site.tokens for number in range(labels)]).double()
-    return weight @ of_site.values.double() / weight.sum(dim=1, keepdim=True)
 
 
 def _units(

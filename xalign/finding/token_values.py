@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from xalign.errors import ArgumentError
 from xalign.finding.activations import Sites, check_texts, sites_of
+from xalign.finding.encoded_texts import encode_texts
 from xalign.measurement.options import Experts
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import Place, map_model
 from xalign.model.architectures.sites import Site
 from xalign.model.inputs import TextOptions
-from xalign.model.inputs_for import Processing, inputs_for
+from xalign.model.inputs_for import Processing
 from xalign.model.read_tokens import read_tokens
 from xalign.pairs.audio import Audio
 
@@ -85,20 +86,14 @@ def token_values(
     model_map = map_model(model)
     places = {site: model_map.place(site) for site in sites_of(model, model_map, sites, experts)}
     _check_not_routed(places)
-    is_audio = any(isinstance(one, Audio) for sentences in texts.values() for one in sentences)
-    inputs = inputs_for(model, tokenizer, is_audio)
     options = TextOptions(
         pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes
     )
-    encoded = [inputs.encode(sentences, label, options) for label, sentences in texts.items()]
-    batches = inputs.batches([line for one in encoded for line in one.lines], token_budget=token_budget)
-    rows = [(label, row) for label, one in enumerate(encoded) for row in range(len(one))]
+    encoded = encode_texts(model, tokenizer, texts, options, token_budget)
     for site in places:
-        values = read_tokens(model, batches, [site])[site]
+        values = read_tokens(model, encoded.batches, [site])[site]
         counts = torch.tensor([len(one) for one in values])
-        label, sentence = (
-            torch.tensor(column).repeat_interleave(counts) for column in zip(*rows, strict=True)
-        )
+        label, sentence = (one.repeat_interleave(counts) for one in (encoded.label, encoded.row))
         yield TokenValues(site, torch.cat(values), label, sentence)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from xalign.checks import known_options
 from xalign.errors import ArgumentError
-from xalign.finding.activations import Activations, activations, check_texts
-from xalign.finding.language_neurons import firing_counts
+from xalign.finding.activations import check_texts
+from xalign.finding.label_sums import label_sums
 from xalign.finding.provenance import origin_of, warn_about_shared_texts
 from xalign.metrics.depth_stages import depth_stages
 from xalign.metrics.lape import Lape, lape
@@ -107,8 +107,8 @@ def neuron_kinds(
     check_texts(texts, least=2)
     known_options("neuron_kinds", options, _OPTIONS)
     warn_about_shared_texts(texts)
-    read = partial(activations, model, tokenizer, sites="gate", pool="mean", state="active", **options)
-    layers, rates = _rates(read, texts, None if prompts is None else checked_beginnings(texts, prompts))
+    sums = partial(label_sums, model, tokenizer, with_totals=False, **options)
+    layers, rates = _rates(sums, texts, None if prompts is None else checked_beginnings(texts, prompts))
     found = lape(torch.cat(rates, dim=1), share=share, bar=bar, penalty=penalty)
     of_neuron = torch.cat([torch.full((one.shape[1],), at) for at, one in zip(layers, rates, strict=True)])
     rows = _rows(found, of_neuron, len(texts))
@@ -146,18 +146,17 @@ def checked_beginnings(
 
 
 def _rates(
-    read: "partial[Any]", texts: Mapping[str, Sequence[str]], prompts: Mapping[str, Sequence[str]] | None
+    sums: "partial[Any]", texts: Mapping[str, Sequence[str]], prompts: Mapping[str, Sequence[str]] | None
 ) -> tuple[list[int], list[Float[Tensor, "language neuron"]]]:
     """Return per site its layer, and the share of a language's tokens at which each neuron fires."""
     layers, rates = [], []
-    before = iter(()) if prompts is None else read(texts=prompts)
-    for of_site in read(texts=texts):
-        counts, tokens = firing_counts(of_site, len(texts))
-        if prompts is not None:
-            of_prompts: Activations = next(before)
-            less, fewer = firing_counts(of_prompts, len(texts))
+    before = None if prompts is None else sums(texts=prompts)
+    for at, of_site in enumerate(sums(texts=texts)):
+        counts, tokens = of_site.fires, of_site.tokens
+        if before is not None:
             # Where a tokenizer joins prompt and answer, a neuron may fire less often than for the prompt.
-            counts, tokens = (counts - less).clamp_min(0), (tokens - fewer).clamp_min(1)
+            counts = (counts - before[at].fires).clamp_min(0)
+            tokens = (tokens - before[at].tokens).clamp_min(1)
         layers.append(int(str(of_site.site.layer)))
         rates.append((counts / tokens.unsqueeze(1)).clamp_max(1.0))
     return layers, rates
