@@ -18,13 +18,20 @@ def memory(name):
     return int(found[1]) * 1024
 
 
+def turned(sentences):
+    """Join all sentences to one text, which begins with each in turn: texts of one length fill the budget."""
+    return [" ".join(sentences[row:] + sentences[:row]) for row in range(len(sentences))]
+
+
 def main(family, dtype, n, metrics, budget, sizes):
     """Print the expected and the measured peak over the weights."""
     torch.set_num_threads(1)
     config = AutoConfig.for_model(family, **sizes)
     model = AutoModel.from_config(config).to(getattr(torch, dtype)).eval()
     tokenizer = make_tokenizer()
-    pairs = xalign.load_pairs("bundled", ["deu_Latn"], n=n)
+    pairs = xalign.ParallelPairs(
+        {code: turned(texts) for code, texts in xalign.load_pairs("bundled", ["deu_Latn"], n=n).texts.items()}
+    )
     options = {"metrics": metrics, "token_budget": budget}
     expected = xalign.diagnose(model, tokenizer, pairs, **options).expected.memory
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
