@@ -1,9 +1,13 @@
-"""How to install this project's optional packages: by the name it has here, or from its checkout."""
+"""This project's optional packages: how to import them, and how to install them."""
 
 import shlex
 from functools import cache
+from importlib import import_module
 from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
+from typing import Any
+
+from xalign.errors import MissingExtraError
 
 _PACKAGE = Path(__file__).parent
 _DISTRIBUTION = "xalign-lm"
@@ -24,6 +28,27 @@ def install_command(*extras: str) -> str:
     if _is_checkout(checkout):
         return f"pip install -e {shlex.quote(f'{checkout}{wanted}')}"
     return f"pip install {shlex.quote(f'{distribution_name()}{wanted}')}"
+
+
+def import_extra(module: str, extra: str, need: str) -> Any:
+    """Import a module of an optional package.
+
+    Args:
+        module: The module, such as `matplotlib.figure`.
+        extra: The extra of this project that installs it.
+        need: What the error begins with, such as "figures need matplotlib".
+
+    Raises:
+        MissingExtraError: It is not installed; the error says how to install it.
+
+    Example:
+        >>> import_extra("math", "plot", "circles need math").pi > 3
+        True
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise MissingExtraError(f"{need}: {install_command(extra)}") from None
 
 
 def _is_checkout(folder: Path) -> bool:

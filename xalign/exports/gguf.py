@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xalign.errors import ArgumentError, MissingExtraError
+from xalign.errors import ArgumentError
 from xalign.exports.affine import affine_of
 from xalign.exports.format import Format, Request
-from xalign.extras import install_command
+from xalign.extras import import_extra
 from xalign.model.architectures.sites import Site
 from xalign.model.edit import Edit
 
@@ -33,15 +33,12 @@ def write_control_vector(request: Request, path: Path) -> dict[str, Any]:
         ArgumentError: Another site, another change than to add a constant, or an unknown architecture.
         MissingExtraError: gguf is not installed.
     """
-    try:
-        from gguf import GGUFWriter
-    except ImportError:
-        raise MissingExtraError(f"format='gguf' needs gguf: {install_command('gguf')}") from None
+    gguf = import_extra("gguf", "gguf", "format='gguf' needs gguf")
     directions = {
         _block(site, request): _direction(site, edit, request) for site, edit in request.edits.items()
     }
     hint = _model_type(request)
-    writer = GGUFWriter(path, _KIND)
+    writer = gguf.GGUFWriter(path, _KIND)
     writer.add_string(f"{_KIND}.model_hint", hint)
     writer.add_uint32(f"{_KIND}.layer_count", len(directions))
     for block in sorted(directions):

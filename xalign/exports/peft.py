@@ -7,12 +7,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from xalign.errors import MissingExtraError, ModelError
+from xalign.errors import ModelError
 from xalign.exports.changed import Changed
 from xalign.exports.fold import folded, try_against_hooks
 from xalign.exports.format import Format, Request
 from xalign.exports.projection import ChangedProjection
-from xalign.extras import install_command
+from xalign.extras import import_extra
 
 _PREFIX = "base_model.model."
 
@@ -31,7 +31,7 @@ def write_adapter(request: Request, folder: Path) -> dict[str, Any]:
         MissingExtraError: peft is not installed.
     """
     model, model_map = request.needed_model()
-    configs = _configs()
+    configs = import_extra("peft", "train", "format='peft' needs peft")
     changed = [_projection(one) for one in folded(request.edits, model, model_map)]
     difference = try_against_hooks(request.edits, changed, model, model_map)
     common = {
@@ -58,14 +58,6 @@ def _projection(changed: Changed) -> ChangedProjection:
             "as 'weights'"
         )
     return changed
-
-
-def _configs() -> Any:
-    try:
-        import peft
-    except ImportError:
-        raise MissingExtraError(f"format='peft' needs peft: {install_command('train')}") from None
-    return peft
 
 
 def _ia3(

@@ -6,7 +6,7 @@ from typing import Any
 
 from xalign.checks import positive
 from xalign.errors import ArgumentError, ArgumentTypeError, MissingExtraError
-from xalign.extras import install_command
+from xalign.extras import import_extra, install_command
 from xalign.judging.identify import UNDETERMINED
 from xalign.languages import language_codes, match_languages
 
@@ -103,12 +103,7 @@ def _library() -> Any:
     Raises:
         MissingExtraError: It is not installed, or too old.
     """
-    try:
-        from py3langid import langid
-    except ImportError:
-        raise MissingExtraError(
-            f"identifying many languages needs py3langid: {install_command('langid')}"
-        ) from None
+    langid = import_extra("py3langid", "langid", "identifying many languages needs py3langid").langid
     if not hasattr(langid.LanguageIdentifier, "from_model_file"):
         raise MissingExtraError(f"py3langid is older than 0.4: {install_command('langid')}")
     return langid

@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from xalign.errors import ArgumentError, MissingExtraError, PairsError
-from xalign.extras import install_command
+from xalign.errors import ArgumentError, PairsError
+from xalign.extras import import_extra
 from xalign.languages import match_languages
 from xalign.pairs.bitext import Bitext
 from xalign.pairs.dataset import is_by_language, read_dataset
@@ -96,7 +95,7 @@ def read_hub(
         MissingExtraError: `datasets` is not installed.
     """
     hub = HubSource.parse(source)
-    datasets = _datasets()
+    datasets = import_extra("datasets", "data", "'hf:' sources need datasets")
     config, split = _DEFAULTS.get(hub.id, (None, None))
     hub = replace(hub, config=hub.config or config, split=hub.split or split)
     if hub.config is None:
@@ -175,13 +174,6 @@ def _load(datasets: ModuleType, hub: HubSource) -> tuple[HubSource, Any]:
         )
     ((split, only),) = loaded.items()
     return replace(hub, split=str(split)), only
-
-
-def _datasets() -> ModuleType:
-    try:
-        return import_module("datasets")
-    except ImportError:
-        raise MissingExtraError(f"'hf:' sources need datasets: {install_command('data')}") from None
 
 
 def _listed(names: Sequence[str]) -> str:

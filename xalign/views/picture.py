@@ -5,8 +5,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xalign.errors import ArgumentError, MissingExtraError, ReportError
-from xalign.extras import install_command
+from xalign.errors import ArgumentError, ReportError
+from xalign.extras import import_extra
 from xalign.storage import write_whole
 
 if TYPE_CHECKING:
@@ -28,12 +28,9 @@ def figure_class() -> "type[Figure]":
         >>> figure._repr_png_()[1]
         {'width': 400, 'height': 300}
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(f"figures need matplotlib: {install_command('plot')}") from None
+    figure = import_extra("matplotlib.figure", "plot", "figures need matplotlib")
 
-    class Picture(Figure):
+    class Picture(figure.Figure):  # type: ignore[name-defined, misc]
         """A figure that a notebook shows."""
 
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from xalign.checks import names
-from xalign.errors import ArgumentError, ArgumentTypeError, MissingExtraError
-from xalign.extras import install_command
+from xalign.errors import ArgumentError, ArgumentTypeError
+from xalign.extras import import_extra
 from xalign.languages import normalize_language
 from xalign.model.wrapped import adapter_disabled, has_adapter
 
@@ -191,8 +191,4 @@ def _check_name(name: str) -> None:
 
 
 def _peft() -> Any:
-    try:
-        import peft
-    except ImportError:
-        raise MissingExtraError(f"adapters need PEFT: {install_command('train')}") from None
-    return peft
+    return import_extra("peft", "train", "adapters need PEFT")
