@@ -152,7 +152,13 @@ for seed in range(arguments.first_seed, arguments.seeds):
 
 def each(arm, value):
     """Return the value of an arm for each seed."""
-    return np.array([value(found[f"{arm} {seed}"]) for seed in range(arguments.seeds)])
+    seeds = range(arguments.first_seed, arguments.seeds)
+    return np.array([value(found[f"{arm} {seed}"]) for seed in seeds])
+
+
+def control_of(arm):
+    """Return the arm that an arm is compared with: that without documents, if the arm has none."""
+    return "control-bare" if "bare" in arm else "control"
 
 
 def with_interval(differences):
@@ -178,17 +184,17 @@ for arm in arguments.arms:
     english = each(arm, lambda run: run["accuracy"]["eng_Latn"])
     loss = each(arm, lambda run: np.mean(list(run["sentence_loss"].values())))
     row = [f"{zero_shot.mean():.3f} ({' '.join(f'{value:.3f}' for value in zero_shot)})"]
-    if arm != "control":
+    if arm != control_of(arm):
         gains = {
             code: each(arm, lambda run, code=code: run["accuracy"][code])
-            - each("control", lambda run, code=code: run["accuracy"][code])
+            - each(control_of(arm), lambda run, code=code: run["accuracy"][code])
             for code in LANGUAGES
         }
         lowest = min(gains[code].mean() for code in LANGUAGES[1:])
-        gain = zero_shot - each("control", lambda run: others(run["accuracy"]))
+        gain = zero_shot - each(control_of(arm), lambda run: others(run["accuracy"]))
         row += [with_interval(gain), f"{lowest:+.3f}"]
         row += [f"{english.mean():.3f}", with_interval(gains["eng_Latn"])]
-        control = each("control", lambda run: np.mean(list(run["sentence_loss"].values())))
+        control = each(control_of(arm), lambda run: np.mean(list(run["sentence_loss"].values())))
         row += [f"{(loss / control).mean():.4f}"]
     else:
         row += ["", "", f"{english.mean():.3f}", "", f"({loss.mean():.3f})"]
