@@ -1,11 +1,14 @@
 """`batch_cost`: what it depends on, who asks for it, and that the states are those of other batches."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from tests.mixtures import make_mixture
-from tests.tiny import make_model, make_tokenizer
+from tests.pairs_of_stacks import make_pair
+from tests.tiny import WIDTH, make_model, make_tokenizer
 from xalign import load_pairs
 from xalign.babel import load_babel
 from xalign.errors import ModelError
@@ -19,24 +22,30 @@ LENGTHS = [40, 38, 20, 19, 18, 5, 5, 4]
 LINES = [(tuple(range(row, row + length)), (True,) * length) for row, length in enumerate(LENGTHS)]
 
 
-def blocks_of(width, count=4):
-    return nn.Sequential(
-        nn.Embedding(1000, width), nn.ModuleList(nn.Linear(width, width) for _ in range(count))
-    )
+class OfWidth(nn.Linear):
+    """A model that says how wide it is."""
+
+    def __init__(self, width):
+        super().__init__(2, 2)
+        self.config = SimpleNamespace(hidden_size=width)
 
 
 def test_the_larger_the_blocks_the_less_is_padded():
-    costs = [batch_cost(blocks_of(width)) for width in (8, 100, 1000, 3000)]
-    assert costs == [847, 639, 40, 19]
-    assert batch_cost(blocks_of(100, count=9)) == 639
-    assert batch_cost(nn.Linear(1000, 1000)) == 40
+    assert [batch_cost(OfWidth(width)) for width in (8, 100, 1000, 10_000)] == [829, 183, 18, 16]
+    assert batch_cost(nn.Linear(2, 2)) == 849  # of a model without a config, nothing is known
 
 
-def test_blocks_are_told_from_their_experts():
-    mixture = make_mixture()
-    blocks = mixture.model.layers
-    weights = sum(one.numel() for one in blocks.parameters()) / len(blocks)
-    assert batch_cost(mixture) == round(16 + 25e6 / (weights + 3e4))
+@pytest.mark.parametrize("make", [make_model, make_pair], ids=["one stack", "two"])
+def test_every_config_is_asked_for_its_width(make):
+    names = ["gpt2", "bert"] if make is make_model else ["t5", "m2m_100"]
+    assert [batch_cost(make(name)) for name in names] == [batch_cost(OfWidth(WIDTH))] * 2
+
+
+def test_a_model_with_and_without_adapters_gets_the_same_batches():
+    model = make_model("llama")
+    before = batch_cost(model)
+    adapted = get_peft_model(model, LoraConfig(r=64, target_modules="all-linear"))
+    assert batch_cost(adapted) == before == 607
 
 
 def test_elsewhere_as_many_run_together_as_fit(monkeypatch):
@@ -53,7 +62,7 @@ def test_a_model_without_values_says_so():
 
 def test_a_budget_is_used_as_it_is_cheapest():
     large = Inputs(make_model("llama"), make_tokenizer())
-    large._model = blocks_of(3000, count=1)
+    large._model = OfWidth(10_000)
     shapes = [one.shape for one in large.batches(LINES, token_budget=200)]
     assert shapes == [(2, 40), (3, 20), (3, 5)]
     assert [one.shape for one in large.batches(LINES, token_budget=50)] == [

@@ -16,7 +16,7 @@ from xalign.model.encode import Encoded, Template, encode
 from xalign.model.language_marks import Mark, mark_of
 from xalign.model.tokenizer_state import keeping
 from xalign.model.words import words_of_tokens
-from xalign.model.wrapped import base_model_of, config_of, virtual_tokens
+from xalign.model.wrapped import base_model_of, text_config_of, virtual_tokens
 from xalign.options import COMPARED, option
 
 
@@ -212,10 +212,9 @@ def context_of(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | No
     Raises:
         ModelError: The model has no config.
     """
-    config = config_of(model)
-    if config is None:
+    text = text_config_of(model)
+    if text is None:
         raise ModelError(f"{type(model).__name__} has no config; pass a transformers model")
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
     limits = [tokenizer.model_max_length]
     positions = getattr(text, "max_position_embeddings", None)
     if positions is not None:

@@ -128,6 +128,12 @@ def config_of(model: nn.Module) -> Any:
     return getattr(getattr(model, "module", model), "config", None)
 
 
+def text_config_of(model: nn.Module) -> Any:
+    """Return the part of a model's config that is about text; all of it where it has no parts."""
+    config = config_of(model)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
 def has_adapter(model: nn.Module) -> bool:
     """Return whether this is a PEFT model whose adapter can be disabled."""
     return hasattr(model, "peft_config") and hasattr(model, "disable_adapter")
