@@ -67,12 +67,15 @@ def offline(monkeypatch):
 
 @pytest.fixture
 def few_sentences(monkeypatch, tmp_path):
-    """Let the bundled text have its first 100 sentences alone: pages measure it some 50 times."""
+    """Let the bundled text have its 100 shortest sentences alone: pages measure it some 50 times."""
     identify_language("as it is with the whole text")
     (tmp_path / "bundled").mkdir()
-    for path in BUNDLED.iterdir():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        (tmp_path / "bundled" / path.name).write_text("".join(lines[:100]), encoding="utf-8")
+    texts = {path.name: path.read_text(encoding="utf-8").splitlines() for path in BUNDLED.glob("*_*.txt")}
+    sizes = [sum(map(len, lines)) for lines in zip(*texts.values(), strict=True)]
+    shortest = sorted(sorted(range(len(sizes)), key=sizes.__getitem__)[:100])
+    for name, lines in texts.items():
+        text = "".join(f"{lines[row]}\n" for row in shortest)
+        (tmp_path / "bundled" / name).write_text(text, encoding="utf-8")
     make_tokenizer()  # kept for all tests, so it must not learn from this shorter text
     monkeypatch.setattr(load, "files", lambda package: tmp_path)
 
