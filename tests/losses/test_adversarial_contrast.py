@@ -7,7 +7,7 @@ from numpy.random import RandomState
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
 from xalign.errors import XAlignError
-from xalign.losses.adversarial_contrast import adversarial_contrast, harder_forms, near_misses
+from xalign.losses.adversarial_contrast import adversarial_contrast, harder_forms, near_misses, read
 
 PAIRS, WIDTH, WORDS = 4, 6, 9
 ENCODER, DECODER = RandomState(0).randn(PAIRS, 5, WIDTH), RandomState(1).randn(PAIRS, 4, WIDTH)
@@ -122,10 +122,10 @@ def test_a_near_miss_is_a_worse_translation_and_a_harder_form_is_harder_to_pick(
     def translation_loss(states):
         return torch.nn.functional.cross_entropy(head(states).flatten(0, 1), labels.flatten()).item()
 
-    missed = near_misses(decoder, labels, head, 0.5)
+    missed = near_misses(*read(decoder, labels, head), labels, 0.5)
     assert translation_loss(missed) > max(translation_loss(random), translation_loss(decoder)) + 0.5
     source = torch.from_numpy(sentences(ENCODER, ENCODER_MASK, False))
-    formed = harder_forms(decoder, labels, head, 0.5, source, None, 0.1)
+    formed = harder_forms(*read(decoder, labels, head), labels, head, 0.5, source, None, 0.1)
     harder, plain = (contrast(ENCODER, one, False, 0.1) for one in (formed.numpy(), DECODER))
     assert harder > max(plain, contrast(ENCODER, random.numpy(), False, 0.1)) + 0.5
 

@@ -16,7 +16,6 @@ from xalign.measurement.readings import neuron_sites
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, map_model
 from xalign.model.architectures.sites import KINDS, Kind, Pool, Reading, Site, State
-from xalign.model.inputs import TextOptions
 from xalign.model.inputs_for import Processing
 from xalign.model.read import read_states
 from xalign.pairs.audio import Audio
@@ -96,10 +95,15 @@ def activations(
     model_map = map_model(model)
     waiting = sites_of(model, model_map, sites, experts)
     site_bytes = whole_number("site_bytes", site_bytes, least=1)
-    options = TextOptions(
-        pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes
+    encoded = encode_texts(
+        model,
+        tokenizer,
+        texts,
+        pool_special_tokens=pool_special_tokens,
+        truncate=truncate,
+        source_codes=source_codes,
+        token_budget=token_budget,
     )
-    encoded = encode_texts(model, tokenizer, texts, options, token_budget)
     for group in _groups(waiting, model_map, len(encoded.label), site_bytes):
         readings = {site: Reading(site, state, pool) for site in group}
         states = read_states(model, encoded.batches, readings.values())

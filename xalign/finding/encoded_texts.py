@@ -34,8 +34,11 @@ def encode_texts(
     model: nn.Module,
     tokenizer: Processing,
     texts: Mapping[str, Sequence[str | Audio]],
-    options: TextOptions,
-    token_budget: int,
+    *,
+    pool_special_tokens: bool = True,
+    truncate: bool = False,
+    source_codes: Mapping[str, str] | None = None,
+    token_budget: int = 8192,
 ) -> EncodedTexts:
     """Make texts, written or spoken, ready to run.
 
@@ -43,7 +46,9 @@ def encode_texts(
         model: The model.
         tokenizer: Its tokenizer; for recordings, its feature extractor or processor.
         texts: Label -> sentences.
-        options: How sentences become tokens.
+        pool_special_tokens: Pool the special tokens that the tokenizer adds, too.
+        truncate: Cut sentences that are longer than the context; otherwise they are refused.
+        source_codes: Label -> the code of a tokenizer that marks languages, for labels that are no codes.
         token_budget: The most tokens of one forward, padding included.
 
     Raises:
@@ -51,6 +56,9 @@ def encode_texts(
     """
     is_audio = any(isinstance(one, Audio) for sentences in texts.values() for one in sentences)
     inputs = inputs_for(model, tokenizer, is_audio)
+    options = TextOptions(
+        pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes
+    )
     encoded = [inputs.encode(sentences, label, options) for label, sentences in texts.items()]
     return EncodedTexts(
         inputs.batches([line for one in encoded for line in one.lines], token_budget=token_budget),

@@ -11,13 +11,12 @@ from torch.nn.functional import one_hot
 
 from xalign.checks import whole_number
 from xalign.errors import ModelError
-from xalign.finding.activations import SITE_BYTES, Sites, sites_of
+from xalign.finding.activations import SITE_BYTES, Sites, check_texts, sites_of
 from xalign.finding.encoded_texts import EncodedTexts, encode_texts
 from xalign.measurement.options import Experts
 from xalign.model.architectures.map import map_model
 from xalign.model.architectures.sites import Reading, Site
 from xalign.model.batches import Batch
-from xalign.model.inputs import TextOptions
 from xalign.model.inputs_for import Processing
 from xalign.model.read import States, read_states
 from xalign.pairs.audio import Audio
@@ -60,12 +59,9 @@ def label_sums(
     sites: Sites = "gate",
     *,
     with_totals: bool = True,
-    pool_special_tokens: bool = True,
-    truncate: bool = False,
-    source_codes: Mapping[str, str] | None = None,
-    token_budget: int = 8192,
     site_bytes: int = SITE_BYTES,
     experts: Experts = "routed",
+    **options: Any,
 ) -> list[LabelSums]:
     """Run texts through a model once, and sum what the units do at the tokens of each label.
 
@@ -77,12 +73,9 @@ def label_sums(
         texts: Label -> sentences, written or spoken.
         sites: As in `activations`.
         with_totals: Whether values are summed too, beside the count of those above 0.
-        pool_special_tokens: Count the special tokens that the tokenizer adds, too.
-        truncate: As in `activations`.
-        source_codes: As in `activations`.
-        token_budget: As in `activations`.
         site_bytes: The most memory of what is read at a time. One sentence is always read.
         experts: As in `activations`.
+        **options: `pool_special_tokens`, `truncate`, `source_codes` and `token_budget` of `encode_texts`.
 
     Returns:
         The sums of each site.
@@ -97,13 +90,11 @@ def label_sums(
         >>> found[0].rates.shape
         torch.Size([2, 64])
     """
+    check_texts(texts)
     model_map = map_model(model)
     widths = {site: model_map.place(site).width for site in sites_of(model, model_map, sites, experts)}
     most = whole_number("site_bytes", site_bytes, least=1)
-    options = TextOptions(
-        pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes
-    )
-    encoded = encode_texts(model, tokenizer, texts, options, token_budget)
+    encoded = encode_texts(model, tokenizer, texts, **options)
     return _summed(model, encoded, widths, len(texts), with_totals=with_totals, most_bytes=most)
 
 

@@ -14,7 +14,6 @@ from xalign.measurement.options import Experts
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import Place, map_model
 from xalign.model.architectures.sites import Site
-from xalign.model.inputs import TextOptions
 from xalign.model.inputs_for import Processing
 from xalign.model.read_tokens import read_tokens
 from xalign.pairs.audio import Audio
@@ -86,10 +85,15 @@ def token_values(
     model_map = map_model(model)
     places = {site: model_map.place(site) for site in sites_of(model, model_map, sites, experts)}
     _check_not_routed(places)
-    options = TextOptions(
-        pool_special_tokens=pool_special_tokens, truncate=truncate, source_codes=source_codes
+    encoded = encode_texts(
+        model,
+        tokenizer,
+        texts,
+        pool_special_tokens=pool_special_tokens,
+        truncate=truncate,
+        source_codes=source_codes,
+        token_budget=token_budget,
     )
-    encoded = encode_texts(model, tokenizer, texts, options, token_budget)
     for site in places:
         values = read_tokens(model, encoded.batches, [site])[site]
         counts = torch.tensor([len(one) for one in values])

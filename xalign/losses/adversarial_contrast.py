@@ -53,7 +53,7 @@ def adversarial_contrast(
         decoder: The decoder's last states of their translations, as `head` reads them, of the same forward.
         encoder_mask: True at the sentences' tokens that count.
         labels: The token that each state of the decoder is to predict, or −100 where none counts.
-        head: The layer from the decoder's states to logits. It runs three times.
+        head: The layer from the decoder's states to logits. It runs twice.
         project: A layer of yours that both stacks' states go through; Linear and ReLU in the paper.
         temperature: τ.
         hard_temperature: τ', or None for τ, as in the paper. The authors' code has 1.
@@ -72,8 +72,9 @@ def adversarial_contrast(
     temperature = checked_temperature(temperature)
     harder = temperature if hard_temperature is None else checked_temperature(hard_temperature)
     source = _sentences(encoder, encoder_mask, project)
-    missed = near_misses(decoder, labels, head, negative_radius)
-    formed = harder_forms(decoder, labels, head, positive_radius, source, project, temperature)
+    states, logits = read(decoder, labels, head)
+    missed = near_misses(states, logits, labels, negative_radius)
+    formed = harder_forms(states, logits, labels, head, positive_radius, source, project, temperature)
     target, miss, form = (_sentences(one, _counted(labels), project) for one in (decoder, missed, formed))
     cosine = cosines(source, target)
     near = (source * miss).sum(dim=1, keepdim=True)
@@ -82,28 +83,50 @@ def adversarial_contrast(
     return (easier_loss + _picking(torch.cat([hard, near], dim=1), harder)) / 2
 
 
+def read(
+    states: Float[Tensor, "pair token width"], labels: Int[Tensor, "pair token"], head: Layer
+) -> tuple[Float[Tensor, "pair token width"], Float[Tensor, "counted vocabulary"]]:
+    """Return the states in full precision as a leaf of a new graph, and the logits of those that count."""
+    if torch.is_inference_mode_enabled():
+        raise ArgumentError("adversarial_contrast takes gradients of its own; evaluate it in torch.no_grad()")
+    leaf = states.detach().to(torch.promote_types(states.dtype, torch.float32)).requires_grad_()
+    with torch.enable_grad():
+        logits = head(leaf[_counted(labels)].to(states.dtype)).to(leaf.dtype)
+    outside = labels[_counted(labels) & ((labels < 0) | (labels >= logits.shape[-1]))]
+    if len(outside):
+        raise ArgumentError(
+            f"labels holds {int(outside[0])}, but head gives {logits.shape[-1]} logits; allowed are 0 to "
+            f"{logits.shape[-1] - 1}, and {IGNORED} where none counts"
+        )
+    return leaf, logits
+
+
 def near_misses(
-    decoder: Float[Tensor, "pair token width"], labels: Int[Tensor, "pair token"], head: Layer, radius: float
+    states: Float[Tensor, "pair token width"],
+    logits: Float[Tensor, "counted vocabulary"],
+    labels: Int[Tensor, "pair token"],
+    radius: float,
 ) -> Float[Tensor, "pair token width"]:
     """Move each state by `radius` to where the translation loss rises fastest.
 
-    What is left is near to the translation, and is meant to say something else. Arguments are those of
-    `adversarial_contrast`. No gradient flows through the result.
+    What is left is near to the translation, and is meant to say something else. `states` and `logits` are
+    those of `read`. No gradient flows through the result.
 
     Example:
-        >>> states, head = torch.zeros(1, 1, 2), torch.nn.Identity()
-        >>> near_misses(states, torch.tensor([[0]]), head, 1.0)  # away from the label's logit
+        >>> labels = torch.tensor([[0]])
+        >>> states, logits = read(torch.zeros(1, 1, 2), labels, torch.nn.Identity())
+        >>> near_misses(states, logits, labels, 1.0)  # away from the label's logit
         tensor([[[-0.7071,  0.7071]]])
     """
     radius = positive("negative_radius", radius, zero=True)
     with torch.enable_grad():
-        states, logits = _read(decoder, labels, head)
         loss = cross_entropy(logits, labels[_counted(labels)], reduction="sum")
         return states.detach() + radius * _steepest(loss, states)
 
 
 def harder_forms(
-    decoder: Float[Tensor, "pair token width"],
+    states: Float[Tensor, "pair token width"],
+    logits: Float[Tensor, "counted vocabulary"],
     labels: Int[Tensor, "pair token"],
     head: Layer,
     radius: float,
@@ -114,19 +137,18 @@ def harder_forms(
     """Move each state by `radius` to where the contrast rises fastest, then back to what the head expects.
 
     The second move, as long as the first, is to where KL(unmoved ‖ moved) of the next tokens falls fastest.
-    What is left is meant to look unlike the translation, and to say the same. `source` are the directions of
-    the sentences; the other arguments are those of `adversarial_contrast`. No gradient flows through the
-    result.
+    What is left is meant to look unlike the translation, and to say the same. `states` and `logits` are those
+    of `read`, and `source` the directions of the sentences; the other arguments are those of
+    `adversarial_contrast`. No gradient flows through the result.
     """
     radius = positive("positive_radius", radius, zero=True)
     with torch.enable_grad():
-        states, expected = _read(decoder, labels, head)
         cosine = cosines(source.detach(), _sentences(states, _counted(labels), project))
         away = states + radius * _steepest(_picking(cosine, temperature), states)
-        moved, found = _read(away, labels, head)
+        moved, found = read(away, labels, head)
         divergence = kl_div(
             log_softmax(found, dim=1),
-            log_softmax(expected.detach(), dim=1),
+            log_softmax(logits.detach(), dim=1),
             log_target=True,
             reduction="sum",
         )
@@ -138,23 +160,6 @@ def _counted(labels: Int[Tensor, "pair token"]) -> Bool[Tensor, "pair token"]:
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ArgumentTypeError(f"labels must be a tensor of whole numbers, not {labels!r:.60}")
     return labels != IGNORED
-
-
-def _read(
-    states: Float[Tensor, "pair token width"], labels: Int[Tensor, "pair token"], head: Layer
-) -> tuple[Float[Tensor, "pair token width"], Float[Tensor, "counted vocabulary"]]:
-    """Return the states in full precision as a leaf of a new graph, and the logits of those that count."""
-    if torch.is_inference_mode_enabled():
-        raise ArgumentError("adversarial_contrast takes gradients of its own; evaluate it in torch.no_grad()")
-    leaf = states.detach().to(torch.promote_types(states.dtype, torch.float32)).requires_grad_()
-    logits = head(leaf[_counted(labels)].to(states.dtype))
-    outside = labels[_counted(labels) & ((labels < 0) | (labels >= logits.shape[-1]))]
-    if len(outside):
-        raise ArgumentError(
-            f"labels holds {int(outside[0])}, but head gives {logits.shape[-1]} logits; allowed are 0 to "
-            f"{logits.shape[-1] - 1}, and {IGNORED} where none counts"
-        )
-    return leaf, logits.to(leaf.dtype)
 
 
 def _sentences(

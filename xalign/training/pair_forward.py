@@ -113,8 +113,10 @@ class PairForward:
         """
         whole = self._runs_whole(model)
         self._warn_about_cost(model, whole)
-        per_batch = batch_cost(unwrapped(model)) if self.per_batch is None else self.per_batch
-        batches = self.inputs.batches(lines, size=self.size, per_batch=None if whole else per_batch)
+        per_batch = None
+        if not whole:
+            per_batch = batch_cost(unwrapped(model)) if self.per_batch is None else self.per_batch
+        batches = self.inputs.batches(lines, size=self.size, per_batch=per_batch)
         if len(batches) > 1 and is_sharded(model):
             raise ModelError("chunk_size is not for sharded models; lower batch_size, or use gather=True")
         called = model if whole else unwrapped(model)
