@@ -154,6 +154,21 @@ def test_order_padding_and_evaluation_change_nothing():
         adversarial_contrast(**tensors())
 
 
+def test_states_and_layers_in_half_precision():
+    """What was moved was in float32, and the head in bfloat16 refused it."""
+    given, options = tensors(project=project), {"negative_radius": 0.7, "positive_radius": 2.0}
+    exact = adversarial_contrast(**given, **options).item()
+    layer, projection = (torch.nn.Linear(WIDTH, size, bias=False).bfloat16() for size in (WORDS, 7))
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(HEAD))
+        projection.weight.copy_(torch.from_numpy(PROJECTION))
+    half = {name: given[name].bfloat16() for name in ("encoder", "decoder")}
+    project_half = torch.nn.Sequential(projection, torch.nn.ReLU())
+    found = adversarial_contrast(**given | half | {"head": layer, "project": project_half}, **options)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(exact, rel=0.05)
+
+
 def test_a_translation_model_learns_and_its_weights_get_only_the_gradients_of_the_loss():
     torch.manual_seed(0)
     sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}

@@ -86,12 +86,12 @@ def adversarial_contrast(
 def read(
     states: Float[Tensor, "pair token width"], labels: Int[Tensor, "pair token"], head: Layer
 ) -> tuple[Float[Tensor, "pair token width"], Float[Tensor, "counted vocabulary"]]:
-    """Return the states in full precision as a leaf of a new graph, and the logits of those that count."""
+    """Return the states as a leaf of a new graph, and in full precision the logits of those that count."""
     if torch.is_inference_mode_enabled():
         raise ArgumentError("adversarial_contrast takes gradients of its own; evaluate it in torch.no_grad()")
-    leaf = states.detach().to(torch.promote_types(states.dtype, torch.float32)).requires_grad_()
+    leaf = states.detach().requires_grad_()
     with torch.enable_grad():
-        logits = head(leaf[_counted(labels)].to(states.dtype)).to(leaf.dtype)
+        logits = _wide(head(leaf[_counted(labels)]))
     outside = labels[_counted(labels) & ((labels < 0) | (labels >= logits.shape[-1]))]
     if len(outside):
         raise ArgumentError(
@@ -168,8 +168,7 @@ def _sentences(
     """Compute the direction of the mean of each sentence's projected tokens."""
     states = states.masked_fill(~mask.unsqueeze(2), 0.0)
     projected = states if project is None else project(states)
-    wide = projected.to(torch.promote_types(projected.dtype, torch.float32))
-    return directions(sentence_means(wide, mask))
+    return directions(sentence_means(_wide(projected), mask))
 
 
 def _picking(scores: Float[Tensor, "pair candidate"], temperature: float) -> Float[Tensor, ""]:
@@ -180,4 +179,8 @@ def _picking(scores: Float[Tensor, "pair candidate"], temperature: float) -> Flo
 def _steepest(loss: Float[Tensor, ""], states: Float[Tensor, "pair token width"]) -> Tensor:
     """Return per token the direction in which a loss rises fastest; 0 where it does not change."""
     (gradient,) = torch.autograd.grad(loss, states)
-    return token_directions(gradient, SHORTEST)
+    return token_directions(_wide(gradient), SHORTEST).to(gradient.dtype)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
