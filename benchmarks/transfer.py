@@ -51,10 +51,14 @@ ARMS = {
         f"neuron_state-bare-{guard}-{factor}": {
             "loss": "neuron_state",
             "layer": "all",
-            "start": "copy",
+            "start": None if guard == "l2_sp" else "copy",
             guard: factor,
         }
-        for guard, factors in (("kl", (0.3, 1.0, 3.0)), ("pivot_drift", (0.1, 1.0)), ("l2_sp", (0.1, 1.0)))
+        for guard, factors in (
+            ("kl", (0.3, 1.0, 3.0)),
+            ("pivot_drift", (0.1, 1.0, 10.0)),
+            ("l2_sp", (0.01, 0.1, 1.0)),
+        )
         for factor in factors
     },
     # Other losses at the same block. The last two are of states that have no unit length: their weights make

@@ -41,6 +41,23 @@ def test_equal_to_scikit_learn_with_ties(dtype, levels):
     assert found.tolist() == pytest.approx(expected, abs=1e-12)
 
 
+def test_scores_that_differ_in_their_last_bit():
+    torch.manual_seed(0)
+    scores = torch.randn(300, 40)  # the first units have no equal scores: they are sorted with their marks
+    near = torch.tensor([1.0]).view(torch.int32) + torch.arange(4, dtype=torch.int32)
+    for unit, sign in ((20, 1.0), (21, -1.0)):
+        scores[:, unit] = sign * near.view(torch.float32)[torch.randint(4, (300,))]
+    scores[:150, 22] = 0.0
+    scores[150:200, 22] = -0.0
+    scores[:, 23] = torch.tensor([0.0, 1e-45, -1e-45])[torch.randint(3, (300,))]
+    positive = torch.rand(300) < 0.4
+    positive[:2] = torch.tensor([True, False])
+    scores[:2, 24] = torch.tensor([0.0, -0.0])
+    scores[:2, 25] = -near[:2].view(torch.float32)
+    expected = [average_precision_score(positive.numpy(), unit.double().numpy()) for unit in scores.T]
+    assert average_precision(scores, positive).tolist() == pytest.approx(expected, abs=1e-12)
+
+
 def test_a_constant_unit_gives_the_prevalence_and_a_perfect_one_1():
     positive = torch.arange(40) < 10
     scores = torch.stack([torch.zeros(40), positive.float(), -positive.float()], dim=1)

@@ -1,5 +1,6 @@
 """Average precision of very many units at once: how well each one alone tells some sentences from others."""
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -47,7 +48,39 @@ def average_precision(
 def _of_block(
     block: Float[Tensor, "unit example"], chosen: Bool[Tensor, " example"]
 ) -> Float[Tensor, " unit"]:
-    """Return the average precision of each unit; the block may be sorted in place."""
+    """Return the average precision of each unit, in the faster of two ways; the block may be changed."""
+    if block.device.type == "cpu" and block.dtype == torch.float32 and bool(block.sum().isfinite()):
+        few = ascending(block[:16].clone())
+        if not bool((few[:, 1:] == few[:, :-1]).any()):
+            return _marked(block, chosen)
+    return _searched(block, chosen)
+
+
+def _marked(block: Float[Tensor, "unit example"], chosen: Bool[Tensor, " example"]) -> Float[Tensor, " unit"]:
+    """Return the average precision of each unit by one sort; fast where few scores are equal."""
+    units, examples = block.shape
+    # The last bit of a score says whether its example is positive.
+    marked = block.add_(0.0).view(torch.int32) & ~1 | chosen.int()  # adding 0 turns -0 into 0
+    ascending(marked.view(torch.float32))
+    positive = (marked & 1).bool()
+    # Scores that differ in this bit alone may be equal, or in another order: look their units up.
+    marked |= 1
+    equal = marked[:, 1:] == marked[:, :-1]
+    unsure = (equal & (positive[:, 1:] | positive[:, :-1])).any(dim=1)
+    del marked, equal
+    places = torch.from_numpy(np.flatnonzero(positive.numpy())).reshape(units, -1)
+    above = places.sub_(examples * torch.arange(units).unsqueeze(1)).neg_().add_(examples)
+    wanted = above.shape[1]
+    found = ((wanted - torch.arange(wanted)).double() / above).mean(dim=1)
+    if bool(unsure.any()):
+        found[unsure] = _searched(block[unsure], chosen)
+    return found
+
+
+def _searched(
+    block: Float[Tensor, "unit example"], chosen: Bool[Tensor, " example"]
+) -> Float[Tensor, " unit"]:
+    """Return the average precision of each unit by looking its positives up; the block may be sorted."""
     wanted = ascending(block[:, chosen])
     block = ascending(block)
     # Per positive, how many examples and how many positives score at least as high.
