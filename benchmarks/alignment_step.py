@@ -16,12 +16,12 @@ of their CPU times:
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from clock import machine, write
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from xalign import AlignmentObjective, load_pairs
@@ -103,5 +103,4 @@ for run in range(runs):
     print(f"run {run}: " + ", ".join(f"{name} {taken[name]:.2f} s" for name in ARMS), flush=True)
 for name, found in ratios.items():
     print(f"{name}: median {np.median(found):.3f}, {min(found):.3f} to {max(found):.3f}")
-if arguments.out:
-    arguments.out.write_text(json.dumps(ratios, indent=1) + "\n")
+write(arguments.out, {"machine": machine(torch.device("cpu"))} | ratios)

@@ -1,20 +1,29 @@
 """Time the average precision of 20,000 units on 2,000 sentences against a loop over scikit-learn's.
 
     python benchmarks/average_precision.py
+    python benchmarks/average_precision.py --smoke    # seconds
 
 The ratio is that of CPU times of one process on one thread, the median of 5 runs. The loop is timed on 1,000
 of the units and scaled, since each unit takes as long.
 """
 
-import statistics
-import time
+import argparse
+from pathlib import Path
+from statistics import median
 
 import torch
+from clock import alternate, machine, write
 from sklearn.metrics import average_precision_score
 
 from xalign.metrics.average_precision import average_precision
 
-UNITS, EXAMPLES, TIMED = 20_000, 2_000, 1_000
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--runs", type=int, default=5)
+parser.add_argument("--out", type=Path, help="write the ratios there, as JSON")
+parser.add_argument("--smoke", action="store_true", help="few units and one run, to check the program")
+arguments = parser.parse_args()
+UNITS, EXAMPLES, TIMED = (200, 200, 20) if arguments.smoke else (20_000, 2_000, 1_000)
+CPU = torch.device("cpu")
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -34,19 +43,9 @@ def theirs():
     )
 
 
-def seconds(call):
-    """Return the CPU seconds of a call."""
-    started = time.process_time()
-    call()
-    return time.process_time() - started
-
-
 gap = (ours()[:TIMED] - theirs()).abs().max().item()
 print(f"largest difference {gap:.1e}")
-ratios = [UNITS / TIMED * seconds(theirs) / seconds(ours) for _ in range(5)]
-print(
-    "times as fast:",
-    " ".join(f"{ratio:.1f}" for ratio in ratios),
-    "median",
-    f"{statistics.median(ratios):.1f}",
-)
+taken = alternate({"ours": ours, "theirs": theirs}, 1 if arguments.smoke else arguments.runs, CPU)
+ratios = [UNITS / TIMED * one / other for one, other in zip(taken["theirs"], taken["ours"], strict=True)]
+print("times as fast:", " ".join(f"{ratio:.1f}" for ratio in ratios), "median", f"{median(ratios):.1f}")
+write(arguments.out, {"machine": machine(CPU), "largest_difference": gap, "times_as_fast": ratios})

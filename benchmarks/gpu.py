@@ -2,6 +2,7 @@ r"""Measure on one GPU what measuring, aligning, steering and finding cost, besi
 
     python benchmarks/gpu.py --out benchmarks/results/gpu.json       # one H100: about 4 minutes
     python benchmarks/gpu.py --device cpu --smoke                    # a check without a GPU: seconds
+    python benchmarks/gpu.py --device cpu --parts generate --shape 135M --out generate.json
 
 Models have the shapes of Llama 3.2 1B, of Llama 3.1 8B and of eight blocks of Qwen3 30B-A3B, with random
 weights in bfloat16. Every ratio is the median of runs that alternate. Part by part:
@@ -28,7 +29,7 @@ from pathlib import Path
 
 import torch
 from clock import alternate, machine, peak_bytes, ratio, write
-from models import forward_flops, make_model
+from models import SHAPES, forward_flops, make_model
 from texts import byte_level_tokenizer, longer_sentences
 
 from xalign import AlignmentObjective, UnitSet, steer
@@ -240,7 +241,7 @@ def waits_part(shape, options):
 
 def parts_of(options):
     """Return the parts by name, each a function without arguments; the longest come last."""
-    small, large = ("smoke", ["smoke MoE"]) if options.smoke else ("1B", ["8B", "MoE"])
+    small, large = ("smoke", ["smoke MoE"]) if options.smoke else (options.shape, ["8B", "MoE"])
     found = {
         ("measure", small): partial(measure_part, small, options),
         ("align", small): partial(align_part, small, options),
@@ -275,10 +276,12 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--out", type=Path, help="write the results there, as JSON")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--shape", choices=SHAPES, default="1B", help="the shape of all parts but `measure`")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="tiny models and texts, to check the program")
     options = parser.parse_args()
-    options.n, options.dtype = (10, torch.float32) if options.smoke else (100, torch.bfloat16)
+    options.n = 10 if options.smoke else 100
+    options.dtype = torch.float32 if options.smoke or options.device.type == "cpu" else torch.bfloat16
     options.runs = 1 if options.smoke else options.runs
 
     result = {"machine": machine(options.device), "smoke": options.smoke, "parts": {}}

@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 
 import torch
-from clock import alternate, ratio, write
+from clock import alternate, machine, ratio, write
 from models import make_model
 from texts import byte_level_tokenizer, longer_sentences
 from transformers import BertConfig, BertModel
@@ -83,4 +83,4 @@ if arguments.runs:
     taken = alternate(calls, arguments.runs, torch.device("cpu"))
     found["time"] = ratio(taken, "as many as fit", "135M")
     print(f"as many as fit ÷ 135M: {found['time']}")
-write(arguments.out, found)
+write(arguments.out, {"machine": machine(torch.device("cpu"))} | found)
