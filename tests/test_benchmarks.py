@@ -15,6 +15,7 @@ SMOKES = {
     "alignment_step": [],
     "average_precision": [],
     "gpu": ["--device", "cpu"],
+    "language_neuron_speed": [],
     "measure_overhead": [],
     "padding": ["--runs", "1"],
 }
