@@ -109,7 +109,7 @@ def load_bias_list(source: str | Path) -> BiasList:
     """Read a bias list: one of those that ship with xalign, or a TOML file of yours.
 
     A file has `about`, `sets` (what x, y, a and b stand for), a table `[words.eng_Latn]` with `templates`,
-    `x`, `y`, `a` and `b` per language, and under `[pairs]`, if at all, a list of sentence pairs per language.
+    `x`, `y`, `a` and `b` per language, and under `[pairs]` (optional) a list of sentence pairs per language.
 
     Args:
         source: `"kin_and_work"`, `"flowers_and_insects"`, or the path of a file.

@@ -59,13 +59,13 @@ class Debiasing:
     def removed(self, measure: str, *, fitted: bool) -> float | None:
         """Return the share of a bias that is gone, over the languages it was fitted on or over the others.
 
-        It is 1 less the mean size of the bias after, by that before: 1 where nothing is left, 0 where as much
-        is left, below 0 where there is more. The size is the distance from no bias: from 0, of `preferred`
-        from .5.
+        It is 1 − a / b, with a and b the mean sizes of the bias after and before: 1 if nothing is left, 0 if
+        as much is left, below 0 if there is more. The size is the distance from no bias: from 0, or for
+        `preferred` from .5.
 
         Args:
             measure: One of `measures`, but not `loss`.
-            fitted: Over the languages that it was fitted on, or over the others: the transfer.
+            fitted: Average over the languages that it was fitted on; if False, over the others: the transfer.
 
         Returns:
             The share; None where there is no such language, or no bias before.

@@ -89,8 +89,8 @@ def judge_debiasing(
         fitted_on: The languages that it was fitted on; may be empty.
         pairs: Sentence pairs, as for `likelihood_gaps`.
         words: Word sets, as for `seat`; each word counts once, whatever the number of templates.
-        sites: Where to read for these.
-        texts: Language -> sentences of the task, whose loss in nats per token is taken.
+        sites: Where to read the states for `words`.
+        texts: Language -> sentences of the task, whose loss in nats per token is measured.
         strength: As in `steer`.
         count: As in `likelihood_gaps`.
         random_sets: How many random controls of the remedy to measure, with the seeds from 0.

@@ -27,7 +27,7 @@ class LikelihoodGap:
 
     Attributes:
         language: The language.
-        gaps: Per pair, the log-likelihood of the stereotype less that of its counterpart, in nats.
+        gaps: Per pair, the log-likelihood of the stereotype minus that of its counterpart, in nats.
         low: Lower end of the 95 % interval of their mean, a bootstrap over pairs; None where it is not known.
         high: Its upper end.
         shorter: How many pairs have sides of different numbers of tokens.
@@ -67,9 +67,9 @@ def likelihood_gaps(
 ) -> dict[str, LikelihoodGap]:
     """Compare the log-likelihoods of sentences that differ in one attribute.
 
-    With `"shared"`, only the tokens that both sentences have are counted, given all that precedes them: a
-    word of one group that is rarer than that of the other then counts nothing by itself. Only tokens behind
-    the difference can differ in their likelihood, so the pairs should name the group first.
+    With `"shared"`, only the tokens that both sentences have are counted, given all that precedes them: if
+    one group's word is rarer than the other's, that alone then counts nothing. Only tokens after the
+    difference can differ in their likelihood, so the pairs should name the group first.
 
     Args:
         model: A causal language model; it is only read. Inside a `with steer(...)` it is the steered one.
@@ -77,14 +77,14 @@ def likelihood_gaps(
         pairs: A bias list, or language -> pairs of sentences, the stereotype first.
         count: `"shared"`, as CrowS-Pairs does, or `"all"` tokens of both sentences.
         per_token: Divide each log-likelihood by the number of tokens that count.
-        seed: Of the bootstrap.
-        token_budget: The most tokens of one forward, padding included.
+        seed: Seed of the bootstrap.
+        token_budget: The most tokens in one forward pass, padding included.
 
     Returns:
         Language -> its gaps.
 
     Raises:
-        ArgumentError: A pair without a difference, or, with `"shared"`, without a shared token behind it.
+        ArgumentError: A pair without a difference, or, with `"shared"`, without a shared token after it.
         ModelError: A model without a language-model head.
 
     Reference:

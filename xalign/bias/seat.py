@@ -64,11 +64,11 @@ def seat(
         tokenizer: Its tokenizer.
         words: A bias list, or language -> word sets.
         sites: Where to read, as in `find_units`, such as `"5.hidden"`, or `"hidden"` for all blocks.
-        pool: How tokens are pooled. The paper takes what an encoder is made for: of GPT the `"last"`.
+        pool: How tokens are pooled. The paper takes what each encoder is made for: for GPT, the `"last"`.
         by: What is divided: `"sentence"`, as in the paper, or `"word"`, which averages over the sentences of
-            a word first. Sentences of a word are alike, so that p is too small with `"sentence"` where there
-            are several templates.
-        seed: Of random divisions.
+            a word first. Sentences of a word are similar, so p is too small with `"sentence"` where there are
+            several templates.
+        seed: Seed of the random divisions.
         most: The most divisions to look at, as in `partition_test`.
         **options: Those of `activations` that are for reading, such as `token_budget`.
 

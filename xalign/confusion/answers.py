@@ -28,7 +28,7 @@ class Prompt:
 
     Raises:
         ArgumentError: An empty text, or a language that is unknown or ambiguous.
-        ArgumentTypeError: A text that is none.
+        ArgumentTypeError: A text that is not a string.
     """
 
     text: str
@@ -59,7 +59,7 @@ def answer_prompts(
         model: A causal language model.
         tokenizer: Its tokenizer.
         prompts: The prompts.
-        chat: Put each into the tokenizer's chat template, as the words of a user.
+        chat: Put each into the tokenizer's chat template, as a user message.
         generation: Arguments of `generate`; by default the likeliest tokens, at most 100.
         seed: The same seed gives the same answers where they are sampled.
         batch_size: The most prompts that are answered at once.
@@ -91,7 +91,7 @@ def checked_prompts(prompts: object) -> Sequence[Prompt]:
 
     Raises:
         ArgumentError: There is none.
-        ArgumentTypeError: Something else than a list of `Prompt`.
+        ArgumentTypeError: Something other than a list of `Prompt`.
     """
     if isinstance(prompts, str | bytes) or not isinstance(prompts, Sequence):
         raise ArgumentTypeError(f"prompts={prompts!r:.60} must be a list of Prompt")
@@ -129,7 +129,7 @@ def greedy(model: nn.Module, max_new_tokens: int, stop: Sequence[int] = ()) -> d
     """Return the arguments of `generate` for greedy answers.
 
     Args:
-        model: The model, whose own ends stay ends.
+        model: The model, whose own end tokens still end an answer.
         max_new_tokens: The longest answer.
         stop: Ids of tokens that end an answer, too.
     """

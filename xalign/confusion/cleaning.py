@@ -22,10 +22,10 @@ Tokens = Callable[[str, str], list[str]]
 
 
 def clean(text: str) -> str:
-    r"""Return an answer as its lines are judged.
+    r"""Return an answer in the form in which its lines are judged.
 
-    Only what stands before a new "Q:" is taken, without blanks around it, without ASCII punctuation and the
-    Arabic comma; a dash becomes a blank.
+    Only what comes before a line with a new "Q:" is kept, without whitespace around it, and without ASCII
+    punctuation and the Arabic comma; a dash becomes a space.
 
     Reference:
         Marchisio et al. (2024), Understanding and Mitigating Language Confusion in LLMs, and its code.
@@ -38,7 +38,7 @@ def clean(text: str) -> str:
 
 
 def word_tokens(line: str, language: str) -> list[str]:  # noqa: ARG001
-    """Split a line at blanks, and text of scripts written without blanks into its characters.
+    """Split a line at spaces, and text in scripts written without spaces into its characters.
 
     The paper splits Chinese with jieba and Japanese with fugashi, whose words are longer than a character:
     with these, fewer short lines are judged. Give `tokens=` to do the same.

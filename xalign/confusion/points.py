@@ -25,7 +25,7 @@ class ConfusionPoint:
         prompt: The prompt.
         before: The answer up to this point.
         token: The token there, as text.
-        after: The answer from behind it on.
+        after: The answer after this token.
         at: How many tokens the model had generated before.
         ids: The token ids of prompt and answer before this point.
         target: The id of the token there.
@@ -63,8 +63,8 @@ def confusion_points(
         model: A causal language model; it answers as it is, steered if inside `steer`.
         tokenizer: Its tokenizer.
         prompts: Prompts whose answers should be in other languages than English.
-        identify: From text to language code. It is asked about single tokens, so that it errs often: give
-            one that has learnt your languages alone, such as `ManyLanguages(["en", "de"])`.
+        identify: From text to language code. It is asked about single tokens, so it often errs: give one that
+            knows your languages only, such as `ManyLanguages(["en", "de"])`.
         chat: As in `answer_prompts`.
         max_new_tokens: The longest answer.
         stop: Ids of tokens that end an answer, besides the model's own.

@@ -1,4 +1,4 @@
-"""Read prompts, or answers that there are already, from a file with a JSON object on each line."""
+"""Read prompts, or existing answers, from a file with a JSON object on each line."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ def read_prompts(path: str | Path) -> list[Prompt]:
 
     Args:
         path: A file in UTF-8. Each line is an object with `prompt`, `language` (or `target`, as in the
-            Language Confusion Benchmark), and perhaps `source`; other keys are left alone.
+            Language Confusion Benchmark), and optionally `source`; other keys are ignored.
 
     Raises:
         ArgumentError: The file is not there, is empty, or holds a line that is no such object; the message
@@ -40,7 +40,7 @@ def read_answers(path: str | Path) -> list[Answer]:
 
     Args:
         path: A file in UTF-8. Each line is an object with `answer` (or `completion`), `language` (or
-            `target`), and perhaps `source`; other keys are left alone. An answer may be empty.
+            `target`), and optionally `source`; other keys are ignored. An answer may be empty.
 
     Raises:
         ArgumentError: As for `read_prompts`, and a line without an answer.

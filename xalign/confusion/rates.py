@@ -31,7 +31,7 @@ class Answer:
 
     Raises:
         ArgumentError: The language is unknown, or ambiguous, or the source is `"all"`.
-        ArgumentTypeError: A text that is none.
+        ArgumentTypeError: A text that is not a string.
     """
 
     text: str
@@ -174,7 +174,7 @@ class Confusion:
         ]
 
     def table(self) -> "Table":
-        """Return the rates as a table of rich."""
+        """Return the rates as a rich table."""
         from rich.table import Table
 
         table = Table(box=None)
@@ -206,14 +206,14 @@ def language_confusion(
 
     An answer is cleaned, and its lines of at least `least` tokens are identified. The line pass rate (LPR) is
     the share of answers without a line in another language. The word pass rate (WPR) is the share of those
-    answers that have no English word in them. Answers without such a line do not count.
+    answers that have no English word in them. Answers without a line of that length do not count.
 
     Args:
         answers: The answers with the language that each should be in.
         identify: From text to language code, such as `ManyLanguages()`. The paper uses fastText's lid.176,
             with `"und"` in place of languages below a probability of .3.
-        words: English words, as `english_words` makes them of a list; without, there is no WPR. A short list
-            misses words, so that WPR is too high.
+        words: English words, as `english_words` makes them of a list; without them, there is no WPR. A short
+            list misses words, so that WPR is too high.
         tokens: A function (line, language) -> tokens. `word_tokens` says how it differs from the paper's.
         least: The fewest tokens of a line that is judged.
 

@@ -32,11 +32,11 @@ def answer_shifts(
     batch_size: int = 32,
     token_budget: int = 8192,
 ) -> dict[str, LanguageVector]:
-    """Return per language the mean state of a reference less that of a model, where prompts are answered.
+    """Return per language the mean state of a reference minus that of a model, where prompts are answered.
 
     The reference, such as the model before fine-tuning, answers greedily, and both models read these answers.
     States are taken where the next token is chosen. Adding the vector there takes away what fine-tuning added
-    on average. Take one site for `steer`: vectors of several sites would undo the same shift again.
+    on average. Use one site with `steer`: vectors of several sites would undo the same shift again.
 
     Args:
         model: The model whose answers are in the wrong language; it is only read.
@@ -48,7 +48,7 @@ def answer_shifts(
         stop: Ids of tokens that end an answer, besides the reference's own.
         chat: As in `answer_prompts`.
         batch_size: The most prompts that are answered at once.
-        token_budget: The most tokens of one forward.
+        token_budget: The most tokens in one forward pass.
 
     Returns:
         Language -> vector, to be added to the model from the last token of the prompt on.

@@ -90,7 +90,7 @@ class Trial:
         return ["right" if one.passes else "wrong" for one in self.before.judged]
 
     def table(self) -> "Table":
-        """Return what the edit changed, as a table of rich; empty without one."""
+        """Return what the edit changed, as a rich table; empty without an edit."""
         from rich.table import Table
 
         table = Table(box=None)

@@ -1,4 +1,4 @@
-"""Closing the loop: controllers, which decide from what is measured how a run goes on."""
+"""Close the loop: controllers decide from measurements how a run goes on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ CONTROLLERS: dict[str, Callable[..., Any]] = {
     "fixed": Fixed,
     "random": Random,
 }
-"""Name -> what makes the controller, from options."""
+"""Name -> function that makes the controller from options."""
 
 
 __all__ = ["CONTROLLERS", "Controller"]

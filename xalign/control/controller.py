@@ -14,10 +14,10 @@ Decide = Callable[[Sequence[Signals], Sequence[Decision]], Decision]
 
 @runtime_checkable
 class Controller(Protocol):
-    """Decides from all measurements of a run, and from what was decided at those before the last one.
+    """Decide from all measurements of a run, and from the decisions at all but the last of them.
 
-    It keeps nothing between calls. So a run that is resumed decides as an unbroken one does, and the
-    decisions of a run can be computed again from its measurements.
+    It keeps no state between calls. So a resumed run decides as an unbroken one does, and the decisions of a
+    run can be computed again from its measurements.
     """
 
     @property
@@ -40,12 +40,12 @@ def resolve_controller(
 
     Args:
         given: A name; an object with `name` and `decide`; or a function (signals, decisions) -> `Decision`.
-        known: Name -> what makes the controller.
-        options: Options of a controller that is named.
+        known: Name -> function that makes the controller.
+        options: Options of a controller given by name.
 
     Raises:
         ArgumentError: An unknown name, or an option that the controller does not have or refuses.
-        ArgumentTypeError: Something else.
+        ArgumentTypeError: Anything else.
     """
     if isinstance(given, str) and given in known:
         known_options(f"control={given!r}", options or (), signature(known[given]).parameters)

@@ -21,7 +21,7 @@ class Decision:
 
     Attributes:
         step: The number of optimizer steps done when it takes effect.
-        weight: Factor of the alignment loss, beside the config's own `weight`.
+        weight: Factor of the alignment loss, on top of the config's own `weight`.
         duty: The share of the steps at which pairs are trained on, from 0 to 1. The steps are evenly spread:
             with 0.25 it is every fourth.
         replay: The share of the steps at which documents are replayed.
@@ -85,7 +85,7 @@ class Decision:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Decision":
-        """Return the decision that `to_dict` has described.
+        """Return the decision that `to_dict` described.
 
         Raises:
             ArgumentError: Fields that are unknown, or values out of their ranges.
@@ -132,12 +132,12 @@ class Schedule:
             raise ArgumentError(f"there are two decisions of step {twice}; leave one of them out")
 
     def at(self, step: int) -> Decision:
-        """Return the decision in effect at a step: what a config says by itself, before the first one."""
+        """Return the decision in effect at a step; before the first one, that is what the config says."""
         place = bisect_right(self._steps, step)
         return self._decisions[place - 1] if place else _DEFAULT
 
     def add(self, decision: Decision) -> None:
-        """Put a decision at the end.
+        """Add a decision at the end.
 
         Raises:
             ArgumentError: It takes effect before the last one does, or with it.

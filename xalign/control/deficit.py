@@ -12,16 +12,16 @@ from xalign.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Deficit:
-    """Shares the pairs out by how far each language is from its target, times what a pair has gained it.
+    """Share the pairs out by each language's distance from its target, times its gain per pair.
 
-    The gain per pair is measured: what the score rose by since the run began, over the pairs trained on. It
-    is mixed with the mean gain of all languages, as if each had trained on `prior` pairs more, so that one
-    lucky measurement moves little. Every language keeps a floor, so that its gain stays known.
+    The gain per pair is measured: the rise of the score since the run began, divided by the pairs trained on.
+    It is mixed with the mean gain of all languages, as if each had trained on `prior` pairs more, so that one
+    lucky measurement changes little. Every language keeps a floor, so that its gain stays known.
 
     Attributes:
         target: The score, as in `Target`.
         floor: What every language keeps, as a share of an even share.
-        prior: Pairs by which the mean gain counts.
+        prior: How many pairs the mean gain counts as.
     """
 
     target: float | str = 0.8

@@ -15,7 +15,7 @@ LOOKS = 2
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Aligns as often as it takes to reach a target in time, and no more often.
+    """Align as often as it takes to reach a target in time, and no more often.
 
     The way to the target is a straight line, from a language's first score to its target at `deadline`. A
     language is surely ahead where the whole interval of its score lies above the line, and surely behind
@@ -23,8 +23,8 @@ class Duty:
     Nothing changes before two measurements in a row say the same, counted since the last change.
 
     So most pairs are trained on late. Alignment wears off within some fifty steps where it is not kept up,
-    and what a run ends with is what counts. For the same reason a part stays on: by default one step in
-    eight.
+    and what a run ends with is what counts. For the same reason it never stops altogether: by default one
+    step in eight still aligns.
 
     Attributes:
         target: The score, as in `Target`.

@@ -1,4 +1,4 @@
-"""`Fixed`, `Listed` and `Random`: controllers that do not listen, for runs to compare with."""
+"""`Fixed`, `Listed` and `Random`: controllers that ignore measurements, for runs to compare with."""
 
 import random
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Fixed:
         return "fixed"
 
     def decide(self, signals: Sequence[Signals], decisions: Sequence[Decision]) -> Decision:  # noqa: ARG002
-        """Return it, whatever was measured."""
+        """Return the decision, whatever was measured."""
         return replace(self.decision, step=signals[-1].step, reason=self.decision.reason or "as set")
 
 
@@ -57,11 +57,11 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Random:
-    """Draws a duty and a replay at each measurement, to tell whether listening pays.
+    """Draw a duty and a replay at each measurement, to tell whether reacting to measurements pays.
 
     Attributes:
         duty: The mean share of steps that align; drawn evenly from 0 to twice as much, and at most 1.
-        replay: The same of replay.
+        replay: The same for steps that replay.
         seed: Decides what is drawn.
     """
 

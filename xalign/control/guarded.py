@@ -28,22 +28,22 @@ class Guarded:
     """Holds a run to a bound on forgetting, by replaying documents and by aligning less often.
 
     Forgetting is the rise of the guarded texts' language-modelling loss over what the task alone would make
-    of it, where a reference run says that, or else over what it was at first (`forgetting`, `heading_of`).
-    It is a share; of several languages, the mean.
+    of it, if a reference run tells that, and otherwise over its first value (`forgetting`, `heading_of`). It
+    is a share of the loss, averaged over languages.
 
     What counts is the end of the run. Early on a rise may be larger, since there is time to repair it: it may
     be `aim + early × left` of the bound, where `left` is the share of the run's learning that is still to
-    come. Each measurement multiplies the caution by 2 to the power of (rise ÷ what it may be − 1), or of
-    twice that where it is above 0, within ½ and 4. A measurement is noisy, and what is forgotten late cannot
-    be repaired. So caution falls by the larger of the last two powers, and not at all if one is above 0; it
-    rises at once. Caution up to 1 is the share of steps with replay. Beyond 1 every step replays, and pairs
-    are trained on at 1/caution of the steps. A run begins with 1. Where nothing is replayed, caution is never
-    less.
+    come. Each measurement multiplies the caution by 2 to the power of (rise ÷ allowed rise − 1), or of twice
+    that if it is above 0; this factor stays between ½ and 4. A measurement is noisy, and what is forgotten
+    late cannot be repaired. So caution falls by the larger of the last two powers, and not at all if one is
+    above 0; it rises at once. Caution up to 1 is the share of steps with replay. Beyond 1 every step replays,
+    and pairs are trained on at 1/caution of the steps. A run begins with caution 1; if nothing is replayed,
+    it never falls below 1.
 
     Attributes:
         max_forgetting: The bound, as a share of the loss: 0.02 is 2 %.
         aim: The share of the bound that a run should end with.
-        early: What a rise may be above that at the beginning, as a share of the bound.
+        early: How much more a rise may be at the beginning, as a share of the bound.
         lowest_replay: The smallest share of steps with replay.
         lowest: The smallest share of steps that align.
     """
@@ -117,7 +117,8 @@ def _to_come(now: Signals) -> float:
 def forgetting(signals: Sequence[Signals]) -> list[float]:
     """Return, at each measurement, the mean share by which the guarded losses lie above what they should be.
 
-    That is what the task alone would have made of them, where it is known; else what they were at first.
+    They should be what the task alone would have made of them, if that is known, and otherwise what they were
+    at first.
     """
     first = signals[0].guard
 
@@ -131,11 +132,11 @@ def forgetting(signals: Sequence[Signals]) -> list[float]:
 def heading_of(signals: Sequence[Signals], decisions: Sequence[Decision]) -> float:
     """Return the forgetting to judge a run by.
 
-    Where a reference run says what the task alone does, it is the present one. Else a part of it follows the
-    learning rate η, goes as that falls, and is no reason to align less; `transient` fits it. Without this
-    part, the rise is taken to go on as between the last three measurements, for as long as the rate, falling
-    evenly to 0, still moves anything. Where the rate is not known or there are too few measurements, it is
-    the present rise too.
+    If a reference run tells what the task alone does, it is the present forgetting. Otherwise part of that
+    follows the learning rate η, goes away as η falls, and is no reason to align less; `transient` fits this
+    part. Without this part, the rise is taken to go on as between the last three measurements, for as long as
+    the rate, falling evenly to 0, still moves anything. Where the rate is not known or there are too few
+    measurements, it is the present rise too.
 
     Args:
         signals: The measurements.

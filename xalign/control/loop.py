@@ -15,9 +15,9 @@ from xalign.control.signals import Signals
 class Loop:
     """Aligns as often as a target needs, within a bound on forgetting.
 
-    Its parts decide each by itself: `Duty` how often, and `Guarded` how much is replayed, and how often may
-    be aligned at most. `Deficit` adds in which languages. That part is off by default: in the
-    Babel world that it was tried in, the weakest language ended lower with it than with even shares
+    Each part decides by itself: `Duty` how often to align, and `Guarded` how much to replay and how often to
+    align at most. `Deficit` adds how to share the pairs among languages. It is off by default: in the Babel
+    world that it was tried in, the weakest language ended lower with it than with even shares
     (docs/evidence.md).
 
     Attributes:
@@ -39,7 +39,7 @@ class Loop:
 
     @property
     def parts(self) -> dict[str, Controller]:
-        """What decides, by what its reason is called."""
+        """The parts, by the name of their reason."""
         duty, guarded = Duty(self.target, self.lowest), Guarded(self.max_forgetting, lowest=self.lowest)
         languages = {"Languages": Deficit(self.target)} if self.deficit else {}
         return {"Target": duty, **languages, "Forgetting": guarded}

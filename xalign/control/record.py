@@ -45,7 +45,7 @@ def read_record(record: Mapping[str, Any]) -> tuple[Signals, Decision]:
 
 
 def write_records(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write all records of a run to a folder; the file that was there is replaced at once.
+    """Write all records of a run to a folder, and replace a file that was there in one step.
 
     Raises:
         ReportError: It cannot be written.

@@ -43,7 +43,7 @@ class Reference:
         )
 
     def at(self, progress: float) -> dict[str, float]:
-        """Return language -> loss at a share of the run, between the measurements by a straight line.
+        """Return language -> loss at a share of the run, interpolated linearly between measurements.
 
         Example:
             >>> Reference((0.0, 1.0), {"eng_Latn": (2.0, 3.0)}).at(0.25)

@@ -66,7 +66,7 @@ class Target:
         return goal
 
     def check(self, first: Signals) -> dict[str, float]:
-        """Return language -> the score to reach, by the first measurement of a run.
+        """Return language -> the score to reach, given the first measurement of a run.
 
         Raises:
             ArgumentError: All languages are surely there already, or one of them would need more than 1.

@@ -1,4 +1,4 @@
-"""Whether alignment goes with downstream scores."""
+"""Whether alignment correlates with downstream scores."""
 
 from xalign.correlation.correlate import correlate
 from xalign.correlation.correlation import Correlation

@@ -1,4 +1,4 @@
-"""`Aligned`: what a report, or a step of a run, says of a language."""
+"""`Aligned`: what a report, or a step of a run, says about a language."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Aligned:
 
     Attributes:
         names: What the model may be called in results: its own name, and that of the run's folder.
-        step: The training step; None where there is none.
+        step: The training step; None if there is none.
         language: The language, in FLORES form.
-        values: Predictor -> value: the alignment metrics, and what stands beside them.
+        values: Predictor -> value: the alignment metrics, and the other predictors.
     """
 
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class Aligned:
 
 
 def read_aligned(sources: Sequence[Source], over: Over = "mean") -> list[Aligned]:
-    """Read what reports and runs say of each language.
+    """Read what reports and runs say about each language.
 
     Args:
         sources: Reports and histories, or their folders; a folder that holds several is searched.
@@ -98,9 +98,9 @@ def _of_report(report: AlignmentReport, over: Over, folder: str | None) -> Itera
 
 
 def shared_words(pairs: ParallelPairs[Any], language: str) -> float | None:
-    """Return which share of the words of a language's sentences stand in their pivot sentences, too.
+    """Return the share of the words of a language's sentences that also occur in their pivot sentences.
 
-    Words are what stands between spaces, without regard to case. It is None of recordings.
+    Words are separated by spaces, and case is ignored. The result is None for recordings.
 
     Example:
         >>> pairs = ParallelPairs({"en": ["Anna eats Käse", "Hi Bob"], "de": ["Anna isst Käse", "Hallo Bob"]})

@@ -1,4 +1,4 @@
-"""`correlate`: does alignment go with downstream scores?"""
+"""`correlate`: whether alignment correlates with downstream scores."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,23 +33,23 @@ def correlate(
 ) -> Correlation:
     """Correlate alignment with downstream scores, over languages, checkpoints and models.
 
-    A point is a model (or a checkpoint), a language and a benchmark. Beside every alignment metric of the
-    reports stand the lexical floor, the share of words that both sides share, and every other column of
-    numbers that a table of results has, such as the loss of the language.
+    A point is a model (or a checkpoint), a language and a benchmark. The predictors are every alignment
+    metric of the reports, the lexical floor, the share of words that both sides share, and every other
+    numeric column of a results table, such as the loss of the language.
 
     Args:
         reports: Reports, histories of runs, or their folders; one, a list, or a folder that holds several.
         results: Downstream scores, as `read_results` takes them.
         over: `"mean"` of the layers, or `"max"`: the best layer.
-        score: The score to take, where a task has several.
-        tasks: Task name -> language, for tasks whose name does not tell.
+        score: The score to use if a task has several.
+        tasks: Task name -> language, for tasks whose name does not tell it.
         data_sizes: Language -> how much data of it the models have seen, in any unit. Then partial
             correlations hold the logarithm of it fixed.
         resample: What the intervals resample: `"models"`, `"languages"` or `"both"`.
-        seed: Of the intervals.
+        seed: The seed of the intervals.
 
     Returns:
-        The correlations with what they are made of, and what was left out.
+        The correlations, the points they are computed from, and what was left out.
 
     Raises:
         ArgumentError: Fewer than four points, two scores for one point, an unknown option, or a broken file.

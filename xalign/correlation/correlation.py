@@ -1,4 +1,4 @@
-"""`Correlation`: how alignment goes with downstream scores, as rows, a table, a figure and a page."""
+"""`Correlation`: how alignment correlates with downstream scores, as rows, a table, a figure and a page."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -37,15 +37,15 @@ _NAMES = ("pearson", "spearman", "partial")
 
 @dataclass(frozen=True)
 class Correlation:
-    """How alignment, and what stands beside it, go with downstream scores.
+    """How alignment and other predictors correlate with downstream scores.
 
     Attributes:
         points: What was joined: a model, a step, a language and a benchmark each.
         left_out: What was not used, with the reason.
         resample: What the intervals resample: `"models"` (checkpoints count as such), `"languages"` or
             `"both"`.
-        seed: Of the intervals.
-        draws: Of the intervals.
+        seed: The seed of the intervals.
+        draws: The number of draws of the intervals.
     """
 
     points: Sequence[Point]
@@ -62,7 +62,7 @@ class Correlation:
 
     @property
     def predictors(self) -> list[str]:
-        """What scores are correlated with: the metrics first, then what stands beside them."""
+        """What scores are correlated with: the metrics first, then the other predictors."""
         return list(dict.fromkeys(name for point in self.points for name in point.values))
 
     def of(self, benchmark: str, predictor: str) -> list[Point]:
@@ -72,10 +72,10 @@ class Correlation:
     def to_rows(self) -> list[Row]:
         """Return a dict per benchmark and predictor with at least four points.
 
-        The keys are benchmark, predictor, points, models, languages, and of pearson, spearman and partial
-        the value and, with `_low` and `_high`, its 95 % interval. `partial` is Pearson's correlation of what
-        the logarithm of the data size leaves of both, of the points whose size is known; None without. A
-        correlation of a predictor that is the same everywhere is None.
+        The keys are benchmark, predictor, points, models, languages, and of pearson, spearman and partial the
+        value and, with `_low` and `_high`, its 95 % interval. `partial` is Pearson's correlation of both
+        after the logarithm of the data size is regressed out, over the points whose size is known; None
+        without any. The correlation of a constant predictor is None.
         """
         return [dict(row) for row in self._rows]
 

@@ -8,11 +8,11 @@ from pathlib import PurePosixPath
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A model, told by its name without its folders, and the training step of a checkpoint.
+    """A model, identified by its name without its folders, and the training step of a checkpoint.
 
     Attributes:
         model: Such as `Qwen3-0.6B`, or the folder of a run; None where a file does not say.
-        step: The step of a checkpoint; None where there is none.
+        step: The step of a checkpoint; None if there is none.
     """
 
     model: str | None

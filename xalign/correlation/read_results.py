@@ -36,9 +36,9 @@ def read_results(
     Args:
         path: A file, or a folder that is searched: results of lm-evaluation-harness or lighteval, records of
             Every Eval Ever (also one per line), or a CSV or TSV table.
-        score: The score to take, where a task has several, such as `acc_norm`. None takes `acc`, or the only
-            one there is.
-        tasks: Task name -> language, for tasks whose name does not tell.
+        score: The score to use if a task has several, such as `acc_norm`. None uses `acc`, or the only one
+            there is.
+        tasks: Task name -> language, for tasks whose name does not tell it.
 
     Returns:
         The scores, and every entry that was left out with its reason: a task without a language, parts of a

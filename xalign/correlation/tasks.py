@@ -131,7 +131,7 @@ def _language(code: str) -> str | None:
 
 
 def language_of_name(name: str) -> str | None:
-    """Return the language that has an English name, in any case; None where there is none.
+    """Return the language that has an English name, in any case; None if there is none.
 
     Example:
         >>> language_of_name("German"), language_of_name("north_german"), language_of_name("chinese")

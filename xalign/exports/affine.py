@@ -23,8 +23,8 @@ class Affine:
         width: Number of coordinates of the tensor.
         index: The coordinates that change.
         offset: What is added to each of them.
-        scale: By what each of them is multiplied, where the change looks at each one alone; then there are no
-            `left` and `right`. None elsewhere.
+        scale: The factor of each of them, if the change treats each one separately; then there are no `left`
+            and `right`. None otherwise.
         left: The first factor of the matrix without its diagonal of ones.
         right: The second one.
     """
@@ -38,7 +38,7 @@ class Affine:
 
     @property
     def is_offset(self) -> bool:
-        """Whether nothing is done but to add a constant."""
+        """Whether the change only adds a constant."""
         return self.scale is not None and not len(self.scaled)
 
     @property
@@ -58,7 +58,7 @@ class Affine:
         return torch.zeros(self.width, dtype=torch.float64).index_copy_(0, self.index, self.offset)
 
     def whole_scale(self) -> Float[Tensor, " width"]:
-        """Return by what every coordinate is multiplied, where the change looks at each one alone."""
+        """Return the factor of every coordinate, if the change treats each one separately."""
         ones = torch.ones(self.width, dtype=torch.float64)
         return ones if self.scale is None else ones.index_copy_(0, self.index, self.scale)
 
@@ -105,10 +105,10 @@ def affine_of(site: Site, edit: Edit, width: int, columns: slice | None = None) 
         site: Where the edit acts; for errors.
         edit: The edit.
         width: Number of coordinates of the tensor that the site is in.
-        columns: Which of them are the site; all where None.
+        columns: Which of them are the site; all if None.
 
     Raises:
-        ArgumentError: The operator is no affine function, or says that it is one and is not.
+        ArgumentError: The operator is not an affine function, or says that it is one and is not.
     """
     operator = edit.resolved
     if not operator.is_linear:

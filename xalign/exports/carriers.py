@@ -25,10 +25,10 @@ class Carrier:
     Attributes:
         path: Its path.
         module: The module.
-        side: Whether the site is what it takes or what it gives.
+        side: Whether the site is its input or its output.
         width: Number of values on that side.
         columns: Which columns of that are the site; None for all.
-        adds: Whether its output is only added to what is at the site, so that a constant alone can be folded.
+        adds: Whether its output is only added to what is at the site, so that only a constant can be folded.
     """
 
     path: str
@@ -40,9 +40,9 @@ class Carrier:
 
 
 def carriers_of(sites: Iterable[Site], model: nn.Module, model_map: ModelMap) -> dict[Site, Carrier]:
-    """Return for each site the module that takes or gives what is there.
+    """Return for each site the module whose input or output it is.
 
-    Which module gives what is at a site is seen in one forward: the one with the same output, to the bit. A
+    One forward pass shows which module gives the values at a site: the one whose output is bit-identical. A
     constant that is added to the hidden states after a block can be added by the last sub-layer of the block.
 
     Args:
@@ -51,7 +51,7 @@ def carriers_of(sites: Iterable[Site], model: nn.Module, model_map: ModelMap) ->
         model_map: Its map.
 
     Raises:
-        ModelError: There is none: the site is between no two weights, or they are shared or of experts.
+        ModelError: There is none: no weight is beside the site, or the weights are shared or of experts.
     """
     sites = list(sites)
     for site in sites:

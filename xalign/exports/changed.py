@@ -1,4 +1,4 @@
-"""`Changed`: a module, and the edits of what it takes and gives that are folded into its weight and bias."""
+"""`Changed`: a module, and the edits of its input and output that are folded into its weight and bias."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -47,7 +47,7 @@ def export(
         what: Units, vectors or an intervention, as for `steer`.
         format: `"peft"`, an adapter; `"weights"`, an edited checkpoint; `"gguf"`, a control vector of
             llama.cpp; `"lm-eval"`, a file for the `steered` model of lm-evaluation-harness; or a `Format`.
-        path: The folder, or for `"gguf"` and `"lm-eval"` the file. Folders above it are made.
+        path: The folder, or for `"gguf"` and `"lm-eval"` the file. Parent folders are created.
         model: The model that is edited, of the class that will load the export. `"gguf"` can do without.
         operator: As for `steer`.
         strength: As for `steer`.
@@ -59,10 +59,10 @@ def export(
         The path. Its provenance is beside it: `xalign_export.json` in a folder, `NAME.json` beside a file.
 
     Raises:
-        ArgumentError: What the format cannot express, such as other positions or an operator that is no
+        ArgumentError: What the format cannot express, such as other positions or an operator that is not an
             affine function; or something that is at the path already. The error says what to do instead.
-        ModelError: A site that is beside no weight, a model whose weights cannot be edited, or an export that
-            does not do what the hooks do.
+        ModelError: A site without a weight beside it, a model whose weights cannot be edited, or an export
+            that does not do what the hooks do.
         UnitsError: Units found in a model of another shape, or a path that cannot be written.
         MissingExtraError: The format needs a package that is not installed.
 

@@ -37,8 +37,8 @@ def folded(edits: Mapping[Site, Edit], model: nn.Module, model_map: ModelMap) ->
         model_map: Its map.
 
     Raises:
-        ArgumentError: An edit that is no affine function.
-        ModelError: A site that is beside no weights.
+        ArgumentError: An edit that is not an affine function.
+        ModelError: A site without weights beside it.
     """
     _check_model(model)
     changed: dict[str, Changed] = {}

@@ -1,4 +1,4 @@
-"""`ChangedNorm`: a LayerNorm with edits of what it gives folded into its weight and bias."""
+"""`ChangedNorm`: a LayerNorm with edits of its output folded into its weight and bias."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from xalign.exports.changed import Changed, in_double
 
 
 class ChangedNorm(Changed):
-    """A LayerNorm, which multiplies each coordinate by a weight and adds a bias: so can its edits do."""
+    """A LayerNorm. It multiplies each coordinate by a weight and adds a bias, and so can its edits."""
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the changed parameters as the module has them: name -> values.

@@ -1,4 +1,4 @@
-"""`outputs_of`: what modules give in a forward on an example."""
+"""`outputs_of`: what modules give in a forward pass on an example."""
 
 import threading
 from collections.abc import Iterable, Sequence

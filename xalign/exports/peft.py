@@ -1,4 +1,4 @@
-"""`peft`: an adapter that PEFT loads, IA3 where units are multiplied alone, else LoRA."""
+"""`peft`: an adapter that PEFT loads: IA3 if units are only multiplied, else LoRA."""
 
 from pathlib import Path
 from typing import Any

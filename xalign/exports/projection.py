@@ -1,4 +1,4 @@
-"""`ChangedProjection`: a Linear with edits of what it takes and gives folded into its weight and bias."""
+"""`ChangedProjection`: a Linear with edits of its input and output folded into its weight and bias."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class ChangedProjection(Changed):
         return isinstance(self.module, Conv1D)
 
     def scale(self) -> tuple[Side, Float[Tensor, " width"]] | None:
-        """Return the factors of its input, or of its output, where it is changed by such alone; else None."""
+        """Return the factors of its input or of its output, if nothing else changes it; else None."""
         sides = {side for side, _ in self.steps}
         if len(sides) > 1 or any(one.scale is None or one.has_offset for _, one in self.steps):
             return None

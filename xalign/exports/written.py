@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1
 def new_target(
     path: str | Path, suffixes: tuple[str, ...], facts: dict[str, Any], *, overwrite: bool
 ) -> Iterator[Path]:
-    """Give a path to write to, and move what was written there to its place when the `with` ends well.
+    """Give a path to write to, and move what was written to its place when the `with` ends without error.
 
     Args:
         path: Where it is to be.
@@ -34,7 +34,7 @@ def new_target(
         overwrite: Replace an export that is already there.
 
     Yields:
-        A path in the same folder at which nothing is.
+        A path in the same folder at which nothing exists.
 
     Raises:
         ArgumentError: Something is there already, or a file has another ending.
@@ -71,7 +71,7 @@ def read_provenance(path: Path, *, is_file: bool) -> dict[str, Any]:
 
 
 def check_target(path: object, suffixes: tuple[str, ...], *, overwrite: bool) -> Path:
-    """Return the path of an export, at which nothing is lost.
+    """Return the path of an export, after checking that writing there loses nothing.
 
     Args:
         path: Where it is to be.

@@ -35,7 +35,7 @@ def activation_gradient(
     least_part: float | None = None,
     **options: Any,
 ) -> UnitSet:
-    """Find the units whose activation times gradient is large for one language, or for all alike.
+    """Find the units whose activation times gradient is large for one language, or equally for all.
 
     The importance of a unit is Φ = E |a · ∂L/∂a|, which `importance` computes: to first order, by how much
     the loss would change without it.
@@ -46,12 +46,13 @@ def activation_gradient(
         texts: Label -> texts, at least two labels.
         sites: Where to look: a kind (`"inner"`: the neurons of every block), a site, or a list of these. Take
             those that `importance(...).important_sites(k)` returns, to choose layers first.
-        select: `"specific"`: for each label, units of whose importance it has the largest part of all labels,
-            ranked by that part. `"agnostic"`: the same units for every label, those that are important for
-            all alike: ranked by mean over standard deviation, among the half with the larger mean.
+        select: `"specific"`: for each label, the units whose importance is largest for that label, ranked by
+            its part of the sum over labels. `"agnostic"`: the same units for every label, those that are
+            equally important for all: ranked by mean divided by standard deviation, among the half with the
+            larger mean.
         share: Take this share of all units for each label; .02 without `k`.
         k: Take this many for each label.
-        least_part: With `"specific"`, the least part that the label must have, in (0, 1]; none where None.
+        least_part: With `"specific"`, the least part that the label must have, in (0, 1]; none if None.
         **options: `truncate`, `source_codes` and `token_budget` of `activations`.
 
     Returns:

@@ -1,8 +1,9 @@
 """Neurons by how often, or how strongly, a language activates them, and values to fill in at test time.
 
 After Mondal et al. (2025), Language-specific Neurons Do Not Facilitate Cross-Lingual Transfer, and its code.
-A neuron exceeds its own 90th percentile at about a tenth of the tokens whatever it does. So ranked by the
-share of tokens above their own percentile, neurons differ by little else than how much batches differ.
+A neuron exceeds its own 90th percentile at about a tenth of the tokens whatever it does. So when neurons are
+ranked by the share of tokens above their own percentile, little but differences between batches tells them
+apart.
 
 Example:
     >>> texts = {"eng_Latn": ["It rains.", "Good night."], "deu_Latn": ["Es regnet.", "Gute Nacht."]}
@@ -74,8 +75,8 @@ def activation_probability(
             `"p5"`, `"p10"`, `"p25"`, `"p50"`, `"p75"`, `"p90"`, `"p95"`, or a number.
         percentile_of: Percentiles over the tokens of `"all"` labels; or of the label's `"own"`, averaged over
             batches, as in the paper's code, which ranks neurons mostly by chance.
-        compat_mondal: Write values behind the activation function (site `act`), as the paper's code does,
-            and not before it, where they are measured.
+        compat_mondal: Write values after the activation function (site `act`), as the paper's code does, and
+            not before it, where they are measured.
         **options: `pool_special_tokens`, `truncate`, `source_codes`, `token_budget`, `experts` as in
             `token_values`.
 
@@ -84,7 +85,7 @@ def activation_probability(
 
     Raises:
         ArgumentError: An unknown statistic, fill or `percentile_of`, or a wrong choice.
-        ModelError: `compat_mondal` for a model whose activation function is no module.
+        ModelError: `compat_mondal` for a model whose activation function is not a module.
     """
     check_texts(texts)
     known_options("activation_probability", options, _OPTIONS)

@@ -72,15 +72,15 @@ def activations(
         model: The model.
         tokenizer: Its tokenizer; for recordings, its feature extractor or processor.
         texts: Label -> sentences, written or spoken. Two labels may share a sentence.
-        sites: A kind (`"inner"`: that of every block), a site, or a list of these. In a block that is a
+        sites: A kind (`"inner"`: that site in every block), a site, or a list of these. In a block that is a
             mixture of experts, `"inner"` and `"gate"` are those of its experts: see `experts`.
         pool: How states are pooled over a sentence's tokens.
-        state: What is taken of a token.
+        state: What is computed from a token's values.
         pool_special_tokens: Pool the special tokens that the tokenizer adds, too.
         truncate: Cut sentences that are longer than the context; otherwise they are refused.
         source_codes: Label -> the code of a tokenizer that marks languages, for labels that are no codes.
-        token_budget: The most tokens of one forward, padding included.
-        site_bytes: The most memory of the activations held at a time. One site is always held.
+        token_budget: The most tokens in one forward pass, padding included.
+        site_bytes: The most memory for the activations held at a time. At least one site is always held.
         experts: What `"inner"` and `"gate"` are in a mixture of experts: the `"routed"` experts, or the
             `"shared"` networks that every token runs through.
 

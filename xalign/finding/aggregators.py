@@ -1,4 +1,4 @@
-"""Aggregators: one direction out of the states of two sides, and `AGGREGATORS`, where each has its line."""
+"""Aggregators: one direction from the states of two sides; `AGGREGATORS` lists them by name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ AggregateFn = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Aggregator:
-    """A way to make one direction of the states of two sides.
+    """A way to make one direction from the states of two sides.
 
     Attributes:
         name: What users type.
         fn: (positive [sentence, width], negative [sentence, width]) -> direction [width], in float64.
         needs_pairs: Whether row i of one side must belong to row i of the other, as translations do.
-        is_unit: Whether the direction has length 1, so that its size says nothing of the states'.
+        is_unit: Whether the direction has length 1, so that its size says nothing about the states.
 
     Raises:
-        ArgumentTypeError: A name that is not text, or `fn` that is no function.
+        ArgumentTypeError: A name that is not text, or an `fn` that is not a function.
     """
 
     name: str
@@ -90,15 +90,15 @@ class Aggregator:
 
 
 def mean(positive: Tensor, negative: Tensor) -> Tensor:
-    """Return the mean of one side less that of the other; of pairs, the mean of their differences."""
+    """Return the mean of one side minus that of the other; for pairs, the mean of their differences."""
     return positive.mean(dim=0) - negative.mean(dim=0)
 
 
 def pca(positive: Tensor, negative: Tensor) -> Tensor:
     """Return the first principal direction of the pairs' differences, which are not centred.
 
-    The differences of both signs are taken, so that their mean is zero as it is. The direction points to
-    where the mean difference does.
+    Each difference is taken with both signs, so that their mean is zero without centring. The direction
+    points to where the mean difference does.
     """
     differences = positive - negative
     return _signed(_first_direction(differences), differences.mean(dim=0))
@@ -119,7 +119,7 @@ def pca_diff(positive: Tensor, negative: Tensor) -> Tensor:
 def logistic(positive: Tensor, negative: Tensor) -> Tensor:
     """Return the direction of a logistic probe without intercept that tells the sides apart, of length 1.
 
-    Of pairs, each is centred on its own mean; of sides of different length, both on the middle of their
+    Each pair is centred on its own mean; sides of different lengths are both centred on the midpoint of their
     means. The squared weights are penalised as in scikit-learn with C = 1.
     """
     if positive.shape == negative.shape:

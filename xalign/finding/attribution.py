@@ -1,4 +1,4 @@
-"""Neurons that a model's next token is due to, for example at the points where it slips into English.
+"""Neurons to which a model's next token is due, for example at the points where it slips into English.
 
 After Nie, Schmid and Schütze (2025), Mechanistic Understanding and Mitigation of Language Confusion in
 English-Centric Large Language Models, §5, and its code.
@@ -61,12 +61,12 @@ def attribution(
         model: A causal language model; it is only read.
         tokenizer: Its tokenizer.
         texts: Label -> texts. Labels are not compared: one is enough.
-        at: Label -> per text, the number of the token after which to look, from 0, or back from −1 for the
-            last of the text's own; the last one where None.
-        targets: Label -> per text, the id of the token to explain; the likeliest where None.
+        at: Label -> per text, the number of the token after which to look, from 0, or from −1 backwards, −1
+            being the last of the text's own; the last one if None.
+        targets: Label -> per text, the id of the token to explain; the likeliest if None.
         reference: A model of the same shape that does not make the mistake. What a neuron scores there is
             subtracted, if it is among the `keep`.
-        rank_by: The sum of `"score"`, or `"frequency"`: how many texts keep a neuron.
+        rank_by: `"score"`, the sum of a neuron's scores, or `"frequency"`, how many texts keep it.
         keep: How many neurons of each text count, those with the highest scores.
         share: Take this share of all neurons for each label.
         k: Take this many; 100 without `share`.

@@ -37,9 +37,9 @@ def aura(
     factor: float = 0.5,
     **options: Any,
 ) -> UnitSet:
-    """Find by what to multiply each unit so that a language is said less: the better it detects it, the less.
+    """Find the factors that dampen a language: the better a unit detects it, the smaller its factor.
 
-    Every unit with an AUROC above ½ gets the factor 1 − 2 (AUROC − ½); nothing is to be tuned. The units'
+    Every unit with an AUROC above ½ gets the factor 1 − 2 (AUROC − ½); there is nothing to tune. The units'
     values are these factors, for `steer(..., operator="dampen")`.
 
     Args:
@@ -50,8 +50,8 @@ def aura(
         variant: `"aura"`; or for comparison `"det0"`, which silences the units, or `"damp"`, which multiplies
             all of them by the same `factor`.
         k: Take the units whose AUROC is strictly above the (k + 1)-th largest of all units. These are k, and
-            fewer where units tie there. All above ½ where None.
-        factor: That of `"damp"`.
+            fewer where units tie there. All above ½ if None.
+        factor: The factor of `"damp"`.
         **options: `pool` (`"max"` by default, as in the paper), `state`, `pool_special_tokens`, `truncate`,
             `token_budget`, `site_bytes` and `experts` of `activations`.
 
@@ -110,7 +110,7 @@ def _chosen(
 def factors_of(
     area: Float[Tensor, " unit"], *, variant: Variant = "aura", k: int | None = None, factor: float = 0.5
 ) -> Float[Tensor, " unit"]:
-    """Compute by what each unit is multiplied, from its AUROC; 1 where it is left alone.
+    """Compute the factor of each unit from its AUROC; 1 where a unit is left alone.
 
     Args:
         area: AUROC per unit.

@@ -52,7 +52,7 @@ def _ranked(score: Float[Tensor, " unit"], units: Int[Tensor, " some"]) -> Int[T
 
 
 def choose_by(*, share: float | None = None, k: int | None = None, threshold: float | None = None) -> Choice:
-    """Check the three arguments of which one chooses, and return that choice; a share of .02 without any.
+    """Check these arguments, of which at most one is given, and return the choice; .02 of all by default.
 
     Raises:
         ArgumentError: More than one of them, a share outside (0, 1], `k` below 1, a threshold that is not

@@ -28,9 +28,9 @@ class Detectors:
 
     Args:
         labels: The labels.
-        measure: How well each unit detects a label: from the activations [sentence, unit], and which
-            sentences are the label's own, to a number per unit; higher is better.
-        ends: Which end of the activations tells a label.
+        measure: Function from the activations [sentence, unit], and which sentences are the label's own, to
+            how well each unit detects the label; higher is better.
+        ends: Which end of the activations indicates a label.
         value: What is stored of the activations on a label's own sentences.
         constant: What a unit with the same activation everywhere scores, in words.
 

@@ -49,7 +49,7 @@ def encode_texts(
         pool_special_tokens: Pool the special tokens that the tokenizer adds, too.
         truncate: Cut sentences that are longer than the context; otherwise they are refused.
         source_codes: Label -> the code of a tokenizer that marks languages, for labels that are no codes.
-        token_budget: The most tokens of one forward, padding included.
+        token_budget: The most tokens in one forward pass, padding included.
 
     Raises:
         ArgumentError: Sentences longer than the context, or as in `Inputs.encode`.

@@ -47,9 +47,9 @@ def expert_ap(
         share: Take this share of all units for each label; .02 without `k` and `threshold`.
         k: Take this many for each label.
         threshold: Take those whose score is at least this.
-        ends: Which end of the activations tells the language.
+        ends: Which end of the activations indicates the language.
         value: What is stored of the activations on the label's own sentences, to set the unit to: `"median"`,
-            `"mean"`, or `"p90"`, the 90th percentile, and the 10th where the low end tells.
+            `"mean"`, or `"p90"`, the 90th percentile (the 10th if the low end indicates the language).
         **options: `pool`, `state`, `pool_special_tokens`, `truncate`, `token_budget`, `site_bytes` and
             `experts` of `activations`.
 

@@ -36,8 +36,8 @@ def expert_auroc(
     """Find the units with the largest area under the ROC curve (AUROC) as detectors of each language.
 
     It is `expert_ap` with another score. AUROC weighs every pair of a positive and a negative sentence the
-    same, average precision weighs the sentences that score highest. AUROC of a random unit is ½ however many
-    languages there are.
+    same, whereas average precision stresses the sentences that score highest. AUROC of a random unit is ½
+    however many languages there are.
 
     Args:
         model: The model; it is only read.
@@ -47,7 +47,7 @@ def expert_auroc(
         share: Take this share of all units for each label; .02 without `k` and `threshold`.
         k: Take this many for each label.
         threshold: Take those whose score is at least this.
-        ends: Which end of the activations tells the language, as in `expert_ap`.
+        ends: Which end of the activations indicates the language, as in `expert_ap`.
         value: What is stored to set the unit to, as in `expert_ap`.
         **options: `pool` (`"max"` by default, as in the paper), `state`, `pool_special_tokens`, `truncate`,
             `token_budget`, `site_bytes` and `experts` of `activations`.

@@ -31,8 +31,8 @@ def find_units(
         method: `"expert_ap"`, units that each tell the language's sentences from all others; `"lape"`,
             neurons that fire for few languages; another name in `xalign.finding.METHODS`; or one of your own:
             a `Method`, or a function (model, tokenizer, texts, **options) -> `UnitSet`.
-        **options: Those of the method, `METHODS[name].options`. The function that does it,
-            `METHODS[name].fn`, documents them. A function of your own has those of its signature.
+        **options: Options of the method: `METHODS[name].options` lists them, and the function
+            `METHODS[name].fn` documents them. A function of your own has those of its signature.
 
     Returns:
         Per language its units, the best first.

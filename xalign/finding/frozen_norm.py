@@ -18,7 +18,7 @@ class FrozenNorm:
     """A layer norm or RMS norm whose variance does not follow its input.
 
     Attributes:
-        gain: The weight over the standard deviation, or root mean square, that was frozen.
+        gain: The weight divided by the standard deviation, or root mean square, that was frozen.
         bias: What is added.
         is_centred: Whether the mean of each state is subtracted first, as a layer norm does.
     """
@@ -32,15 +32,15 @@ class FrozenNorm:
         return self.scaled(states) + self.bias
 
     def scaled(self, states: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        """Return what the norm makes of what is added to a state: the same without the bias."""
+        """Return what the norm makes of something added to a state: the same map without the bias."""
         return _centred(states, self.is_centred) * self.gain
 
 
 def freeze_norm(norm: nn.Module, state: Float[Tensor, " width"]) -> FrozenNorm:
     """Return a norm with the variance that it has at one state.
 
-    How it works is asked of the module itself: what it makes of zero is its bias, whether it centres shows in
-    a state to which a constant is added, and its weight in a state of large values.
+    The module is probed: its output for zero is its bias, a state with a constant added shows whether it
+    centres, and a state of large values shows its weight.
 
     Args:
         norm: A layer norm or RMS norm.

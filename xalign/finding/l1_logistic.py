@@ -21,7 +21,7 @@ def l1_logistic(
     makes the problem smooth, with bounds.
 
     Args:
-        features: A row per example, best of mean 0 and variance 1.
+        features: A row per example, ideally with mean 0 and variance 1.
         is_positive: Which examples have y = 1; the others have −1.
         c: The weight of the data; the smaller, the fewer weights are not 0.
 

@@ -38,16 +38,16 @@ def l1_probe(
     """Find the units to which a logistic probe with an L1 penalty gives a weight.
 
     At each site, a probe learns to tell a label's sentences from all others. The penalty leaves it few units
-    that complement one another, where `expert_ap` takes each unit for itself.
+    that complement one another, whereas `expert_ap` takes each unit by itself.
 
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer.
         texts: Label -> sentences, at least two labels; the others' sentences are a label's negatives.
         sites: Where to look, as in `expert_ap`. Each site has a probe of its own.
-        c: The weight of the data beside the penalty, as in scikit-learn; the smaller, the fewer units.
-        share: Take at most this share of all units for each label; all that have a weight where None.
-        k: Take at most this many for each label; all that have a weight where None.
+        c: The weight of the data relative to the penalty, as in scikit-learn; the smaller, the fewer units.
+        share: Take at most this share of all units for each label; all that have a weight if None.
+        k: Take at most this many for each label; all that have a weight if None.
         **options: `pool` (`"mean"` by default), `state`, `pool_special_tokens`, `truncate`, `token_budget`,
             `site_bytes` and `experts` of `activations`.
 

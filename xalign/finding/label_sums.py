@@ -65,7 +65,7 @@ def label_sums(
 ) -> list[LabelSums]:
     """Run texts through a model once, and sum what the units do at the tokens of each label.
 
-    Memory does not grow with the texts: what is read of some batches is added up, and let go.
+    Memory does not grow with the texts: what is read from a few batches is added up and then dropped.
 
     Args:
         model: The model.

@@ -36,7 +36,7 @@ def language_means(
 ) -> dict[str, list[LanguageVector]]:
     """Return each language's mean of everything that some metrics read, for `measure(..., subtract=)`.
 
-    A language shifts all its sentences the same way. Without that shift they are compared by what they say.
+    A language shifts all its sentences the same way. Without that shift, they are compared by their content.
     `measure` subtracts the means from what it has read; the running model is not changed.
 
     Args:

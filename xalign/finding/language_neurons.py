@@ -32,12 +32,12 @@ def language_neurons(
     penalty: float | Literal["auto"] | None = None,
     **options: Any,
 ) -> UnitSet:
-    """Find the neurons that fire for few languages, each under every language that fires it.
+    """Find the neurons that fire for few languages, each listed under every language that fires it.
 
     A neuron fires at a token if its activation is > 0. It is counted, stored and later written at one place,
     the gate before its activation function, where 0 silences it (for SiLU, GELU and ReLU). Tokens are counted
     exactly, so that neurons which fire equally often are equal. Its value is the mean of the gate over the
-    language's tokens, its score minus LAPE's, so that higher is better.
+    language's tokens. Its score is LAPE's with the sign reversed, so that higher is better.
 
     Args:
         model: The model; it is only read.
@@ -45,7 +45,7 @@ def language_neurons(
         texts: Label -> sentences, at least two labels; the papers use 100 million tokens of each.
         share: The share of all neurons to select, for all languages together.
         bar: Which quantile of all probabilities a language must exceed to have a neuron.
-        penalty: λ of the penalised score, or `"auto"`; plain LAPE where None.
+        penalty: λ of the penalised score, or `"auto"`; plain LAPE if None.
         **options: `pool_special_tokens`, `truncate`, `source_codes`, `token_budget`, `site_bytes` and
             `experts` of `activations`.
 

@@ -44,10 +44,10 @@ def language_vectors(
             `"pca"`, the principal direction of the differences of pairs; `"pca_diff"`, the same after
             centring; `"logistic"`, that of a probe; an `Aggregator`; or a function (positive [sentence,
             width], negative) -> direction [width]. All but `"mean"` have length 1: find a strength for them.
-        against: The label that is the negative side of all others, such as the pivot; it gets no vector. The
-            sentences of all other labels where None.
-        paired: Whether sentence i of one label translates sentence i of another; if the aggregator needs
-            pairs where None. Each sentence then counts once for every other label.
+        against: The label that is the negative side of all others, such as the pivot; it gets no vector. If
+            None, the sentences of all other labels.
+        paired: Whether sentence i of one label translates sentence i of another. If None, only if the
+            aggregator needs pairs. With pairs, each sentence counts once for every other label.
         **options: `pool` (`"last"` by default: the last token), `state`, `pool_special_tokens`, `truncate`,
             `token_budget`, `site_bytes` and `experts` of `activations`.
 

@@ -37,21 +37,21 @@ def mean_difference(
     block_by_block: bool = False,
     **options: Any,
 ) -> dict[str, LanguageVector]:
-    """Return a vector per language and site: the mean of its sentences' states less that of the others'.
+    """Return a vector per language and site: the mean of its sentences' states minus that of the others'.
 
     Adding it moves a state towards the language; what all languages share is not in it. The others' mean is
-    that of their means, so that each language counts the same.
+    the mean of their means, so that each language counts the same.
 
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer.
-        texts: Label -> sentences, at least two labels; best the same meanings in each.
+        texts: Label -> sentences, at least two labels; ideally the same meanings in each.
         sites: Where: a kind (`"hidden"`: every state of the residual stream), a site, or a list of these.
-        from_others: Subtract the others' mean. Without, a vector is the language's own mean, and subtracting
+        from_others: Subtract the others' mean. If False, a vector is the language's own mean, and subtracting
             it centres the language.
         block_by_block: With `from_others=False`, take each site's mean while the vectors of the sites before
-            it are subtracted. Take these to subtract all at once in a running model: vectors taken from the
-            unedited model would subtract the same shift again and again.
+            it are subtracted. Use these vectors to subtract all at once in a running model: vectors taken
+            from the unedited model would subtract the same shift again and again.
         **options: `pool` (`"weighted"` by default, as in `measure`), `state`, `pool_special_tokens`,
             `truncate`, `token_budget`, `site_bytes` and `experts` of `activations`.
 

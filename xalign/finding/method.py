@@ -17,7 +17,7 @@ _INPUTS = ("model", "tokenizer", "texts")
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to find units, beside the function that does it. One line in `METHODS` makes it known by name.
+    """A way to find units: a function and its properties. One line in `METHODS` makes it known by name.
 
     Attributes:
         name: What users type.

@@ -52,15 +52,15 @@ def attribute_next_token(model: nn.Module, ids: Any, target: int | None = None) 
     Args:
         model: A causal language model.
         ids: Token ids [token].
-        target: The id of w; the likeliest token where None.
+        target: The id of w; the likeliest token if None.
 
     Returns:
         Scores and values of all neurons.
 
     Raises:
-        ArgumentError: Ids that are no list of tokens, or a target that is no token.
-        ModelError: A model that is none, a block in which a norm stands behind the down projection, or a head
-            that is more than a Linear after a norm.
+        ArgumentError: Ids that are not a list of tokens, or a target that is not a token.
+        ModelError: A model that is not a causal language model, a block with a norm after the down
+            projection, or a head that is more than a Linear after a norm.
 
     Reference:
         Nie, Schmid and Schütze (2025), Mechanistic Understanding and Mitigation of Language Confusion in

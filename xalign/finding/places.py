@@ -15,7 +15,7 @@ from xalign.units.unit_set import UnitSet
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The units of several sites under one number each: those of the first site, then those of the next.
+    """The units of several sites, each with one number: those of the first site, then those of the next.
 
     Attributes:
         widths: Site -> how many units it has.

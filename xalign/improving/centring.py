@@ -21,7 +21,7 @@ from xalign.units.language_vector import LanguageVector
 from xalign.views.stages import change_of_stages
 
 FITTED = 300
-"""Sentences per language that a mean is taken over."""
+"""The number of sentences per language that a mean is taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def fit_centring(
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer.
-        pairs: What it was trained on; the first sentences of each language count.
-        options: How sentences are measured, of which the template counts.
+        pairs: What it was trained on; the first sentences of each language are used.
+        options: How sentences are measured; only the template is used for the means.
     """
     texts = {
         code: [_filled(options.get("template"), code, sentence) for sentence in own[:FITTED]]

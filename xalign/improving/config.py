@@ -54,7 +54,7 @@ class ImproveConfig:
     Attributes:
         improve: The model, its text, and what is reported.
         training: The trainer's own arguments.
-        alignment: What is aligned, and who decides.
+        alignment: What is aligned, and which controller decides.
     """
 
     improve: ImproveArguments
@@ -94,11 +94,11 @@ class ImproveConfig:
         """Make the trainer.
 
         Args:
-            model: The model; loaded where None, in full precision, which an optimizer needs.
-            tokenizer: Its tokenizer; loaded where None.
+            model: The model; if None, it is loaded in full precision, which an optimizer needs.
+            tokenizer: Its tokenizer; if None, it is loaded.
 
         Raises:
-            ArgumentError: No control pairs, too little text, or a block that the model does not take.
+            ArgumentError: No control pairs, too little text, or a block size that does not fit the model.
         """
         alignment = self.alignment.config()
         name = self.improve.model_name_or_path

@@ -31,18 +31,18 @@ def improve(
 ) -> Improvement:
     """Measure a trainer's model, train it, centre its languages where that helps, and measure again.
 
-    It reports on sentences that nothing was trained on or decided by. Centring subtracts each language's mean
-    at the end of every block (`xalign.finding.mean_difference`). It is fitted on the training pairs, and
-    kept for the languages in which it surely helps on the control pairs of the trainer's closed loop. Without
-    a closed loop it is not tried. The numbers are kept beside the history of the run, and
+    It reports on sentences that were used neither for training nor for decisions. Centring subtracts each
+    language's mean at the end of every block (`xalign.finding.mean_difference`). It is fitted on the training
+    pairs, and kept for the languages in which it surely helps on the control pairs of the trainer's closed
+    loop. Without a closed loop it is not tried. The numbers are kept beside the history of the run, and
     `history.to_html` shows both on one page.
 
     Args:
         trainer: A trainer made by `with_alignment`, not trained yet, with no `AlignmentCallback`.
         reporting: Pairs to report on. They share no sentence with those trained on or decided by.
         metrics: What to report.
-        every: How often to report meanwhile, as in `AlignmentCallback`.
-        centre: Try to centre.
+        every: How often to report during training, as in `AlignmentCallback`.
+        centre: Whether to try centring.
         resume_from_checkpoint: As in `Trainer.train`.
 
     Returns:

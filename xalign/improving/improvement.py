@@ -25,8 +25,8 @@ class Improvement:
         before: The report before training.
         trained: The report of the same sentences after it.
         centred: The same with each language's mean subtracted; None where this was not tried.
-        kept: The languages that are better off centred, by the control pairs. For the others, training alone
-            counts.
+        kept: The languages for which centring helps, judged by the control pairs. For the others, training
+            alone counts.
         losses: Language -> language-modelling loss of the reported sentences before and after training, in
             nats per token; empty for a model that generates no text.
         decisions: What was decided along the way; empty without a controller.
@@ -156,7 +156,7 @@ class Improvement:
         return write_page(self.folder, path)
 
     def save(self, folder: str | Path) -> Path:
-        """Write `improvement.json` to a folder; that of the run, and the page of the run shows it.
+        """Write `improvement.json` to a folder; in the folder of the run, the page of the run shows it.
 
         Returns:
             The file.
@@ -175,7 +175,7 @@ class Improvement:
 
 
 def verdict_of(low: float | None, high: float | None, *, is_up: bool) -> str:
-    """Return what the 95 % interval of a change makes sure: better, worse, or "" where it holds 0."""
+    """Return what the 95 % interval of a change shows: better, worse, or "" if it contains 0."""
     if low is None or high is None or low <= 0 <= high:
         return ""
     return "better" if (low > 0) == is_up else "worse"

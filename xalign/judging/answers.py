@@ -30,11 +30,11 @@ class Answers:
     """What a model answers to choice tasks.
 
     Attributes:
-        scores: Language -> the log-likelihood of every option in nats, [item, option]; divided by its
-            characters where so asked.
+        scores: Language -> the log-likelihood of every option in nats, [item, option]; divided by its number
+            of characters if asked for.
         correct: Language -> whether the likeliest option, the first of equal ones, is the right one.
         chance: The accuracy of guessing: 1 / options.
-        fingerprint: Of the items.
+        fingerprint: The fingerprint of the items.
 
     Example:
         >>> bits = {"eng_Latn": torch.tensor([True, True, False, True])}
@@ -71,9 +71,10 @@ def answer_items(
     per: Per = "option",
     token_budget: int = 8192,
 ) -> Answers:
-    """Answer choice tasks, without examples: the option with the largest log-likelihood after the context.
+    """Answer choice tasks zero-shot, by the option with the largest log-likelihood after the context.
 
-    What counts are the tokens of context and option that the context alone does not have, after one space.
+    Context and option are joined by a space. Tokens count from the first that the context alone does not
+    have.
 
     Args:
         model: A causal language model.
@@ -81,7 +82,7 @@ def answer_items(
         items: Choice tasks with gold answers, all with the same number of options.
         per: `"option"` compares sums over tokens (`acc` of lm-evaluation-harness), `"character"` divides them
             by the characters of the option (`acc_norm`).
-        token_budget: The most tokens of one forward, padding included.
+        token_budget: The most tokens in one forward pass, padding included.
 
     Raises:
         PairsError: Items without gold answers, or with different numbers of options.
@@ -116,7 +117,7 @@ def answer_items(
 
 
 def agreement(report: AlignmentReport, answers: Answers, metric: str = "dali") -> list[dict[str, Any]]:
-    """Say, per language, whether the alignment of an item tells that it is solved.
+    """Say, per language, whether the alignment of an item predicts that it is solved.
 
     The bits are those of the layer with the largest mean bit, the first of equal ones. It is chosen by
     alignment alone, so the answers do not favour it.

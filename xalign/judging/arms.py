@@ -1,4 +1,4 @@
-"""`Arms`: what `evaluate` steers with, which is what is judged and the controls beside it."""
+"""`Arms`: what `evaluate` steers with: what is judged, and its controls."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ class Arm:
 
     Attributes:
         name: `"units"`, `"vector"` or `"intervention"`, or the control: `"random"` or `"shuffled"`.
-        number: Which of several controls of the kind.
+        number: The number of a control among those of its kind.
         found: Units, or label -> vector or intervention.
     """
 
@@ -39,7 +39,7 @@ class Arm:
 
     @property
     def is_control(self) -> bool:
-        """Whether it is there to be compared with."""
+        """Whether it is a control, to compare with."""
         return self.name in CONTROLS
 
 
@@ -83,7 +83,7 @@ class Arms:
 
     @property
     def seeds(self) -> range:
-        """The seeds; for units given that nothing is sampled with, one."""
+        """The seeds; only one if units are given and nothing is sampled."""
         count = self.options.seeds if self.finds or self.options.samples else 1
         return range(self.options.first_seed, self.options.first_seed + count)
 
@@ -141,8 +141,8 @@ def labels_of(found: Steering) -> list[str]:
 def random_half(texts: Texts, seed: int) -> dict[str, list[str]]:
     """Return a random half of each language's sentences.
 
-    Where all languages have as many sentences, the same rows are taken of each, so that parallel text stays
-    parallel.
+    If all languages have the same number of sentences, the same rows are taken from each, so that parallel
+    text stays parallel.
     """
     draw = random.Random(seed)
     counts = {len(sentences) for sentences in texts.values()}

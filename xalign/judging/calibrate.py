@@ -42,21 +42,21 @@ def calibrate(
 ) -> Calibration:
     """Try strengths and positions, and choose per label the one that changes the language most within bounds.
 
-    Units set hard at every token bring the language about and ruin the text; set at the prompt only, they
-    leave the model to go on by itself. Which is best differs from set to set.
+    Units set strongly at every token change the language but ruin the text; set at the prompt only, they let
+    the model go on by itself. What is best differs from set to set.
 
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
         what: Units, or language -> vector or intervention.
-        texts: Language -> natural sentences, whose loss the output is compared with.
+        texts: Language -> natural sentences, with whose loss that of the output is compared.
         operator: As in `steer`.
         strengths: The strengths to try.
-        positions: Those to try, each as in `steer`. Where None, `"prompt"` and `"all"`; of an intervention,
-            its own.
-        max_rise: By how many nats per token the output's loss, unedited, may exceed that of natural text.
+        positions: Those to try, each as in `steer`. If None, `"prompt"` and `"all"`; for interventions, their
+            own.
+        max_rise: How far the unedited model's loss on output may exceed natural text's, in nats per token.
         samples: Continuations per trial.
-        seed: Seeds sampling; judge with other seeds (`evaluate` begins at 0).
+        seed: Seed of the sampling; judge with other seeds (`evaluate` begins at 0).
         **options: `prompt`, `generation`, `identify` and `token_budget`, as in `evaluate`.
 
     Returns:

@@ -34,10 +34,10 @@ class Comparison:
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
-        texts: Language -> held-out sentences whose loss is taken.
+        texts: Language -> held-out sentences whose loss is measured.
         pairs: Held-out parallel sentences for alignment, or None.
-        how: Arguments of `steer`; its defaults where None.
-        labels: Steer with these only; with all that are found where None.
+        how: Arguments of `steer`; its defaults if None.
+        labels: Steer with these only; with all that are found if None.
         options: What is sampled and measured.
     """
 

@@ -33,24 +33,24 @@ def evaluate(
 ) -> Evaluation:
     """Steer with each label's units or vector in turn, and compare what the model does with and without.
 
-    The loss per token of every language is always compared. With `pairs` so is the alignment of the language
-    steered, and with `samples` the share of the output in that language and what the output costs the
-    unedited model. Controls go through the same: random units at the same sites, random directions of the
-    same norms, or an intervention's own; and, if `what` is a finder, what it finds under shuffled labels.
+    The loss per token of every language is always compared. With `pairs`, so is the alignment of the steered
+    language, and with `samples` the share of output in it and the output's loss in the unedited model.
+    Controls go through the same: random units at the same sites, random directions of the same norms, or an
+    intervention's own; and, if `what` is a finder, what it finds under shuffled labels.
 
     Args:
         model: A causal language model. For encoders use `measure(..., steered=)`.
         tokenizer: Its tokenizer.
         what: Units; or language -> vector or intervention; or a finder, a function (model, tokenizer, texts)
             that returns one of these and is called once per seed with a random half of `finding`.
-        texts: Language -> held-out sentences whose loss is taken, of all languages that might suffer.
+        texts: Language -> held-out sentences whose loss is measured, for all languages that might suffer.
         finding: The sentences that a finder may see; none of them may be in `texts`.
         how: Arguments of `steer` (operator, strength, positions), or a function from a label to these: what
             `calibrate` returns, with `labels=calibration.labels`. In a given text every token is prompt.
         pairs: Held-out parallel sentences for alignment; both sides are steered.
-        labels: Steer with these only.
+        labels: Steer with these labels only.
         samples: Continuations per seed and steering.
-        **options: `seeds` (5), how often a finder finds and continuations are sampled; with units given,
+        **options: `seeds` (5), how often a finder is run and continuations are sampled; with units given,
             everything else is observed once. `random_sets` (5) per label and `shuffles` (1), the controls of
             each seed; `metrics` of alignment; `prompt`, `generation` and `identify` of the continuations;
             `token_budget` (8192); `first_seed` (0). See `xalign.judging.options`.

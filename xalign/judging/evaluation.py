@@ -25,11 +25,11 @@ class Observation:
         label: The label whose units or vector steered.
         arm: `"units"`, `"vector"`, `"intervention"`, or the control: `"random"` or `"shuffled"`.
         seed: The seed of finding and sampling.
-        number: Which of several controls of the kind.
+        number: The number of a control among those of its kind.
         quantity: `loss`, `output_share`, `output_loss`, or a metric of alignment.
         language: The language that the quantity is of.
         before: Its values without steering, per sentence, pair or continuation.
-        after: Its values under steering, of the same ones.
+        after: The values of the same ones under steering.
         bounds: The smallest and the largest value that the quantity can have; None where there is no bound.
     """
 
@@ -67,7 +67,7 @@ class Evaluation:
         Args:
             label: The label that was steered with.
             quantity: `loss`, `output_share`, `output_loss`, or a metric of alignment.
-            language: The language that the quantity is of; the label itself where None.
+            language: The language that the quantity is of; the label itself if None.
 
         Raises:
             ArgumentError: It was not observed.
@@ -86,9 +86,9 @@ class Evaluation:
 
         Its keys are label, quantity, language, before, after, difference, low and high (95 %: Student's t
         over seeds, or with one seed a bootstrap over sentences) and n (seeds). The ends of an interval stay
-        among the differences that are possible: those of two shares lie in [−1, 1]. They are None where all
+        within the possible differences: those of two shares lie in [−1, 1]. They are None where all
         differences are equal, which says nothing about their spread. A control adds the mean difference of
-        its runs under its own name, and behind that name with `_low` and `_high` their interval and with
+        its runs under its own name. The same name with `_low` and `_high` has their interval, and with
         `_largest` the largest.
         """
         return [self._row(group) for group in self._groups()]

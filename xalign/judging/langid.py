@@ -40,8 +40,8 @@ class ManyLanguages:
     the letters tell which: Serbian by its script, Chinese by which characters it is written with.
 
     Args:
-        languages: The languages to choose from, in any spelling; all that the library knows where None.
-            Fewer are told apart better: a short line of one language may look like another, close one.
+        languages: The languages to choose from, in any spelling; all that the library knows if None. Fewer
+            are told apart better: a short line of one language may look like another, close one.
         confidence: A text is `"und"` where the library's probability is below this, in [0, 1].
 
     Attributes:

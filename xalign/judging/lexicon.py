@@ -79,7 +79,7 @@ def compare_words(
 
     The state of a word is pooled over its own tokens in each of its contexts, and averaged over these.
     Similarity is 1 − angle / π. Control pairs tell what words of these languages have in common anyway. The
-    tests take pairs for independent; with a word in several pairs they are a little too sure.
+    tests assume that pairs are independent; with a word in several pairs, they are a little overconfident.
 
     Args:
         model: The model; it is only read.
@@ -90,9 +90,9 @@ def compare_words(
             and the final states.
         scale: `"unit"`, or `"signed"` as in the paper; see `angular_similarity`.
         pool: How the tokens of a word are pooled.
-        seed: Of the divisions that are drawn where there are too many.
+        seed: Seed of the divisions that are drawn if there are too many.
         most: The most divisions to look at, as in `partition_test`.
-        token_budget: The most tokens of a forward, padding included.
+        token_budget: The most tokens in one forward pass, padding included.
 
     Returns:
         A comparison per site.
@@ -100,7 +100,7 @@ def compare_words(
     Raises:
         PairsError: Fewer than 2 pairs of either kind.
         ArgumentError: A slow tokenizer, contexts longer than the model's, or sites that do not exist.
-        ArgumentTypeError: Pairs of something else than `Word`.
+        ArgumentTypeError: Pairs of something other than `Word`.
 
     Reference:
         PhiloBERTA, arXiv 2503.05265: it averages over contexts the CLS state behind a further layer, which

@@ -20,8 +20,8 @@ class OutputOptions:
         samples: Continuations per seed.
         prompt: The text to continue; without any, a continuation starts from nothing.
         generation: Arguments of `generate`, as in `sample`.
-        identify: From text to language; by default of the five bundled languages.
-        token_budget: The most tokens of one forward, padding included.
+        identify: Function from text to language; by default for the five bundled languages.
+        token_budget: The most tokens in one forward pass, padding included.
 
     Raises:
         ArgumentError: A negative number of samples, or a budget below 1.
@@ -47,7 +47,7 @@ class EvaluateOptions(OutputOptions):
     """How `evaluate` repeats what it judges, and which controls it adds.
 
     Attributes:
-        seeds: How often a finder finds, and continuations are sampled.
+        seeds: How often a finder is run, and continuations are sampled.
         first_seed: Seeds count from here, so that they can differ from those that something was chosen on.
         random_sets: Controls of random units or directions, per seed and label.
         shuffles: Controls under shuffled labels, per seed.
@@ -73,7 +73,7 @@ class EvaluateOptions(OutputOptions):
 
 
 class OutputArguments(TypedDict, total=False):
-    """The fields of `OutputOptions` beside `samples`, for editors and type checkers."""
+    """The fields of `OutputOptions` other than `samples`, for editors and type checkers."""
 
     prompt: str
     generation: Mapping[str, Any] | None
@@ -82,7 +82,7 @@ class OutputArguments(TypedDict, total=False):
 
 
 class EvaluateArguments(OutputArguments, total=False):
-    """The fields of `EvaluateOptions` beside `samples`, for editors and type checkers."""
+    """The fields of `EvaluateOptions` other than `samples`, for editors and type checkers."""
 
     seeds: int
     first_seed: int

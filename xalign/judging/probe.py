@@ -1,4 +1,4 @@
-"""`Probe`: what a model loses on texts and what it generates, as it is at the moment, steered or not."""
+"""`Probe`: a model's losses on texts and what it generates, as it is at the moment, steered or not."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial

@@ -53,7 +53,7 @@ def sample(
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
-        n: How many.
+        n: The number of continuations.
         prompt: The text to continue; only the beginning-of-sequence token where empty.
         seed: The same seed gives the same continuations. Random number generators are put back.
         generation: Arguments of `generate` in place of plain sampling at temperature 1 of 24 tokens;
@@ -87,7 +87,7 @@ def continue_each(
 ) -> list[Sampled]:
     """Continue each of several prompts once with a model as it is, steered if inside `steer`.
 
-    Prompts of like length share a batch, padded on the left.
+    Prompts of similar length share a batch, padded on the left.
 
     Args:
         model: A causal language model.

@@ -1,4 +1,4 @@
-"""Links: which token of a sentence translates which of its translation, learnt from parallel text."""
+"""Links: which token of a sentence translates which token of its translation, learnt from parallel text."""
 
 from xalign.links.aligner import Aligner, Links, OneWay
 from xalign.links.eflomal import EFLOMAL

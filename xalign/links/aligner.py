@@ -1,4 +1,4 @@
-"""`Aligner`: a way to link the tokens of translations, with what others must know of it."""
+"""`Aligner`: a way to link the tokens of translations, with its name and options."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Aligner:
     """A way to link tokens, beside its function. One line in `ALIGNERS` makes it known by name.
 
     Attributes:
-        name: What users type; scores carry it, like `alignability_ibm1`.
+        name: The name that users type; it is part of the names of scores, like `alignability_ibm1`.
         fn: The function: (language sentences, pivot sentences, **options) -> two `OneWay`, both with links
             (language position, pivot position). In the first each pivot token has at most one link, in the
             second each token of the language.

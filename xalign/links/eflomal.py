@@ -25,7 +25,7 @@ def eflomal(language: Sequence[Sentence], pivot: Sequence[Sentence]) -> tuple[On
         pivot: The sentences that they translate.
 
     Returns:
-        As of `ibm1_both`: links (language position, pivot position) of both directions, with eflomal's
+        As from `ibm1_both`: links (language position, pivot position) of both directions, with eflomal's
         scores.
 
     Raises:

@@ -35,7 +35,7 @@ def learn(cells: Cells, iterations: int, null: float, smoothing: float, diagonal
 
     Args:
         cells: The corpus.
-        iterations: How often it is gone over, at least 1.
+        iterations: The number of passes over the corpus, at least 1.
         null: The probability of a target token that translates nothing.
         smoothing: Added to each count.
         diagonal: Whether the tension is learnt; it stays 0 otherwise.

@@ -35,12 +35,12 @@ def ibm1(
     Args:
         sources: Sentences as tokens, ids or strings.
         targets: Their translations; row i translates row i.
-        iterations: How often EM goes over the text.
+        iterations: The number of passes of EM over the text.
         null: The probability of a target token that translates nothing, between 0 and 1.
         smoothing: Added to each count.
-        diagonal: Learn the position term; without it this is Model 1 itself, and d is even.
-        leave_one_out: Decide about each pair by what the others say: its own expected counts are subtracted
-            from the tables first. Words that stand in one pair alone are then linked by position.
+        diagonal: Learn the position term; without it, this is plain Model 1, and d is uniform.
+        leave_one_out: Link each pair by what the other pairs say: its own expected counts are first
+            subtracted from the tables. Words that occur in only one pair are then linked by position.
 
     Returns:
         Per pair the links (source position, target position), at most one per target token, and its score
@@ -85,7 +85,7 @@ def ibm1_both(
     Args:
         language: Sentences as tokens.
         pivot: The sentences that they translate.
-        **options: Those of `ibm1`.
+        **options: The options of `ibm1`.
 
     Returns:
         Links (language position, pivot position): first with at most one per pivot token, then with at most

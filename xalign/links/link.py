@@ -1,4 +1,4 @@
-"""`link_tokens` and `link_pairs`: links between the tokens of parallel sentences; `word_links` of words."""
+"""`link_tokens` and `link_pairs` link the tokens of parallel sentences; `word_links` links their words."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -33,14 +33,15 @@ def link_tokens(
         language: Sentences as tokens, ids or strings.
         pivot: The sentences that they translate; row i translates row i.
         aligner: `"ibm1"`, `"eflomal"`, or an `Aligner`.
-        how: How both directions become one, as in `symmetrize`: what both have, by default.
-        **options: Those of the aligner; of `"ibm1"` the ones of `xalign.links.ibm1.ibm1`.
+        how: How the links of both directions are combined, as in `symmetrize`. The default keeps those that
+            both have.
+        **options: The options of the aligner; for `"ibm1"`, those of `xalign.links.ibm1.ibm1`.
 
     Returns:
         Per pair, links (language position, pivot position), counted from 0.
 
     Raises:
-        ArgumentError: An unknown aligner or way, or an option out of range.
+        ArgumentError: An unknown aligner or `how`, or an option out of range.
         ArgumentTypeError: An option that the aligner does not have.
         PairsError: Sides of unequal length, no pair, or a sentence without tokens.
 
@@ -86,7 +87,7 @@ def link_pairs(
 
     Raises:
         ArgumentError: As in `link_tokens`.
-        PairsError: Spoken pairs, or a sentence of which the tokenizer makes no token.
+        PairsError: Spoken pairs, or a sentence for which the tokenizer gives no token.
 
     Example:
         >>> links = link_pairs(pairs, tokenizer)
@@ -104,12 +105,12 @@ def link_pairs(
 
 
 def word_links(links: Links, language: Sequence[Sequence[int]], pivot: Sequence[Sequence[int]]) -> Links:
-    """Return the links between words of which a token of one is linked with a token of the other.
+    """Return the links between words: two words are linked if a token of one is linked to one of the other.
 
     Args:
         links: Per pair, links of token positions.
-        language: Per sentence, the number of each token's word, from 0; below 0 at tokens of no word.
-        pivot: The same of the pivot sentences.
+        language: Per sentence, the index of each token's word, from 0; negative for tokens of no word.
+        pivot: The same for the pivot sentences.
 
     Raises:
         ArgumentError: Sides of unequal length, or a link to a token that is not there.

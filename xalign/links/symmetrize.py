@@ -1,4 +1,4 @@
-"""Links of both directions become one set of links."""
+"""Combine the links of both directions into one set of links."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def union(forward: Pair, backward: Pair) -> Pair:
 
 
 def grow_diag(forward: Pair, backward: Pair) -> Pair:
-    """Return the links of both, and those of either that touch one and link a token that has none."""
+    """Return the links of both, grown by adjacent links of either that link a token without any."""
     found, allowed = forward & backward, forward | backward
     ones, others = _linked(found)
     grew = True
@@ -37,7 +37,7 @@ def grow_diag(forward: Pair, backward: Pair) -> Pair:
 
 
 def grow_diag_final_and(forward: Pair, backward: Pair) -> Pair:
-    """Return `grow_diag`, and then links of either direction whose tokens both have none yet."""
+    """Return `grow_diag`, plus links of either direction between two tokens that have none yet."""
     found = grow_diag(forward, backward)
     ones, others = _linked(found)
     for one, other in [*sorted(forward), *sorted(backward)]:
@@ -62,11 +62,11 @@ SYMMETRIZATIONS: dict[str, Callable[[Pair, Pair], Pair]] = {
 
 
 def symmetrize(forward: Links, backward: Links, how: str = "intersection") -> Links:
-    """Make one set of links of two directions.
+    """Combine the links of two directions into one set.
 
     Args:
         forward: Per pair, links (language position, pivot position).
-        backward: The same of the other direction.
+        backward: The same for the other direction.
         how: `"intersection"`, `"union"`, `"grow_diag"` or `"grow_diag_final_and"`.
 
     Returns:
@@ -93,7 +93,7 @@ def symmetrize(forward: Links, backward: Links, how: str = "intersection") -> Li
 
 
 def check_how(how: object) -> None:
-    """Raise an error for what is no way to make one set of links of two directions.
+    """Raise an error for an unknown way to combine the links of two directions.
 
     Raises:
         ArgumentError: It is none.

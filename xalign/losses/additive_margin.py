@@ -23,18 +23,18 @@ def additive_margin(
     """Compute the contrastive loss with a margin subtracted from the cosine of each translation.
 
     A translation counts as picked only where it is nearer than every other candidate by the margin, so pairs
-    that are just told apart still pull. A margin of 0 is `contrastive`. `both` is the mean of the two
-    directions, where the paper has their sum.
+    that are only just told apart still count. A margin of 0 is `contrastive`. `both` is the mean of the two
+    directions, where the paper uses their sum.
 
     Bounds: those of `xalign.losses.contrastive`.
 
-    Collapse: as in `contrastive`, a point is not a minimum; it costs more here, by margin / temperature. The
-    guards are the same: `detach_pivot` and replayed text.
+    Collapse: as in `contrastive`, a single point is not a minimum; it costs more here, by margin /
+    temperature. The guards are the same: `detach_pivot` and replayed text.
 
     Args:
         language: A vector per sentence.
         pivot: A vector per pivot sentence; row i translates row i.
-        temperature: τ, which is 1 / s where a scale s is given.
+        temperature: τ; where a paper gives a scale s, it is 1 / s.
         margin: What is subtracted from a cosine, 0 or above.
         direction: Which side picks, as in `contrastive`, like all arguments below.
         languages: A number per pair, equal within a language, for centring.

@@ -1,8 +1,8 @@
-"""Adversarial contrast of an encoder–decoder: a sentence picks its translation, also beside a near miss.
+"""Adversarial contrast of an encoder–decoder: a sentence picks its translation, even beside a near miss.
 
 The near miss and the harder translation are made from the decoder's states with gradients of the translation
-loss, of the contrast and of a divergence. So the loss needs both stacks of one forward, and is no `Loss` that
-`AlignmentConfig` takes: call it in your own loss.
+loss, of the contrast and of a divergence. So the loss needs the encoder and the decoder states of one forward
+pass, and is not a `Loss` that `AlignmentConfig` takes: call it in your own loss.
 """
 
 from collections.abc import Callable
@@ -39,18 +39,19 @@ def adversarial_contrast(
 ) -> Float[Tensor, ""]:
     """Compute InfoNCE from encoder to decoder, with a near miss and a harder form of each translation.
 
-    With c_ij the cosine of sentence i and translation j, means over tokens, the loss is the mean over i of
-    ½ (L(c_ii; τ) + L(p_i; τ')). L(c; τ) is −log of the share of exp(c / τ) among c, n_i and c_ij of all other
+    With c_ij the cosine of sentence i and translation j, means over tokens, the loss is the mean over i of ½
+    (L(c_ii; τ) + L(p_i; τ')). L(c; τ) is −log of the share of exp(c / τ) among c, n_i and c_ij of all other
     translations. n_i is the cosine of sentence i and its near miss, and p_i that of it and its harder form;
-    see `near_misses` and `harder_forms`. Both are constants to the gradient, which reaches the encoder,
-    `project` and, by c_ij, the decoder, but not `head`.
+    see `near_misses` and `harder_forms`. No gradient flows through these two; it reaches the encoder,
+    `project` and, through c_ij, the decoder, but not `head`.
 
-    Collapse: to a point is no minimum. Both stacks may drop what tells languages apart; the translation loss
-    beside it guards against that.
+    Collapse: a single point is not a minimum. Encoder and decoder may drop what tells languages apart; the
+    translation loss, trained alongside, guards against that.
 
     Args:
         encoder: The encoder's last states of a batch of sentences.
-        decoder: The decoder's last states of their translations, as `head` reads them, of the same forward.
+        decoder: The decoder's last states of their translations, as `head` reads them, from the same forward
+            pass.
         encoder_mask: True at the sentences' tokens that count.
         labels: The token that each state of the decoder is to predict, or −100 where none counts.
         head: The layer from the decoder's states to logits. It runs twice.
@@ -58,7 +59,7 @@ def adversarial_contrast(
         temperature: τ.
         hard_temperature: τ', or None for τ, as in the paper. The authors' code has 1.
         negative_radius: How far each token of a near miss is moved, in the units of the states.
-        positive_radius: The same of each of the two moves of a harder form.
+        positive_radius: The same for each of the two moves of a harder form.
 
     Raises:
         ArgumentError: Shapes that do not fit, no pair, a sentence without a token or label that counts,
@@ -109,7 +110,7 @@ def near_misses(
 ) -> Float[Tensor, "pair token width"]:
     """Move each state by `radius` to where the translation loss rises fastest.
 
-    What is left is near to the translation, and is meant to say something else. `states` and `logits` are
+    The result is close to the translation, and is meant to say something else. `states` and `logits` are
     those of `read`. No gradient flows through the result.
 
     Example:
@@ -137,7 +138,7 @@ def harder_forms(
     """Move each state by `radius` to where the contrast rises fastest, then back to what the head expects.
 
     The second move, as long as the first, is to where KL(unmoved ‖ moved) of the next tokens falls fastest.
-    What is left is meant to look unlike the translation, and to say the same. `states` and `logits` are those
+    The result is meant to look unlike the translation, and to say the same. `states` and `logits` are those
     of `read`, and `source` the directions of the sentences; the other arguments are those of
     `adversarial_contrast`. No gradient flows through the result.
     """

@@ -36,7 +36,7 @@ class Picks:
 class Candidates:
     """The sides of all processes as directions, and the rows that are this process's own.
 
-    Further pivot sentences stand behind the pivot's own.
+    Further pivot sentences come after the pivot's own.
     """
 
     language: Float[Tensor, "candidate width"]
@@ -71,7 +71,8 @@ def candidates_of(
 ) -> Candidates:
     """Check both sides and the options, and return the directions of all candidates.
 
-    The arguments are those of `contrastive`; `temperature` tells which vectors are too short for a direction.
+    The arguments are those of `contrastive`; `temperature` decides which vectors are too short for a
+    direction.
 
     Raises:
         ArgumentError: As in `contrastive`.

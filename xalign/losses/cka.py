@@ -12,7 +12,7 @@ from xalign.losses.similarity import checked_sides
 from xalign.losses.tokens import checked_tokens
 
 FEWEST = {False: 2, True: 4}
-"""Rows that the index needs, without and with `debiased`: with fewer it is the same whatever they are."""
+"""The fewest rows without and with `debiased`: with fewer, the index does not depend on them."""
 
 
 def linear_cka(
@@ -25,18 +25,18 @@ def linear_cka(
     """Compute linear CKA, the cosine of the centred Gram matrices of two sets of rows.
 
     It is ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖) of centred rows, in [0, 1], and does not change if a side is shifted, scaled
-    or rotated. With far more coordinates than rows it is near 1 for any rows whose distances are all alike,
-    as of noise; `debiased` takes that away, and is in [−1, 1].
+    or rotated. With far more coordinates than rows, it is near 1 for any rows whose distances are all
+    similar, such as noise; `debiased` corrects for that, and is in [−1, 1].
 
-    Rows that are all equal, to the rounding of their mean, have no similarities: the index is 0, and so is
-    their gradient. Any other gradient is at most 2 / r long in all, r being the length of the longest row
-    from which the mean is subtracted; with `debiased`, finite.
+    Rows that are all equal, up to the rounding of their mean, have no similarities: the index is 0, and so is
+    their gradient. Any other gradient is at most 2 / r long in all, where r is the length of the longest row
+    after the mean is subtracted; with `debiased`, it is finite.
 
     Args:
         rows: One set.
         others: The other; row i belongs to row i.
         debiased: Leave out each row's similarity to itself, and centre accordingly (U-centring).
-        shortest: The length up to which such a longest row counts as none.
+        shortest: The length r up to which rows count as equal.
 
     Raises:
         ArgumentError: Sets of different size, or fewer than 2 rows, 4 with `debiased`.
@@ -70,9 +70,8 @@ def cka(
     Bounds: those of `linear_cka`.
 
     Collapse: both sides varying along one direction alone is a perfect score, and so is one side being the
-    other rotated: it says nothing of whether a sentence is near its translation. `detach_pivot` guards
-    against the first; a loss of pairs beside it, or `subtract_means` and `contrastive`, is needed for the
-    second.
+    other rotated: the loss does not tell whether a sentence is near its translation. `detach_pivot` guards
+    against the first; the second needs a loss of pairs as well, or `subtract_means` and `contrastive`.
 
     Args:
         language: A vector per sentence; 16 or more, and mind the bias of `linear_cka` in wide models.
@@ -105,7 +104,7 @@ def token_cka(
     debiased: bool = False,
     detach_pivot: bool = False,
 ) -> Float[Tensor, ""]:
-    """Compute 1 − CKA of the tokens of a batch, the t-th of a sentence beside the t-th of its translation.
+    """Compute 1 − CKA of the tokens of a batch, comparing the t-th tokens of translations.
 
     The longer of two sentences is cut. Languages order words differently, so this asks for more than a
     translation can give; it is here because it is what the paper's code does.
@@ -114,9 +113,9 @@ def token_cka(
 
     Args:
         language: A vector per token of each sentence.
-        pivot: The same of each pivot sentence; row i translates row i.
+        pivot: The same for each pivot sentence; row i translates row i.
         language_mask: True at tokens that count.
-        pivot_mask: The same of the pivot.
+        pivot_mask: The same for the pivot.
         debiased: As in `linear_cka`; it needs 4 tokens.
         detach_pivot: Give the pivot side no gradient.
 

@@ -5,11 +5,11 @@ Loss and gradients of finite vectors are finite. With C candidates and margin m 
 at most
 
 - 1 / (τ · r) long, where vectors are compared as they are;
-- 2 / (τ · r) long, where they are centred, with the shortest r of what is left of the vectors of its side.
+- 2 / (τ · r) long, where they are centred; r is then the shortest length of a centred vector of its side.
 
-Vectors without a direction do not count there: their cosines are 0, and so is their gradient. These are
+The bounds leave out vectors without a direction: their cosines are 0, and so is their gradient. These are
 vectors of length up to 1e-12, in float16 up to 2 / (65504 τ), and those of which centring leaves nothing but
-the rounding of the mean, as of equal vectors.
+the rounding of the mean, such as equal vectors.
 """
 
 import torch
@@ -45,7 +45,7 @@ def contrastive(
     is about the logarithm of the number of candidates; at best it is 0. If all vectors point one way, it is
     that logarithm too, so collapse to a point is not a minimum. But the representations of all languages may
     become the same, and the model may forget how to write them: `detach_pivot` and replayed text guard
-    against that. Bounds stand at the top of this file.
+    against that. Bounds are given at the top of this module.
 
     Args:
         language: A vector per sentence.

@@ -1,4 +1,4 @@
-"""Vectors as directions, of which every gradient has a bound: vectors without a direction get none."""
+"""Vectors as directions, with bounded gradients: vectors without a direction get no gradient."""
 
 import math
 
@@ -12,7 +12,7 @@ from xalign.errors import ArgumentError
 SHORTEST = 1e-12
 """Vectors of at most this length have no direction."""
 LOWEST_TEMPERATURE = 1e-4
-"""Below it, the rounding of float32 cosines, about 1e-7, decides which sentence is nearest."""
+"""Below this temperature, the rounding of float32 cosines, about 1e-7, decides which sentence is nearest."""
 
 
 def checked_temperature(value: object) -> float:
@@ -75,9 +75,9 @@ def centred_directions(
 
     Args:
         vectors: One per sentence.
-        groups: A number per sentence, equal for sentences of one language; all are one group where None.
-        extra: Further vectors of the same group, which do not count in its mean. They stand behind the others
-            in what is returned.
+        groups: A number per sentence, equal for sentences of one language; all are one group if None.
+        extra: Further vectors of the same group, which do not count in its mean. They come after the others
+            in the result.
         shortest: As in `directions`.
 
     Raises:

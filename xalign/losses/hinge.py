@@ -1,4 +1,4 @@
-"""Hinge loss: a translation is nearer than other sentences, by a margin, and then no more is asked."""
+"""Hinge loss: a translation must be nearer than other sentences by a margin, and no nearer than that."""
 
 import torch
 from jaxtyping import Float, Int
@@ -23,14 +23,14 @@ def hinge(
 ) -> Float[Tensor, ""]:
     """Compute the mean over sentences and negatives of max(0, margin + cos(negative) − cos(translation)).
 
-    Pairs that are told apart by the margin pull no more, unlike in `contrastive`. A sentence without
+    Unlike in `contrastive`, pairs that are told apart by the margin no longer count. A sentence without
     negatives adds 0.
 
     Bounds: the loss lies in [0, 2 + margin]. Its gradient is within the bounds of
     `xalign.losses.contrastive` with τ = 1.
 
-    Collapse: all vectors pointing one way give the margin, and a space that is spread out gives 0. But a
-    point is a place without a gradient, and `hardest` is known to run into it from a bad start. The
+    Collapse: all vectors pointing one way give the margin, and a space that is spread out gives 0. But at a
+    single point there is no gradient, and `hardest` is known to get stuck there from a bad start. The
     representations of all languages may become the same: `detach_pivot` and replayed text guard against that.
 
     Args:

@@ -18,19 +18,19 @@ LossFn = Callable[..., Tensor]
 StateFn = Callable[[Tensor], Tensor]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 OPTIONS = ("temperature", "direction", "languages", "same", "detach_pivot", "gather")
-"""What training offers every loss; a loss gets those that its function names."""
+"""The arguments that training offers every loss; a loss gets those that its function names."""
 MASKS = ("language_mask", "pivot_mask")
-"""What a loss of tokens or words gets besides."""
+"""Further arguments for a loss of tokens or words."""
 LINKS = ("links",)
-"""What a loss of words gets besides."""
+"""Further arguments for a loss of words."""
 START = ("start",)
-"""What a loss gets that asks where the pivot was before training."""
+"""The argument for a loss that needs the pivot's states before training."""
 _OF_LEVEL: dict[Level, tuple[str, ...]] = {"pair": (), "token": MASKS, "word": MASKS + LINKS}
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A loss, beside the function that computes it. One line in `LOSSES` makes it known by name.
+    """A loss: the function that computes it, and its properties. One line in `LOSSES` makes it known by name.
 
     Attributes:
         name: What users type, and what errors call it.
@@ -38,19 +38,18 @@ class Loss:
             tensor without dimensions. Any of these keyword arguments that it names is given to it:
             `temperature`, `direction`, `languages`, `same`, `detach_pivot` and `gather`, all as in
             `contrastive`; `languages` is None with `centre=False`, and `same` with `mask_duplicates=False`.
-            And `start`: the pivot's states before training, of the shape of the pivot's now, which cost a
-            forward more. Other arguments need defaults.
+            So is `start`: the pivot's states before training, in the shape of its states now, which costs one
+            more forward pass. Other arguments need defaults.
         kinds: The kinds of sites that it may read; the first is the default.
-        state: What is taken of a token's values, from a tensor to one of the same shape. It is applied before
-            pooling.
-        pool: How a sentence's tokens are pooled where the user does not say; unused by token losses.
-        temperature: The default temperature. Where None, the default of the function's own argument
-            `temperature`; it stays None where the function has no such argument.
+        state: Function applied to a token's values before pooling, from a tensor to one of the same shape.
+        pool: How a sentence's tokens are pooled by default; unused by token losses.
+        temperature: The default temperature. If None, the default of the function's own argument
+            `temperature`; it stays None if the function has no such argument.
         needs_negatives: Whether each pair is compared with the others of its batch. If so, one pair alone
             has no loss.
         level: What the two sides are. `"pair"`: pooled states, [pair, width]. `"token"`: the states of all
             tokens, [pair, token, width], zero at tokens that do not count, together with the boolean masks
-            `language_mask` and `pivot_mask`, [pair, token], True at tokens that count. `"word"`: the same of
+            `language_mask` and `pivot_mask`, [pair, token], True at tokens that count. `"word"`: the same for
             words, each the mean of its tokens, together with `links`, a row (pair, word, pivot word) for each
             two that translate each other.
         needs_shares: Whether its states must lie in [0, 1], so that no transform can come before it.
@@ -112,7 +111,7 @@ class Loss:
 
     @property
     def needs_start(self) -> bool:
-        """Whether it asks for the pivot's states before training."""
+        """Whether it needs the pivot's states before training."""
         return bool(set(START) & set(self.options))
 
     def _check_signature(self) -> None:

@@ -1,4 +1,4 @@
-"""Mean squared error: states of one side become those of the other, which stays."""
+"""Mean squared error: the states of one side move to those of the other, which stays where it is."""
 
 from typing import Literal
 
@@ -18,14 +18,14 @@ def mse(
 ) -> Float[Tensor, ""]:
     """Compute the mean over pairs and coordinates of (language − pivot)².
 
-    It compares lengths too, unlike all losses of cosines, and a coordinate of large values decides it. It
-    does not use other pairs, so it is exact under gradient accumulation and works on a single pair.
+    Unlike cosine losses, it compares lengths too, and coordinates with large values dominate it. It does not
+    use other pairs, so it is exact under gradient accumulation and works on a single pair.
 
     Bounds: the gradient at a vector is 2 / (pairs · width) times the difference of its pair. Values up to
     1e18 give a finite loss; the squares of larger ones overflow.
 
-    Collapse: all vectors being equal, at 0 say, is a perfect score. So one side stays (`moves`); with
-    `"both"` nothing guards but replayed text and the task.
+    Collapse: all vectors being equal, at 0 say, is a perfect score. So one side stays where it is (`moves`);
+    with `"both"`, only replayed text and the task guard against it.
 
     Args:
         language: A vector per sentence.

@@ -51,13 +51,13 @@ def neuron_state(
 
     Bounds: those of `xalign.losses.contrastive`.
 
-    Collapse: as in `contrastive`, a point is not a minimum. Gates can grow until σ is flat and passes no
-    gradient; the states are then as hard as the measured ones, and the loss can do no more. Neurons that tell
-    one language from another may stop firing; replayed text helps against that.
+    Collapse: as in `contrastive`, a single point is not a minimum. Gates can grow until σ is flat and passes
+    no gradient; the states are then as hard as the measured ones, and the loss can do no more. Neurons that
+    tell one language from another may stop firing; replayed text helps against that.
 
     Args:
         language: `smooth_state` pooled over the tokens of each sentence, one coordinate per neuron.
-        pivot: The same of each pivot sentence; row i translates row i.
+        pivot: The same for each pivot sentence; row i translates row i.
         temperature: As in `contrastive`, like all arguments below.
         direction: Which side picks its translation among candidates of the other.
         languages: A number per pair, equal within a language, for centring.

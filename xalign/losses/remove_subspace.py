@@ -1,4 +1,4 @@
-"""Language-subspace removal: take from all states the directions in which languages differ from the pivot."""
+"""Language-subspace removal: remove the directions in which languages differ from the pivot."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,16 +22,16 @@ def remove_subspace(
     """Project both sides onto what is orthogonal to the mean differences between translations.
 
     There is one such difference per language of the batch: the mean over its pairs of sentence minus pivot
-    sentence, in which what both mean cancels out. The loss is then blind to these directions, and languages
-    may keep them. The directions get no gradient: they are where languages differ now.
+    sentence, in which their common meaning cancels out. The loss is then blind to these directions, and
+    languages may keep them. The directions get no gradient: they are where languages differ now.
 
     Args:
         language: Pooled states, or the states of all tokens.
-        pivot: The same of each pivot sentence.
+        pivot: The same for each pivot sentence.
         languages: A number per pair, equal within a language.
         language_mask: True at tokens that count; None for pooled states.
-        pivot_mask: The same of the pivot.
-        rank: How many directions to remove, those that explain most of the differences; all, where None.
+        pivot_mask: The same for the pivot.
+        rank: How many directions to remove, those that explain most of the differences; all if None.
 
     Raises:
         ArgumentError: As many directions as coordinates, so that nothing would be left.

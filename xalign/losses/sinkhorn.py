@@ -15,9 +15,9 @@ from xalign.losses.tokens import check_mask
 TOLERANCE = 0.01
 ITERATIONS = 10_000
 CHECK_EVERY = 10
-"""Iterations between two looks at the error, each of which waits for the device."""
+"""Iterations between two checks of the error; each check waits for the device."""
 NOTHING = -1e30
-"""The logarithm of what is nothing: finite, so that no difference of two is NaN."""
+"""Stands for log 0: finite, so that the difference of two such values is not NaN."""
 
 
 Sides = tuple[Tensor, Tensor]
@@ -26,12 +26,12 @@ Update = Callable[[Sides, Tensor, Sides], Sides]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A coupling of the tokens of each pair, and how far it is from one.
+    """A coupling of the tokens of each pair, and how far it is from an exact one.
 
     Attributes:
         plan: Per pair, how much of each row's mass goes to each column; sums to 1, and 0 at padding.
         error: Per pair, the sum over its rows of how far their mass is from what it should be, in [0, 2].
-            Columns have their mass to rounding; where the plan is symmetric, they are off like the rows.
+            Columns have their mass up to rounding; in a symmetric plan, they are off like the rows.
         iterations: How many updates of both sides were made; a pair that had converged took part in all.
     """
 
@@ -56,15 +56,15 @@ def sinkhorn(
     It minimises ⟨P, C⟩ + ε Σ P (log P − 1) over the plans P with marginals 1 / rows and 1 / columns, by
     Sinkhorn's updates of the logarithms, until every pair's marginal error is at most `tolerance`. For costs
     up to c, 1 + 2 (c / ε + log n) / tolerance iterations are always enough, with n tokens of the longer side
-    (Dvurechensky et al. 2018, theorem 1): 5,300 at the defaults, for cosine costs and 512 tokens. Few are
-    the rule. It takes no gradient.
+    (Dvurechensky et al. 2018, theorem 1): 5,300 at the defaults, for cosine costs and 512 tokens. Usually,
+    few are needed. It has no gradient.
 
     Args:
         cost: What it costs to carry mass from a row to a column.
-        rows: True at the rows that count; all, where None.
-        columns: True at the columns that count.
-        temperature: ε, in the unit of the costs, at least 1e-4. As it falls, the plan becomes the exact one,
-            and convergence slow.
+        rows: True at the rows that count; all if None.
+        columns: True at the columns that count; all if None.
+        temperature: ε, in the unit of the costs, at least 1e-4. As it falls, the plan approaches the exact
+            one, and convergence slows down.
         tolerance: The largest marginal error, above 0. Some exact coupling is then within twice it of the
             plan, summed over all entries (Altschuler et al. 2017, lemma 7).
         iterations: The most updates of both sides.

@@ -26,13 +26,13 @@ def subtract_means(
 
     Args:
         language: Pooled states, or the states of all tokens.
-        pivot: The same of each pivot sentence.
+        pivot: The same for each pivot sentence.
         languages: A number per pair, equal within a language.
         language_mask: True at tokens that count; the others become 0. None for pooled states.
-        pivot_mask: The same of the pivot.
+        pivot_mask: The same for the pivot.
 
     Raises:
-        ArgumentError: A language of one pair, of whose mean nothing would remain.
+        ArgumentError: A language with a single pair, of which nothing would remain.
 
     Reference:
         Li et al. (2025), POTSA: there over all sentences of a language, here over those of the batch.

@@ -1,7 +1,7 @@
 """`Transform`: what is done to the states of both sides before any loss compares them.
 
-A transform computes from its batch alone and keeps nothing, so that a resumed run is the unbroken one. Losses
-and transforms know nothing of one another.
+A transform uses its batch alone and keeps no state, so that a resumed run equals an unbroken one. Losses and
+transforms know nothing of one another.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ TransformFn = Callable[..., tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """A transform, beside the function that computes it.
+    """A transform: the function that computes it, and its properties.
 
     Attributes:
         name: What users type, and what errors call it.
@@ -28,7 +28,7 @@ class Transform:
         needs_groups: Whether it needs two pairs of each language in a batch.
 
     Raises:
-        ArgumentTypeError: A name that is no text, or a function that is none.
+        ArgumentTypeError: A name that is not text, or an `fn` that is not a function.
 
     Example:
         >>> def halved(language, pivot, **_):

@@ -34,8 +34,8 @@ def transport(
     gradient accumulation.
 
     Bounds: the gradient at a token of length r is at most (1 / tokens + tolerance) / (pairs · r) long, with
-    `debiased` twice that. A token of length up to 1e-12 (in float16, 3e-5) has no direction: to carry from or
-    to it costs 1, and its gradient is 0.
+    `debiased` twice that. A token of length up to 1e-12 (in float16, 3e-5) has no direction: carrying mass
+    from or to it costs 1, and its gradient is 0.
 
     Collapse: all tokens pointing one way is a perfect score. `detach_pivot` guards against it, because a
     pivot that does not move stays spread out. `debiased` helps: tokens of one sentence that come together
@@ -43,12 +43,12 @@ def transport(
 
     Args:
         language: A vector per token of each sentence.
-        pivot: The same of each pivot sentence; row i translates row i.
+        pivot: The same for each pivot sentence; row i translates row i.
         language_mask: True at tokens that count.
-        pivot_mask: The same of the pivot.
+        pivot_mask: The same for the pivot.
         temperature: ε, how soft the plan is.
         debiased: Subtract half of what it costs to carry each side to itself under the same ε. Equal sides
-            then have the loss 0, which may lie in [−1, 2].
+            then have the loss 0, and the loss may lie in [−1, 2].
         tolerance: As in `sinkhorn`: the plan's largest marginal error.
         iterations: As in `sinkhorn`: the most updates.
         detach_pivot: Give the pivot side no gradient.

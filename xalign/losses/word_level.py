@@ -1,6 +1,6 @@
 """Word-level adjustment: words that translate each other come together, and the pivot stays as it began.
 
-Training is told by `links` which words those are, and by `start` where the pivot was.
+`links` tells training which words those are, and `start` where the pivot was.
 """
 
 import torch
@@ -32,16 +32,16 @@ def word_level(
 
     Args:
         language: A vector per word of each sentence; `word_means` makes them of tokens.
-        pivot: The same of each pivot sentence; row i translates row i.
+        pivot: The same for each pivot sentence; row i translates row i.
         links: A row per link: the pair, the word of the sentence, and the word of the pivot sentence, counted
             from 0.
         start: `pivot`, as the model gave it before training; it gets no gradient.
         language_mask: True at words that count.
-        pivot_mask: The same of the pivot.
+        pivot_mask: The same for the pivot.
         weight: Factor of the second term, 0 or above.
 
     Raises:
-        ArgumentError: Shapes that do not fit, no link, or one to a pair or word that is not there.
+        ArgumentError: Shapes that do not fit, no link, or one to a pair or word that does not exist.
 
     Reference:
         Cao, Kitaev and Klein (2020); Efimov et al. (2023), whose code has the weight 1.

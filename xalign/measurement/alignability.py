@@ -31,28 +31,28 @@ class Alignability:
         language: The language.
         metric: The name of the score with its aligner, like `alignability_ibm1`. Scores of different aligners
             cannot be compared.
-        one_to_one: The share of tokens, of both sides together, that are linked with one token that has no
-            other link, in [0, 1].
-        low: The lower end of its 95 % interval over sentences; the links are not learnt anew.
+        one_to_one: The share of the tokens of both sides, in [0, 1], that are linked with exactly one token,
+            which itself has no other link.
+        low: The lower end of its 95 % interval over sentences; the links are not learnt again for it.
         high: The upper end.
-        shuffled: The same share where each sentence is paired with another row: its floor.
-        of_language: The share of the language's tokens that are so linked.
-        of_pivot: The share of the pivot's tokens.
+        shuffled: The same share when each sentence is paired with that of another row: the floor.
+        of_language: The share of the language's tokens that are linked one to one.
+        of_pivot: The share of the pivot's tokens that are linked one to one.
         null_of_language: The share of the language's tokens without a link.
         null_of_pivot: The share of the pivot's tokens without a link.
-        cost: Nats per token: minus the mean log-probability of the best translation of each token, the mean
-            of both directions, and of sentences; the lower the better.
+        cost: The negative mean log-probability, in nats, of the best translation of each token, averaged over
+            sentences and over both directions; lower is better.
         jaccard: The share of token types that both sides have, in [0, 1].
         jensen_shannon: The divergence of both sides' token distributions, in bits, in [0, 1].
         tokens: Tokens of the language's sentences, without special tokens.
         pivot_tokens: Tokens of the pivot's sentences.
         tokens_per_word: Tokens per word between spaces; None for scripts that write no spaces.
-        pivot_tokens_per_word: The same of the pivot.
-        unknown: The share of the language's tokens that are the tokenizer's unknown token: where it is large,
-            no other figure says much. None of a function.
+        pivot_tokens_per_word: The same for the pivot.
+        unknown: The share of the language's tokens that are the tokenizer's unknown token. Where it is large,
+            the other figures say little. None if `tokenize` was a function.
         pairs: The number of pairs.
         linked: Per pair, how many tokens of both sides are linked one to one.
-        counted: Per pair, how many tokens both sides have.
+        counted: Per pair, how many tokens both sides have together.
     """
 
     language: str
@@ -79,7 +79,7 @@ class Alignability:
 
     @property
     def parity(self) -> float:
-        """Tokens of the language for each token of the pivot, in sentences that say the same."""
+        """The number of tokens of the language per token of the pivot, over the same sentences."""
         return self.tokens / self.pivot_tokens
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,27 +97,28 @@ def alignability(
     seed: int = 0,
     **options: Any,
 ) -> list[Alignability]:
-    """Ask whether the tokens of sentences and of their translations can be matched, without any model.
+    """Measure how well the tokens of sentences and of their translations can be matched, without a model.
 
     Tokens are linked by an aligner that learns from these pairs alone. A token counts if it is linked with
-    one token, which is linked with no other. Beside it stand the same of shuffled lines, and what needs no
-    links: shared tokens, the divergence of token distributions, and how many tokens a word takes.
+    one token, which is linked with no other. The result also holds the same share for shuffled lines, and
+    figures that need no links: shared tokens, the divergence of the token distributions, and the number of
+    tokens per word.
 
     Args:
         tokenize: A tokenizer, whose special tokens are left out; or a function (text, language) -> tokens.
         pairs: Parallel sentences; a few hundred.
         aligner: `"ibm1"`, which is built in, `"eflomal"` where it is installed, or an `Aligner`.
-        how: How both directions of links become one, as in `symmetrize`. What both have is the default: it is
-            what tells translations from shuffled lines.
-        seed: Of the shuffled lines and of the intervals.
-        **options: Those of the aligner.
+        how: How the links of both directions are combined, as in `symmetrize`. The default keeps the links
+            that both directions have, because these tell translations from shuffled lines.
+        seed: The seed of the shuffled lines and of the intervals.
+        **options: The options of the aligner.
 
     Returns:
-        A result per language.
+        One result per language.
 
     Raises:
-        ArgumentError: An unknown aligner or way, or options that it does not take.
-        PairsError: Spoken pairs, or a sentence of which the tokenizer makes no token.
+        ArgumentError: An unknown aligner or `how`, or options that the aligner does not take.
+        PairsError: Spoken pairs, or a sentence for which the tokenizer gives no token.
 
     Reference:
         The share of one-to-one links: arXiv 2502.06468, with eflomal, priors from other text and
@@ -226,9 +227,9 @@ def compare_alignability(
     """Compare two tokenizers on the same pairs, language by language.
 
     Args:
-        first: What `alignability` gave for one tokenizer.
+        first: What `alignability` returned for one tokenizer.
         second: The same for another, on the same pairs with the same aligner.
-        seed: Of the intervals.
+        seed: The seed of the intervals.
 
     Returns:
         A row per language: `language`, `metric`, `difference` of the share of one-to-one tokens, first −

@@ -30,7 +30,7 @@ def opened(cache: StateCache | str | Path | None, *, is_steered: bool, is_shared
 
     Args:
         cache: A cache, or its folder.
-        is_steered: Whether languages run in contexts of the user's.
+        is_steered: Whether languages run in contexts that the user gives (`steered`).
         is_shared: Whether several processes share the forwards.
 
     Raises:
@@ -48,10 +48,10 @@ def opened(cache: StateCache | str | Path | None, *, is_steered: bool, is_shared
 
 
 class CachedReads:
-    """Reads states of a model, as far as a cache does not have them.
+    """Reads the states of a model that a cache does not have.
 
-    Nothing that a cache does ends a measurement: what cannot be read is measured anew, and what cannot be
-    kept is not kept. Each is said once.
+    A problem with the cache never ends a measurement: what cannot be read from it is measured again, and what
+    cannot be written to it is not kept. The user is warned once about each.
 
     Args:
         cache: The cache; with None everything is read.
@@ -61,8 +61,8 @@ class CachedReads:
         sides: The sides that will be read.
 
     Attributes:
-        forwards: Forwards that were spared.
-        tokens: Tokens that were not run.
+        forwards: Forward passes that the cache made unnecessary.
+        tokens: Tokens that did not have to be run.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class CachedReads:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What provenance says of it."""
+        """What provenance records about the cache."""
         if self._cache is None:
             return {}
         if self._without:
@@ -106,7 +106,7 @@ class CachedReads:
         return {NOTE: {"states": self._asked, "from_cache": self._found, **spared}}
 
     def through(self, read: Callable[..., States]) -> Callable[..., States]:
-        """Return a function like one that reads states, which asks the cache before it."""
+        """Return a function that works like `read`, but takes from the cache what it has."""
         cache = self._cache
         if cache is None or not self._key:
             return read
@@ -136,7 +136,7 @@ class CachedReads:
         return read_or_take
 
     def end(self) -> None:
-        """Bring the cache within its limit."""
+        """Delete old states until the cache is within its size limit."""
         if self._cache is not None and self._key and self._is_kept:
             self._try_to_keep(self._cache.trim)
 

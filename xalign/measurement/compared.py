@@ -1,4 +1,4 @@
-"""`compared`: what the metrics are computed of, brought to the CPU in as few steps as its device needs."""
+"""`compared`: the states and cosines that metrics are computed from, moved to the CPU in few steps."""
 
 from collections.abc import Collection, Iterator
 
@@ -20,12 +20,12 @@ def compared(
 ) -> Compared:
     """Yield each reading with its cosine matrix [pair, pair], and with the states of both sides, on the CPU.
 
-    Cosines are computed on a CUDA device, where a product in float64 takes least, and come to the CPU many
-    at once, so that the program waits only a few times. On the CPU there is one matrix at a time.
+    On a CUDA device, cosines are computed there in float64, where that is fastest, and many of them are moved
+    to the CPU at once, so that the program waits only a few times. On the CPU there is one matrix at a time.
 
     Args:
         pivot: Reading -> states [pair, width] of the pivot, on the CPU or on a device.
-        other: The same of the other language.
+        other: The same for the other language.
         device: The device of the model.
         with_states: The readings whose states are wanted; both are empty for the others.
 

@@ -42,16 +42,16 @@ from xalign.results.unknown import is_unknown
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a measurement of a model will read, refuse and cost. `print` it, or take `to_dict`.
+    """What a measurement of a model will read, refuse and cost. `print` it, or call `to_dict`.
 
     Attributes:
         model: The model, with what is found in each of its blocks.
-        tokenizer: Its tokenizer, or its feature extractor; None where the model does not go with it.
+        tokenizer: Its tokenizer, or its feature extractor; None if it does not fit the model.
         languages: What the tokenizer makes of each language, the pivot first.
         pairs: Where the sentences come from.
         metrics: The metrics that were asked for.
-        refusals: What stops a measurement, and then what should be known.
-        expected: Time and memory; None where a measurement is refused, and for sharded models.
+        refusals: First what stops a measurement, then what else the user should know.
+        expected: The time and memory to expect; None if a measurement is refused, and for sharded models.
     """
 
     model: ModelFacts
@@ -68,7 +68,7 @@ class Diagnosis:
         return not any(refusal.stops for refusal in self.refusals)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same as dicts, lists, text and numbers, as `xalign doctor --json` prints it."""
+        """Return the diagnosis as dicts, lists, text and numbers, as `xalign doctor --json` prints it."""
         found = {"is_measurable": self.is_measurable, **asdict(self)}
         if self.expected is not None:
             memory = self.expected.memory
@@ -93,9 +93,9 @@ def diagnose(
     metrics: Metrics = DEFAULT_METRICS,
     **options: Unpack[MeasureOptions],
 ) -> Diagnosis:
-    """Say what `measure` would do with the same arguments, before it is done.
+    """Report what `measure` would do with the same arguments, without doing it.
 
-    A few sentences and one batch are run. The model is left as it was, and nothing is written.
+    Only a few sentences and one batch are run. The model is left as it was, and nothing is written.
 
     Args:
         model: A transformers model, wrapped or not.
@@ -105,8 +105,8 @@ def diagnose(
         **options: The options of `measure`.
 
     Returns:
-        What is found in the model and made of the text, what is refused with the remedy, and the time and the
-        memory to expect.
+        What was found in the model, how the text is tokenized, what is refused and how to fix it, and the
+        time and the memory to expect.
 
     Raises:
         ArgumentError: Unknown metrics, or a bad option.

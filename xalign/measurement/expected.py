@@ -27,10 +27,11 @@ class Memory:
 
     Attributes:
         weights: Parameters and buffers of the model.
-        forward: What a forward of the largest batch makes, on the model's device.
-        states: The pooled states of the pivot and of one language. They are in main memory, as what follows.
+        forward: What a forward pass of the largest batch allocates on the model's device.
+        states: The pooled states of the pivot and of one language. They are in main memory, and so are the
+            next two.
         comparison: What comparing the states of one layer takes.
-        floor: What the lexical floor of one language takes. This is before the first forward.
+        floor: What computing the lexical floor of one language takes, before the first forward pass.
         in_one: Whether the model's device is main memory too.
     """
 
@@ -50,7 +51,7 @@ class Memory:
 
     @property
     def in_main(self) -> int:
-        """The peak in main memory, where the model is not there; else 0."""
+        """The peak in main memory if the model is on another device, else 0."""
         return 0 if self.in_one else max(self.states + self.comparison, self.floor)
 
 
@@ -81,7 +82,7 @@ def expect(
     *,
     with_floor: bool,
 ) -> Expected:
-    """Run a batch and some lines of another, and tell what all of them will cost.
+    """Run one batch and a few lines of another, and estimate what all batches will cost.
 
     Args:
         model: The model.

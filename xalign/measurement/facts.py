@@ -1,4 +1,4 @@
-"""What a diagnosis says of a model, of its tokenizer and of what is refused."""
+"""What a diagnosis reports about a model, its tokenizer and what is refused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from xalign.pairs.words import writes_spaces
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Something that is refused, or that should be known before.
+    """Something that is refused, or that the user should know before a measurement.
 
     Attributes:
         what: What it is about, such as `metric nasca` or `deu_Latn`.
@@ -37,7 +37,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class BlockFacts:
-    """Blocks in a row that have the same places.
+    """Consecutive blocks that have the same sites.
 
     Attributes:
         first: The first of them.
@@ -45,7 +45,7 @@ class BlockFacts:
         widths: Kind of site -> the width of each site of one block. That of `inner` is its number of neurons.
         experts: Kind of site in a mixture -> the number of experts.
         refused: Kind -> why there is none.
-        proved: How the places were proved; empty where a layout names them.
+        proved: How the sites were verified; empty if a layout names them.
     """
 
     first: int
@@ -117,11 +117,12 @@ class LanguageFacts:
     Attributes:
         sentences: Number of sentences.
         tokens_per_sentence: Mean number of tokens, without special tokens and template.
-        tokens_per_word: The same per word between spaces; None for scripts that write no spaces, and for
-            recordings.
+        tokens_per_word: Mean number of tokens per word between spaces; None for scripts that write no spaces,
+            and for recordings.
         unknown_share: The share of tokens that are the unknown token.
         longest: Tokens of the longest sentence, with everything that is added to it.
-        mark: The code with which the tokenizer marks its sentences; None where it marks none, or knows none.
+        mark: The code with which the tokenizer marks its sentences; None if it marks none, or has no code for
+            this language.
     """
 
     sentences: int

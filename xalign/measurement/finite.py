@@ -1,4 +1,4 @@
-"""`refuse_not_finite`: values of a measurement that are no numbers, and sentences without a direction."""
+"""`refuse_not_finite`: values of a measurement that are not finite, and sentences without a direction."""
 
 from collections.abc import Mapping, Sequence
 

@@ -50,9 +50,9 @@ def measure_items(
 ) -> AlignmentReport:
     """Measure, for each item of a choice task, whether a model lines its options up with the pivot's.
 
-    Context and option are run as one text, and read at its last position, special tokens included, from the
-    embedding to the last block but one. `report.score(..., over="max")` gives the best layer, and the default
-    the mean of all; `report.per_sentence` gives the bit of every item at a layer.
+    Context and option are run as one text. Its state is read at the last position, special tokens included,
+    at every layer from the embedding to the last block but one. `report.score` gives the mean of all layers,
+    or with `over="max"` the best layer; `report.per_sentence` gives the bit of every item at a layer.
 
     Args:
         model: A transformers model of a known architecture.
@@ -66,7 +66,7 @@ def measure_items(
         **options: As in `measure`, with `pool="last"` as the default.
 
     Returns:
-        The report. Its sentences are the items, all that is written in one as one sentence.
+        The report. Each of its sentences is all the text of one item.
 
     Raises:
         ArgumentError: Metrics that are not of items, contexts that repeat, or a bad option.

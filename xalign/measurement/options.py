@@ -1,4 +1,4 @@
-"""The options of `measure`, each written once: with its default, its check, and what must agree."""
+"""The options of `measure`: each is defined once, with its default and its check."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -33,20 +33,20 @@ class ReadOptions:
             `"max"` or `"first"`.
         state_site: Where neuron states are read: `"gate"`, before the activation function, or `"inner"`.
         value_site: Where neuron values are read: `"inner"`, the input of the down projection, or `"gate"`.
-        experts: Which neurons of a mixture of experts neuron metrics read: `"routed"`, those of all its
-            experts, 0 for tokens that are not routed there, or `"shared"`, the networks that every token runs
-            through. Blocks without a mixture have their one network.
+        experts: Which neurons neuron metrics read in a mixture of experts: `"routed"`, those of all its
+            experts, with 0 for tokens that are not routed there, or `"shared"`, those of the networks that
+            every token runs through. In a block without a mixture, its one network is read.
         include_embedding: Whether metrics of hidden states take the embedding too.
         stack: Which stack of blocks is read, of those in `map_model(model).stacks`; the first where empty,
             which is the encoder of an encoder–decoder. Only the encoder runs then. `"decoder"` reads the
             decoder of an encoder–decoder while it is given the sentence itself: behind its start token, the
             sentence's tokens are its inputs, and the encoder is given the whole sentence. What is pooled are
             the states at the positions whose input is a token of the sentence; special tokens never are.
-        token_budget: The most tokens of a forward, padding included.
-        subtract: Language, the pivot too -> vectors to subtract from what is read of it (see
+        token_budget: The largest number of tokens in one forward pass, padding included.
+        subtract: Language, including the pivot -> vectors to subtract from what is read for it (see
             `language_means`).
-        steered: From a language, the pivot too, to the context in which its sentences run, like
-            `lambda code: steer(model, units[code])`.
+        steered: A function from a language (including the pivot) to the context manager in which its
+            sentences run, like `lambda code: steer(model, units[code])`.
 
     Raises:
         ArgumentError: A pool or site that does not exist, or a budget below 1.
@@ -89,11 +89,11 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What belongs to one run of a measurement, and changes no score.
+    """The options of one run of a measurement that change no score.
 
     Attributes:
         seed: Seeds the intervals.
-        revision: Of the model, for provenance.
+        revision: The revision of the model, to note in the provenance.
         progress: Show a progress bar.
 
     Raises:
@@ -137,11 +137,11 @@ class MeasureOptions(TypedDict, total=False):
 
 
 def check_options(function: Callable[..., Any], given: Iterable[str]) -> None:
-    """Raise an error that names a function or class where it is given an option that it does not have.
+    """Raise an error if a function or class is given an option that it does not have.
 
     Args:
-        function: What a user calls. It takes the options of `measure` beside its own arguments.
-        given: The names of what it was given as `**options`.
+        function: What the user calls. It takes the options of `measure` as well as its own arguments.
+        given: The names of the options that it was given.
 
     Raises:
         ArgumentTypeError: An option that it does not have; the nearest one is named.

@@ -1,4 +1,4 @@
-"""The sentences of a measurement, made ready: encoded and batched once, with the floors of their scores."""
+"""The prepared sentences of a measurement: encoded and batched once, with the floors of their scores."""
 
 import hashlib
 from collections.abc import Sequence
@@ -56,11 +56,11 @@ class PreparedPairs:
     Attributes:
         sides: Language -> the pivot's side of its bitext, and its own. Languages that share the pivot's
             sentences share the object.
-        marks: Language, the pivot too -> the code with which the tokenizer marks its sentences; empty where
-            it marks none. The token of the mark is not pooled.
+        marks: Language, including the pivot -> the code with which the tokenizer marks its sentences; empty
+            where it marks none. The token of the mark is not pooled.
 
     Raises:
-        PairsError: Repeated pivot sentences, which can never win their row.
+        PairsError: Repeated pivot sentences, which can never be nearest to their own translation.
         ArgumentError: A bad template, or a sentence longer than the context.
     """
 
@@ -120,7 +120,7 @@ class PreparedPairs:
     def shortest(self) -> Batch:
         """Return the shortest sentence, twice.
 
-        Twice, because some heads refuse several lines where they know no padding.
+        It is returned twice, because some heads refuse several lines if they have no padding token.
         """
         batches = (batch for side in self.runs() for batch in side.batches)
         return min(batches, key=lambda batch: batch.shape[1]).take([0, 0], [(0,), (1,)])
@@ -128,7 +128,7 @@ class PreparedPairs:
     def floors(self, metrics: Sequence[Metric]) -> dict[str, dict[str, Tensor]]:
         """Return row of the report -> language -> the metric without a model, where a metric has a floor.
 
-        It is taken of token counts; of recordings, of their log-mel means.
+        It is computed from token counts; for recordings, from the means of their log-mel spectra.
 
         Raises:
             ArgumentError: A floor that is not finite.
@@ -149,7 +149,7 @@ class PreparedPairs:
         return floors
 
     def stats(self) -> dict[str, LanguageStats]:
-        """Return what the tokenizer makes of each language, the pivot included, or how long it speaks."""
+        """Return how the tokenizer splits each language, including the pivot, or how long its speech is."""
 
         def of(sides: Sequence[Side]) -> LanguageStats:
             own = sum(sum(side.encoded.own_tokens) for side in sides)

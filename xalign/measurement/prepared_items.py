@@ -1,4 +1,4 @@
-"""Test items made ready: the texts of their options, and their contexts, encoded and batched once."""
+"""Prepared test items: the texts of their options, and their contexts, encoded and batched once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,7 +131,7 @@ def checked_options(items: ParallelItems[Choice]) -> int:
 
 
 def check_parallel(items: ParallelItems[Choice]) -> None:
-    """Refuse items that no other language has, or in another order.
+    """Refuse items of one language only, and items that are not aligned between languages.
 
     Raises:
         PairsError: Items of one language, or not aligned.

@@ -35,7 +35,7 @@ def provenance_of(
     options: Sequence[TextOptions | ReadOptions],
     revision: str | None,
 ) -> dict[str, Any]:
-    """Return everything that a report says of how it was made, as JSON holds it.
+    """Return everything that a report says about how it was made, as JSON values.
 
     Args:
         model: The model that is measured.
@@ -44,7 +44,7 @@ def provenance_of(
         pairs: The sentences.
         metrics: The metrics. The functions of those that are not xalign's own are recorded.
         options: All options that say how text is encoded and read.
-        revision: Of the model; that of its config where None.
+        revision: The revision of the model; if None, the one in its config.
     """
     config = config_of(model)
     standing_for = _standing_for(model, tokenizer)
@@ -79,7 +79,7 @@ def provenance_of(
 
 
 def notes_of(model_map: ModelMap, stack: str, marks: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a report says besides: the marks of the languages, and blocks that were not measured.
+    """Return further notes of a report: the marks of the languages, and blocks that were not measured.
 
     Args:
         model_map: Where the sites are.
@@ -110,7 +110,7 @@ def renewed_records(
     A function that could not be identified keeps its record, so that a measurement agrees with itself.
 
     Args:
-        built: What `provenance_of` gave when the measurement was built.
+        built: What `provenance_of` returned when the measurement was built.
         model: The model.
         tokenizer: Its tokenizer.
         metrics: The metrics.

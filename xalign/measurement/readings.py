@@ -101,7 +101,7 @@ def readings_of(model_map: ModelMap, source: Source, options: ReadOptions | None
     Args:
         model_map: Where the sites are.
         source: What a metric reads.
-        options: How it is read; the defaults of `ReadOptions` where None.
+        options: How it is read; the defaults of `ReadOptions` if None.
     """
     return _SOURCES[source](model_map, options or ReadOptions())
 

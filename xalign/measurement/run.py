@@ -68,20 +68,20 @@ def measure(
         metrics: Names in `xalign.metrics.METRICS`, `Metric` objects, or functions of a similarity matrix;
             `["all"]` for all that any model has.
         step: The training step to note in the report.
-        distributed: Share the forwards between the processes of `torch.distributed`. All of them must call.
-            Every process gets the report, and it equals that of a single process to the bit.
-        cache: A folder, or a `StateCache`. States that it holds are not read again, and those that are read
-            are kept there. The scores are the same to the bit.
+        distributed: Share the forward passes between the processes of `torch.distributed`. All of them must
+            call `measure`. Each gets the same report, bit for bit, as a single process would.
+        cache: A folder, or a `StateCache`. States that it holds are not read again, and newly read states are
+            kept there. The scores are the same, bit for bit, as without a cache.
         **options: The fields of `TextOptions` (`template`, `truncate`, ...), `ReadOptions` (`pool`,
             `state_site`, `value_site`, `token_budget`, `subtract`, `steered`, ...) and `RunOptions` (`seed`,
             `revision`, `progress`), which describe them.
 
     Returns:
-        The report: scores beside chance and floor, with intervals and the value of every sentence.
+        The report: scores with their chance level, floor and interval, and the value of every sentence.
 
     Raises:
         ArgumentError: Unknown or no metrics, a bad option, too few pairs, or sentences beyond the context.
-        PairsError: Repeated pivot sentences, which can never win their row.
+        PairsError: Repeated pivot sentences, which can never be nearest to their own translation.
         ModelError: An unknown architecture, a model split in a way that hides its states (ZeRO-3, FSDP1,
             tensor parallelism), states that are not finite, or an error in another process.
 
@@ -103,15 +103,15 @@ def measure(
 
 
 class Measurement:
-    """A measurement made ready: everything is checked and tokenized once, and it can be run again and again.
+    """A prepared measurement: everything is checked and tokenized once, and it can be run repeatedly.
 
     Args:
-        model: As in `measure`, and so are the others.
+        model: The model. All arguments are as in `measure`.
         tokenizer: Its tokenizer.
         pairs: Parallel sentences, or what `load_pairs` takes.
         metrics: Names of metrics, `Metric` objects, or functions.
         distributed: Whether the processes of `torch.distributed` share the forwards.
-        cache: What keeps the states of a run for others.
+        cache: The cache that keeps the states of a run for later runs.
         **options: The options of `measure`.
 
     Attributes:
@@ -119,8 +119,8 @@ class Measurement:
         pairs: The sentences.
         metrics: The metrics.
         scales: Row of the report -> what its numbers mean.
-        tokens: Tokens of one run, padding included, where no cache holds any of it.
-        forwards: Forwards of one run, where no cache holds any of it.
+        tokens: Tokens of one run, padding included, if nothing is taken from a cache.
+        forwards: Forward passes of one run, if nothing is taken from a cache.
     """
 
     @takes_layout
@@ -190,12 +190,12 @@ class Measurement:
 
     @property
     def unknown_shares(self) -> dict[str, float]:
-        """Language, the pivot too -> the share of its tokens that the tokenizer does not know."""
+        """Language, including the pivot -> the share of its tokens that the tokenizer does not know."""
         return {code: stats.unknown_share for code, stats in self._stats.items()}
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the report of the latest run says of how it was made."""
+        """What the report of the latest run says about how it was made."""
         return dict(self._provenance)
 
     @property
@@ -204,7 +204,7 @@ class Measurement:
         return {row: tuple(map(str, readings)) for row, readings in self._readings.items()}
 
     def probe(self) -> None:
-        """Run one short sentence, to find out now whether every site is there and fires."""
+        """Run one short sentence, to check that every site exists and is reached."""
         read_states(self.model, [self._prepared.shortest()], self._users, ranks=self._ranks)
 
     def run(self, step: int | None = None) -> AlignmentReport:

@@ -24,16 +24,16 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StateCache:
-    """A folder in which `measure(..., cache=)` keeps what it has read, so that it is not read again.
+    """A folder in which `measure(..., cache=)` keeps the states it has read, so that they are not read again.
 
-    Each file holds the pooled states of one side of a bitext at one place, as safetensors. It is written
-    beside its name and then moved there, so that processes may share a folder. A file that was cut or altered
-    is found by its checksum. Other files in the folder are left alone.
+    Each file holds the pooled states of one side of a bitext at one place, as safetensors. It is first
+    written under another name and then renamed, so that several processes may share a folder. A checksum
+    finds files that were cut or altered. Other files in the folder are left alone.
 
     Args:
-        folder: Where; it is made if it is not there.
-        most_bytes: The most bytes of states that are kept there. Those that were used the longest ago go
-            first. While several processes write, each may pass it by a tenth for a moment.
+        folder: The folder; it is created if it does not exist.
+        most_bytes: The most bytes of states to keep there. The least recently used states are deleted first.
+            While several processes write, each may briefly exceed the limit by a tenth.
 
     Raises:
         ArgumentError: The folder cannot be written, or is a file, or `most_bytes` is below 1.
@@ -68,7 +68,7 @@ class StateCache:
         sweep(self.folder)
 
     def get(self, key: str) -> Float[Tensor, "pair width"] | None:
-        """Return the states that were kept under a key (64 hexadecimal digits); None where there are none.
+        """Return the states that were kept under a key (64 hexadecimal digits); None if there are none.
 
         Raises:
             OSError: The file cannot be read.
@@ -89,7 +89,7 @@ class StateCache:
         return states
 
     def put(self, key: str, states: Float[Tensor, "pair width"]) -> None:
-        """Keep states under a key, and evict others where there would be too many.
+        """Keep states under a key, and evict others if there would be too many.
 
         Raises:
             OSError: There is no room on the disk, or the folder cannot be written.
@@ -103,7 +103,7 @@ class StateCache:
             self.trim()
 
     def trim(self) -> None:
-        """Remove what was used the longest ago, until the rest is within the limit."""
+        """Remove the least recently used states until the rest is within the limit."""
         found = []
         with os.scandir(self.folder) as entries:
             for entry in entries:

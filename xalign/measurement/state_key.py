@@ -32,11 +32,11 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 
 class NoKeyError(Exception):
-    """Something decides the states of a model that no key holds; the text says what."""
+    """The states of a model depend on something that no key holds; the message says what."""
 
 
 def key_of_model(model: nn.Module, layout: object) -> str:
-    """Return a digest of all that decides which states a model gives for a batch, beside the batch.
+    """Return a digest of everything, except the batch, that decides which states a model gives.
 
     These are the values of all weights and buffers; class, settings and configs of every module, active
     adapters among them; the layout; versions of xalign, torch, transformers, and of the packages that the
@@ -80,8 +80,7 @@ def key_of_model(model: nn.Module, layout: object) -> str:
 def key_of_side(batches: Sequence[Batch]) -> str:
     """Return a digest of what the model is given, batch by batch, and of what is pooled of it.
 
-    Sentences, tokenizer, template, truncation and token budget are all in it: what they decide is the
-    batches.
+    It covers sentences, tokenizer, template, truncation and token budget, because these decide the batches.
     """
     digest = hashlib.sha256()
     for batch in batches:

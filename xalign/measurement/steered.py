@@ -8,7 +8,7 @@ from xalign.measurement.options import Steered
 
 
 def entered(steered: Steered | None, language: str) -> AbstractContextManager[Any]:
-    """Return the context in which a language runs, where the user's function gives one.
+    """Return the context manager in which a language runs; without a function, one that does nothing.
 
     Raises:
         ArgumentTypeError: The function gives no context.

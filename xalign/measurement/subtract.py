@@ -1,4 +1,4 @@
-"""What is subtracted from each language's states where they are read, before they are compared."""
+"""What is subtracted from the states of each language after they are read and before they are compared."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -87,6 +87,6 @@ def _check_widths(language: str, offsets: Mapping[Reading, Tensor], model_map: M
 
 
 def subtract_offsets(states: States, offsets: Mapping[Reading, Tensor]) -> None:
-    """Subtract in place what a language has for each reading."""
+    """Subtract the vectors of a language from its states, in place."""
     for reading, offset in offsets.items():
         states[reading] -= offset.to(states[reading].device)

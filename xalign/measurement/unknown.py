@@ -11,7 +11,7 @@ def warn_of_unknown_languages(shares: Mapping[str, float], what: str = "scores")
 
     Args:
         shares: Language -> the share of its tokens that is unknown.
-        what: What says nothing of these languages.
+        what: What says nothing about these languages.
 
     Example:
         >>> warn_of_unknown_languages({"deu_Latn": 0.02})

@@ -35,7 +35,7 @@ METRICS: dict[str, Metric] = {
 
 
 def definition_of(name: str) -> str:
-    """Return what a metric is, in a sentence or two; nothing of a metric that is not xalign's own.
+    """Return the definition of a metric, in a sentence or two; empty for one that is not xalign's own.
 
     Example:
         >>> definition_of("csls").split(" with ")[0], definition_of("mine")

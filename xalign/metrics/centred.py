@@ -1,4 +1,4 @@
-"""States without their mean, in float64, where what is left of rounding counts as nothing."""
+"""States minus their mean, in float64, with rounding residues set to exactly 0."""
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,8 @@ _ROUNDING = 1e-12
 def centred(states: Float[Tensor, "pair width"]) -> Float[Tensor, "pair width"]:
     """Return states minus their mean over sentences.
 
-    A dimension that is the same in all sentences becomes exactly 0: what rounding leaves of it would
-    otherwise be compared as if it said something.
+    A dimension that is the same in all sentences becomes exactly 0. Otherwise its rounding residue would be
+    compared as if it meant something.
 
     Example:
         >>> centred(torch.tensor([[0.1, 1.0], [0.1, 3.0]])).tolist()

@@ -21,7 +21,7 @@ def linear_cka(
     """Return the linear centred kernel alignment of two sets of states.
 
     CKA = HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)), where K and L hold the inner products of the sentences within
-    each language. With the usual estimate of HSIC that is ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of centred states. It is
+    each language. With the usual estimate of HSIC, that is ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) for centred states. It is
     biased upwards where states are wide: for independent normal states it is about d / (d + n), .98 of 100
     sentences and width 4096. The debiased estimate (HSIC₁) is about 0 there, and can be slightly negative.
 
@@ -59,7 +59,7 @@ def cka_per_pair(
 ) -> Float[Tensor, " pair"]:
     """Return what each pair adds to the debiased CKA (`jackknife_values`). Their mean is `linear_cka`.
 
-    The CKAs without each pair are exact, and cost no more than a few products of pair × pair matrices.
+    The CKAs that leave out one pair each are exact, and cost only a few products of pair × pair matrices.
 
     Raises:
         ArgumentError: Different numbers of rows, or fewer than 5.

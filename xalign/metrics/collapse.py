@@ -1,4 +1,4 @@
-"""Collapse: whether states still tell sentences apart, whatever they say of translations."""
+"""Collapse: whether states still tell sentences apart, however well translations match."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from xalign.metrics.weak_alignment import check_pairs
 
 
 def others_cosine(similarity: Float[Tensor, "pair pair"]) -> Float[Tensor, " pair"]:
-    """Return the mean cosine of each sentence with the sentences that it does not translate, in [−1, 1].
+    """Return the mean cosine of each sentence with the sentences that are not its translation, in [−1, 1].
 
     It nears 1 where all states point the same way. Weak alignment does not show that, since it compares
     cosines with one another only.
@@ -32,7 +32,7 @@ def others_cosine(similarity: Float[Tensor, "pair pair"]) -> Float[Tensor, " pai
 def effective_rank(
     pivot: Float[Tensor, "pair width"], other: Float[Tensor, "pair width"]
 ) -> Float[Tensor, " pair"]:
-    """Return the number of directions over which the states of a language spread, for every pair the same.
+    """Return the number of directions over which the states of a language spread, the same for every pair.
 
     It is the exponential of the entropy of the squared singular values of the centred states, from 1 (all
     on one line) to min(pair − 1, width).

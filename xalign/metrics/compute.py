@@ -13,7 +13,7 @@ ROUNDING = 1e-6  # a cosine in float32 may be 1.0000001
 
 
 def compute_values(row: str, compute: Compute, given: Sequence[Tensor], scale: Scale, n: int) -> Tensor:
-    """Run a metric's function, and check what it gives: it may be a user's own.
+    """Run a metric's function, which may be a user's own, and check what it returns.
 
     Args:
         row: The row of the report, for errors.
@@ -59,7 +59,7 @@ def compute_values(row: str, compute: Compute, given: Sequence[Tensor], scale: S
 
 
 def within_bounds(values: Tensor, scale: Scale) -> Tensor:
-    """Return values of which those that rounding put outside the bounds are the bounds.
+    """Return values in which those that rounding put outside the bounds are set to the bounds.
 
     Example:
         >>> within_bounds(torch.tensor([1.0000001, 0.5]), Scale("Own", bounds=(0.0, 1.0)))

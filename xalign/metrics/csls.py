@@ -1,4 +1,4 @@
-"""CSLS retrieval: nearest sentences where those that are near to everything count less."""
+"""CSLS retrieval: nearest neighbours, where sentences that are near to everything count less."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,7 +16,7 @@ def csls(similarity: Float[Tensor, "pair pair"], k: int = NEIGHBOURS) -> Float[T
 
     r_i is the mean cosine of pivot sentence i with its k nearest sentences of the other language, and r_j
     that of sentence j with its k nearest pivot sentences. Sentences that are near to everything have a large
-    r. A sentence without a direction is nobody's neighbour, and has −∞.
+    r. A sentence without a direction is nobody's neighbour, and its similarities are −∞.
 
     Args:
         similarity: C, rows for pivot sentences and columns for their translations.

@@ -1,4 +1,4 @@
-"""DALI: whether the options of a test item lie nearest to their translations. MEXA-T: its context."""
+"""DALI: whether the options of test items are nearest to their translations. MEXA-T: whether contexts are."""
 
 import math
 
@@ -22,7 +22,7 @@ def dali(
 
     Args:
         pivot: States of context and option, for each option of each item, in the pivot.
-        other: The same in the other language.
+        other: The same for the other language.
 
     Raises:
         ArgumentError: Fewer than 2 options.
@@ -62,7 +62,7 @@ def dali_strong(
 
 
 def dali_chance(options: int, *, strong: bool = False) -> float:
-    """Return the share of items that are aligned where all cosines are independent: 1/6 of two options.
+    """Return the share of items that are aligned if all cosines are independent: 1/6 for two options.
 
     All K matched cosines must be the largest K of all that are compared: K! M! / (K + M)!, where M counts the
     others, K (K − 1), and twice as many for the strong form.
@@ -90,7 +90,7 @@ def dali_null(
 def dali_strong_null(
     pivot: Float[Tensor, "item option width"], other: Float[Tensor, "item option width"]
 ) -> Float[Tensor, " item"]:
-    """Return `dali_chance` of each item, of the strong form.
+    """Return `dali_chance` of each item for the strong form.
 
     Example:
         >>> dali_strong_null(torch.ones(1, 2, 3), torch.ones(1, 2, 3))

@@ -1,4 +1,4 @@
-"""The four stages of a model's depth, told by how many neurons of each layer are general or of languages."""
+"""The four stages of a model's depth, from how many neurons per layer are general or belong to languages."""
 
 from collections.abc import Sequence
 from itertools import pairwise, starmap
@@ -14,8 +14,8 @@ _RUN = 2  # layers in which general neurons must prevail in a row
 def depth_stages(of_languages: Sequence[int], general: Sequence[int]) -> dict[str, range] | None:
     """Divide layers into four stages. This is a heuristic: the paper describes the stages, and gives no rule.
 
-    Let g be the share of all general neurons that stand in a layer, and s that of the neurons of languages
-    (specific or related). General neurons prevail where g > s in at least two layers in a row.
+    Let g be the share of all general neurons that are in a layer, and s the share of all neurons of languages
+    (specific or related) that are. General neurons prevail where g > s in at least two layers in a row.
 
     - *understanding*: the layers before general neurons first prevail;
     - *shared reasoning*: from there to the last layer, before the last stage, where they prevail;

@@ -1,4 +1,4 @@
-"""Scores of very many units as detectors of some examples: checked, and taken block by block."""
+"""Scores of very many units as detectors of some examples: checked, and processed block by block."""
 
 from collections.abc import Callable
 

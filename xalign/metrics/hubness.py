@@ -49,7 +49,7 @@ def hub_skewness(similarity: Float[Tensor, "pair pair"], k: int = NEIGHBOURS) ->
 
 
 def anti_hubs(similarity: Float[Tensor, "pair pair"], k: int = NEIGHBOURS) -> Bool[Tensor, " pair"]:
-    """Return per sentence whether it is among the k nearest of no pivot sentence.
+    """Return, per sentence, whether no pivot sentence has it among its k nearest.
 
     Raises:
         ArgumentError: Fewer than k pairs, or NaN in the matrix.
@@ -64,8 +64,8 @@ def anti_hubs(similarity: Float[Tensor, "pair pair"], k: int = NEIGHBOURS) -> Bo
 def robin_hood(similarity: Float[Tensor, "pair pair"], k: int = NEIGHBOURS) -> Float[Tensor, " pair"]:
     """Return |N_k − k| / 2k per sentence. The mean is the Robin Hood index.
 
-    It is the share of all neighbours that would have to be handed on, for all sentences to be nearest equally
-    often: from 0 to 1 − k/n.
+    It is the share of all neighbours that would have to be redistributed for all sentences to be neighbours
+    equally often: from 0 to 1 − k/n.
 
     Reference:
         Feldbauer and Flexer (2019), A comprehensive empirical comparison of hubness reduction.

@@ -1,4 +1,4 @@
-"""How much of a label predictions, or single dimensions of a state, tell: normalised mutual information."""
+"""Normalised mutual information: how much predictions, or single dimensions of a state, tell of a label."""
 
 import math
 

@@ -19,7 +19,7 @@ def anisotropy(
     """Return the mean cosine of each sentence with the other sentences of its language, in [−1, 1].
 
     It nears 1 where all states of the language point the same way, and is about 0 where directions are
-    random. High cosines of translations mean little there. `others_cosine` is the same across languages.
+    random. High cosines of translations then mean little. `others_cosine` measures the same across languages.
 
     Args:
         pivot: The states of the pivot, which are not used.

@@ -1,4 +1,4 @@
-"""A value per pair for a number that belongs to a whole language: what each pair adds to it."""
+"""Jackknife: a value per pair for a number of a whole language, namely what each pair adds to it."""
 
 from jaxtyping import Float
 from torch import Tensor

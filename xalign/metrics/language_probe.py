@@ -1,4 +1,4 @@
-"""Language-identity probe: whether a linear classifier can tell from a state which language it is of."""
+"""Language-identity probe: whether a linear classifier can tell the language of a state."""
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ def probe(
     """Return per sentence whether a linear probe, fitted on the other folds, names its label.
 
     The probe is softmax regression on standardised states with ‖W‖² / 2 as penalty. Fold f holds the groups
-    whose number is f modulo `folds`, so that a sentence is never in another fold than its translations.
+    whose number is f modulo `folds`, so that a sentence is always in the same fold as its translations.
 
     Args:
         states: A row per sentence, of all languages together.

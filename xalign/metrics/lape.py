@@ -39,7 +39,7 @@ class Lape:
 
     @property
     def reach(self) -> Int[Tensor, " neuron"]:
-        """How many languages fire each neuron: 1 is specific, fewer than all related, all general."""
+        """How many languages fire each neuron: one is specific, several but not all related, all general."""
         return self.carried.sum(dim=0)
 
 

@@ -1,4 +1,4 @@
-"""`Metric`: a function that `measure` computes, with everything the rest of the package asks about it."""
+"""`Metric`: a function that `measure` computes, with everything the rest of the package needs to know."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,15 +44,16 @@ class Metric:
             bounds.
         chance: A function from the number of pairs to the value expected without any information; None where
             it is not known.
-        null: A function of the same arguments as `compute`. It returns what each sentence would be worth
-            without any translation. Its mean over pairs and layers is then the chance level of a language.
+        null: A function of the same arguments as `compute`. It returns the value that each sentence would
+            have without its translation. Its mean over pairs and layers is then the chance level of a
+            language.
         has_floor: Whether the same function of the similarity of token counts is a lexical floor for it.
         parts: Row of the report -> function, for a metric that gives several rows. `compute` is then None,
             and the score is the mean of the rows.
         unit: The unit of its values, as an axis label.
         higher_is_better: Whether a larger value is better.
-        least_pairs: The fewest pairs of which it can be computed.
-        definition: What it is, in a sentence or two, as the page of a report shows it.
+        least_pairs: The smallest number of pairs for which it can be computed.
+        definition: Its definition, in a sentence or two, as the page of a report shows it.
 
     Raises:
         ArgumentError: Neither or both of `compute` and `parts`, an unknown source, bounds in the wrong order,
@@ -150,7 +151,7 @@ class Metric:
 
     @property
     def is_of_items(self) -> bool:
-        """Whether it is computed of test items, by `measure_items`, and not of pairs."""
+        """Whether `measure_items` computes it from test items, rather than `measure` from pairs."""
         return self.over in ("options", "contexts")
 
     @property
@@ -162,7 +163,7 @@ class Metric:
 
     @property
     def computed(self) -> dict[str, Compute]:
-        """What is computed of every reading: the rows, and the null under the name of its row and `NULL`."""
+        """What is computed for every reading: the rows, and the null under the name of its row and `NULL`."""
         return self.rows | ({} if self.null is None else {f"{self.name}{NULL}": self.null})
 
     def chance_of(self, n: int) -> float | None:
@@ -190,7 +191,7 @@ class Metric:
 
 
 def check_counts(metrics: Sequence[Metric], counts: Mapping[str, int]) -> None:
-    """Refuse metrics that cannot be computed of pairs, or not of so few.
+    """Refuse metrics that cannot be computed from pairs, or from so few pairs.
 
     Args:
         metrics: The metrics.
@@ -213,15 +214,15 @@ def check_counts(metrics: Sequence[Metric], counts: Mapping[str, int]) -> None:
 
 
 def resolve_metrics(metrics: object, known: Mapping[str, Metric]) -> tuple[Metric, ...]:
-    """Return the metrics that a list of names, `Metric` objects and plain functions stands for.
+    """Return the metrics meant by a list of names, `Metric` objects and plain functions.
 
     A plain function takes the similarity matrix [pair, pair] of a layer's hidden states and returns one value
     per pair. It is reported under its own name. It has no bounds, no chance level and no floor, and higher
-    counts as better; a `Metric` says otherwise.
+    counts as better; use a `Metric` to say otherwise.
 
     Args:
-        metrics: The list. `["all"]` stands for all metrics of pairs that any model has: not `routing`, which
-            needs a mixture of experts.
+        metrics: The list. `["all"]` stands for all metrics of pairs that every model has, so not for
+            `routing`, which needs a mixture of experts.
         known: Name -> metric.
 
     Raises:

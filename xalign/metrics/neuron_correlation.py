@@ -1,4 +1,4 @@
-"""Average neuron-wise correlation (ANC): whether each coordinate says the same in both languages."""
+"""Average neuron-wise correlation (ANC): whether each coordinate varies alike in both languages."""
 
 import math
 

@@ -11,7 +11,7 @@ from xalign.metrics.weak_alignment import check_pairs
 def retrieval_from_pivot(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
     """Return the bits of top-1 retrieval from the pivot.
 
-    Bit i is 1 iff C[i, i] is the first largest entry of row i.
+    Bit i is 1 iff C[i, i] is the largest entry of row i; of equal entries, the first counts as the largest.
 
     Success in both directions at once is the weak-alignment bit, except for ties, and is not reported again.
     Chance is 1 / n.

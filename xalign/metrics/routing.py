@@ -14,16 +14,16 @@ def routing_overlap(
     """Return the overlap of the experts that each sentence and its translation were routed to.
 
     p_i(e) is the share of sentence i's choices that fell on expert e: how often its tokens chose e, pooled,
-    and divided by the sum over all experts. q_i is the same of its translation. The overlap is
+    and divided by the sum over all experts. q_i is the same for its translation. The overlap is
 
         o_i = Σ_e min(p_i(e), q_i(e)) = 1 − ½ Σ_e |p_i(e) − q_i(e)|
 
     It is 1 where both use the same experts equally often, and 0 where they share none. What any two sentences
-    share, and no translation, is `unrelated_overlap`.
+    share, even if they are not translations, is `unrelated_overlap`.
 
     Args:
         pivot: How often each pivot sentence chose each expert, not negative.
-        other: The same of the translations.
+        other: The same for the translations.
 
     Raises:
         ArgumentError: Sides of different shapes.
@@ -43,8 +43,8 @@ def unrelated_overlap(
 ) -> Float[Tensor, " pair"]:
     """Return the mean overlap of each sentence with the translations of all other sentences.
 
-    It is what `routing_overlap` is expected to be without any translation: by popular experts, by the shape
-    of sentences, by the language alone.
+    It is the `routing_overlap` expected without translation, which comes from popular experts, the shape of
+    sentences and the language alone.
 
     Raises:
         ArgumentError: Sides of different shapes, or fewer than 2 pairs.

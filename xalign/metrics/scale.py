@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 SHARE = (0.0, 1.0)
 LARGEST = 1e100
-"""The largest number of a metric without bounds, and the largest bound: sums of squares stay finite."""
+"""The largest value or bound of a metric, so that sums of squares stay finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Scale:
     Attributes:
         title: The name of the metric on figures and pages.
         unit: The unit of its values, as an axis label.
-        bounds: The smallest and the largest possible value; None where there is no bound.
+        bounds: The smallest and the largest possible value; None if there is no bound.
         higher_is_better: Whether a larger value is better.
 
     Example:
@@ -47,7 +47,7 @@ class Scale:
         return value > other if self.higher_is_better else value < other
 
     def best(self, values: Sequence[float]) -> int:
-        """Return the index of the best value, the first of equal ones."""
+        """Return the index of the best value; of equal values, the first."""
         pick = max if self.higher_is_better else min
         return pick(range(len(values)), key=values.__getitem__)
 

@@ -12,12 +12,12 @@ from xalign.errors import ArgumentError
 def seq_sim(
     x: Float[Tensor, "frame width"], y: Float[Tensor, "other width"], *, f_measure: bool = False
 ) -> float:
-    """Return the mean cosine of each frame's best match on the other side, the mean of both ways.
+    """Return the mean cosine of each frame with its best match on the other side, averaged over both sides.
 
     Args:
         x: The states of one sentence, one per frame or token.
         y: The states of another one.
-        f_measure: Take the harmonic mean of both ways, as BERTScore does.
+        f_measure: Take the harmonic mean of both directions, as BERTScore does.
 
     Returns:
         A number in [-1, 1].
@@ -45,14 +45,14 @@ def seq_sim_matrix(
 
     Args:
         xs: Per sentence its states, one per frame or token.
-        ys: The same of the other side.
+        ys: The same for the other side.
         f_measure: As in `seq_sim`.
 
     Returns:
         The matrix, rounded to 12 decimals so that equal sentences tie.
 
     Raises:
-        ArgumentError: A sentence without frames, or a harmonic mean of ways that are not above 0.
+        ArgumentError: A sentence without frames, or a harmonic mean of directions that are not above 0.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

@@ -8,7 +8,7 @@ from xalign.errors import ArgumentError
 from xalign.metrics.metric import Metric
 
 GROUPS = ("non_activated", "specific", "partial_shared", "all_shared")
-"""Active in no language, in one, in several, in all of them."""
+"""The groups: neurons that are active in no language, in one, in several, or in all of them."""
 _PARTIAL, _ALL = GROUPS.index("partial_shared"), GROUPS.index("all_shared")
 
 
@@ -131,10 +131,10 @@ def group_shares(
 def shared_neurons(
     pivot: Float[Tensor, "pair neuron"], other: Float[Tensor, "pair neuron"]
 ) -> Float[Tensor, " pair"]:
-    """Return per pair which share of the neurons that either sentence activates both do.
+    """Return, per pair, the share of the neurons activated by either sentence that both activate.
 
-    It is the size of the group active in both languages beside that of the two groups that are active at all.
-    A neuron is active where its value at the last token is > 0. A pair that activates none has 0.
+    It is the number of neurons active in both languages, divided by the number active in at least one. A
+    neuron is active where its value at the last token is > 0. A pair that activates no neuron has 0.
 
     Example:
         >>> shared_neurons(torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([[3.0, -1.0, -2.0]])).tolist()

@@ -1,4 +1,4 @@
-"""Language silhouette: whether sentences lie by language rather than by what they say."""
+"""Language silhouette: whether sentences cluster by language rather than by meaning."""
 
 import torch
 from jaxtyping import Float, Int
@@ -74,7 +74,7 @@ def language_silhouette(
 def permuted_silhouette(
     pivot: Float[Tensor, "pair width"], other: Float[Tensor, "pair width"]
 ) -> Float[Tensor, " pair"]:
-    """Return the same after half of the pairs have swapped their languages: what labels at random give.
+    """Return `language_silhouette` after half of the pairs swapped languages: the value of random labels.
 
     Example:
         >>> one, two = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])

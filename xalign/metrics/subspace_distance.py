@@ -23,8 +23,8 @@ def subspace_distance(
     Args:
         one: States of one language, a row per sentence.
         other: States of the other.
-        ridge: This share of the mean variance of both sets is added to every variance. Without it, each set
-            needs more rows than it has coordinates.
+        ridge: The share of the mean variance of both sets that is added to every variance. Without it, each
+            set needs more rows than it has coordinates.
 
     Returns:
         The distance, 0 or above.

@@ -1,4 +1,4 @@
-"""What two sides share as bags of tokens: their types, and how often each is used."""
+"""What two sides share as bags of tokens: the token types, and how often each is used."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence

@@ -1,4 +1,4 @@
-"""Overlap of two sets of units, beside what two random sets of their sizes share."""
+"""Overlap of two sets of units, compared with that of two random sets of the same sizes."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class UnitOverlap:
 
     Attributes:
         shared: Their number.
-        share: 2 · shared / (k + l), for sets of k and l units; of sets of one size k, shared / k.
-        chance: The share expected of random sets; k / d for sets of one size k among d units.
+        share: 2 · shared / (k + l), for sets of k and l units; for sets of the same size k, shared / k.
+        chance: The share expected of random sets; k / d for sets of the same size k among d units.
         p: The probability that random sets of these sizes share at least as many (hypergeometric).
     """
 

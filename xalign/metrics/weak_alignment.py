@@ -11,8 +11,8 @@ from xalign.metrics.metric import Metric, Source
 def weak_alignment(similarity: Float[Tensor, "pair pair"]) -> Bool[Tensor, " pair"]:
     """Return the weak-alignment bits of a similarity matrix. Their mean is the score.
 
-    Bit i is 1 iff C[i, i] is strictly greater than every other entry of row i and of column i. Ties lose, and
-    every comparison with NaN is lost.
+    Bit i is 1 iff C[i, i] is strictly greater than every other entry of row i and of column i. A tie gives 0,
+    and so does any comparison with NaN.
 
     The score is NASCA on neuron activation states, NAVCA on neuron activation values and MEXA on hidden
     states. They differ in what is read, not in this function.

@@ -1,4 +1,4 @@
-"""Margin retrieval (xsim): the best of the nearest sentences by a margin over the neighbourhood."""
+"""Margin retrieval (xsim): nearest sentences, scored by their margin over the neighbourhood."""
 
 from typing import Literal
 

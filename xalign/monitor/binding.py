@@ -34,7 +34,7 @@ class When:
     """When an `AlignmentCallback` measures; its arguments are described there.
 
     Raises:
-        ArgumentError: It never would.
+        ArgumentError: It would never measure.
     """
 
     every: Every
@@ -78,7 +78,7 @@ class Settings:
 
 
 class Bound(Peer, Protocol):
-    """What is used of the callback itself."""
+    """The part of the callback that is used here."""
 
     log_text: bool
 
@@ -89,8 +89,8 @@ class Binding:
 
     Attributes:
         trainer: The trainer.
-        monitor: What measures.
-        run: What measures in the course of the trainer's run.
+        monitor: The monitor that measures.
+        run: The object that measures during the trainer's run.
         keep_best: What keeps the best checkpoint, if anything.
         selecting: The key by which the trainer selects its best model, if it is a value of alignment.
     """

@@ -1,4 +1,4 @@
-"""`Cadence`: at which steps to measure, and what share of the time that takes."""
+"""`Cadence`: the steps at which to measure, and the share of the time that this takes."""
 
 import math
 import time
@@ -19,7 +19,7 @@ class Cadence:
 
     With `every="auto"` it waits until one more measurement keeps the measurements' share of the run's time at
     `max_share` or below. It predicts this from the time that steps and measurements took so far. With several
-    processes the first one decides for all.
+    processes, the first one decides for all of them.
 
     With `every="log"` it measures after steps 1, 2, 4, 8 and so on, because a model learns fast at first.
 
@@ -84,7 +84,7 @@ class Cadence:
         self._next = step + FIRST_LOOK
 
     def is_due(self, step: int) -> bool:
-        """Whether to measure after this step. With several processes, ask in all of them at every step."""
+        """Return whether to measure after this step. With several processes, all must ask at every step."""
         if step in self.at_steps:
             return True
         if self.every is None:
@@ -112,7 +112,7 @@ class Cadence:
         return self._spent / elapsed if elapsed > 0 else 0.0
 
     def advice(self, step: int) -> str | None:
-        """Return a sentence where a fixed cadence takes more than `max_share`, once; otherwise None.
+        """Return a sentence, once, if a fixed cadence takes more than `max_share`; otherwise None.
 
         It speaks of the time from one measurement to the next, which `every` decides, and names `share` too.
         """

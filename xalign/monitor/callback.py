@@ -31,66 +31,67 @@ from xalign.trackers.tracker import Tracker
 
 
 class AlignmentCallback(TrainerCallback):
-    """Measures alignment while a `Trainer` or one of TRL's trainers trains, and observes only.
+    """Measures alignment while a `Trainer` or one of TRL's trainers trains, without changing the training.
 
     Its values are logged under plain keys, such as `eval_nasca`, `eval_nasca_deu_Latn` and
-    `eval_nasca_worst`, in the same row of `log_history` as the evaluation's own values. Every tracker
-    of `report_to` gets them, and so do best-model selection and early stopping:
-    `metric_for_best_model="nasca"` works. With several evaluation sets they are in the first one's row.
-    Losses and weights are equal to the bit with and without the callback.
+    `eval_nasca_worst`, in the same row of `log_history` as the evaluation's own values. Every tracker of
+    `report_to` gets them, and so do best-model selection and early stopping: `metric_for_best_model="nasca"`
+    works. With several evaluation sets, the values are in the row of the first one. Losses and weights are
+    the same, bit for bit, with and without the callback.
 
-    Give it to the trainer as `Trainer(..., callbacks=[AlignmentCallback(pairs)])`, or make it of a finished
-    trainer and add it: `trainer.add_callback(AlignmentCallback(trainer, pairs))`.
+    Give it to the trainer as `Trainer(..., callbacks=[AlignmentCallback(pairs)])`, or build it for an
+    existing trainer and add it: `trainer.add_callback(AlignmentCallback(trainer, pairs))`.
 
-    As soon as it has its trainer it checks what can go wrong, and prints what one measurement costs. From the
-    first step on, nothing that goes wrong while it measures, writes or draws ends the run. It is warned about
-    once, and tried again at the next measurement; `missing` says what there is not. With several processes
-    each has its own callback, as each has its own trainer; they share the forwards, and the first writes.
+    As soon as it has its trainer, it checks what can go wrong, and prints what one measurement costs. From
+    the first step on, no error while it measures, writes or draws ends the run. The callback warns once and
+    tries again at the next measurement; `missing` lists what could not be done. With several processes, each
+    has its own callback, as each has its own trainer; they share the forward passes, and the first one
+    writes.
 
     Args:
-        trainer: The trainer that the callback will be added to. Leave it out to put the callback among a
-            trainer's `callbacks`; then it takes the trainer that it is given to.
+        trainer: The trainer that the callback will be added to. Leave it out if the callback is passed in a
+            trainer's `callbacks`; then it uses that trainer.
         pairs: Held-out parallel sentences, or what `load_pairs` takes.
-        every: Measure every so many steps; `"auto"` measures as often as `max_share` allows, `"log"` after
-            steps 1, 2, 4, 8 and so on, None only at start, end and evaluations.
+        every: Measure every this many steps. `"auto"` measures as often as `max_share` allows, `"log"` after
+            steps 1, 2, 4, 8 and so on, and None only at start, end and evaluations.
         metrics: Names of metrics, `Metric` objects, or functions, as in `measure`.
         at_evaluate: Measure at each evaluation.
-        at_start: Measure before the first step, though not where a run resumes.
+        at_start: Measure before the first step, unless the run resumes.
         at_end: Measure after the last step.
         at_steps: Measure after these steps as well.
         max_share: The largest share of the time, since the run began or was resumed, that measuring may take.
-            `every="auto"` keeps to it, start, end and evaluations aside; where a fixed `every` takes more,
-            one line says so.
+            `every="auto"` keeps to it, not counting start, end and evaluations; if a fixed `every` takes
+            more, one printed line says so.
         keep_best: A key, such as `"nasca"` or `"nasca_swh_Latn"`, by which to keep the best checkpoint in a
-            run without evaluations, where the trainer selects none.
-        on_regression: What to do where a language scores significantly worse than at its best so far:
-            `"warn"`, `"ignore"`, or a function (metric, language, regression).
-        heatmap_every: Give trackers a layer × language picture at every so many measurements; None only at
-            the last one.
-        log_text: Give trackers, at the end, the worst pairs with their sentences, and let the trainer's
+            run without evaluations, in which the trainer selects none.
+        on_regression: What to do if a language scores significantly worse than at its best so far: `"warn"`,
+            `"ignore"`, or a function (metric, language, regression).
+        heatmap_every: Send trackers a layer × language picture every this many measurements; None sends one
+            only at the last.
+        log_text: Send trackers, at the end, the worst pairs with their sentences, and let the trainer's
             `push_to_hub` upload the reports. Otherwise no text leaves the machine: with `push_to_hub`
             everything is kept under `_alignment` instead of `alignment`, which the upload leaves out.
         log_scalars: `"few"` logs the mean, the worst and each language, and the value that a best model is
             selected by; `"all"` also gap, best layer, difference to the base model, and cost.
-        name: Part of keys and folders, as in `eval_news_nasca`, where a trainer has several callbacks.
-        save_reports: Keep each report, and not only the history, in the trainer's `output_dir`, under
+        name: A name in keys and folders, as in `eval_news_nasca`; needed if a trainer has several callbacks.
+        save_reports: Keep each report as well as the history in the trainer's `output_dir`, under
             `alignment/step-00000200`.
-        tokenizer: The model's tokenizer; the trainer's `processing_class` where None.
-        trackers: `Tracker` objects of your own, which get pictures and tables beside those of `report_to`.
+        tokenizer: The model's tokenizer; if None, the trainer's `processing_class`.
+        trackers: `Tracker` objects of your own, which get pictures and tables like those of `report_to`.
         **options: The options of `measure`.
 
     Attributes:
         report: The last report, which may be of an evaluation outside training.
         reports: The reports of the run so far.
-        history: The numbers of the run so far, with what it was before it resumed.
+        history: The numbers of the run so far, including those from before it was resumed.
         pairs: The pairs it measures on.
         missing: What could not be measured or written -> the steps. Checkpoints hold this too, in
             `stateful_callbacks` of their `trainer_state.json`.
 
     Raises:
-        ArgumentError: Nothing to measure at, no tokenizer, a best-model key that no evaluation will have or
-            that is selected in the wrong direction, a second callback without a name of its own, or
-            arguments that differ between processes.
+        ArgumentError: No step to measure at, no tokenizer, a best-model key that no evaluation will have or
+            that is selected in the wrong direction, a second callback without a name of its own, or arguments
+            that differ between processes.
         ModelError: A model split in a way that hides its states: ZeRO-3, FSDP1, tensor parallelism.
         ReportError: The folder cannot be written, or holds a history that cannot be continued.
 
@@ -194,7 +195,7 @@ class AlignmentCallback(TrainerCallback):
 
     @property
     def best_key(self) -> str | None:
-        """The value by which it keeps the best checkpoint; None where it keeps none."""
+        """The key by which it keeps the best checkpoint; None if it keeps none."""
         keep_best = None if self._binding is None else self._binding.keep_best
         return None if keep_best is None else keep_best.key
 
@@ -209,7 +210,7 @@ class AlignmentCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Move before the callbacks that must see the values, and take up what a resumed run has."""
+        """Move in front of the callbacks that must see the values, and take up what a resumed run has."""
         refuse_another(self, self._bound.trainer)
         move_to_front(self._bound.trainer, self, AlignmentCallback)
         refuse_duplicates(self, self._peers_on(self._bound.trainer))
@@ -218,7 +219,7 @@ class AlignmentCallback(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measure step 0: now that all callbacks have begun, and after an evaluation on start."""
+        """Measure step 0, after all callbacks have begun and after an evaluation on start."""
         with self._keeps_running.hook("on_epoch_begin", state.global_step):
             self._describe()
             if self._when.at_start and state.global_step == 0:
@@ -227,7 +228,7 @@ class AlignmentCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measure at the cadence and at the end, unless an evaluation is about to do it in its own row."""
+        """Measure when a step is due and at the end, unless an evaluation that follows will do so."""
         epoch_ends = state.epoch is not None and float(state.epoch).is_integer()
         evaluation_follows = control.should_evaluate or (
             args.eval_strategy == IntervalStrategy.EPOCH and epoch_ends
@@ -239,7 +240,7 @@ class AlignmentCallback(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measure what was left to an evaluation that does not come."""
+        """Measure if a measurement was left to an evaluation that did not take place."""
         with self._keeps_running.hook("on_epoch_end", state.global_step):
             if self._is_due(state) and not (self._when.at_evaluate and control.should_evaluate):
                 self._bound.run.measure_and_log(state, control)
@@ -247,7 +248,7 @@ class AlignmentCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measure where a run was stopped, unless the weights are no longer those of its last step."""
+        """Measure at the step where the run stopped, unless the weights are no longer those of that step."""
         best_loaded = args.load_best_model_at_end and state.best_model_checkpoint is not None
         with self._keeps_running.hook("on_train_end", state.global_step):
             self._bound.run.end(state, control, measure=self._when.at_end and not best_loaded)
@@ -255,7 +256,7 @@ class AlignmentCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Delete what was kept as the best before."""
+        """Delete the checkpoint that was kept as the best before."""
         with self._keeps_running.hook("on_save", state.global_step):
             if self._bound.keep_best is not None:
                 self._bound.keep_best.saved(state)
@@ -265,7 +266,7 @@ class AlignmentCallback(TrainerCallback):
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Move before the other callbacks, for an evaluation outside training."""
+        """Move in front of the other callbacks, for an evaluation outside training."""
         with self._keeps_running.hook("on_prediction_step", state.global_step):
             move_to_front(self._bound.trainer, self, AlignmentCallback)
 
@@ -305,11 +306,11 @@ class AlignmentCallback(TrainerCallback):
     def on_push_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Move sentences to where the upload that begins leaves them out.
+        """Move sentences to a folder that the upload leaves out, before it begins.
 
         Raises:
-            ReportError: They cannot be moved. While the run trains, they are then renamed or deleted, and it
-                ends only where that cannot be done either: no text may leave.
+            ReportError: They cannot be moved. During training they are then renamed or deleted instead, and
+                the run ends only if that fails too, because no text may leave the machine.
         """
         self._keep_private(self._bound.trainer, in_training=self._bound.run.training)
 

@@ -1,4 +1,4 @@
-"""Which checkpoints in the folder of a run are whole, whoever writes them, and whether the run has ended."""
+"""Which checkpoints in the folder of a run are complete, and whether the run has ended."""
 
 import json
 import os
@@ -32,7 +32,7 @@ class ChangedError(XAlignError):
 def checkpoints_of(folder: str | Path) -> dict[int, Path]:
     """Return the checkpoints that a trainer has finished writing in a folder, by their steps.
 
-    One look is taken. See `CheckpointFolders` for what counts as finished.
+    The folder is looked at once. See `CheckpointFolders` for what counts as finished.
 
     Args:
         folder: The `output_dir` of a run.
@@ -103,7 +103,7 @@ def has_ended(found: Mapping[int, Path]) -> bool:
     """Return whether the last checkpoint of a run says that training stopped there.
 
     The state of a transformers Trainer says so: it is at `max_steps`, or its control stops. Other trainers
-    leave no such word, and then it is False.
+    save no such state; then the result is False.
 
     Args:
         found: What `CheckpointFolders` found.
@@ -125,13 +125,14 @@ def has_ended(found: Mapping[int, Path]) -> bool:
 
 @contextmanager
 def unchanged(folder: Path) -> Iterator[None]:
-    """See that a checkpoint stays what it is while it is loaded, as one that is deleted meanwhile does not.
+    """Make sure that a checkpoint does not change, and is not deleted, while it is loaded.
 
     Args:
         folder: The checkpoint.
 
     Raises:
-        ChangedError: A file of it was deleted, added or written to. What loading raised is its cause.
+        ChangedError: A file of it was deleted, added or written to. The error that loading raised is its
+            cause.
     """
     before = identity(folder)
     try:
@@ -150,7 +151,7 @@ def _changed(folder: Path) -> str:
 
 
 def identity(folder: Path) -> _Identity:
-    """Return name, size and time of change of every file directly in a folder; of none, the empty set."""
+    """Return name, size and modification time of every file directly in a folder; empty without a folder."""
     found = set()
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

@@ -44,7 +44,7 @@ class HuggingFaceTrainer(Protocol):
 
 
 def check_trainer(trainer: object) -> None:
-    """Refuse what is not a trainer.
+    """Refuse anything that is not a trainer.
 
     Raises:
         ArgumentTypeError: It lacks what a trainer has.
@@ -90,7 +90,7 @@ def loss_settings(trainer: HuggingFaceTrainer) -> Config:
 
 
 def is_evaluation(trainer: HuggingFaceTrainer, row: Mapping[str, object]) -> bool:
-    """Whether a row is an evaluation's under the plain prefix: of several sets, the first one's.
+    """Return whether a row is that of an evaluation with the plain prefix; of several sets, the first.
 
     Rows under other prefixes, such as `test`, are left alone.
     """
@@ -110,8 +110,8 @@ def moment(trainer: HuggingFaceTrainer, state: TrainerState) -> tuple[int, int]:
 def log_row(trainer: HuggingFaceTrainer, values: dict[str, float], control: TrainerControl) -> None:
     """Log a row of its own.
 
-    A trainer's own `log` may average and clear its running metrics, so `Trainer.log` is called; and as every
-    log switches `should_log` off, that is put back.
+    A trainer's own `log` may average and clear its running metrics, so `Trainer.log` is called instead. Every
+    log switches `should_log` off, so that is restored.
     """
     from transformers import Trainer
 
@@ -125,7 +125,7 @@ def log_row(trainer: HuggingFaceTrainer, values: dict[str, float], control: Trai
 def move_to_front(
     trainer: HuggingFaceTrainer, callback: TrainerCallback, peers: type[TrainerCallback]
 ) -> None:
-    """Move a callback before all others but its peers and the one that decides what happens at a step.
+    """Move a callback before all others except its peers and the one that decides what happens at a step.
 
     Args:
         trainer: The trainer.
@@ -147,10 +147,10 @@ def move_to_front(
 
 
 class NotMeasured(TrainerCallback):
-    """Gives one evaluation NaN for a value that could not be measured, after all other callbacks.
+    """Adds NaN to one evaluation for a value that could not be measured, after all other callbacks.
 
-    The trainer ends the run where the value that selects its best model is not there; NaN is never the best.
-    Early stopping, which comes before, finds no value and does not count the evaluation.
+    The trainer ends the run if the value that selects its best model is missing; NaN is never the best. Early
+    stopping, which comes before, finds no value and does not count the evaluation.
 
     Args:
         trainer: The trainer.
@@ -170,7 +170,7 @@ class NotMeasured(TrainerCallback):
         metrics: dict[str, Any] | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """Give the value, and leave."""
+        """Add the value, and remove this callback."""
         self._callbacks.remove(self)
         if metrics is not None:
             metrics.setdefault(self._key, math.nan)

@@ -24,7 +24,7 @@ class HistoryWriter:
     adds steps.
 
     Args:
-        save_dir: The folder of `history.jsonl` and the reports; in memory only where None.
+        save_dir: The folder of `history.jsonl` and the reports; in memory only if None.
         save_reports: Whether to keep reports, with their sentences, or only the history.
 
     Attributes:
@@ -48,7 +48,7 @@ class HistoryWriter:
         return self.save_dir if self._save_reports else None
 
     def append(self, report: AlignmentReport) -> None:
-        """Append a report to the history. The same step may be measured again, with other weights.
+        """Append a report to the history. The same step may be measured again with other weights.
 
         Raises:
             OSError: The history cannot be written.

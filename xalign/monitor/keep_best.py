@@ -19,14 +19,14 @@ _TOKEN = "xalign_keep_best"  # where a checkpoint's state says which announcemen
 class KeepBest:
     """Keeps the checkpoint with the best value, where the trainer selects none.
 
-    At a new best it has the trainer save a checkpoint, and notes it as the best in the trainer's state, so
-    that the trainer spares it when it deletes old ones. A checkpoint that was saved for this alone is deleted
-    when there is a better one.
+    At a new best value, it has the trainer save a checkpoint, and notes it as the best in the trainer's
+    state, so that the trainer does not delete it with old ones. A checkpoint that was saved only for this is
+    deleted when there is a better one.
 
     Args:
         key: The value, as in the log, without `eval_`.
         args: The trainer's arguments.
-        keys: The keys that there will be, and whether more of each is better.
+        keys: The keys that there will be, and whether a higher value of each is better.
         folder: Where the list of what was saved for this alone is kept.
         keeps_running: What turns errors into warnings.
 
@@ -78,7 +78,7 @@ class KeepBest:
             state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
     def consider(self, values: dict[str, float], state: TrainerState, control: TrainerControl) -> None:
-        """Have a checkpoint saved where the value is the best so far."""
+        """Have a checkpoint saved if the value is the best so far."""
         value, step = values[f"eval_{self.key}"], state.global_step
         if state.best_metric is not None and not self._is_better(value, state.best_metric):
             return
@@ -91,7 +91,7 @@ class KeepBest:
         control.should_save = True
 
     def saved(self, state: TrainerState) -> None:
-        """Delete what was best before and was saved for nothing else."""
+        """Delete the checkpoint that was the best before, if it was saved only for that."""
         with self._ranks.raise_everywhere():
             pass  # until all processes have saved their parts
         for_this, self._saved_for_this = self._saved_for_this, False
@@ -108,7 +108,7 @@ class KeepBest:
                 self._own.delete_before(best.name, step)
 
     def move(self, folder: Path) -> None:
-        """Go on with the list in another folder, to which it was moved."""
+        """Continue the list in another folder, to which it was moved."""
         self._own.folder = folder
 
     def end(self) -> None:

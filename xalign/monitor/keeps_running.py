@@ -1,4 +1,4 @@
-"""`KeepsRunning`: what goes wrong while a run is watched is said, and the run goes on."""
+"""`KeepsRunning`: errors while a run is measured become warnings, and the run goes on."""
 
 import contextlib
 import sys
@@ -13,8 +13,8 @@ from xalign.warn import warn
 class KeepsRunning:
     """Turns errors into warnings, and remembers what is missing.
 
-    The same problem with an error of the same class is said once: by a warning, or on stderr where the user
-    has warnings raised as errors. `KeyboardInterrupt` and `SystemExit` pass.
+    The same problem with an error of the same class is reported once: by a warning, or on stderr if the user
+    turns warnings into errors. `KeyboardInterrupt` and `SystemExit` are not caught.
 
     Args:
         ranks: The processes of the run.
@@ -40,7 +40,7 @@ class KeepsRunning:
         Args:
             what: What is missing after an error.
             step: The step of the run.
-            problem: The same as a sentence, for the warning.
+            problem: The problem as a sentence, for the warning.
             together: All processes run the block, and an error of one is an error of all. Otherwise the block
                 must not wait for other processes.
         """
@@ -56,7 +56,7 @@ class KeepsRunning:
     def hook(self, name: str, step: int) -> AbstractContextManager[None]:
         """Let the run go on after an error anywhere in a callback's method.
 
-        With several processes an error of one alone ends the run: the others may wait for it.
+        With several processes, an error in only one of them ends the run, because the others may wait for it.
 
         Args:
             name: The method.
@@ -65,7 +65,7 @@ class KeepsRunning:
         return self(name, step, f"{name} broke off") if self._ranks.count == 1 else contextlib.nullcontext()
 
     def mended(self, what: str, steps: Iterable[int | None]) -> None:
-        """Forget what was missing at some steps: it could be done now."""
+        """Forget what was missing at some steps, because it has now been done."""
         left = [step for step in self.missing.pop(what, []) if step not in set(steps)]
         if left:
             self.missing[what] = left
@@ -84,7 +84,7 @@ class KeepsRunning:
 
 
 def say(message: str) -> None:
-    """Warn, or print where the user has warnings raised as errors: these must not end a run."""
+    """Warn, or print if the user turns warnings into errors, because these must not end a run."""
     try:
         warn(message)
     except UserWarning:

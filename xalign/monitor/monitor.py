@@ -1,4 +1,4 @@
-"""`AlignmentMonitor`: the same measurement again and again, in any training loop."""
+"""`AlignmentMonitor`: the same measurement repeated along any training loop."""
 
 import math
 import time
@@ -49,23 +49,24 @@ class AlignmentMonitor:
     hook. With several processes of `torch.distributed`, call it in all of them: they share the forwards, all
     get the report, and the first one writes.
 
-    To resume a loop, build its monitor on the same `save_dir` and go on calling `step(n)`: the history is
-    continued, and what it holds from step n on is replaced. A loop that starts at step 0 begins a new
-    history; what an earlier run left there moves to `earlier-1`.
+    To resume a loop, build its monitor with the same `save_dir` and keep calling `step(n)`: the history is
+    continued, and its entries from step n on are replaced. A loop that starts at step 0 begins a new history;
+    what an earlier run left in the folder moves to `earlier-1`.
 
     Args:
         model: The model being trained.
         tokenizer: Its tokenizer.
         pairs: Held-out parallel sentences, or what `load_pairs` takes.
         metrics: Names of metrics, `Metric` objects, or functions, as in `measure`.
-        every: Measure in `step(n)` where n is a multiple of this number; `"auto"` as often as `max_share`
-            allows; `"log"` after steps 1, 2, 4, 8 and so on; None at every call, unless there is `at_steps`.
+        every: Measure in `step(n)` if n is a multiple of this number. `"auto"` measures as often as
+            `max_share` allows; `"log"` after steps 1, 2, 4, 8 and so on; None at every call, unless
+            `at_steps` is given.
         at_steps: Measure after these steps as well.
-        max_share: The largest share of the time that measuring may take. `"auto"` keeps to it; where a fixed
-            `every` takes more, one line says so.
+        max_share: The largest share of the time that measuring may take. `"auto"` keeps to it; if a fixed
+            `every` takes more, one printed line says so.
         save_dir: Keep `history.jsonl` in this folder, and each report under `step-00000200`.
-        save_reports: Keep reports, with their sentences and bits, and not only the history.
-        on_regression: What to do where a language scores significantly worse than at its best so far (see
+        save_reports: Keep reports, with their sentences and bits, as well as the history.
+        on_regression: What to do if a language scores significantly worse than at its best so far (see
             `find_regressions`): `"warn"`, `"ignore"`, or a function (metric, language, regression), called in
             the first process.
         name: Put in front of the keys of `scalars`.
@@ -74,13 +75,13 @@ class AlignmentMonitor:
 
     Attributes:
         reports: The reports so far.
-        base: The report of the model without its adapter, where it has one. It is measured once, since those
+        base: The report of the model without its adapter, if it has one. It is measured once, since those
             weights do not change.
         measurement: The measurement that is run again and again.
         cadence: At which steps to measure.
 
     Raises:
-        ArgumentError: As `measure`, and for a cadence that does not exist.
+        ArgumentError: As for `measure`, and for an invalid cadence.
         ReportError: `save_dir` cannot be written, or holds a history that cannot be continued.
 
     Example:
@@ -140,7 +141,7 @@ class AlignmentMonitor:
 
     @property
     def history(self) -> History:
-        """The run so far, with what it was before it resumed."""
+        """The run so far, including the part before it was resumed."""
         return self._writer.history
 
     @property
@@ -161,7 +162,7 @@ class AlignmentMonitor:
             n: The number of training steps done.
 
         Returns:
-            The report, or None where nothing was measured, or could not be.
+            The report, or None if no measurement was due or it failed.
         """
         n = whole_number("n", n)
         is_first = not self._begun
@@ -178,7 +179,7 @@ class AlignmentMonitor:
 
         Args:
             n: The step at which the loop stands. At 0 a new history begins.
-            measured: Keep what the history holds of step n itself, instead of replacing it.
+            measured: Keep the entry of step n itself, instead of replacing it.
 
         Returns:
             Whether the history holds step n.
@@ -205,14 +206,14 @@ class AlignmentMonitor:
     def measure(self, n: int) -> AlignmentReport | None:
         """Measure now, whatever the cadence, and keep the report under step n.
 
-        What goes wrong while measuring or writing does not end the loop: it is warned about, and tried again
-        at the next measurement.
+        An error while measuring or writing does not end the loop: the monitor warns, and tries again at the
+        next measurement.
 
         Args:
             n: The number of training steps done.
 
         Returns:
-            The report, or None where the model could not be measured.
+            The report, or None if the model could not be measured.
 
         Raises:
             ArgumentError: A step before the last one measured.
@@ -242,7 +243,7 @@ class AlignmentMonitor:
 
     @property
     def scalars(self) -> dict[str, float]:
-        """What to log of the last report: with `log_scalars="few"`, the mean, the worst and each language."""
+        """The values of the last report to log: for `log_scalars="few"`, mean, worst and each language."""
         values = self.all_scalars
         return (
             values if self.log_scalars == "all" or not values else few_of(values, self.reports[-1], self.name)
@@ -252,7 +253,7 @@ class AlignmentMonitor:
     def all_scalars(self) -> dict[str, float]:
         """Every number of the last report, as `log_scalars="all"` logs them.
 
-        Its pooled values; where there is an adapter, `nasca_over_base`, the difference to the model without
+        These are its pooled values; with an adapter, `nasca_over_base`, the difference from the model without
         it; and what measuring cost: `alignment_seconds`, and `alignment_share` of the time.
         """
         if not self.reports:
@@ -264,10 +265,10 @@ class AlignmentMonitor:
 
     @property
     def settings(self) -> dict[str, Plain]:
-        """How it measures, as a tracker's config holds it: `measure_metrics`, `measure_every` and so on.
+        """The settings to log to a tracker's config: `measure_metrics`, `measure_every` and so on.
 
-        It holds no sentence. The callback gives it to the trackers of `report_to`; in a loop of your own,
-        pass it on, as in `wandb.init(config=monitor.settings)`.
+        They hold no sentence. The callback passes them to the trackers of `report_to`; in a loop of your own,
+        pass them on yourself, as in `wandb.init(config=monitor.settings)`.
         """
         return settings_of(self.measurement, self.cadence, self.name)
 
@@ -286,19 +287,19 @@ class AlignmentMonitor:
         )
 
     def look(self, n: int) -> AlignmentReport | None:
-        """Measure at step n without keeping the report; return None where that was not possible."""
+        """Measure at step n without keeping the report; return None if that was not possible."""
         report: AlignmentReport | None = None
         with self.keeps_running("measurements", n, "the model could not be measured", together=True):
             report = self.measurement.run(n)
         return report  # noqa: RET504
 
     def complete(self) -> None:
-        """Write what could not be written before, as at the end of a run, and say what could not be."""
+        """Write what could not be written before, as at the end of a run, and report what still cannot be."""
         if self.is_first_process and self.reports:
             self._safe_writer.end(self.reports[-1].step or 0)
 
     def move(self, folder: Path) -> None:
-        """Go on in another folder, to which everything was moved."""
+        """Continue in another folder, to which everything was moved."""
         if self.is_first_process:
             self._safe_writer.move(folder)
 

@@ -13,7 +13,7 @@ class Peer(Protocol):
 
     @property
     def best_key(self) -> str | None:
-        """The value by which it keeps the best checkpoint; None where it keeps none."""
+        """The key by which it keeps the best checkpoint; None if it keeps none."""
 
 
 def refuse_duplicates(own: Peer, others: Sequence[Peer]) -> None:

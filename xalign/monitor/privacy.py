@@ -1,4 +1,4 @@
-"""Sentences stay out of a trainer's uploads, unless they may leave."""
+"""Keep sentences out of a trainer's uploads, unless the user allows them."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -34,9 +34,9 @@ def folder_of(args: TrainingArguments, *, log_text: bool) -> Path:
 
 
 def keep_private(args: TrainingArguments, keepers: Sequence[Keeper], *, in_training: bool) -> Path | None:
-    """Move what was kept with its sentences to where the trainer's uploads leave it out.
+    """Move what was kept with its sentences to a folder that the trainer's uploads leave out.
 
-    That is what is in the run's folder, and reports anywhere else in `output_dir`.
+    This covers everything in the run's folder, and reports anywhere else in `output_dir`.
 
     Args:
         args: The trainer's arguments.

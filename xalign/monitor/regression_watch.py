@@ -32,8 +32,9 @@ class _Named:
 class RegressionWatch:
     """Compares each measurement of a run with the best one before it, and reports new regressions.
 
-    A language is reported once, until it is no longer significantly worse than at its best. For a metric of
-    which less is better, worse is larger. What was measured before a function changed is not compared.
+    A language is reported once, until it is no longer significantly worse than at its best. For a metric
+    where lower is better, a larger value is worse. Measurements from before a function changed are not
+    compared.
 
     Args:
         on_regression: What to do with a new one: `"warn"`, `"ignore"`, or a function (metric, language,
@@ -74,7 +75,7 @@ class RegressionWatch:
                 self._add(report)
 
     def look(self, report: AlignmentReport) -> None:
-        """Add a measurement, and tell of the languages that regressed with it."""
+        """Add a measurement, and report the languages that regressed with it."""
         if self._on_regression == "ignore":
             return
         settings = settings_of(report.provenance)

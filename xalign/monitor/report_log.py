@@ -1,4 +1,4 @@
-"""What trackers get beside the scalars that the trainer gives them: pictures, and tables."""
+"""What trackers get in addition to the scalars from the trainer: pictures and tables."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +24,8 @@ Table = tuple[list[str], list[list[Any]]]
 class Trackers:
     """The trackers of a run: those among a trainer's callbacks, and the user's own.
 
-    Nothing is logged where a tracker has no run. Only the first of several processes may log: the trackers
-    of the others hold no run.
+    Nothing is logged to a tracker without a run. Only the first of several processes may log: the trackers of
+    the others have no run.
 
     Args:
         callbacks: The trainer's callbacks.
@@ -63,7 +63,8 @@ class Trackers:
         """Give each tracker that has a run the run's settings, once.
 
         Args:
-            settings: Called where a tracker does not have them yet: this is asked at every row of the log.
+            settings: A function that returns the settings. It is called only if a tracker does not have them
+                yet, because `describe` is called at every row of the log.
         """
         waiting = [(tracker, run) for tracker, run in self._live() if tracker.name not in self._described]
         config = settings() if waiting else {}
@@ -73,7 +74,7 @@ class Trackers:
                 tracker.log_config(run, config)
 
     def heatmap(self, key: str, report: AlignmentReport, metric: str, step: int) -> None:
-        """Log a layer × language picture of one metric, where there is a tracker and matplotlib."""
+        """Log a layer × language picture of one metric, if there is a tracker and matplotlib."""
         live = list(self._live())
         if not live:
             return
@@ -89,7 +90,7 @@ class Trackers:
                 tracker.log_image(run, key, pixels, step)
 
     def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
-        """Log a table, where there is a tracker."""
+        """Log a table, if there is a tracker."""
         for tracker, run in self._live():
             with self._observing(tracker):
                 tracker.log_table(run, key, columns, rows, step)
@@ -125,7 +126,7 @@ class ReportLog:
     Args:
         trackers: The trackers.
         key: What keys begin with, like `"alignment"`.
-        heatmap_every: Log pictures at every so many measurements; None at the last one only.
+        heatmap_every: Log pictures every this many measurements; None logs them at the last one only.
         log_text: Log the worst pairs with their sentences, at the end.
     """
 
@@ -174,8 +175,8 @@ class ReportLog:
 def scores_table(report: AlignmentReport) -> Table:
     """Return a table of every metric's score in every language.
 
-    Beside each score stand its interval, floor and chance, which are None for a metric that has none, and
-    its best layer.
+    Each row also has the interval, the floor and the chance level, which are None for a metric that has none,
+    and the best layer.
 
     Args:
         report: The report.

@@ -12,9 +12,9 @@ from xalign.results.report import AlignmentReport
 class SafeWriter:
     """Writes through a `HistoryWriter`, and never ends the run.
 
-    What cannot be written stays in memory, and is written at a later measurement. A report that does not
+    What cannot be written stays in memory, and is written at a later measurement. A report that cannot
     continue the history, because a function that it was measured with has changed, is set apart: it is saved
-    as the others, and the history goes on without it.
+    like the others, and the history goes on without it.
 
     Args:
         writer: What writes.
@@ -78,7 +78,7 @@ class SafeWriter:
                 self._save()
 
     def end(self, step: int) -> None:
-        """Write what could not be written before, and say which reports the history does not have."""
+        """Write what could not be written before, and report which reports are missing from the history."""
         self.complete(step)
         steps = sorted({*self._apart, *(report.step or 0 for report in self._not_in_history)})
         if steps:

@@ -1,4 +1,4 @@
-"""What a run's log gets of a report: plain floats under plain keys."""
+"""The values of a report for the log of a run: plain floats under plain keys."""
 
 import re
 from collections import Counter
@@ -55,7 +55,7 @@ def checked_name(name: str) -> str:
 
 
 def named(key: str, name: str) -> str:
-    """Put the name of a callback or monitor in front of a key, where several share a log.
+    """Put the name of a callback or monitor in front of a key, in case several share a log.
 
     Example:
         >>> named("nasca", "news"), named("nasca", "")
@@ -106,9 +106,10 @@ def over_base(report: AlignmentReport, base: AlignmentReport) -> dict[str, float
 def scalar_keys(
     metrics: Metrics, languages: Sequence[str], name: str = "", *, over_base: bool = False
 ) -> dict[str, bool]:
-    """Return the keys by which a best model can be selected, and whether more of each is better.
+    """Return the keys by which a best model can be selected, and whether a higher value of each is better.
 
-    These are the keys of `scalars` that have a better and a worse, and `nasca_over_base` with an adapter.
+    These are the keys of `scalars` whose values can be better or worse, and `nasca_over_base` with an
+    adapter.
 
     Args:
         metrics: The metrics.
@@ -155,7 +156,7 @@ def checked_log_scalars(given: str) -> LogScalars:
 
 
 def few_of(values: Mapping[str, float], report: AlignmentReport, name: str = "") -> dict[str, float]:
-    """Return the values that are logged unless more is asked for: the mean, the worst and each language.
+    """Return the values that are logged by default: the mean, the worst and each language.
 
     Args:
         values: What `scalars` gave, under keys that begin with `name`.

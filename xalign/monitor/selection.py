@@ -22,12 +22,12 @@ def check_selection(
 ) -> str | None:
     """Refuse a best-model selection by a value of alignment that no evaluation will have.
 
-    The trainer looks for the exact key, and takes less for better where `greater_is_better` is None. So both
-    are set in `args`: the key with the language's code, and the direction of the metric.
+    The trainer looks for the exact key, and treats lower values as better if `greater_is_better` is None. So
+    both are set in `args`: the key with the language's code, and the direction of the metric.
 
     Args:
         args: The trainer's arguments.
-        keys: The keys that each evaluation will have, and whether more of each is better.
+        keys: The keys that each evaluation will have, and whether a higher value of each is better.
         known: Beginnings of keys that can only be meant for alignment.
         why: What the keys depend on, for the message.
         languages: The languages that keys end with.
@@ -57,7 +57,7 @@ def check_selection(
 
 
 def exact_key(given: str, keys: Iterable[str], languages: Sequence[str]) -> str:
-    """Return the key that is meant where the language in it is spelled in another way, or what was given.
+    """Return the key that is meant if its language is spelled in another way, or the key as given.
 
     Args:
         given: A key, without `eval_`, such as `nasca_de` or `nasca_deu-Latn`.
@@ -88,10 +88,10 @@ def _is_spelled(given: str, language: str | None, languages: Sequence[str]) -> b
 
 
 def distinctive_names(name: str = "", own: Sequence[str] = ()) -> list[str]:
-    """Return beginnings of keys that can only be meant for alignment, and not for another evaluation.
+    """Return the beginnings of keys that can only belong to alignment, and to no other evaluation.
 
-    These are the acronyms among the names of metrics: a word such as "retrieval" may be the key of another
-    evaluation, and then a selection by it is not ours to judge.
+    These are the acronyms among the names of metrics. A word such as "retrieval" may be the key of another
+    evaluation, whose selection must not be checked here.
 
     Args:
         name: The name of the callback.

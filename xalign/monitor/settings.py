@@ -15,7 +15,7 @@ PREFIX = "measure"
 
 
 def settings_of(measurement: Measurement, cadence: Cadence, name: str) -> dict[str, Plain]:
-    """Return metrics, sentences, options and cadence. Of the sentences only count and fingerprint are told.
+    """Return metrics, sentences, options and cadence; of the sentences, only their number and fingerprint.
 
     Args:
         measurement: What is measured.

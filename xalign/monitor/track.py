@@ -45,23 +45,24 @@ def track(
 ) -> History:
     """Measure every checkpoint that the history does not have, from the first step to the last.
 
-    Each one is in the history as soon as it is measured, so an interrupted call can be repeated and continues
-    where it was. A checkpoint that cannot be loaded or measured is warned about and left out, and so is one
-    that was deleted meanwhile.
+    Each one is written to the history as soon as it is measured, so an interrupted call can be repeated and
+    continues where it stopped. A checkpoint that cannot be loaded or measured, or that was deleted meanwhile,
+    is left out with a warning.
 
     Args:
-        find: Return step -> checkpoint, such as `lambda: checkpoints_of("run")`.
-        load: From a checkpoint to model and tokenizer.
+        find: A function that returns step -> checkpoint, such as `lambda: checkpoints_of("run")`.
+        load: A function from a checkpoint to its model and tokenizer.
         out: The folder of `history.jsonl`, and of the reports under `step-00000200`. For a run that was
-            monitored this is its folder `alignment`.
-        pairs: Parallel sentences, or what `load_pairs` takes: those of the history, where it has entries.
-        metrics: As in `measure`: those of the history, where it has entries.
-        save_reports: Keep reports, with their sentences, and not only the history.
+            monitored, this is its folder `alignment`.
+        pairs: Parallel sentences, or what `load_pairs` takes. If the history has entries, they must be its
+            sentences.
+        metrics: As in `measure`. If the history has entries, they must be its metrics.
+        save_reports: Keep reports, with their sentences, as well as the history.
         follow: Wait for new checkpoints, until interrupted.
         poll: Seconds between two looks.
         until: Measure no later step, and wait no longer once a checkpoint of this step or a later one is
             there.
-        ended: Given what was found, whether no more will come; asked after each look.
+        ended: A function from what was found to whether no more will come; called after each look.
         on_report: Called with each report.
         **options: The options of `measure`.
 

@@ -1,4 +1,4 @@
-"""`TrainerRun`: measures a trainer's model in the course of its run, and logs what it finds."""
+"""`TrainerRun`: measures a trainer's model during its run, and logs the results."""
 
 from collections.abc import Collection, Iterable
 from typing import Any, cast
@@ -22,12 +22,12 @@ class TrainerRun:
         monitor: What measures.
         report_log: What gives trackers pictures and tables.
         keep_best: What keeps the best checkpoint, if anything.
-        always: Keys that every row of the log has, however few others: what selects a model must be seen.
+        always: Keys that every row of the log has, such as the value that selects the best model.
 
     Attributes:
         training: Whether the trainer trains.
         report: The last report, which may be of an evaluation outside training.
-        values: Its values, under the keys of the log; none where the model could not be measured.
+        values: Its values, under the keys of the log; empty if the model could not be measured.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class TrainerRun:
                 log_row(self._trainer, self.logged, control)
 
     def is_measured(self, state: TrainerState) -> bool:
-        """Whether it was measured with the weights of now, or could not be."""
+        """Return whether it was measured, or failed to be, with the current weights."""
         return self._measured == moment(self._trainer, state)
 
     @property

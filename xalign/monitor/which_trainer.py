@@ -15,9 +15,9 @@ from xalign.pairs.parallel import ParallelPairs
 def calling_trainer(callback: TrainerCallback) -> HuggingFaceTrainer | None:
     """Return the trainer whose hook runs right now, or None outside hooks.
 
-    A trainer calls its callbacks with its model and its state, but not with itself, and only itself knows the
-    other callbacks. So it is looked up among the callers: it is the object of the nearest one whose handler
-    of callbacks holds this callback.
+    A trainer passes its model and its state to its callbacks, but not itself, and only the trainer knows the
+    other callbacks. So it is looked up on the call stack: it is the nearest object whose callback handler
+    holds this callback.
 
     Args:
         callback: The callback that is called.
@@ -33,7 +33,7 @@ def calling_trainer(callback: TrainerCallback) -> HuggingFaceTrainer | None:
 
 
 def refuse_another(callback: TrainerCallback, trainer: HuggingFaceTrainer) -> None:
-    """Refuse to be called by another trainer than the callback's own.
+    """Raise an error if another trainer than the callback's own calls it.
 
     Raises:
         ArgumentError: Another trainer calls.

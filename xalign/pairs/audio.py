@@ -91,7 +91,7 @@ class Audio:
 
     @classmethod
     def remembered(cls, digest: str, rate: int, seconds: float) -> "Audio":
-        """Return a recording of which only these facts are left, as in a report that was saved."""
+        """Return a recording of which only these facts are known, as in a saved report."""
         audio = cls.__new__(cls)
         audio._set(None, rate, seconds, digest)
         return audio
@@ -174,7 +174,7 @@ def checked_rate(rate: object) -> int:
 
     Raises:
         ArgumentTypeError: It is not a whole number.
-        ArgumentError: It is below 1000, as one in kHz is.
+        ArgumentError: It is below 1000, like a rate in kHz.
     """
     found = whole_number("rate", rate, least=1)
     if found < _LOWEST_RATE:

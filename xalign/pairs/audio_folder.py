@@ -50,7 +50,7 @@ def read_audio_folder(
         folders: Language -> its folder.
         pivot: Code of the pivot language.
         wanted: The languages to read, without the pivot.
-        n: How many recordings of each language to read, the first ones by name; all where None.
+        n: How many recordings of each language to read, the first ones by name; all if None.
 
     Returns:
         Language code -> bitext, without the pivot.

@@ -70,7 +70,7 @@ class Bitext(Generic[Item]):
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """What `split` keeps together: the document of each row, or its pivot sentence if there are none."""
+        """The groups that `split` keeps together: the document of each row, or else its pivot sentence."""
         if self.documents is not None:
             return self.documents
         return tuple(one.digest if isinstance(one, Audio) else one for one in self.pivot_sentences)
@@ -129,8 +129,8 @@ def checked_sentences(name: str, side: object) -> tuple[str, ...]:
         side: The sentences.
 
     Raises:
-        ArgumentTypeError: It is not a list of strings. Sets, mappings, iterators and files are refused: they
-            have no order of their own, or are gone after one reading.
+        ArgumentTypeError: It is not a list of strings. Sets, mappings, iterators and files are refused,
+            because they have no order of their own or can be read only once.
         PairsError: A sentence is not valid Unicode text.
     """
     if isinstance(side, str) or not isinstance(side, Iterable):
@@ -186,7 +186,7 @@ def is_sound(side: Sequence[object]) -> bool:
 
 
 def without_text(value: object) -> str:
-    """Return what an error says of a value that may hold sentences: trackers may upload what is printed."""
+    """Describe, without its text, a value that may hold sentences: trackers may upload what is printed."""
     return repr(value) if isinstance(value, int | float | None) else type(value).__name__
 
 

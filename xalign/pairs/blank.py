@@ -1,4 +1,4 @@
-"""Which lines show nothing, whatever characters they hold."""
+"""Which lines are blank, whatever invisible characters they hold."""
 
 import regex
 

@@ -26,17 +26,17 @@ def code_switch(
     The pivot side is the sentence as it is, and the other side has `share` of its words replaced, at random.
     With `share=1` every word that the dictionary has is replaced. Order and endings stay.
 
-    A word is looked up as it is written, and then in any case; of several translations it gets one at random.
-    A translation that is the word itself replaces nothing. A capital at the start of a word stays.
+    A word is looked up as it is written, and then ignoring case; of several translations, one is drawn at
+    random. A translation that is the word itself replaces nothing. A capital at the start of a word stays.
 
     Args:
         texts: Sentences of the dictionaries' pivot language.
         dictionaries: One, or one per language.
         share: How many of a sentence's words are replaced, above 0 and at most 1; at least one is.
-        seed: Of the draws, which depend on the sentence's row and the language alone.
-        ids: An identifier per sentence; row numbers where None.
-        unswitched: Sentences without a word to replace would make pairs of equal sides: `"refuse"` the text,
-            or `"drop"` them; `source` says how many.
+        seed: The seed of the draws, which depend on the sentence's row and the language alone.
+        ids: An identifier per sentence; row numbers if None.
+        unswitched: What to do with sentences without a word to replace, which would make pairs of equal
+            sides: `"refuse"` the text, or `"drop"` them; `source` says how many.
 
     Returns:
         Per language the pairs, in the order of the texts.

@@ -1,4 +1,4 @@
-"""`pairs_from_dataset`: parallel text or speech out of a `datasets` object."""
+"""`pairs_from_dataset`: parallel text or speech from a `datasets` object."""
 
 import io
 import re
@@ -32,7 +32,7 @@ def pairs_from_dataset(
     text_column: str | None = None,
     source: str | None = None,
 ) -> ParallelPairs[Any]:
-    """Make parallel text or speech of a `Dataset`, `IterableDataset` or `DatasetDict`, or of a list of rows.
+    """Read parallel text or speech from a `Dataset`, `IterableDataset` or `DatasetDict`, or a list of rows.
 
     Without `columns`, the languages are found by the names of the columns. There are four forms:
 
@@ -42,8 +42,8 @@ def pairs_from_dataset(
     - a row per source and target: `src_lang`, `src_text`, `tgt_lang`, `tgt_text`;
     - a `DatasetDict` with a split per language.
 
-    In the last three, rows of one identifier are one sentence (`uniq_id`, `id`, `sentence_id`, `sent_id`,
-    `segment_id`). `split` keeps together rows of one `document`, `document_id`, `doc_id`, `par_id` or `url`.
+    In the last three, rows with the same `uniq_id`, `id`, `sentence_id`, `sent_id` or `segment_id` are the
+    same sentence. `split` keeps rows of one `document`, `document_id`, `doc_id`, `par_id` or `url` together.
 
     Args:
         dataset: The dataset, or any list of rows that map columns to values. An audio value is what
@@ -53,8 +53,8 @@ def pairs_from_dataset(
         pivot: The language that all others are compared with.
         languages: Codes of the languages to load, in any spelling; None loads all.
         n: Load the first n pairs of each language; None loads all.
-        id_column: A column of identifiers; None takes one that is named so, or the row numbers.
-        document_column: A column that names documents; None takes one that is named so.
+        id_column: A column of identifiers; None takes one with a name listed above, or the row numbers.
+        document_column: A column that names documents; None takes one with a name listed above.
         language_column: The column that names the language of each row.
         text_column: The column of sentences beside it.
         source: Where the pairs come from, for provenance.
@@ -142,7 +142,7 @@ def is_by_language(names: Iterable[str]) -> bool:
 
 
 def one_split(dataset: Any, place: str) -> Any:
-    """Return the only split of a `DatasetDict`; what is none is returned as it is.
+    """Return the only split of a `DatasetDict`; return any other object as it is.
 
     Raises:
         PairsError: It has several splits, or none.

@@ -1,4 +1,4 @@
-"""The forms in which a dataset holds its languages, told by the names of its columns."""
+"""The forms in which a dataset holds its languages, recognised by the names of its columns."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _TO_TELL = (
 
 @dataclass(frozen=True)
 class Named:
-    """The columns that a user names; None where they are to be found by their names.
+    """The columns that a user names; None for those to be found by their usual names.
 
     Attributes:
         id: Column of identifiers.

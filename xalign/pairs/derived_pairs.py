@@ -32,15 +32,15 @@ def derived_pairs(
       of good and of bad sentences are the same ones, so that no word by itself tells them apart. Both pairs
       are of one group.
 
-    Neither is looked at by a human: some swapped sentences are still good, and some exchanged nouns fit.
-    Sentences without such words are left out, and the pairs of different languages are no translations.
+    No human has checked them: some swapped sentences are still good, and some exchanged nouns fit. Sentences
+    without such words are left out, and the pairs of different languages are not translations.
 
     Args:
         sentences: Language -> sentences, as `load_annotated` reads them.
         kind: `"form"` or `"meaning"`.
-        n: How many of each language; as many as the language with the fewest has where None.
+        n: How many pairs of each language; if None, as many as the language with the fewest has.
         pivot: One of the languages.
-        seed: Of the choice among the words of a sentence, and of the exchange.
+        seed: The seed of the choice among the words of a sentence, and of the exchange.
 
     Raises:
         ArgumentError: An unknown kind.

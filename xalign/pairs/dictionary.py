@@ -70,18 +70,18 @@ class BilingualDictionary:
         return len(self.entries)
 
     def translations(self, word: str) -> tuple[str, ...]:
-        """Return the translations of a word, as it is written or else in any case; none if it is not here."""
+        """Return the translations of a word, as written or else ignoring case; none if it is not an entry."""
         return self.entries.get(word) or self._folded.get(word.casefold(), ())
 
     def spans(self, text: str) -> list[Span]:
-        """Return where each word of a text of the pivot language starts and ends, whether it is here or not.
+        """Return where each word of a text in the pivot language starts and ends, whether an entry or not.
 
-        Text in a script without spaces is split into the longest words that are here, as it is written.
+        Text in a script without spaces is split into the longest entries, as written.
         """
         return word_spans(text, self.pivot, self.entries)
 
     def coverage(self, texts: Sequence[str]) -> float:
-        """Return the share of the words of some texts that have a translation here, in [0, 1].
+        """Return the share of the words of some texts that have a translation in this dictionary, in [0, 1].
 
         Raises:
             PairsError: Texts without any word.

@@ -23,7 +23,8 @@ def read_folder(folder: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str
     Args:
         folder: The folder.
         pivot: Code of the pivot language.
-        asked: The languages that were asked for: what an ambiguous code in the name of a file (`zh`) means.
+        asked: The languages that were asked for. They decide what an ambiguous code in a file name (`zh`)
+            means.
 
     Returns:
         Language code -> bitext, without the pivot.
@@ -55,7 +56,7 @@ def has_text(folder: Path, asked: Sequence[str] = ()) -> bool:
 
 
 def is_named_like_text(path: Path) -> bool:
-    """Return whether a file may hold sentences, by its name: it is no licence, and no list of documents."""
+    """Return whether a file may hold sentences, by its name: not a licence or a list of documents."""
     return not path.is_dir() and not path.name.startswith(".") and not _NOT_TEXT.fullmatch(path.name)
 
 

@@ -31,8 +31,8 @@ class HubSource:
     Attributes:
         id: Owner and name.
         revision: Branch, tag or commit; None for the newest.
-        config: The part of it that is called a config or subset; None where it is to be found.
-        split: Its split; None where it has one, or a known default.
+        config: Its config, also called a subset; None if it is to be found.
+        split: Its split; None if it has only one, or a known default.
     """
 
     id: str
@@ -42,7 +42,7 @@ class HubSource:
 
     @classmethod
     def parse(cls, source: str) -> "HubSource":
-        """Read it as a user writes it.
+        """Parse a source as a user writes it.
 
         Raises:
             PairsError: It is written in another way.
@@ -67,7 +67,7 @@ class HubSource:
 
     @property
     def page(self) -> str:
-        """Where its page is."""
+        """The URL of its page."""
         return f"https://huggingface.co/datasets/{self.id}"
 
 

@@ -12,10 +12,10 @@ from xalign.pairs.blank import is_blank
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A choice task: a context, and options of which one goes on from it.
+    """A choice task: a context, and options of which one continues it.
 
     Attributes:
-        context: What stands before the options: a story, a passage with its question, a premise.
+        context: The text before the options: a story, a passage with its question, a premise.
         options: The options, at least two, no two of them equal.
         gold: The number of the right one, from 0; None where it is not known.
 
@@ -48,12 +48,12 @@ class Choice:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The context with each option, after one space."""
+        """The context followed by each option, after one space."""
         return tuple(f"{self.context} {option}" for option in self.options)
 
     @property
     def text(self) -> str:
-        """All that is written in the item, a line each."""
+        """All the text of the item, one part per line."""
         return "\n".join((self.context, *self.options))
 
 
@@ -65,8 +65,8 @@ class MinimalPair:
         good: The good sentence.
         bad: The bad one.
         phenomenon: What they differ in, like `"subj_rel"`.
-        group: A name that is the same for pairs that exchanged words. A probe is never judged on a pair while
-            it has learnt from another of its group. A pair without a name is a group by itself.
+        group: A name that is the same for pairs that exchanged words. A probe is never tested on a pair after
+            training on another pair of its group. A pair without a name is a group by itself.
 
     Raises:
         PairsError: An empty sentence, or equal ones.
@@ -102,7 +102,7 @@ class WordSense:
 
     Attributes:
         sense: The name of the sense, the same in all languages.
-        words: Its words, at least one, each another.
+        words: Its words, at least one, all different.
         contexts: Sentences that hold one of the words; may be empty.
 
     Raises:

@@ -24,7 +24,7 @@ CONNECTIVES: Connectives = {
     "vie_Latn": ("bởi vì", "vì vậy"),
     "zho_Hans": ("因为", "所以"),
 }
-"""Language -> what stands between premise and choice where a cause is asked for, and where an effect is."""
+"""Language -> the words between premise and choice if a cause is asked for, and if an effect is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def shape_of(row: Row, place: str) -> Shape:
     """Return the shape of a row.
 
     Raises:
-        PairsError: It has the fields of none.
+        PairsError: It has the fields of no known shape.
 
     Example:
         >>> sorted(shape_of({"good": "he laughs", "bad": "he laugh"}, "line 1").fields)

@@ -28,7 +28,8 @@ class ParallelItems(Mapping[str, tuple[ItemT, ...]], Generic[ItemT]):
         pivot: Code of the language that all others are compared with.
         ids: An identifier per item; None numbers them from 0.
         source: Where they come from, for provenance.
-        is_aligned: Whether line i is the same item in all languages. The pairs of CLAMS, for one, are not.
+        is_aligned: Whether line i is the same item in all languages. The pairs of CLAMS, for example, are
+            not.
 
     Raises:
         PairsError: Languages with different numbers of items, of options or of gold answers, fewer than 2
@@ -154,7 +155,7 @@ class ParallelItems(Mapping[str, tuple[ItemT, ...]], Generic[ItemT]):
         return self.rows(range(self._checked_n(n)))
 
     def sample(self, n: int, seed: int) -> "ParallelItems[ItemT]":
-        """Draw n items without replacement, the same of all languages, and keep their order."""
+        """Draw n items without replacement, the same for all languages, and keep their order."""
         drawn = random.Random(whole_number("seed", seed)).sample(range(self.n), self._checked_n(n))
         return self.rows(sorted(drawn))
 
@@ -167,7 +168,7 @@ class ParallelItems(Mapping[str, tuple[ItemT, ...]], Generic[ItemT]):
         return ParallelItems(sides, self.pivot, ids=ids, source=self.source, is_aligned=self.is_aligned)
 
     def as_pairs(self) -> ParallelPairs[str]:
-        """Return the items as parallel sentences: all that is written in an item is one sentence.
+        """Return the items as parallel sentences: all the text of an item is one sentence.
 
         The report of a measurement of items is about these.
 

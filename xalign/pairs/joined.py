@@ -41,8 +41,8 @@ class Unjoined:
     def join(self, languages: Sequence[str] | None, pivot: str) -> dict[str, Bitext[Any]]:
         """Return language -> bitext, without the pivot, in the order of the pivot's sentences.
 
-        A language has the pairs whose key it shares with the pivot. What is left out for that is told in one
-        warning.
+        A language has the pairs whose key it shares with the pivot. One warning says what is left out for
+        lack of a key.
 
         Raises:
             PairsError: The pivot is not there; a sentence is empty or no text; two sentences of a language

@@ -25,7 +25,7 @@ class Word:
     Attributes:
         language: Its language.
         forms: How it is written: one form, or several, such as synonyms.
-        contexts: Texts that each hold one of the forms; where there is none, each form alone is one.
+        contexts: Texts that each hold one of the forms; without any, each form by itself is a context.
 
     Raises:
         PairsError: No form, an empty or repeated one, or a context that holds none of them as a whole word.
@@ -53,7 +53,7 @@ class Word:
 
     @property
     def occurrences(self) -> list[tuple[str, Span]]:
-        """Its contexts, each with where the word starts and ends; the first place that holds a form."""
+        """Its contexts, each with the start and the end of the first place that holds a form."""
         if not self.contexts:
             return [(form, (0, len(form))) for form in self.forms]
         found = []
@@ -69,7 +69,7 @@ class Word:
 
 
 def find_word(text: str, word: str, language: str) -> Span | None:
-    """Return where a word stands in a text, in any case; None where it does not.
+    """Return where a word stands in a text, ignoring case; None if it does not.
 
     In a language with spaces it must be a whole word; in one without, any place that spells it counts.
 

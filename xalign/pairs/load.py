@@ -34,9 +34,9 @@ def load_pairs(
 
             - `"bundled"`: 200 sentences in English, Spanish, German, Russian and Chinese, written for xalign;
             - `"hf:owner/name"`, a data set of the Hugging Face Hub; `"hf:owner/name@revision:config/split"`.
-              Of `"hf:openlanguagedata/flores_plus"` the split `devtest` is read unless another is named, of
-              `"hf:facebook/bouquet"` the sentences of `test`;
-            - a `Dataset`, `IterableDataset` or `DatasetDict`, in any form that `pairs_from_dataset` finds;
+              By default, the split `devtest` of `"hf:openlanguagedata/flores_plus"` is read, and the
+              sentences of `test` of `"hf:facebook/bouquet"`;
+            - a `Dataset`, `IterableDataset` or `DatasetDict`, in any form that `pairs_from_dataset` supports;
             - a folder of line-aligned UTF-8 files named like those of FLORES (`deu_Latn.devtest`), NTREX
               (`newstest2019-ref.deu.txt`) or MEXA (`deu_Latn.txt`), or of bitexts named like those of
               Tatoeba and OPUS (`corpus.en-de.en` and `corpus.en-de.de`, or folders `deu_Latn-eng_Latn/`).
@@ -45,11 +45,11 @@ def load_pairs(
             - a folder of recordings, `deu_Latn/12.wav`: WAV files of one channel; files of one name are the
               same sentence in several languages;
             - a `.tsv` file whose first line names a language per column; `id` and `document` are optional;
-            - a `.jsonl` file of an object per line, language to sentence; `id` and `document` are optional;
+            - a `.jsonl` file with an object per line, language to sentence; `id` and `document` are optional;
             - a `.tmx` file. Files whose names end in `.gz` are unpacked as they are read;
-            - a folder of such files and of no others, each with languages of its own.
+            - a folder of such files only, each with languages of its own.
         languages: Codes of the languages to load, in any spelling; None loads all. The pivot need not be
-            named. A code in the source that may mean several languages (`zh`) means the one asked for here.
+            named. An ambiguous code in the source (`zh`) means the language named here.
         pivot: The language that all others are compared with.
         n: Load the first n pairs of each language; None loads all.
 
@@ -59,7 +59,7 @@ def load_pairs(
     Raises:
         PairsError: The source does not exist, cannot be reached, is empty, is not UTF-8, or has languages of
             unequal length.
-        MissingExtraError: `"hf:..."` without `datasets`, the extra `data`.
+        MissingExtraError: `"hf:..."`, and `datasets` (extra `data`) is not installed.
         ArgumentError: A language is unknown, ambiguous or not in the source.
 
     Example:

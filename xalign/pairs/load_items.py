@@ -25,8 +25,8 @@ def load_items(
 ) -> ParallelItems[Any]:
     """Load test items.
 
-    What an item is, is told by the fields of its row: `context` and `options` (and `gold`), `good` and `bad`,
-    `sense` and `words`; or those of XStoryCloze, XCOPA, Belebele, CLAMS and BLiMP, as they are published.
+    The fields of a row decide what kind of item it is: `context` and `options` (and `gold`), `good` and
+    `bad`, `sense` and `words`, or those of XStoryCloze, XCOPA, Belebele, CLAMS and BLiMP as published.
 
     Args:
         source: One of
@@ -38,7 +38,7 @@ def load_items(
         languages: Codes of the languages to load, beside the pivot, in any spelling; None loads all.
         pivot: The language that all others are compared with.
         n: Load the first n items; None loads all.
-        connectives: For COPA: language -> the words for a cause and for an effect, beside the known ones.
+        connectives: For COPA: language -> the words for a cause and an effect, besides the known ones.
         unusable: What to do with lines that lack a language or hold no usable item, such as one with equal
             options: `"refuse"` the source, or `"drop"` these lines in all languages. `source` says which.
 

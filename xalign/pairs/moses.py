@@ -18,7 +18,8 @@ def bitext_files(folder: Path, asked: Sequence[str]) -> dict[tuple[str, str, str
 
     Args:
         folder: The folder.
-        asked: The languages that were asked for, in any spelling: what an ambiguous code (`zh`) means.
+        asked: The languages that were asked for, in any spelling. They decide what an ambiguous code (`zh`)
+            means.
 
     Raises:
         PairsError: A bitext has one side only, or a language twice, or its code may mean several languages.

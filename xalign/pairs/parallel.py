@@ -184,7 +184,7 @@ class ParallelPairs(Mapping[str, Bitext[Item]], Generic[Item]):
 
     @property
     def floor_name(self) -> str:
-        """What a score of these pairs is compared with: `lexical`, or of recordings `log-mel`."""
+        """The name of the floor of a score on these pairs: `lexical`, or `log-mel` for recordings."""
         return "log-mel" if self.is_audio else "lexical"
 
     @property
@@ -221,7 +221,7 @@ class ParallelPairs(Mapping[str, Bitext[Item]], Generic[Item]):
 
     @property
     def duplicates(self) -> dict[str, int]:
-        """Language -> rows that repeat an earlier sentence; for the pivot, the most of any bitext."""
+        """Language -> how many rows repeat an earlier sentence; for the pivot, the most of any bitext."""
         counts = {self.pivot: max(repeats(b.pivot_sentences) for b in self._bitexts.values())}
         counts |= {language: repeats(b.sentences) for language, b in self._bitexts.items()}
         return {language: count for language, count in counts.items() if count}
@@ -263,7 +263,7 @@ class ParallelPairs(Mapping[str, Bitext[Item]], Generic[Item]):
         return self._each(lambda bitext: bitext.first(n))
 
     def sample(self, n: int, seed: int) -> "ParallelPairs[Item]":
-        """Draw n pairs of each language without replacement; in n-way text the same rows of all languages."""
+        """Draw n pairs of each language without replacement; in n-way text, the same rows of each."""
         return self._each(lambda bitext: bitext.sample(n, seed))
 
     def shuffled(self, seed: int) -> "ParallelPairs[Item]":
@@ -323,13 +323,13 @@ class ParallelPairs(Mapping[str, Bitext[Item]], Generic[Item]):
     # Saving with a report.
 
     def to_dict(self) -> SavedPairs:
-        """Return the pairs as plain lists and strings, for JSON; of recordings, digest, rate and length."""
+        """Return the pairs as plain lists and strings, for JSON; for recordings, digest, rate and length."""
         bitexts = save_bitexts(list(self._bitexts.values()), self.is_multiway)
         return {"pivot": self.pivot, "source": self.source, "bitexts": bitexts}
 
     @classmethod
     def from_dict(cls, saved: SavedPairs) -> "ParallelPairs[Any]":
-        """Make pairs again from what `to_dict` returned, which is checked like any file.
+        """Rebuild pairs from what `to_dict` returned, which is checked like any file.
 
         Raises:
             ArgumentError: A field that is missing, unknown or of another type.

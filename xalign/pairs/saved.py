@@ -12,7 +12,7 @@ from xalign.schema import Digest, Duration, Fields, Language, Size, checked
 
 
 class SavedAudio(TypedDict):
-    """What is saved of a recording: not its sound."""
+    """What is saved of a recording, without its sound."""
 
     sha256: str
     rate: int

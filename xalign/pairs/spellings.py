@@ -44,7 +44,7 @@ def chosen_spellings(
 
 
 def settled_language(spelling: str, asked: Iterable[str]) -> str:
-    """Convert a code of a source to the form `deu_Latn`; one that may mean several means the one asked for.
+    """Convert a code of a source to the form `deu_Latn`; what was asked for settles an ambiguous code.
 
     Args:
         spelling: The code in the source.

@@ -16,9 +16,9 @@ _CODES = frozenset(("bpt", "ept", "it", "ph", "ut"))
 def read_tmx(path: Path, languages: Sequence[str] | None, pivot: str) -> dict[str, Bitext[str]]:
     """Read a TMX file, packed with gzip if its name ends in `.gz`.
 
-    A language has the units in which it stands beside the pivot. The words of a segment are read; codes of
-    the document that it comes from (`bpt`, `ept`, `it`, `ph`, `ut`) are not. A document type may be named,
-    but may declare no entity, and none is looked up.
+    A language has the units that hold both it and the pivot. The words of a segment are read; codes of the
+    document that it comes from (`bpt`, `ept`, `it`, `ph`, `ut`) are not. A document type may be named, but it
+    may not declare entities, and none is resolved.
 
     Args:
         path: The file.

@@ -40,7 +40,7 @@ def read_wav(file: Path | BinaryIO, name: str) -> tuple[np.ndarray[Any, Any], in
 
 
 def as_floats(samples: np.ndarray[Any, Any]) -> Float32[np.ndarray, " sample"] | None:
-    """Return a copy of samples as floats from -1 to 1; None where their type is no type of samples.
+    """Return a copy of samples as floats from -1 to 1; None if their type is not one of audio samples.
 
     Example:
         >>> import numpy as np

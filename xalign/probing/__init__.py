@@ -1,4 +1,4 @@
-"""What a model holds at each layer: shared neurons, units of words, latent language, minimal pairs."""
+"""Probe each layer of a model: shared neurons, word units, latent language, minimal pairs."""
 
 from xalign.probing.labelled import LabelledText, labelled_texts
 from xalign.probing.latent_language import LatentLanguage, latent_language, translation_prompts

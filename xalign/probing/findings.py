@@ -1,4 +1,4 @@
-"""`Findings`: rows of numbers with what they are about, shown as a table and kept in a file."""
+"""`Findings`: rows of numbers and what they describe, shown as a table and kept in a file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class Findings:
 
     Attributes:
         rows: A dict per line.
-        about: The model, the settings and the texts that they are of.
+        about: The model, the settings and the texts that the rows describe.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -55,7 +55,7 @@ class Findings:
         """Return the rows with these values.
 
         Raises:
-            ArgumentError: A column that there is none of.
+            ArgumentError: An unknown column.
         """
         known = self.row.__struct_fields__
         for name in wanted:

@@ -108,10 +108,10 @@ class WordStates:
 def word_states(
     model: nn.Module, tokenizer: Any, texts: LabelledTexts, sites: Sites, **options: Any
 ) -> Iterator[WordStates]:
-    """Run sentences through a model and give the states of their labelled words, one site at a time.
+    """Run sentences through a model and yield the states of their labelled words, one site at a time.
 
-    A word's state is the mean over its tokens, which may reach beyond it: all tokens are its own that share a
-    character with it.
+    A word's state is the mean over its tokens. These are all tokens that share a character with it, even if
+    they extend beyond it.
 
     Args:
         model: The model.

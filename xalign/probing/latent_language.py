@@ -69,7 +69,7 @@ class LatentLanguage(Findings):
         """Return layer -> a column of a language.
 
         Raises:
-            ArgumentError: A language that there is none of.
+            ArgumentError: An unknown language.
         """
         known = list(dict.fromkeys(row["language"] for row in self.rows))
         code = language if language in known else match_language(language, known)
@@ -87,14 +87,14 @@ def latent_language(
     *,
     token_budget: int = 4096,
 ) -> LatentLanguage:
-    """Measure, at every layer, how much probability falls on tokens of each language behind some prompts.
+    """Measure, at every layer, the probability that falls on tokens of each language after some prompts.
 
     Args:
         model: A causal language model; it is only read.
         tokenizer: Its tokenizer.
-        prompts: The prompts, such as those of `translation_prompts`, or sentences with their end left open.
-        tokens: What belongs to which language: `token_sets` of much text, `answer_sets` of the right
-            answers; or language -> sentences, of which `token_sets` are made.
+        prompts: The prompts, such as those of `translation_prompts`, or unfinished sentences.
+        tokens: Which tokens belong to which language: `token_sets` of much text, `answer_sets` of the right
+            answers, or language -> sentences, from which `token_sets` are made.
         token_budget: The most tokens of one forward, padding included.
 
     Returns:
@@ -187,7 +187,7 @@ def translation_prompts(
     shots: int = 4,
     seed: int = 42,
 ) -> list[str]:
-    """Write a prompt per word that asks for its translation, behind some that are translated.
+    """Write a prompt per word that asks for its translation, after a few translated examples.
 
     A line is `Français: "fleur" - 中文: "花"`; the last one ends before the answer.
 
@@ -195,13 +195,12 @@ def translation_prompts(
         words: Language -> words, line-aligned.
         source: The language of the words.
         target: The language that is asked for.
-        names: Language -> its name in the prompts; English names where None.
+        names: Language -> its name in the prompts; English names if None.
         shots: How many other words are translated before it.
-        seed: Of their choice.
+        seed: The seed of their choice.
 
     Raises:
-        ArgumentError: A language that there are no words of, different numbers of words, or fewer words than
-            `shots` and one.
+        ArgumentError: A language without words, different numbers of words, or fewer than `shots` + 1 words.
 
     Reference:
         Wendler et al. (2024), with four examples and seed 42.

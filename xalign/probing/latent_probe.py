@@ -1,4 +1,4 @@
-"""The latent-variable probe: a linear probe that must do with any subset of dimensions; greedy choice."""
+"""The latent-variable probe: a linear probe that works with any subset of dimensions; greedy selection."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class LatentProbe:
     def information(
         self, states: Float[Tensor, "example dimension"], label: Int[Tensor, " example"], subset: Tensor
     ) -> float:
-        """Return how much of the labels the probe tells from a subset of the dimensions."""
+        """Return the normalised information on the labels that the probe gets from some dimensions."""
         scores = states[:, subset] @ self.weight[subset] + self.bias
         return normalised_information(scores.log_softmax(dim=-1), label).item()
 
@@ -53,7 +53,7 @@ def train_latent_probe(
     Args:
         states: The states to learn from.
         label: Their labels, numbered from 0.
-        seed: Of masks, of φ and of what is held out.
+        seed: The seed of the masks, of φ and of the held-out examples.
         epochs: The most epochs.
 
     Reference:
@@ -135,13 +135,13 @@ def greedy_probe(
     k: int,
     seed: int = 0,
 ) -> tuple[Int[Tensor, " chosen"], Float[Tensor, " chosen"]]:
-    """Select k dimensions one after another, each time that with which the probe tells most of the labels.
+    """Select k dimensions one by one, each time the one that tells the probe most about the labels.
 
     Args:
         train: States and labels to train `train_latent_probe` with.
         dev: States and labels to choose by.
         k: How many.
-        seed: Of the training.
+        seed: The seed of the training.
 
     Returns:
         The dimensions in the order of choice, of equal ones the lower; and the normalised information of the

@@ -45,16 +45,16 @@ class Lens:
 def logit_lens(
     model: nn.Module, tokenizer: Any, prompts: Sequence[str], *, token_budget: int = 4096
 ) -> Iterator[Lens]:
-    """Give the next-token distribution that each layer's state at the end of a prompt stands for.
+    """Yield the next-token distribution that each layer's state at the end of a prompt leads to.
 
-    The states are put in the place of the last block's output in a second forward of one token each, so that
-    the model's own final norm, head, scaling and capping are applied, whatever they are. The state of the
-    last block must give the model's own prediction again, which is checked.
+    In a second forward pass of one token each, the states replace the output of the last block, so that the
+    model's own final norm, head, scaling and capping are applied, whatever they are. A check makes sure that
+    the state of the last block gives the model's own prediction again.
 
     Args:
         model: A causal language model; it is only read.
         tokenizer: Its tokenizer.
-        prompts: The prompts. Tokens that the tokenizer adds behind them are left out.
+        prompts: The prompts. Tokens that the tokenizer adds after them are left out.
         token_budget: The most tokens of one forward, padding included.
 
     Yields:

@@ -1,4 +1,4 @@
-"""Minimal pairs by layer: what a probe can tell of good and bad, beside what the model itself prefers."""
+"""Minimal pairs by layer: whether a probe tells good from bad, and what the model itself prefers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,10 +53,10 @@ class MinimalPairs(Findings):
 
     Columns: `task`; `language` of the pairs that are judged; `trained_on`, the language of those that the
     probe learnt from; `layer`, `embed`, the number of a block, or `final`; `accuracy` of the probe on
-    sentences of pairs that it has not seen, ½ by chance, with its 95 % interval `low` to `high`; `f1` of the
-    good ones; `control`, the accuracy where a coin decided what is called good, and `selectivity`, the
-    accuracy minus that; `performance`, the share of pairs whose good sentence the model finds likelier, the
-    same for all layers, None where it predicts no tokens; `pairs`, their number.
+    sentences of unseen pairs, ½ by chance, with its 95 % interval `low` to `high`; `f1` of the good ones;
+    `control`, the accuracy where a coin decided what is called good, and `selectivity`, the accuracy minus
+    that; `performance`, the share of pairs whose good sentence the model finds likelier, the same for all
+    layers, None where it predicts no tokens; `pairs`, their number.
     """
 
     kind: ClassVar[str] = "xalign.MinimalPairs"
@@ -66,7 +66,7 @@ class MinimalPairs(Findings):
     )
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return a dict per task and pair of languages: where the probe is best, and from where on nearly.
+        """Return a dict per task and pair of languages: where the probe is best, and from where on nearly so.
 
         `maximum` is the layer of the highest accuracy, the first of equal ones; `competence` that accuracy,
         with its interval `low` to `high`, which is a little too high because it is the best of several;
@@ -102,7 +102,7 @@ def probe_minimal_pairs(
     """Train, at every layer, a probe that tells the good sentence of a minimal pair from the bad one.
 
     States are those of the last token, special tokens included. What the probe can tell (competence) stands
-    beside what the model prefers by log-likelihood (performance), and beside a control with shuffled labels.
+    next to what the model prefers by log-likelihood (performance), and to a control with shuffled labels.
 
     Args:
         model: The model; it is only read.
@@ -112,7 +112,7 @@ def probe_minimal_pairs(
         folds: The number of folds; all sentences of a pair are in one.
         transfer: Also train on all pairs of each language and judge those of every other.
         draws: How often labels are shuffled for the control, which is a mean.
-        seed: Of the shuffling.
+        seed: The seed of the shuffling.
         **options: `truncate`, `token_budget` and `site_bytes` of `activations`.
 
     Returns:

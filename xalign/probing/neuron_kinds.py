@@ -1,4 +1,4 @@
-"""Language-specific, related and general neurons by layer, and the stages of depth that they suggest."""
+"""Language-specific, language-related and general neurons by layer, and the stages of depth they suggest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

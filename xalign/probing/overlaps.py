@@ -1,4 +1,4 @@
-"""How many of their units languages have in common, two by two, beside chance."""
+"""How many units each two languages have in common, compared with chance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Overlaps(Findings):
 
 @takes_layout
 def overlaps(units: UnitSet, model: nn.Module) -> Overlaps:
-    """Compare the units of each two labels of a set, site by site, however they were found.
+    """Compare the units of every two labels of a set, site by site, however they were found.
 
     Args:
         units: Units of at least 2 labels, like those of `word_units` or `find_units`.

@@ -1,4 +1,4 @@
-"""A linear probe that tells good sentences from bad ones, judged on pairs that it has not seen."""
+"""A linear probe that tells good sentences from bad ones, tested on unseen pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,9 +130,9 @@ def apply_probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Bo
 def shuffled_sides(
     good: Float[Tensor, "pair width"], bad: Float[Tensor, "pair width"], seed: int
 ) -> tuple[Float[Tensor, "pair width"], Float[Tensor, "pair width"]]:
-    """Return the same pairs, in each of which a coin decides what is called good: a control.
+    """Return the same pairs, with a coin deciding in each which sentence is called good: a control.
 
-    A probe that does better than chance on them has learnt the texts, and not what is good about them.
+    A probe that does better than chance on them has memorised the texts, and not what is good about them.
 
     Example:
         >>> good, bad = torch.zeros(4, 1), torch.ones(4, 1)

@@ -1,4 +1,4 @@
-"""Which neurons all languages share for one and the same item, and how much these contribute."""
+"""Which neurons all languages share for the same item, and how much these contribute."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,10 +110,10 @@ def neuron_sharing(
     A neuron is active in a language where its value at the last token of the prompt, the input of the down
     projection, is above the threshold. For each item, it is active in all languages, in several, in one or in
     none. The more languages, the fewer neurons are active in all of them by chance: `expected` says how few.
-    What all sentences share, whatever they say, stands in `other_items`.
+    `other_items` gives what all sentences share, whatever they mean.
 
-    All languages' values of a layer are held at a time, and of as many layers as fit into `site_bytes`; for
-    the others the texts are run again.
+    The values of all languages are held for as many layers at a time as fit into `site_bytes`; for the other
+    layers, the texts are run again.
 
     Args:
         model: The model; it is only read.

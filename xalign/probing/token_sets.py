@@ -57,8 +57,8 @@ def token_sets(tokenizer: Any, texts: Mapping[str, Sequence[str]], *, purity: fl
     Args:
         tokenizer: The tokenizer.
         texts: Language -> sentences, at least two languages.
-        purity: 1 takes tokens that occur in one language only. Over much text, in which names and words of
-            other languages occur, .9 may be better.
+        purity: 1 takes only tokens that occur in one language alone. With much text, in which names and words
+            of other languages occur, .9 may be better.
 
     Raises:
         ArgumentError: Fewer than two languages, a purity that is not above ½ and at most 1, or a language

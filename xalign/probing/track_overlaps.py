@@ -69,12 +69,12 @@ def track_overlaps(
 ) -> OverlapHistory:
     """Measure the overlap of word units at every checkpoint that the folder does not have yet.
 
-    Each checkpoint is in the file as soon as it is measured, so that an interrupted call can be repeated and
-    goes on where it was. One that cannot be loaded or measured is warned about and left out.
+    Each checkpoint is written to the file as soon as it is measured, so that an interrupted call can be
+    repeated and continues where it stopped. One that cannot be loaded or measured is left out with a warning.
 
     Args:
-        find: Return step -> checkpoint, such as `lambda: checkpoints_of("run")`.
-        load: From a checkpoint to model and tokenizer.
+        find: A function that returns step -> checkpoint, such as `lambda: checkpoints_of("run")`.
+        load: A function from a checkpoint to its model and tokenizer.
         out: The folder of `overlaps.json`.
         texts: As in `word_units`.
         on_step: Called with the step and its mean overlap as a multiple of chance.

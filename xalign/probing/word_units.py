@@ -1,4 +1,4 @@
-"""The units that carry an attribute of words, in each language by itself."""
+"""The units that carry an attribute of words, found for each language separately."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ def word_units(
 ) -> UnitSet:
     """Find, in each language, the dimensions of a layer's states that carry an attribute of its words.
 
-    Of every five sentences, three are to train with, one to choose with, and one is left for tests.
+    Of every five sentences, three are for training, one for selection, and one is left for tests.
 
     Args:
         model: The model; it is only read.
@@ -49,8 +49,8 @@ def word_units(
         sites: A kind, a site like `"3.hidden"`, or a list; in the paper, one layer's hidden state.
         k: How many units of each language and site; 50 in the paper.
         selector: `"greedy_probe"`, the paper's, `"gaussian"`, a fast one, or a `Selector` of your own.
-        least: A label counts if it has as many words in each of the three parts.
-        seed: Of the selector, and of the shuffling.
+        least: A label is used if it has at least this many words in each of the three parts.
+        seed: The seed of the selector, and of the shuffling.
         shuffled: As a control, shuffle the labels among the words of each language and part.
         **options: Of `token_values`: `truncate`, `source_codes`, `token_budget`, `experts`.
 

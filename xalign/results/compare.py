@@ -22,7 +22,7 @@ def refuse_incomparable(before: "AlignmentReport", after: "AlignmentReport") -> 
     Raises:
         ArgumentTypeError: `before` or `after` is not a report.
         ReportError: Different sentences or options, no common metric, a metric read at different places, or
-            two metrics of one name.
+            two different metrics of the same name.
     """
     for name, report in (("before", before), ("after", after)):
         if not hasattr(report, "pairs"):

@@ -1,4 +1,4 @@
-"""`emergence`: from which step on each language is aligned, where it peaks, and whether it is forgotten."""
+"""`emergence`: from which step on each language is aligned, when it peaks, and whether it regresses."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def emergence(history: History, metric: str | None = None) -> list[Row]:
 
     Args:
         history: The measurements of a run.
-        metric: A row of the history, such as one direction of retrieval; all of them where None.
+        metric: A row of the history, such as one direction of retrieval; all of them if None.
 
     Returns:
         A dict per metric, language and layer, and one per score, whose layer is `"mean"`. Layers of a model
@@ -26,13 +26,13 @@ def emergence(history: History, metric: str | None = None) -> list[Row]:
 
         - `metric`, `language`, `layer`;
         - `emerged_at`: the first step from which on the whole 95 % interval stays better than the lexical
-          floor and than chance, as far as the metric has them; None where there is no such step, and for a
-          metric that has neither. Nor is there one for a language most of whose tokens are unknown;
+          floor and than chance, as far as the metric has them. None if there is no such step, if the metric
+          has neither, or if most tokens of the language are unknown;
         - `peak`, `peak_step`: the best value, and the first step that has it;
         - `last`: the last value;
-        - `regressed`: whether the whole last interval is worse than the whole interval at the peak; False
-          for a language most of whose tokens are unknown;
-        - `best_layer`, for a score only: the best layer at the peak's step, the lowest of equal ones.
+        - `regressed`: whether the whole last interval is worse than the whole interval at the peak; False if
+          most tokens of the language are unknown;
+        - `best_layer`, for a score only: the best layer at the step of the peak; of equal ones, the lowest.
 
         Better is larger, or smaller for a metric where lower is better.
 

@@ -1,4 +1,4 @@
-"""`History`: what was measured along a run, in one file that can be appended to and resumed."""
+"""`History`: the measurements of a run, in one file that can be appended to and resumed."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,14 +29,14 @@ NAME = "history.jsonl"
 class History:
     """The measurements of a run: an entry per step, each of them one line of JSON.
 
-    Several processes may write to one file: each change is made under a lock, to what the file holds then. A
-    reader needs no lock and sees whole lines at every moment. An interruption leaves whole lines and at most
-    one broken last line, which is dropped when the file is opened. Each line has a checksum, so that damage
-    is an error that names the line. A line holds the step, the model, the fingerprint of the pairs, the
-    settings, the cost, and per metric and language the values of all layers with their intervals.
+    Several processes may write to one file: each change takes a lock and is made to the current content of
+    the file. A reader needs no lock and always sees whole lines. An interruption leaves whole lines and at
+    most one broken last line, which is dropped when the file is opened. Each line has a checksum, so that a
+    damaged line raises an error that names it. A line holds the step, the model, the fingerprint of the
+    pairs, the settings, the cost, and per metric and language the values of all layers with their intervals.
 
     Args:
-        path: The file to append to. Where None, the history is kept in memory only.
+        path: The file to append to. If None, the history is kept in memory only.
 
     Attributes:
         path: The file, or None.
@@ -111,7 +111,7 @@ class History:
     ) -> None:
         """Raise an error if a measurement cannot continue this history.
 
-        Its sentences, metrics, places and the settings that must agree have to be those of the last entry.
+        Its sentences, metrics and places, and the settings that must agree, must be those of the last entry.
 
         Args:
             provenance: The provenance of a report. Settings that it does not hold are not compared.
@@ -140,7 +140,7 @@ class History:
         )
 
     def report(self, step: int) -> "AlignmentReport | None":
-        """Return the whole report of a step, or None where it was not kept beside the file."""
+        """Return the whole report of a step, or None if it was not kept beside the file."""
         from xalign.results.report import AlignmentReport
 
         if self.path is None:
@@ -157,7 +157,7 @@ class History:
         return [] if self.path is None else [one["step"] for one in self.entries if id(one) not in stored]
 
     def refresh(self) -> None:
-        """Read what other processes have written since, and write what could not be written before.
+        """Read what other processes have written since, and retry what could not be written before.
 
         Raises:
             ReportError: The file is damaged, or locked by another process.
@@ -167,11 +167,12 @@ class History:
             pass
 
     def append(self, report: "AlignmentReport", *, replace: bool = False) -> None:
-        """Append the numbers of a report, to the file too.
+        """Append the numbers of a report to the history and to its file.
 
         Args:
             report: The report, with a step after the last one.
-            replace: Drop the entries of this step and of later ones, as a run that measures them again.
+            replace: Drop the entries of this step and of later ones first, for a run that measures them
+                again.
 
         Raises:
             ArgumentError: The report has no step, or its step is not after the last one.
@@ -193,7 +194,7 @@ class History:
             self.entries = [*before, entry]
 
     def insert(self, report: "AlignmentReport") -> None:
-        """Insert the numbers of a report of any new step; the file is rewritten where later steps follow.
+        """Insert the numbers of a report at any new step; the file is rewritten if later steps follow.
 
         Args:
             report: The report, with a step that the history does not hold.
@@ -304,7 +305,7 @@ def folder_name(step: int) -> str:
 
 
 def find_history(path: str | Path) -> Path | None:
-    """Return the history file at a path, which is the file, the folder of a run, or that of its reports."""
+    """Return the history file at a path: the file itself, the folder of a run, or that of its reports."""
     path = Path(path)
     for candidate in (path, path / NAME, run_folder(path) / NAME):
         if candidate.is_file():

@@ -69,7 +69,7 @@ def entry_of(report: "AlignmentReport") -> Row:
 
 
 def unknown_in(entry: Row, language: str) -> float:
-    """Return the share of a language's tokens that is unknown; 0 where an entry of before does not say it."""
+    """Return the share of a language's tokens that is unknown; 0 if an older entry does not record it."""
     return float((entry.get("unknown") or {}).get(language, 0.0))
 
 

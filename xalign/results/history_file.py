@@ -36,7 +36,7 @@ class Stored(NamedTuple):
 
 
 def line_of(entry: Row) -> bytes:
-    """Return the line of an entry: its JSON, with the CRC-32 of all that stands before as its last key.
+    """Return the line of an entry: its JSON, whose last key is the CRC-32 of all that comes before it.
 
     Raises:
         ReportError: The entry holds what a line cannot, such as NaN.
@@ -53,9 +53,9 @@ def line_of(entry: Row) -> bytes:
 def load(path: Path) -> Stored:
     """Read a file while others may write to it.
 
-    Readers take no lock. Only where something is wrong is the file read again under its lock, because a line
-    that is being written at this moment looks like a broken one. Where no lock was ever taken, nobody writes,
-    and none is left beside what may be no history at all.
+    Readers take no lock. Only if something is wrong is the file read again under its lock, because a line
+    that is just being written looks like a broken one. If no lock file exists, nobody writes, and none is
+    created, since the file may be no history at all.
 
     Raises:
         ReportError: The file is no history, or a damaged one.
@@ -118,9 +118,9 @@ def _is_torn(line: bytes) -> bool:
 
 
 def append_lines(path: Path, data: bytes, size: int) -> None:
-    """Append lines to a file of a known size, and see that they are on the disk.
+    """Append lines to a file of a known size, and make sure that they are on the disk.
 
-    What a write leaves that breaks off is taken back, so that the file ends with a whole line.
+    An incomplete write is undone, so that the file ends with a whole line.
     """
     with open(path, "ab", buffering=0) as file:
         try:

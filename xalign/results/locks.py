@@ -20,18 +20,18 @@ _HELD: WeakValueDictionary[tuple[int, int], BaseFileLock] = WeakValueDictionary(
 
 
 def lock_of(path: Path) -> Path:
-    """Return the hidden file that is locked while a file is changed; of a link, that of the file it names."""
+    """Return the hidden file that is locked while a file is changed; for a link, that of its target."""
     path = Path(os.path.realpath(path))
     return path.with_name(f".{path.name}.lock")
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which every process takes that changes it.
+    """Hold the lock that every process takes before it changes a file.
 
     The lock belongs to a hidden file beside `path`, because `path` itself may be replaced. The operating
-    system frees it when a process ends, also by SIGKILL. On file systems without locks the hidden file stands
-    for the lock; there a killed process can leave it behind.
+    system frees it when a process ends, also by SIGKILL. On file systems without locks, the existence of the
+    hidden file is the lock; there a killed process can leave it behind.
 
     Raises:
         ReportError: Another process has held the lock for `WAIT` seconds.
@@ -52,7 +52,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def acquire(place: Path, wait: float) -> BaseFileLock:
-    """Acquire a lock, by a file that stands for it where the file system has no locks.
+    """Acquire a lock; on a file system without locks, the existence of the file is the lock.
 
     Args:
         place: The lock file.
@@ -76,7 +76,7 @@ def acquire(place: Path, wait: float) -> BaseFileLock:
 
 
 def acquire_for_process(place: Path, wait: float) -> BaseFileLock:
-    """Acquire a lock that belongs to the process: where it holds it already, the same one is returned.
+    """Acquire a lock that belongs to the process; if the process holds it already, return the same one.
 
     It is held until it is released, or until nothing refers to it.
 

@@ -13,7 +13,7 @@ from xalign.results.values import MetricResult
 
 
 class Lookup:
-    """What a report answers from: its rows and its languages, by any of their names."""
+    """The rows and languages of a report, found by any of their names."""
 
     pairs: ParallelPairs[Any]
     metrics: dict[str, MetricResult]

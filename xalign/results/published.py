@@ -1,4 +1,4 @@
-"""`Published`: a report as others take it: tables, pictures, pages, data frames, the Hub."""
+"""`Published`: a report in other forms: tables, pictures, pages, data frames, the Hub."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,29 +73,29 @@ class Published:
     ) -> str:
         """Put the report into a model's repository on the Hub, in one commit or not at all.
 
-        The commit has a section of the model card; under `evaluations/data/xalign`, a record of Every Eval
-        Ever with the bits of every sentence beside it; and with `benchmark`, `.eval_results/xalign.yaml`,
+        The commit writes a section of the model card and, under `evaluations/data/xalign`, an Every Eval Ever
+        record with the bits of every sentence. With `benchmark`, it also writes `.eval_results/xalign.yaml`,
         which the Hub shows on the pages of the model and of the benchmark.
 
         Args:
             repo_id: The model, like `owner/name`. It must exist.
             benchmark: A data set of the Hub that is registered as a benchmark.
             tasks: Score, a key of `summary` -> id of a task in the data set's `eval.yaml`.
-            organization: Who measured; the owner of the model where None, but with `create_pr`.
-            relationship: How they stand to the model's makers; `"first_party"` where None, but with
-                `create_pr`.
-            with_text: Publish the sentences too. Otherwise a sentence is told by its id and a hash.
-            create_pr: Propose it, instead of committing.
+            organization: Who measured. If None, the owner of the model; required with `create_pr`.
+            relationship: How they are related to the makers of the model. If None, `"first_party"`; required
+                with `create_pr`.
+            with_text: Publish the sentences too. Otherwise each sentence is identified by its id and a hash
+                only.
+            create_pr: Open a pull request instead of committing.
             revision: The branch.
-            token: Of the Hub; that of `hf auth login` where None.
+            token: An access token of the Hub; if None, that of `hf auth login`.
             commit_message: The first line of the commit.
 
         Returns:
             The URL of the commit.
 
         Raises:
-            ArgumentError: An id, a score or a task that cannot be, or a proposal that does not say who
-                measured.
+            ArgumentError: An invalid id, score or task, or a pull request that does not say who measured.
             ReportError: No such model, no token, no access, a gated model, a change by somebody else, or no
                 connection. Nothing was pushed.
         """

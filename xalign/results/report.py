@@ -32,8 +32,8 @@ class AlignmentReport(Published, Lookup):
 
     Attributes:
         pairs: The sentences measured.
-        metrics: Row -> its values. A metric of several parts has a row for each, as retrieval has one from
-            and one to the pivot.
+        metrics: Row -> its values. A metric of several parts has one row for each: retrieval has one from the
+            pivot and one to it.
         stats: Language, including the pivot -> how the tokenizer splits its sentences.
         cost: The cost of the measurement.
         provenance: Model, revision, dtype, fingerprint of the pairs, settings, versions.
@@ -64,8 +64,8 @@ class AlignmentReport(Published, Lookup):
         Args:
             metric: A metric with one row, or a row, such as one direction of retrieval.
             language: The language.
-            layer: A block, `"embed"` or `"final"`; for a model with two stacks, text like `"decoder.3"`. A
-                `Site` names a place in either.
+            layer: A block number, `"embed"` or `"final"`; for a model with two stacks, text like
+                `"decoder.3"`. A `Site` works for both.
 
         Raises:
             ArgumentError: A metric with several rows, or a language or layer that was not measured.
@@ -95,22 +95,22 @@ class AlignmentReport(Published, Lookup):
 
         Args:
             metric: A metric of this report.
-            language: A language; the mean over all of them where None. They must then share their pivot
+            language: A language; if None, the mean over all of them, which must then share their pivot
                 sentences.
-            stack: One of `stacks`; all of them where None.
+            stack: One of `stacks`; all of them if None.
         """
         return mean_per_pair(self._values(metric, language, stack))
 
     def worst_pairs(self, metric: str, language: str, most: int) -> list[tuple[str, float, str, str]]:
-        """Return the pairs with the worst scores, of equal ones the first.
+        """Return the pairs with the worst scores; of equal scores, the first pairs come first.
 
         Args:
             metric: A metric of this report.
             language: The language.
-            most: How many pairs to return at most.
+            most: The largest number of pairs to return.
 
         Returns:
-            Id, score, pivot sentence and sentence of each; of recordings, their length and rate.
+            Id, score, pivot sentence and sentence of each pair; for recordings, their length and rate.
         """
         bitext, scores = self.pairs[self._language(language)], self.per_pair(metric, language)
         pivot, other = bitext.pivot_sentences, bitext.sentences
@@ -131,10 +131,10 @@ class AlignmentReport(Published, Lookup):
 
         Args:
             metric: A metric of this report; `"retrieval"` is the mean of its two directions.
-            language: A language; the mean over all of them where None.
+            language: A language; the mean over all of them if None.
             over: `"mean"` of the layers, or `"max"`: the value of the best layer, which is the largest, or
                 the smallest for a metric where lower is better.
-            stack: One of `stacks`; the layers of all of them where None.
+            stack: One of `stacks`; the layers of all of them if None.
 
         Raises:
             ArgumentError: A metric, language or stack that was not measured, or an unknown `over`.
@@ -151,14 +151,14 @@ class AlignmentReport(Published, Lookup):
     ) -> KnownInterval:
         """Return the 95 % interval of a score, over documents where the pairs have them, else over sentences.
 
-        Each sentence's mean over layers is resampled, with the others of its document (bootstrap; shares get
-        Wilson's interval of as many answers as vary so much). Both ends are None where all values are equal
-        real numbers: then nothing is known about the spread, as in `to_rows`. The arguments are those of
-        `score`.
+        The mean over layers of each sentence is resampled, together with the other sentences of its document
+        (bootstrap; for shares, a Wilson interval for the number of independent answers with the same
+        variance). Both ends are None if all values are equal real numbers, as in `to_rows`: their spread is
+        then unknown. The arguments are those of `score`.
 
         Raises:
-            ArgumentError: As `score`; and no language where the languages have different pivot sentences, so
-                that their mean has no sentences in common to resample.
+            ArgumentError: As for `score`. Also if no language is given and the languages have different pivot
+                sentences, since their mean then has no common sentences to resample.
         """
         check_over(over)
         if language is None and not self.pairs.is_multiway:
@@ -172,13 +172,13 @@ class AlignmentReport(Published, Lookup):
         return known_interval(*ends)
 
     def documents(self, language: str | None = None) -> int | None:
-        """Return how many documents the intervals of a language resample; None where they resample sentences.
+        """Return how many documents the intervals of a language resample; None if they resample sentences.
 
-        They resample sentences where the source names no documents, where each sentence has its own, and
-        where there are fewer than 6: then they hold for sentences of these documents only.
+        They resample sentences if the source names no documents, if each sentence has its own, or if there
+        are fewer than 6. With so few documents, the intervals hold for sentences of these documents only.
 
         Args:
-            language: A language; for the mean over all of them None.
+            language: A language; None for the mean over all of them.
         """
         found = resampled(self, None if language is None else self._language(language))
         return None if found is None else found.count
@@ -191,10 +191,10 @@ class AlignmentReport(Published, Lookup):
     def floor(self, metric: str = "nasca", language: str | None = None) -> float | None:
         """Return the floor of a score: the same metric without any model.
 
-        It is taken of token counts: the lexical floor. Of recordings it is taken of the means of their
-        log-mel spectra; `pairs.floor_name` says which.
+        For text it is computed from token counts: the lexical floor. For recordings it is computed from the
+        means of their log-mel spectra. `pairs.floor_name` says which.
 
-        It is None for a metric that has no floor.
+        The floor is None for a metric that has none.
         """
         chosen = self.languages if language is None else [self._language(language)]
         results = self._results(metric)
@@ -203,7 +203,7 @@ class AlignmentReport(Published, Lookup):
         return float(np.mean([result.floors[code].double().mean() for code in chosen for result in results]))
 
     def chance(self, metric: str, language: str) -> float | None:
-        """Return the score expected without any information; None where it is not known."""
+        """Return the score expected without any information; None if it is not known."""
         return self._results(metric)[0].chance[self._language(language)]
 
     def mean_by_layer(self, metric: str, language: str | None = None) -> Shaped[np.ndarray, " layer"]:
@@ -214,7 +214,7 @@ class AlignmentReport(Published, Lookup):
         return means
 
     def best_layer(self, metric: str, language: str) -> Layer | str:
-        """Return the layer with the best value, the lowest of equal ones."""
+        """Return the layer with the best value; of equal values, the lowest layer."""
         place = self.scale(metric).best(self.mean_by_layer(metric, language).tolist())
         return self._results(metric)[0].layers[place]
 
@@ -231,12 +231,12 @@ class AlignmentReport(Published, Lookup):
         """Return a dict per metric, language and layer, and one per score.
 
         Args:
-            over: The scores to give: `"mean"`, `"max"` or both. The score's row has it as its layer.
+            over: The scores to return: `"mean"`, `"max"` or both. It is the `layer` of the row of a score.
 
         Returns:
             Dicts with the keys step, metric, language, stack, layer, value, low, high, n, documents (None
-            where the interval is over sentences), chance, floor. Where all values are equal real numbers,
-            `low` and `high` are None: they say nothing about their spread.
+            where the interval is over sentences), chance, floor. `low` and `high` are None if all values are
+            equal real numbers, whose spread is unknown.
         """
         if isinstance(over, str):
             raise ArgumentTypeError(f"over must be a list, like ['mean'], not {over!r}")
@@ -262,16 +262,16 @@ class AlignmentReport(Published, Lookup):
     def stability(
         self, metric: str = "nasca", n: Sequence[int] | None = None, *, draws: int = 200, seed: int = 0
     ) -> Stability:
-        """Return how much the scores move if fewer of these sentences are taken: documents where known.
+        """Return how much the scores vary when fewer of these sentences are drawn, by document if known.
 
-        The sentences of a draw keep the values that they have among all sentences of the report. Scores rise
-        where rivals are fewer; `measure_stability` scores each draw among its own sentences.
+        The sentences of a draw keep the values that they have among all sentences of the report. With fewer
+        rivals, scores would be higher; `measure_stability` scores each draw among its own sentences.
 
         Args:
             metric: A metric of this report.
-            n: How many sentences to draw; a quarter and a half of them where None.
-            draws: How often.
-            seed: Of the draws.
+            n: How many sentences to draw; if None, a quarter and a half of them.
+            draws: The number of draws.
+            seed: The seed of the draws.
 
         Raises:
             ArgumentError: A metric that was not measured, or more sentences than there are.

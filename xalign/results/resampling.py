@@ -1,4 +1,4 @@
-"""What the intervals of a report resample: documents where the text names them, else sentences."""
+"""What the intervals of a report resample: documents if the text names them, else sentences."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def resampled(report: "AlignmentReport", language: str | None = None) -> Documents | None:
-    """Return the documents that the intervals of a language resample; None where they resample sentences.
+    """Return the documents that the intervals of a language resample; None if they resample sentences.
 
     Args:
         report: The report.
-        language: A language of it; for the mean over all of them None.
+        language: A language of it; None for the mean over all of them.
     """
     bitexts = report.pairs.values() if language is None else [report.pairs[language]]
     names = {bitext.documents for bitext in bitexts}
@@ -31,13 +31,13 @@ def resampled(report: "AlignmentReport", language: str | None = None) -> Documen
 def layer_intervals(
     report: "AlignmentReport", layers: Iterable[Shaped[ndarray, " pair"]], scale: Scale, language: str
 ) -> list[Interval]:
-    """Return the 95 % interval of each layer's mean, from a language's values at each of them."""
+    """Return the 95 % interval of each layer's mean, from the values of a language at each layer."""
     documents = resampled(report, language)
     return [interval_of_layer(layer, scale, seed=report.seed, documents=documents) for layer in layers]
 
 
 def over_what(counts: Sequence[tuple[int, int | None]]) -> str:
-    """Say what intervals resample.
+    """Return the words that say what intervals resample.
 
     Args:
         counts: Per language, the number of sentences, and of documents where these are resampled.

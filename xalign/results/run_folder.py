@@ -30,10 +30,10 @@ def run_folder(output_dir: str | Path) -> Path:
 
 
 def file_of_run(history: Path | None, name: str) -> Path | None:
-    """Return the file of a run that has a name, or None where there is none.
+    """Return the file of a run with this name, or None if there is none.
 
     Args:
-        history: The run's history. Beside it the file lies, or in the other of a run's two folders.
+        history: The run's history. The file lies beside it, or in the other of a run's two folders.
         name: Its name.
     """
     if history is None:
@@ -46,11 +46,11 @@ def file_of_run(history: Path | None, name: str) -> Path | None:
 
 
 def make_private(output_dir: str | Path, stays: Callable[[str], bool]) -> bool:
-    """Move what a run has kept to where a Trainer's upload leaves it out.
+    """Move what a run has kept to a folder that a Trainer's upload leaves out.
 
     Args:
         output_dir: The trainer's.
-        stays: Whether something of this name stays where it is.
+        stays: A function that says whether something of this name stays where it is.
 
     Returns:
         Whether anything was moved.
@@ -77,7 +77,7 @@ def make_private(output_dir: str | Path, stays: Callable[[str], bool]) -> bool:
 
 
 def reports_in_upload(output_dir: str | Path, may_leave: Callable[[Path], bool]) -> list[Path]:
-    """Return the files of reports anywhere in a folder that a Trainer's upload would send, but may not.
+    """Return the report files in a folder that a Trainer's upload would send although it may not.
 
     They may be of another run inside of this one's folder, or saved there by hand. Half-written ones count.
 
@@ -109,7 +109,7 @@ def move_reports(output_dir: str | Path, reports: list[Path]) -> Path | None:
         reports: What `reports_in_upload` found.
 
     Returns:
-        The new folder that has them at their paths; None where there are none.
+        The new folder that has them at their paths; None if there are none.
 
     Raises:
         OSError: One cannot be moved.
@@ -132,7 +132,7 @@ def move_reports(output_dir: str | Path, reports: list[Path]) -> Path | None:
 def keep_back(
     output_dir: str | Path, stays: Callable[[str], bool], may_leave: Callable[[Path], bool]
 ) -> tuple[list[Path], list[Path]]:
-    """Keep what `make_private` and `move_reports` could not move out of an upload, at any price.
+    """Keep out of an upload, at any price, what `make_private` and `move_reports` could not move.
 
     Each thing gets a name of its own in `output_dir` that begins with `_`. Where that fails too, its files
     are deleted, or emptied.

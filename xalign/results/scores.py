@@ -22,7 +22,7 @@ Values = Sequence[Shaped[np.ndarray, "layer pair"]]
 
 
 def check_over(over: str) -> None:
-    """Refuse a way to pool layers that does not exist."""
+    """Refuse an unknown way to pool layers."""
     if over not in ("mean", "max"):
         raise ArgumentError(f"over={over!r} must be 'mean' or 'max'")
 
@@ -44,10 +44,10 @@ def score_of(values: Values, over: Over, scale: Scale) -> float:
 def interval_of(
     values: Values, over: Over, scale: Scale, *, seed: int, documents: Documents | None
 ) -> Interval:
-    """Return the 95 % interval of `score_of`, over documents where they are given, else over sentences.
+    """Return the 95 % interval of `score_of`, over documents if they are given, else over sentences.
 
-    The interval of a best layer reaches at least as far as that of its shares: resampling alone gives no
-    width where all of them are equal.
+    The interval of a best layer is at least as wide as that of its shares, because resampling alone gives no
+    width if all shares are equal.
     """
     if over == "mean":
         return interval_of_layer(mean_per_pair(values), scale, seed=seed, documents=documents)

@@ -23,7 +23,7 @@ _FEWEST_RANKED = 3  # languages, of which an order says something
 
 @dataclass(frozen=True)
 class Stability:
-    """How much scores move with the sentences drawn, per number of sentences.
+    """How much scores vary with the sentences drawn, per number of sentences.
 
     Attributes:
         rows: A dict per metric, language and n, and one per metric and n with `language` None, for the mean
@@ -32,8 +32,8 @@ class Stability:
             draws' own 95 % intervals) and covered (the share of them that hold the mean of all draws), both
             None where no interval is made, and order: on the row of all languages, if there are at least 3,
             the mean Spearman correlation of their scores in a draw with their means over draws.
-        rivals: Whether each draw is scored among its own sentences only (`"drawn"`), as a measurement of so
-            many sentences is, or among all (`"all"`).
+        rivals: Whether each draw is scored among its own sentences only (`"drawn"`), like a measurement of
+            that many sentences, or among all (`"all"`).
     """
 
     rows: Sequence[Row]
@@ -126,7 +126,7 @@ def _order(table: Float[np.ndarray, "lang draw"]) -> float | None:
 def report_stability(
     report: "AlignmentReport", metric: str, n: Sequence[int] | None, draws: int, seed: int
 ) -> Stability:
-    """Return how much the scores of a report move with its sentences; see `AlignmentReport.stability`."""
+    """Return how much the scores of a report vary with its sentences; see `AlignmentReport.stability`."""
     names = {code: report.pairs[code].documents for code in report.languages}
     fewest = min(report.pairs.counts.values())
     sizes = sorted({max(2, fewest // 4), max(2, fewest // 2)}) if n is None else list(n)

@@ -1,4 +1,4 @@
-"""`standing`: whether a score says anything, beside chance and its lexical floor."""
+"""`standing`: whether a score is better than chance and its lexical floor."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +19,7 @@ Standing = Literal["better", "open", "worse", "unknown"]
 def standing(
     interval: KnownInterval, bars: Sequence[float], scale: Scale, unknown: float = 0.0
 ) -> Standing | None:
-    """Return where an interval stands beside its bars. Tables, figures and `emergence` all ask here.
+    """Return how an interval compares with its bars. Tables, figures and `emergence` all use this.
 
     Args:
         interval: The 95 % interval of a score. One without a width says nothing.
@@ -29,7 +29,7 @@ def standing(
 
     Returns:
         `"better"` where the whole interval is better than every bar, `"worse"` where the whole interval is
-        worse than some bar, else `"open"`; None where there is no bar. Where most tokens are unknown, it is
+        worse than some bar, else `"open"`; None if there is no bar. Where most tokens are unknown, it is
         `"unknown"`: no score of such a language says anything.
 
     Example:
@@ -63,13 +63,13 @@ def bars_of(report: "AlignmentReport", metric: str, language: str) -> list[float
 
 
 def standing_of(report: "AlignmentReport", metric: str, language: str) -> Standing | None:
-    """Return where a score of a report stands."""
+    """Return how a score of a report compares with its bars."""
     bars, unknown = bars_of(report, metric, language), report.stats[language].unknown_share
     return standing(report.interval(metric, language), bars, report.scale(metric), unknown)
 
 
 def standing_by_layer(report: "AlignmentReport", metric: str, language: str) -> list[Standing | None]:
-    """Return where each layer of a metric stands, its directions taken together."""
+    """Return how each layer of a metric compares with its bars, its directions taken together."""
     parts = [result for row, result in report.metrics.items() if metric in (row, result.metric)]
     layers = np.mean([part.values[language].double().numpy() for part in parts], axis=0)
     bars, scale = bars_of(report, metric, language), report.scale(metric)

@@ -1,4 +1,4 @@
-"""Languages that a tokenizer does not know: their scores say nothing, whatever they are."""
+"""Languages that a tokenizer does not know: their scores say nothing, however high they are."""
 
 MOST_UNKNOWN = 0.5  # share of tokens
 
@@ -14,7 +14,7 @@ def is_unknown(share: float) -> bool:
 
 
 def with_unknown(language: str, share: float, between: str = ", ") -> str:
-    """Return a language with the share of its tokens that is unknown, where that is most of them.
+    """Return a language with the share of its tokens that is unknown, if that is most of them.
 
     Example:
         >>> with_unknown("zho_Hans", 0.66), with_unknown("deu_Latn", 0.02)

@@ -10,7 +10,7 @@ from xalign.metrics.scale import Scale
 from xalign.model.architectures.sites import Layer, Site
 
 OWN_FUNCTIONS = "own_functions"
-"""Where provenance holds row -> record of the function, for metrics that are not xalign's own."""
+"""The key of provenance that holds row -> record of the function, for metrics that are not xalign's own."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class LanguageStats:
     """How the tokenizer splits the sentences of a language, or how long they are when spoken.
 
     Attributes:
-        tokens_per_sentence: Mean number of tokens of a sentence, without special tokens and template; of
+        tokens_per_sentence: Mean number of tokens of a sentence, without special tokens and template; for
             recordings, the mean number of states that the model gives, without padding.
-        unknown_share: The share of those tokens that are the unknown token, in [0, 1]; 0 of recordings.
+        unknown_share: The share of those tokens that are the unknown token, in [0, 1]; 0 for recordings.
         seconds_per_sentence: Mean length of its recordings; None for text.
     """
 

@@ -1,4 +1,4 @@
-"""Robustness of alignment: to other sentences, and to sentences that were changed."""
+"""Robustness of alignment to the choice of sentences, and to changes in them."""
 
 from xalign.results.stability import Stability
 from xalign.robustness.look_alikes import LookAlikes, load_look_alikes

@@ -38,13 +38,13 @@ def load_look_alikes(
         folder: Files of one line per pair, with the fields id, sentence1, sentence2 and label (1 for
             paraphrases): `deu_Latn.jsonl`, or a folder of each language with a file `test_2k.tsv`, as
             published. Line i of all files is the same pair.
-        languages: Which to read; all there are where None.
+        languages: Which languages to read; None reads all.
         pivot: The language that others are compared with.
         n: Take the first n.
 
     Returns:
-        The first sentences as pairs, and two kinds of change for `measure_robustness`. A first sentence that
-        occurs again is left out with its line, for it can never win its row.
+        The first sentences as pairs, and two kinds of change for `measure_robustness`. Lines whose first
+        sentence occurred before are left out, because repeated sentences can never win their row.
 
     Raises:
         PairsError: Files without these fields, or whose lines are not of the same pairs.

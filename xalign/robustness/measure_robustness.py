@@ -46,13 +46,13 @@ def measure_robustness(
 ) -> Robustness:
     """Measure how many alignment bits survive when sentences are changed, paired over sentences.
 
-    Sentences are changed on one side. Where a change keeps the meaning (typing errors), the changed sentence
-    takes the place of the sentence: a robust model still aligns it. Where a change does not (another name,
-    another number, the opposite, another order), the changed sentence competes with the true one: a robust
-    model still prefers the true one. All numbers are of the sentences that could be changed.
+    Sentences are changed on one side. If a change keeps the meaning (typing errors), the changed sentence
+    replaces the original: a robust model still aligns it. If it does not (another name, another number, the
+    opposite, another order), the changed sentence competes with the original: a robust model still prefers
+    the original. All numbers are for the sentences that could be changed.
 
     Args:
-        model: As in `measure`, and so are the next two.
+        model: As in `measure`, like the next two.
         tokenizer: Its tokenizer.
         pairs: Written pairs.
         kinds: Names in `PERTURBATIONS`, or `Perturbation` objects, such as the look-alikes of
@@ -60,7 +60,7 @@ def measure_robustness(
         metrics: Metrics of a similarity matrix whose values are bits, such as `nasca`, `mexa`, `retrieval`.
         side: `"languages"` changes the sentences of every language but the pivot, `"pivot"` those of the
             pivot.
-        **options: Those of `measure`. `seed` seeds the changes, too.
+        **options: The options of `measure`. `seed` also seeds the changes.
 
     Returns:
         The bits before and after, as rows and as a table.

@@ -1,4 +1,4 @@
-"""`measure_stability`: how much scores move with the number of sentences and with which they are."""
+"""`measure_stability`: how much scores vary with the number and the choice of sentences."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -40,24 +40,25 @@ def measure_stability(
     by: By | None = None,
     **options: Unpack[MeasureOptions],
 ) -> Stability:
-    """Measure how much scores move with the number of sentences, and with which sentences are taken.
+    """Measure how much scores vary with the number of sentences, and with the choice of sentences.
 
     The model runs once over all pairs. Each draw is scored among its own sentences, as if only these had been
-    measured. Draws share sentences where n is large: give a corpus several times as large as n.
+    measured. If n is large, draws share sentences, so give a corpus several times as large as n.
 
     Args:
         model: As in `measure`, and so are the next three.
         tokenizer: Its tokenizer.
         pairs: The corpus that is drawn from.
         metrics: What to measure.
-        n: How many sentences to draw; a quarter and a half of them where None.
-        draws: How often, for each n.
+        n: How many sentences to draw; if None, a quarter and a half of them.
+        draws: The number of draws for each n.
         by: What to draw: `"sentences"`, `"documents"` or `"blocks"` of lines that follow one another, as a
             user takes the first n. None draws documents where the pairs name them, else sentences.
-        **options: Those of `measure`. `seed` seeds the draws.
+        **options: The options of `measure`. `seed` seeds the draws.
 
     Returns:
-        The rows, with the width of each draw's interval, and how many hold the mean of all draws.
+        The rows, with the width of the draws' intervals, and the share of them that hold the mean of all
+        draws.
 
     Raises:
         ArgumentError: More sentences than there are, an unknown way to draw, or as `measure`.

@@ -1,4 +1,4 @@
-"""`perturb`: parallel pairs with one side changed, and which of its sentences could be."""
+"""`perturb`: parallel pairs with one side changed, and which sentences could be changed."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -39,8 +39,9 @@ def perturb(
 ) -> Perturbed:
     """Change the sentences of one side, as far as the kind can change them.
 
-    A sentence is changed alike wherever it stands, whatever other languages there are. Kinds that need more
-    than the sentence (`entities` takes names of other sentences) depend on the side's other sentences too.
+    A sentence is changed in the same way wherever it occurs, whatever other languages there are. Kinds that
+    need more than the sentence (`entities` takes names of other sentences) depend on the side's other
+    sentences too.
 
     Args:
         pairs: Written pairs.

@@ -26,10 +26,10 @@ class Robustness:
         kinds: The kinds of change, in order.
         layers: Row of a metric -> its layers.
         found: (kind, row of a metric, language) -> the bits of the sentences that were changed.
-        floors: The same of token counts, without the model; one layer.
+        floors: The same for token counts, without the model; one layer.
         n: Language -> number of its pairs.
         side: Whose sentences were changed: `"languages"` or `"pivot"`.
-        seed: Of the changes and of the intervals.
+        seed: The seed of the changes and of the intervals.
     """
 
     kinds: Sequence[Perturbation]
@@ -62,8 +62,9 @@ class Robustness:
         these), before and after (share of bits, mean over layers), difference with low and high (95 %, paired
         over sentences or documents) and p (sign flips), survived (of the bits that were 1, how many still
         are) with survived_low and survived_high, chance (of survived: about ½ where they compete, for a model
-        that cannot tell them apart; else None), floor_survived (the same of token counts), and documents (how
-        many are resampled; None for sentences). Where no sentence could be changed, the numbers are None.
+        that cannot tell them apart; else None), floor_survived (the same for token counts), and documents
+        (how many are resampled; None for sentences). Where no sentence could be changed, the numbers are
+        None.
         """
         rows = []
         for kind in self.kinds:

@@ -1,4 +1,4 @@
-"""`PooledStates`: what a measurement reads of each language, to compare it in other ways than a metric."""
+"""`PooledStates`: the states that a measurement reads for each language, for other comparisons."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from xalign.model.read import read_states
 
 
 class PooledStates(Measurement):
-    """A measurement whose states are handed out, in place of the metrics of them."""
+    """A measurement that returns its states instead of computing metrics of them."""
 
     @property
     def users(self) -> Mapping[Reading, list[tuple[str, str, Compute]]]:
@@ -24,7 +24,7 @@ class PooledStates(Measurement):
     def compared(self) -> Iterator[tuple[str, Compared]]:
         """Yield each language with what the metrics are computed of, reading by reading.
 
-        It must be used before the next language is asked for, whose states take its place.
+        Use it before asking for the next language, whose states replace it.
         """
         device = device_of(self.model)
         for language, pivot, states in self._read_languages(partial(read_states, self.model)):

@@ -37,7 +37,7 @@ class Survival:
 
     @property
     def survived_by_layer(self) -> list[float | None]:
-        """The same of each layer."""
+        """The share of each layer."""
         return [
             float((was & now).sum() / was.sum()) if was.any() else None
             for was, now in zip(self.before, self.after, strict=True)
@@ -74,8 +74,8 @@ def bits_among(
 ) -> Tensor:
     """Return a metric's bits where the changed sentences compete with the true ones.
 
-    Each changed sentence is a candidate more, in a column of its own (a row, where the pivot's are changed).
-    What pairs with it there is nearer to nothing than to anything else, so that it wins nothing.
+    Each changed sentence is an additional candidate, in a column of its own (a row, if pivot sentences are
+    changed). The filler paired with it has the lowest similarity to everything, so that it never wins.
 
     Args:
         compute: The function of a similarity matrix, pivot sentences in rows.

@@ -14,16 +14,16 @@ from xalign.model.write import Edit
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """A change of a model that units and vectors alone cannot say: which edit is made at which site.
+    """A change of a model that units and vectors alone cannot express: which edit is made at which site.
 
     Attributes:
         name: What results and errors call it.
-        make: From the strength to the edit of each site.
-        positions: At which tokens it acts where `steer` is not told, as in `write`.
+        make: Function from the strength to the edit of each site.
+        positions: At which tokens it acts by default, as in `write`.
         provenance: Where it comes from: model, revision, shape of the model, method, settings, fingerprint of
             the data.
-        control: From a seed to an intervention of the same size at the same sites that knows nothing of
-            languages, to compare effects with; None where there is none.
+        control: Function from a seed to an intervention of the same size at the same sites that knows nothing
+            of languages, to compare effects with; None if there is none.
 
     Raises:
         ArgumentTypeError: A name that is not text, or functions that are not callable.
@@ -57,7 +57,7 @@ class Intervention:
         """Return the edit of each site at a strength.
 
         Raises:
-            ArgumentError: A function of the user's that raises an error, or gives no edit.
+            ArgumentError: The user's function raises an error, or gives no edit.
         """
         strength = number("strength", strength)
         with errors_of(f"make of intervention {self.name!r}"):
@@ -72,7 +72,7 @@ class Intervention:
         """Return a control: a change of the same size at the same sites that knows nothing of languages.
 
         Raises:
-            ArgumentError: None is known for this intervention.
+            ArgumentError: This intervention has no control.
         """
         if self.control is None:
             raise ArgumentError(

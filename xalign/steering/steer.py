@@ -45,30 +45,30 @@ def steer(
     prompt_length: PromptLength | None = None,
     trace: bool = False,
 ) -> AbstractContextManager[Written]:
-    """Change a set's units, add a language's vectors, or intervene, in every forward inside the `with`.
+    """Change units, add a language's vectors, or intervene, in every forward pass inside the `with`.
 
-    The weights are not touched, and after the `with` the model is what it was, to the bit. Steering nests:
-    the inner one sees the values that the outer one wrote, so that of two that set a unit the inner one wins.
+    The weights are not touched, and after the `with` the model is bit-identical to before. Calls can be
+    nested: the inner one sees the values that the outer one wrote, so if both set a unit, the inner one wins.
 
     Args:
         model: The model that is called inside the `with`, also by `generate`.
         what: Units, of one label, or of several labels that share no unit; or a language's vectors; or an
             `Intervention`.
-        operator: For units `set` (the default) to strength · value, `add` strength · value, `scale` by the
-            strength, `dampen` by factors that `aura` found, or `zero`; for vectors `add` (the default)
-            strength · vector, `project` it away, `project_add` strength · vector in place of what lay along
-            it, or `add_keep_norm`, which adds and keeps each token's norm. An `Operator` says itself what it
-            makes of units and vectors. A function (values, operand) -> values
-            gets the values [batch, token, unit] and strength · value of each unit, or strength · vector. An
-            `Intervention` has operators of its own and takes none.
-        strength: The factor; 1 where None. `scale`, which does nothing at 1, must be given one.
-        positions: At which tokens, as in `write`; all where None, or those that an `Intervention` names.
-        prompt_length: Number of columns of the prompt, as in `write`: for forwards by hand that go on with a
-            cache, and in place of what `generate` was given.
+        operator: For units: `set` (the default) to strength · value, `add` strength · value, `scale` by the
+            strength, `dampen` by the factors that `aura` found, or `zero`. For vectors: `add` (the default)
+            strength · vector, `project` the vector away, `project_add` strength · vector in place of what lay
+            along it, or `add_keep_norm`, which adds and keeps each token's norm. An `Operator` defines what
+            it does to units and vectors. A function (values, operand) -> values gets the values [batch,
+            token, unit] and, as operand, strength · value of each unit, or strength · vector. An
+            `Intervention` has its own operators and takes none.
+        strength: The factor; 1 if None. `scale`, which does nothing at 1, must be given one.
+        positions: At which tokens, as in `write`; if None, all, or those that an `Intervention` names.
+        prompt_length: Number of columns of the prompt, as in `write`: for when you call the model yourself
+            with a filled cache, or to replace what `generate` was given.
         trace: Record every token that is changed.
 
     Returns:
-        A context that gives what has been done so far.
+        A context manager that gives what has been done so far.
 
     Raises:
         UnitsError: Units or vectors found in a model of another shape.

@@ -10,13 +10,13 @@ from xalign.trackers.tracker import Pixels, Rows, Tracker
 
 
 class Experiment(Protocol):
-    """What is used of a `comet_ml` experiment, online or offline."""
+    """The part of a `comet_ml` experiment that is used, online or offline."""
 
     def log_image(self, image_data: Pixels, name: str, *, step: int) -> object:
         """Log a picture [height, width, 3]."""
 
     def log_table(self, filename: str, tabular_data: Sequence[Sequence[Any]], headers: list[str]) -> object:
-        """Log a table as a file, whose ending says its form."""
+        """Log a table as a file, whose extension gives its format."""
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log settings."""

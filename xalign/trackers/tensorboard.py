@@ -12,11 +12,11 @@ from xalign.trackers.tracker import Pixels, Rows, Tracker
 
 
 class SummaryWriter(Protocol):
-    """What is used of a `torch.utils.tensorboard.SummaryWriter`, or of tensorboardX's."""
+    """The part of a `SummaryWriter`, of PyTorch or tensorboardX, that is used."""
 
     @property
     def file_writer(self) -> Any:
-        """What takes summaries as they are."""
+        """The object that accepts summaries as they are."""
 
     def add_image(self, tag: str, img_tensor: Pixels, global_step: int, *, dataformats: str) -> None:
         """Write a picture."""

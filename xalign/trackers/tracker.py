@@ -50,11 +50,11 @@ class Tracker(Generic[Run]):
     is passed as `AlignmentCallback(..., trackers=(mine,))`.
 
     Attributes:
-        name: Its name, which is the one in `report_to` where the trainer knows the tracker.
+        name: Its name; if the trainer knows the tracker, the one in `report_to`.
         callback: The class name of the trainer's callback that shows that the tracker is in use; None for a
             tracker that needs no callback and is always in use.
-        run: From that callback, or None, to the live run or writer; returns None where there is no run. Only
-            the first of several processes calls it.
+        run: A function from that callback, or None, to the live run or writer; returns None if there is no
+            run. Only the first of several processes calls it.
         log_image: Log a picture: (run, key, pixels [height, width, 3] of bytes, step).
         log_table: Log a table: (run, key, column names, rows, step). Cells are text, numbers or None.
         log_config: Add the run's settings to what the tracker sorts and filters runs by: (run, settings).

@@ -20,7 +20,7 @@ NAME = "wandb"
 
 
 def go_offline_without_login(report_to: Sequence[str]) -> str | None:
-    """Keep W&B's run on this machine where nobody has logged in.
+    """Keep the W&B run on this machine if nobody has logged in.
 
     Without a login, W&B asks for one, or ends a run that has no terminal.
 
@@ -28,7 +28,7 @@ def go_offline_without_login(report_to: Sequence[str]) -> str | None:
         report_to: The trainer's `report_to`.
 
     Returns:
-        The sentence that says so; None where nothing was changed.
+        The sentence that says so; None if nothing was changed.
     """
     if NAME not in report_to or find_spec("wandb") is None or os.environ.get("WANDB_MODE"):
         return None

@@ -15,11 +15,11 @@ class AlignmentStep:
 
     Attributes:
         loss: The alignment loss, without its weight; None where no pairs were run.
-        in_batch: Accuracy and cosines per pair, mean over the layers; None where no pairs were run. Those
-            of a token loss are of the mean over each sentence's tokens.
+        in_batch: Accuracy and cosines per pair, mean over the layers; None where no pairs were run. For a
+            token loss, they are those of the mean over each sentence's tokens.
         codes: Per pair, its language.
         replay_loss: The language-modelling loss of the replayed text, if any.
-        guards: Per guard that is on, what it says, without its weight.
+        guards: The value of each guard that is on, without its weight.
     """
 
     loss: Float[Tensor, ""] | None

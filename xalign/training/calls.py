@@ -11,9 +11,9 @@ class Calls:
     """How many micro-batches the steps of a loop have, and which of them ask for pairs.
 
     Attributes:
-        per_step: Micro-batches of a step, as gradient accumulation sets them.
-        per_epoch: Micro-batches of an epoch of the task's data, where the last step of an epoch has only what
-            is left of them; None where every step has as many.
+        per_step: Micro-batches per step, as set by gradient accumulation.
+        per_epoch: Micro-batches per epoch of the task's data, if the last step of an epoch has only those
+            that are left; None if every step has the same number.
         every: Every N-th micro-batch asks for pairs, counted over steps of `per_step` each.
 
     Example:

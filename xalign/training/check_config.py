@@ -22,7 +22,7 @@ _SWITCHES = ("centre", "gather", "mask_duplicates", "detach_pivot", "frozen_pivo
 
 
 def check_config(config: Any, loss: Loss) -> None:
-    """Check every option, write numbers and text as such, and fill in what the loss decides.
+    """Check every option, convert numbers and text to their types, and fill in what the loss decides.
 
     Args:
         config: The `AlignmentConfig`, which is changed.

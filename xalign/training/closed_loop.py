@@ -1,4 +1,4 @@
-"""`ClosedLoop`: measures a run, lets a controller decide, and has the alignment objective obey."""
+"""`ClosedLoop`: measure a run, let a controller decide, and apply its decisions to the objective."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,24 +33,24 @@ from xalign.training.refusals import is_language_model, refuse_foreign, refuse_o
 
 
 class ClosedLoop:
-    """Lets what is measured decide what a run aligns next.
+    """Let measurements decide what a run aligns next.
 
     Call `step(n)` after each optimizer step, and with n = 0 before the first. At step 0 and at each multiple
     of `every` it measures control pairs, asks the controller, and puts the decision into
-    `objective.schedule`. Nothing that goes wrong in a measurement ends the run: the last decision stays, and
-    it is said once.
+    `objective.schedule`. An error in a measurement does not end the run: the last decision stays in effect,
+    and the error is reported once.
 
     Args:
         objective: The alignment objective of the run.
-        control: Pairs to decide by. They share no sentence with the training pairs, nor should they with
-            those that the run is judged by.
+        control: Pairs that decisions are based on. They must share no sentence with the training pairs, and
+            should share none with those that the run is judged by.
         controller: A name, a `Controller`, or a function (signals, decisions) -> `Decision`.
         max_steps: Number of steps of the whole run.
         every: Measure every so many steps.
-        guard: Language -> texts whose language-modelling loss must not rise; by default the control pairs'
-            pivot sentences, of a model that generates.
-        reference: A run of the task alone, by which forgetting is judged: its `decisions.jsonl`, as one with
-            `control="fixed"` and weight 0 writes it. Without one it is judged by the losses before training.
+        guard: Language -> texts whose language-modelling loss must not rise; by default, if the model
+            generates, the control pairs' pivot sentences.
+        reference: The `decisions.jsonl` of a run on the task alone, against which forgetting is judged; a run
+            with `control="fixed"` and weight 0 writes it. Without one, the losses before training are used.
         budget_pairs: The most pairs to train on.
         budget_seconds: The most seconds of the run in which to align.
         folder: Keep `decisions.jsonl` there.
@@ -139,12 +139,12 @@ class ClosedLoop:
         kept: Sequence[Mapping[str, Any]] = (),
         counts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin a run, or take one up.
+        """Begin a run, or resume one.
 
         Args:
             step: The number of optimizer steps done.
             kept: The records of the run before it was interrupted, as `records` gave them.
-            counts: What it had trained on, as `counts` gave it; what the last record says where None.
+            counts: What it had trained on, as `counts` gave it; if None, what the last record says.
 
         Raises:
             ArgumentError: Records of another run: of other languages, or none of step 0.
@@ -195,7 +195,7 @@ class ClosedLoop:
         Args:
             seen: `objective.last` after the call.
             task_loss: The task's own loss of the micro-batch.
-            replayed: Documents that your own loop has replayed, beside those of the objective.
+            replayed: Documents that your own loop has replayed, in addition to those of the objective.
         """
         self._replayed += replayed * self._ranks.count
         if seen is not None:
@@ -207,14 +207,14 @@ class ClosedLoop:
             self._task.add(task_loss)
 
     def step(self, n: int, *, learning_rate: float | None = None) -> Decision | None:
-        """Measure and decide, where step n is due.
+        """Measure and decide, if a decision is due at step n.
 
         Args:
             n: The number of optimizer steps done.
             learning_rate: The learning rate now, as a share of its largest.
 
         Returns:
-            What was decided, or None where nothing was.
+            The decision, or None if there was none.
 
         Raises:
             ArgumentError: The controller refuses the first measurement, such as one above its target. Later

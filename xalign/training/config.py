@@ -244,12 +244,12 @@ class AlignmentConfig:
 
     @property
     def resolved_transform(self) -> Transform | None:
-        """The transform that `transform` names or holds, as an object; None without."""
+        """The transform that `transform` names or holds, as an object; None if there is none."""
         return None if self.transform is None else resolve_transform(self.transform, TRANSFORMS)
 
     @property
     def resolved_controller(self) -> Controller | None:
-        """The controller that `control` names or holds, with `target` and `max_forgetting`; None without."""
+        """The controller that `control` names or holds, with `target` and `max_forgetting`; None if unset."""
         if self.control is None:
             return None
         asked = {"target": self.target, "max_forgetting": self.max_forgetting}
@@ -260,7 +260,7 @@ class AlignmentConfig:
     def settings(self) -> dict[str, Plain]:
         """Every field that is set, as a tracker's config holds it: `align_weight`, `align_layer` and so on.
 
-        Trainers of `with_alignment` give it to the trackers of `report_to`. It holds no sentence.
+        Trainers made by `with_alignment` pass it to the trackers in `report_to`. It contains no sentences.
         """
         return settings_of(self)
 

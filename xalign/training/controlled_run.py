@@ -1,4 +1,4 @@
-"""`ControlledRun`: a closed loop in a trainer: it looks, logs what is decided, and is kept in checkpoints."""
+"""`ControlledRun`: a closed loop in a trainer, which logs its decisions and is saved in checkpoints."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ class ControlledRun(TrainerCallback):
     Args:
         trainer: The trainer.
         objective: Its alignment objective.
-        config: What says who decides, and by what.
+        config: The options, which name the controller and what it decides by.
 
     Attributes:
         loop: The loop.
@@ -60,7 +60,7 @@ class ControlledRun(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Take up what a checkpoint has kept, and decide of the first steps."""
+        """Restore what a checkpoint has kept, and decide on the first steps."""
         callbacks = self._trainer.callback_handler.callbacks
         self._trackers = Trackers(callbacks)
         for callback in callbacks:
@@ -74,7 +74,7 @@ class ControlledRun(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Look, where the step is due."""
+        """Measure and decide, if the step is due."""
         self._look(state, control)
 
     def on_epoch_end(
@@ -118,7 +118,7 @@ class ControlledRun(TrainerCallback):
 
 
 def is_same(one: Decision, other: Decision) -> bool:
-    """Return whether two decisions differ in nothing but their steps and reasons."""
+    """Return whether two decisions are the same apart from their steps and reasons."""
     return replace(one, step=other.step, reason=other.reason) == other
 
 

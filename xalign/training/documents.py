@@ -1,4 +1,4 @@
-"""Documents as training and measuring take them: read from a file, and made token ids."""
+"""Documents for training and measuring: read from a file, and turned into token ids."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which rows a micro-batch holds where each is drawn anew: evenly from its languages, or by shares."""
+"""Which rows a micro-batch holds if each is drawn anew: evenly from its languages, or by shares."""
 
 import random
 from bisect import bisect_right
@@ -23,8 +23,8 @@ def draw_rows(
         counts: Language -> number of pairs.
         batch_size: Pairs of the micro-batch.
         n_languages: Parts of it, each of one language.
-        shares: Language -> its share of the pairs, summing to 1; even shares where there are none. A
-            micro-batch takes no more pairs of a language than it has.
+        shares: Language -> its share of the pairs, summing to 1; even shares if there are none. A micro-batch
+            takes no more pairs of a language than it has.
     """
     if shares:
         chosen = _by_shares(order, [code for code in counts if code in shares], shares, n_languages)

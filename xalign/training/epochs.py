@@ -9,15 +9,15 @@ Part = tuple[str, tuple[int, ...]]
 
 
 class Epochs:
-    """The order in which pairs are drawn where each is drawn once per epoch.
+    """The order in which pairs are drawn when each is drawn once per epoch.
 
     In each epoch the rows of a language are shuffled and cut into parts as equal as possible, and the parts
-    of a language are spread evenly over the epoch. So a language has the share of its size, everywhere.
-    Epochs follow one another without a gap, and nothing but the seed decides the order.
+    of a language are spread evenly over the epoch. So everywhere, a language's share is in proportion to its
+    size. Epochs follow one another without a gap, and nothing but the seed decides the order.
 
     Args:
         counts: Language -> number of pairs.
-        size: The most pairs of a part; one more where a single pair would be a part of its own.
+        size: The most pairs in a part; one more where a single pair would be left as a part of its own.
         seed: Decides the order.
 
     Example:

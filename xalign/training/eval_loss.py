@@ -29,7 +29,7 @@ class EvalLoss:
         loss: The loss.
 
     Raises:
-        PairsError: Any partner where the languages do not all translate the same sentences.
+        PairsError: `partners="any"` with languages that do not all translate the same sentences.
     """
 
     def __init__(

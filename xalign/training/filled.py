@@ -1,4 +1,4 @@
-"""Values that a config fills in itself, and knows again when it is copied with other options."""
+"""Values that a config fills in itself, and recognises when it is copied with other options."""
 
 from typing import Any, TypeVar, cast
 
@@ -21,7 +21,7 @@ class _FilledText(_Filled, str):
 
 
 def given_or(given: T | None, default: T | None) -> T | None:
-    """Return a value as it was given; the default, marked as filled in, where none was given.
+    """Return a value as given; if none was given, the default, marked as filled in.
 
     A value that another config filled in counts as not given. `dataclasses.replace` hands all values of one
     config to the next, which may have another loss, with other defaults.

@@ -18,7 +18,7 @@ def config_of(config: AlignmentConfig | None, options: dict[str, Any]) -> Alignm
 
     Raises:
         ArgumentError: Both are given, or a value is not allowed.
-        ArgumentTypeError: An option that there is not, or something else than a config.
+        ArgumentTypeError: An unknown option, or something other than a config.
     """
     if config is not None and options:
         raise ArgumentError(f"give config= or its fields ({', '.join(options)}), not both")
@@ -32,7 +32,7 @@ def training_pairs(pairs: Pairs | None, config: AlignmentConfig) -> ParallelPair
     """Return the pairs to train on, given as an argument or in the config, in the languages asked for.
 
     Raises:
-        ArgumentError: None, two different ones, or those of another pivot than the config's.
+        ArgumentError: No pairs, two different sets of them, or a pivot other than the config's.
         PairsError: A path that holds no pairs.
     """
     if pairs is not None and config.pairs is not None and pairs is not config.pairs:

@@ -39,7 +39,7 @@ class GuardedTexts:
 
     Raises:
         ArgumentError: Too few texts, a text without a loss, or ids that the model does not embed.
-        ArgumentTypeError: Something else than a mapping to lists of texts.
+        ArgumentTypeError: Something other than a mapping to lists of texts.
     """
 
     def __init__(self, texts: Mapping[str, Sequence[str]], inputs: Inputs) -> None:

@@ -110,13 +110,13 @@ def choose_layer(
     Args:
         model: The model.
         tokenizer: Its tokenizer.
-        held_out: Sets of pairs that are not trained on; each language of each counts the same.
+        held_out: Sets of pairs that are not trained on; each language of each set counts the same.
         metric: What to measure, with a lexical floor: see `metric_of`.
         options: Of `measure`.
 
     Returns:
-        The block, and the reason for it in words. A warning says so if the block is above its floor and
-        chance in no language, with the whole interval.
+        The block, and the reason for it in words. A warning is given if there is no language in which the
+        block's whole interval is above its floor and chance.
     """
     (metric,) = resolve_metrics([metric], METRICS)
     margins: dict[int, float] = {}

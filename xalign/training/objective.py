@@ -45,30 +45,30 @@ from xalign.training.word_links import links_of
 class AlignmentObjective:
     """An alignment loss on parallel sentences, ready to be added to any loss.
 
-    A call draws pairs, runs both sides through the model in one forward that ends after the last block
-    needed, and compares the states that it reads there. Mistakes are reported when the objective is built.
+    A call draws pairs, runs both sides through the model in one forward pass that ends after the last block
+    needed, and compares the states. Mistakes are reported when the objective is built.
 
     Args:
         model: The model being trained; plain, PEFT, quantised, DDP, FSDP2 or compiled.
         tokenizer: Its tokenizer.
-        pairs: Training pairs, or what `load_pairs` takes; those of `config` where None.
+        pairs: Training pairs, or what `load_pairs` takes; those of `config` if None.
         held_out: Pairs to measure on, in addition to those of `config`. `layer="auto"` measures them, and
             they may not share a sentence with `pairs`.
-        config: All options at once; or give its fields.
+        config: All options at once; or pass its fields as keywords.
         **options: The fields of `AlignmentConfig`.
 
     Attributes:
         config: The options.
         layers: Block -> weight, summing to 1; empty until `"auto"` has chosen.
-        schedule: What is decided of each step; where nothing is, it aligns and replays at every step.
+        schedule: The decisions for each step; without any, it aligns and replays at every step.
         reason: Why `"auto"` chose its layer.
-        is_active: Whether a call has a loss; with weight 0, without replay and guards it has none.
+        is_active: Whether a call has a loss; with weight 0 and neither replay nor guards it has none.
         last: What the last call saw.
 
     Raises:
         ArgumentError: A bad option, a layer that does not exist, `"auto"` without held-out pairs, a sentence
             longer than the context.
-        PairsError: Too few pairs of a language, or pairs that are measured too.
+        PairsError: Too few pairs of a language, or pairs that are measured on too.
         ModelError: Nothing to train below the layer, reentrant checkpointing, FSDP1, DataParallel, ZeRO-3, an
             unknown architecture, or replay on a model that is not a causal language model.
 
@@ -242,7 +242,7 @@ class AlignmentObjective:
 
     @property
     def calls(self) -> Calls:
-        """How often a step calls, which `epochs` must know: a `Calls`, one call a step if it is not set."""
+        """How often a step calls the objective, which `epochs` must know: a `Calls`; by default 1 call."""
         return self._stream.calls
 
     @calls.setter
@@ -251,7 +251,7 @@ class AlignmentObjective:
 
     @property
     def n_calls(self) -> int | None:
-        """How many calls of each process the config's `epochs` take; None where they have no end."""
+        """How many calls each process makes in the config's `epochs`; None if they have no end."""
         return self._stream.n_calls
 
     def has_ended(self, step: int, micro_step: int = 0) -> bool:

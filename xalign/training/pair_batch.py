@@ -19,7 +19,7 @@ class BatchWords:
 
     Attributes:
         language: The number of each token's word, from 0 without gaps; −1 at tokens of no word and padding.
-        pivot: The same of the pivot sentences.
+        pivot: The same for the pivot sentences.
         links: A row per link: the pair, the word of the sentence, and the word of the pivot sentence.
     """
 
@@ -45,10 +45,10 @@ class PairBatch:
 
     Attributes:
         names: Per pair, its language and its id.
-        language_lines: Per pair, the sentence as token ids and which of them are pooled.
-        pivot_lines: Per pair, the same of the pivot sentence.
+        language_lines: Per pair, the token ids of the sentence, and which of them are pooled.
+        pivot_lines: Per pair, the same for the pivot sentence.
         languages: Per pair, the number of its language.
-        same: Per pair, a number of its sentence and one of its pivot sentence: pairs that share either are
+        same: Per pair, a number for its sentence and one for its pivot sentence: pairs that share either are
             not each other's negatives.
         words: The words of both sides and their links, where there are any.
     """

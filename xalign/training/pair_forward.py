@@ -1,4 +1,4 @@
-"""The forward of the pairs: from token ids to states with their gradient, no further than is needed."""
+"""The forward pass of the pairs: from token ids to states with gradients, no further than needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,14 +42,14 @@ States = list[Float[Tensor, "line *token width"]]
 
 @dataclass(frozen=True, slots=True)
 class PairStates:
-    """What a forward of the pairs gives, in the order of its lines.
+    """What a forward pass of the pairs gives, in the order of its lines.
 
     Attributes:
         by_block: Per block, pooled states [line, width]; or states of all tokens [line, token, width], padded
             to the longest line, and zero at tokens that do not count.
         mask: True at tokens that count, [line, token]; None for pooled states.
-        rest: A zero that must enter the loss. It holds the rest of the forward where that must take part in
-            backward.
+        rest: A zero that must be added to the loss. It holds the rest of the forward pass, if that must take
+            part in the backward pass.
     """
 
     by_block: States
@@ -61,8 +61,8 @@ class PairStates:
 class PairForward:
     """Runs both sides of the pairs, to the end of the last block needed.
 
-    On a CPU, sentences of unlike length run in forwards of their own where that costs less than padding all
-    of them to the longest. Elsewhere they run in one.
+    On a CPU, sentences of different lengths run in separate forward passes if that costs less than padding
+    all of them to the longest. Otherwise they run in one.
 
     Attributes:
         inputs: What the model takes.
@@ -72,9 +72,9 @@ class PairForward:
         size: The most lines run at a time. Each such chunk is run again in backward, so that only one is in
             memory, and the gradient is that of all together.
         alternate: Whether a micro-batch may consist of pairs alone.
-        frozen_pivot: Whether pivot sentences run with the adapters off, in a forward of their own.
-        per_batch: What a forward and its backward cost on a CPU beside their tokens, in tokens; as
-            `batch_cost` estimates it where None (benchmarks/alignment_step.py).
+        frozen_pivot: Whether pivot sentences run with the adapters off, in a separate forward pass.
+        per_batch: What a forward and backward pass costs on a CPU on top of its tokens, in tokens; if None,
+            `batch_cost` estimates it (benchmarks/alignment_step.py).
     """
 
     inputs: Inputs

@@ -43,8 +43,8 @@ def compare(
         start: The states of the pivot sentences before training, for a loss that asks for them.
 
     Returns:
-        The weighted sum over the blocks, and accuracy and cosines per pair, mean over the blocks; these are
-        of the states before any transform.
+        The weighted sum over the blocks, and accuracy and cosines per pair, averaged over the blocks; these
+        are of the states before any transform.
 
     Raises:
         ArgumentTypeError: A loss that returns anything but one number.
@@ -176,7 +176,7 @@ def check_value(
         states: The states that it was given.
         pairs: The pairs that were run.
         blocks: The blocks of the states.
-        place: What is done now, for the error message.
+        place: What is being done, for the error message.
 
     Raises:
         ArgumentError: A loss that is not finite on finite states.

@@ -33,26 +33,26 @@ class PairStream:
     Args:
         pairs: The sentences.
         inputs: What the model takes.
-        text: How sentences become tokens; the defaults of `TextOptions` where None.
+        text: How sentences become tokens; the defaults of `TextOptions` if None.
         batch_size: Pairs of a micro-batch.
-        languages_per_batch: How many languages a micro-batch holds, drawn anew for each; where None, as many
-            as can have 8 pairs each.
-        language_temperature: T, where a language's share is to be n^(1/T) of its n pairs; even shares where
-            None.
-        epochs: Draw each pair once per epoch, for so many epochs; 0 for epochs without end. Where None, each
-            micro-batch draws anew.
-        any_partner: Let each micro-batch draw which language stands in the pivot's place.
+        languages_per_batch: How many languages a micro-batch holds, drawn anew for each; if None, as many as
+            can have 8 pairs each.
+        language_temperature: T, to make a language's share of the draws proportional to n^(1/T), with n its
+            number of pairs; even shares if None.
+        epochs: Draw each pair once per epoch, for this many epochs; 0 for epochs without end. If None, each
+            micro-batch is drawn anew.
+        any_partner: Draw for each micro-batch which language takes the pivot's place.
         links: Language -> links between the words of each pair, as `links_of` gives them.
         seed: Decides which pairs are drawn.
 
     Attributes:
         calls: When a loop asks for pairs, which epochs must know.
-        processes: Number of processes that draw; where None, as many as there are.
+        processes: Number of processes that draw; if None, as many as there are.
 
     Raises:
         ArgumentError: More languages per batch than there are languages, or than pairs in a batch.
-        PairsError: A language with fewer pairs than a micro-batch may take of it, or any partner where the
-            languages do not all translate the same sentences.
+        PairsError: A language with fewer pairs than a micro-batch may take of it, or `any_partner` with
+            languages that do not all translate the same sentences.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class PairStream:
             step: The number of optimizer steps done.
             micro_step: The index of the micro-batch within its step.
             rank: The rank of the process.
-            shares: Language -> its share of the pairs, summing to 1; where there are none, those of the
-                stream. A micro-batch takes no more pairs of a language than it has.
+            shares: Language -> its share of the pairs, summing to 1; if there are none, those of the stream.
+                A micro-batch takes no more pairs of a language than it has.
         """
         if self._epochs is not None:
             return self._rows_of_epochs(self._epochs, self.calls.before(step, micro_step), rank)
@@ -134,9 +134,9 @@ class PairStream:
 
     @property
     def n_calls(self) -> int | None:
-        """How often each process asks for pairs until the last epoch is over; None where none ends.
+        """How often each process asks for pairs until the last epoch is over; None if there is no last one.
 
-        The last micro-batches are filled up with pairs of one epoch more.
+        The last micro-batches are filled up with pairs of one more epoch.
         """
         if self._epochs is None or not self._n_epochs:
             return None
@@ -166,7 +166,7 @@ class PairStream:
 
         Args:
             rows: Per pair, its language and its row.
-            partner: The language in the pivot's place; the pivot where None.
+            partner: The language in the pivot's place; the pivot if None.
         """
         codes = [*self.pairs, self.pairs.pivot]
         own = [self._side(code, row) for code, row in rows]

@@ -54,7 +54,7 @@ def refuse_blind_first_token(
     Args:
         model: The model.
         forward: Runs sentences, and takes the states of their first tokens.
-        line: A sentence of at least two tokens that are pooled; with one, nothing can be said.
+        line: A sentence of at least two tokens that are pooled; with only one, nothing can be concluded.
         blocks: The blocks that the loss reads.
 
     Raises:

@@ -41,7 +41,7 @@ def refuse_foreign(decision: Decision, languages: Collection[str], n_layers: int
 
 
 def refuse_own_order(config: AlignmentConfig) -> None:
-    """Refuse a controller of an objective that does not draw its pairs as a controller says.
+    """Refuse a controller for an objective that does not draw its pairs as a controller decides.
 
     Raises:
         ArgumentError: Epochs, or partners that are not the pivot.
@@ -58,12 +58,12 @@ def refuse_overlap(training: ParallelPairs, measured: ParallelPairs, what: str =
     """Raise an error where training or control pairs share a sentence with pairs to measure on.
 
     Args:
-        training: Those that are trained on, or by which is decided how.
-        measured: Those that are measured.
-        what: What the first are called.
+        training: The pairs that are trained on, or that decisions are based on.
+        measured: The pairs that are measured on.
+        what: What the message calls `training`.
 
     Raises:
-        PairsError: A sentence of both.
+        PairsError: A sentence that is in both.
     """
     shared = training.overlap(measured)
     if shared:
@@ -75,7 +75,7 @@ def refuse_overlap(training: ParallelPairs, measured: ParallelPairs, what: str =
 
 
 def refuse_small_groups(batch_size: int, languages_per_batch: int) -> None:
-    """Raise an error where a batch may hold one pair of a language, of which centring leaves nothing.
+    """Raise an error if a batch may hold a single pair of a language, which centring reduces to nothing.
 
     Raises:
         ArgumentError: Fewer than 2 pairs of a language.

@@ -19,8 +19,8 @@ _TEXT = frozenset({"pairs", "held_out", "eval_pairs", "control_pairs", "replay",
 def settings_of(config: "AlignmentConfig") -> dict[str, Plain]:
     """Return the fields of a config under the names that `AlignmentArguments` has for them.
 
-    So a sweep over `--align_weight` and the config of its runs have one key. Of text that is given as such,
-    and not as a path, only the fingerprint or the size is told.
+    So a sweep over `--align_weight` and the config of its runs use the same key. Text that is given directly,
+    and not as a path, appears only as its fingerprint or its size.
 
     Args:
         config: The config.

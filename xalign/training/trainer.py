@@ -46,21 +46,21 @@ class AlignedClass(Protocol[TrainerT_co]):
 
 
 def with_alignment(trainer_class: type[TrainerT]) -> AlignedClass[TrainerT]:
-    """Make a subclass of a trainer that trains on parallel sentences beside its task.
+    """Make a subclass of a trainer class that trains on parallel sentences alongside its task.
 
     Nothing is patched. The subclass takes one more argument, `alignment=AlignmentConfig(...)`. Its log rows
     gain `align_loss`, `align_accuracy` (chance is 1 / pairs in the batch), `align_positive` and
-    `align_negative` (cosines), in every tenth row the accuracy per language, and `task_loss`, what `loss`
-    would be without alignment. The evaluation loss stays the task's; with `eval_pairs`, evaluations gain
-    `eval_align_loss`, and the weighted sum of both as `eval_joint_loss`.
+    `align_negative` (cosines), in every tenth row the accuracy per language, and `task_loss`, which is what
+    `loss` would be without alignment. The evaluation loss stays the task's; with `eval_pairs`, evaluations
+    gain `eval_align_loss`, and the weighted sum of both as `eval_joint_loss`.
 
     The gradient is the mean over the micro-batches of a step, however the trainer scales its own loss under
     gradient accumulation.
 
-    Type checkers take the trainers it makes for instances of the class given, so that editors complete that
-    class's methods and attributes, and `alignment=`. Python's types can express neither "this class and one
-    more base" nor "these arguments and one more keyword": the class's own arguments are not checked, and
-    `objective` and `alignment`, which the trainers have too, are not completed.
+    Type checkers treat the trainers it makes as instances of the class given, so editors complete that
+    class's methods and attributes, and `alignment=`. Python's types cannot express "this class and one more
+    base" or "these arguments and one more keyword". So the class's own arguments are not checked, and the
+    trainers' further attributes `objective` and `alignment` are not completed.
 
     Args:
         trainer_class: `Trainer`, or one of TRL's.

@@ -1,7 +1,7 @@
-"""Which words of the pairs translate each other: read from files, and checked beside the sentences.
+"""Which words of the pairs translate each other: read from files, and checked against the sentences.
 
 Links are a list per language: per pair, (word of the sentence, word of the pivot sentence), counted from 0.
-Words are what whitespace separates.
+Words are separated by whitespace.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ class PairWords:
 
     Attributes:
         language: The number of each token's word; −1 at tokens of no word.
-        pivot: The same of the pivot sentence.
+        pivot: The same for the pivot sentence.
         links: The words that translate each other: (word of the sentence, word of the pivot sentence).
     """
 
@@ -71,16 +71,16 @@ def _link(word: str, line: int, file: str | Path) -> Link:
 
 
 def links_of(given: Links | str | Path | None, pairs: ParallelPairs) -> dict[str, LinksOfPairs]:
-    """Return language -> links of every pair, which fit the sentences.
+    """Return language -> links of every pair, checked against the sentences.
 
     Args:
         given: Language -> links, or a file of them; or a folder with a file per language, named by its code.
         pairs: The sentences.
 
     Raises:
-        ArgumentError: No links, none of a language, as many as there are no pairs, a word that is not there,
-            or a pair without a link.
-        ArgumentTypeError: Something else than links.
+        ArgumentError: No links, none for a language, a number of them other than that of the pairs, a word
+            that does not exist, or a pair without a link.
+        ArgumentTypeError: Something other than links.
         PairsError: Pairs of recordings, which have no words.
     """
     by_code = _by_code(given, pairs)
@@ -90,14 +90,14 @@ def links_of(given: Links | str | Path | None, pairs: ParallelPairs) -> dict[str
 def linked_only(
     pairs: ParallelPairs, links: Links | str | Path
 ) -> tuple[ParallelPairs, dict[str, LinksOfPairs]]:
-    """Leave out the pairs without a link, of which a loss of words has nothing to learn.
+    """Leave out the pairs without a link, from which a word loss has nothing to learn.
 
     Args:
         pairs: The sentences.
         links: Their links, as `links_of` takes them.
 
     Returns:
-        The pairs that have a link, each language for itself, and their links.
+        The pairs that have a link, chosen for each language separately, and their links.
 
     Raises:
         ArgumentError: As in `links_of`.
@@ -214,7 +214,7 @@ def pair_words(
         links: The links of each pair.
         inputs: What the model takes.
         text: How sentences become tokens.
-        lengths: Per pair, the number of tokens of both sides, behind which they are cut.
+        lengths: Per pair, the number of tokens of both sides, after which they are cut.
 
     Raises:
         ArgumentError: A linked word without a token: it was cut off, or the tokenizer drops it.

@@ -57,7 +57,7 @@ def columns_of_arrays(
     Raises:
         ArgumentError: Columns of different lengths, codes of no name, a negative index, a score or value that
             is not finite, or a repeated row.
-        ArgumentTypeError: Columns that are not of numbers, or names that are none.
+        ArgumentTypeError: Columns that are not of numbers, or names that are not a list of names.
     """
     names, where = _names(labels), _sites(sites)
     found = {name: _array(name, column) for name, column in given.items()}

@@ -37,7 +37,7 @@ class LanguageVector:
     from pooled states, and does not change the run.
 
     `a + b`, `a - b`, `-a` and `2 * a` are computed site by site. Two vectors must have the same sites, state
-    and pool. What comes out remembers of its origin what both agree on.
+    and pool. The result keeps the provenance that both agree on.
 
     Attributes:
         label: What it stands for, most often a language.

@@ -24,7 +24,7 @@ class Rows(Sequence[Unit]):
 
     @classmethod
     def of(cls, units: Iterable[Unit]) -> "Rows":
-        """Return units as rows; nothing of them is checked."""
+        """Return units as rows, without checking them."""
         if isinstance(units, cls):
             return units
         given = list(units)

@@ -33,7 +33,7 @@ def are_in(one: Columns, other: Columns, *, with_label: bool = False) -> Bool[Ar
 
 
 def first_repeated(columns: Columns, *, with_label: bool = False) -> int | None:
-    """Return the first row whose unit comes again later; None where no unit is there twice."""
+    """Return the first row whose unit comes again later; None if no unit occurs twice."""
     (keys,) = keys_of(columns, with_label=with_label)
     ordered = np.sort(keys)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]

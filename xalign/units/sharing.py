@@ -31,7 +31,7 @@ def kinds_by_reach(reach: Int[Array, " row"], labels: int) -> Int[Array, " row"]
     """Return the number of each unit's kind in `KINDS_OF_UNITS`.
 
     Args:
-        reach: By how many labels each unit is shared; 0 by none, which is no kind.
+        reach: By how many labels each unit is shared; 0 if by none, which has no kind.
         labels: How many labels there are.
 
     Example:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from xalign.model.architectures.sites import Site
 
 FACTORS = "factors"
-"""What `settings["value"]` of a provenance says where values are factors, to be multiplied by."""
+"""What `settings["value"]` of a provenance says if the values are factors to multiply by."""
 
 
 @dataclass(frozen=True, slots=True)

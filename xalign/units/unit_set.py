@@ -63,7 +63,7 @@ class UnitSet:
         ],
         provenance: Mapping[str, Any] | None = None,
     ) -> "UnitSet":
-        """Make a set of rows (label, site, index, score, value), or (label, …, value, kind).
+        """Make a set from rows (label, site, index, score, value), or (label, …, value, kind).
 
         Args:
             rows: The rows; a site may be text like `"3.inner"`.
@@ -92,7 +92,7 @@ class UnitSet:
         kind: Column | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> "UnitSet":
-        """Make a set of columns: lists, arrays or tensors with one number per row. It is made for many rows.
+        """Make a set from columns, for many rows: lists, arrays or tensors with one number per row.
 
         Args:
             labels: The labels that `label` numbers from 0.
@@ -103,7 +103,7 @@ class UnitSet:
             score: Per row, the score.
             value: Per row, the value.
             kind: Per row, 1 where one label alone has the unit, 2 where several have it, 3 where all have it,
-                or 0; not known where None.
+                or 0; if None, kinds are not known.
             provenance: Where they come from.
 
         Raises:
@@ -210,11 +210,10 @@ class UnitSet:
         return self._keep(np.isin(self.columns.kind, [KINDS_OF_UNITS.index(kind) for kind in kinds]))
 
     def with_kinds(self, labels: int | None = None) -> "UnitSet":
-        """Return the same units with the kinds that follow from this set: by how many labels each is shared.
+        """Return the same units with their kinds: by how many labels of this set each unit is shared.
 
         Args:
-            labels: How many labels were compared, if some of them have no unit here; those of the set where
-                None.
+            labels: How many labels were compared, in case some have no unit here; if None, those of the set.
 
         Raises:
             ArgumentError: Fewer than 2 labels, or fewer than the set has.

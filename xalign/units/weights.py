@@ -14,11 +14,11 @@ _SAMPLED = 64  # values of each parameter
 def digest_of_weights(model_map: ModelMap) -> str | None:
     """Return a digest of the weights of a model's blocks, or None where they cannot be read as they are.
 
-    It is of evenly spaced values of every parameter, in bfloat16: a model has the same digest in float32 and
-    in bfloat16, and training changes it as soon as it changes weights noticeably. Adapters beside the weights
-    (LoRA) do not count, adapters merged into them do; embeddings and heads do not count, since no unit is
-    theirs. Quantised weights, weights without values, and weights that are split between processes have no
-    digest.
+    It is computed from evenly spaced values of every parameter, in bfloat16: a model has the same digest in
+    float32 and in bfloat16, and training changes it as soon as it changes weights noticeably. Adapters beside
+    the weights (LoRA) do not count, adapters merged into them do; embeddings and heads do not count, since
+    they have no units. Quantised weights, weights without values, and weights that are split between
+    processes have no digest.
 
     Args:
         model_map: The map of the model.

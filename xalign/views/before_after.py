@@ -1,4 +1,4 @@
-"""What `xalign.improving` has made of a model, as the page of its run shows it."""
+"""The results of `xalign.improving` for a model, as the page of its run shows them."""
 
 from typing import Any
 
@@ -35,10 +35,10 @@ class _Saved(Fields):
 
 
 def improvement_of(history: History) -> dict[str, Any] | None:
-    """Return what lies beside a run's history about before and after, as `before_after.js` reads it.
+    """Return the before-and-after results beside a run's history, in the form that `before_after.js` reads.
 
     Returns:
-        None where there is nothing. A file that cannot be read is said under `problem`.
+        The results; None if there are none. A file that cannot be read is reported under `problem`.
     """
     found = file_of_run(history.path, FILE)
     if found is None:

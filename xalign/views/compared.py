@@ -23,10 +23,10 @@ _MARKERS = "osD^vPX*"
 
 
 def models_figure(reports: Mapping[str, AlignmentReport], metric: str = "nasca") -> "Figure":
-    """Draw the scores of several models: a row per language, and in it a point with its interval per model.
+    """Draw the scores of several models: a row per language, with a point and its interval for each model.
 
     The short bar in the colour of a model is its lexical floor, which depends on its tokenizer; the dashed
-    line is chance. Layers of different models cannot be compared, and so the scores are means over layers.
+    line is chance. Layers of different models cannot be compared, so the scores are means over layers.
 
     Args:
         reports: Name -> report, at least two, of the same sentences.
@@ -112,7 +112,7 @@ def _draw_scores(
 
 
 def runs_figure(runs: Mapping[str, History], metric: str = "nasca") -> "Figure":
-    """Draw several runs: a panel per language, and in it a curve by step per run, with its intervals.
+    """Draw several runs: a panel per language, with a curve over steps and its intervals for each run.
 
     Dotted lines are lexical floors, each in the colour of its run, and the dashed line is chance.
 

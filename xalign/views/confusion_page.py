@@ -1,4 +1,4 @@
-"""`write_confusion_page`: which answers are in the wrong language, where they slip, what an edit changes."""
+"""`write_confusion_page`: answers in the wrong language, where they change language, what an edit changes."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

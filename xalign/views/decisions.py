@@ -14,10 +14,10 @@ LINES = ("duty", "replay", "weight")
 
 
 def decisions_of(history: History) -> dict[str, Any] | None:
-    """Return the decisions that lie beside a run's history, as `decisions.js` reads them.
+    """Return the decisions beside a run's history, in the form that `decisions.js` reads.
 
     Returns:
-        None where there are none. A file that cannot be read is said under `problem`.
+        The decisions; None if there are none. A file that cannot be read is reported under `problem`.
     """
     found = file_of_run(history.path, FILE)
     if found is None:

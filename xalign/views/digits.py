@@ -9,7 +9,7 @@ MOST = 12
 
 
 def decimals_of(scale: Scale, values: Iterable[float]) -> int:
-    """Return the decimals that tell about a thousand values of a metric apart: 3 for shares.
+    """Return how many decimals tell about a thousand values of a metric apart: 3 for shares.
 
     Args:
         scale: The scale of the metric. Where it has bounds, the values do not matter.

@@ -25,9 +25,9 @@ def emergence_figure(
 ) -> "Figure":
     """Draw one metric along a run: a layer × step map, a curve per language, and the training loss.
 
-    The curve of a language has the band of its 95 % intervals. Its lexical floor, where the metric has one,
-    is a dotted line of the same colour with its number at the right; of floors that lie on each other, the
-    dots take turns. Chance is a dashed grey line. Colours of the map run over the values shown.
+    The curve of a language has the band of its 95 % intervals. Its lexical floor, if the metric has one, is a
+    dotted line of the same colour with its value at the right; where floors coincide, their dots alternate.
+    Chance is a dashed grey line. The colours of the map span the values shown.
 
     Args:
         reports: At least two reports of one run, with their steps.

@@ -27,8 +27,8 @@ def heatmap(report: AlignmentReport, metric: str = "nasca") -> "Figure":
     There is a column per layer, then one for the score (the mean over layers) and, for a metric that has a
     lexical floor, one for the floor. Values are bold where their whole 95 % interval is better than both the
     language's floor and chance; the others are in italics, since they say nothing about meaning. So are all
-    values of a language most of whose tokens are unknown, and its label gives that share. Colours run over
-    the values shown; the bar says from where to where.
+    values of a language most of whose tokens are unknown; its label gives that share. The colours span the
+    values shown, and the colour bar gives their range.
 
     Args:
         report: A report.

@@ -1,4 +1,4 @@
-"""What stands at an axis or a bar of colours of a metric."""
+"""The labels of axes and colour bars of a metric."""
 
 from xalign.escape import figure_text
 from xalign.metrics.scale import Scale
@@ -17,7 +17,7 @@ def titled(scale: Scale, what: str = "", between: str = " ") -> str:
 
 
 def ranged(scale: Scale, low: float, high: float) -> str:
-    """Return the label of a bar of colours: the unit, and from where to where the colours run.
+    """Return the label of a colour bar: the unit, and the range of values that the colours span.
 
     Example:
         >>> ranged(Scale("NASCA", unit="share of pairs", bounds=(0.0, 1.0)), 0.02, 0.31).splitlines()

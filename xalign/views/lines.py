@@ -42,11 +42,11 @@ def style_of(number: int) -> dict[str, Any]:
 
 
 def coinciding(levels: Sequence[float], span: float) -> list[list[int]]:
-    """Return the places of levels in groups that are drawn on each other, from the lowest.
+    """Return the indices of levels in groups that would be drawn over each other, from the lowest.
 
     Args:
         levels: Heights of lines.
-        span: What the height of the axes stands for.
+        span: The range of values that the height of the axes covers.
 
     Example:
         >>> coinciding([0.3, 0.1, 0.301], 1.0)
@@ -64,8 +64,8 @@ def coinciding(levels: Sequence[float], span: float) -> list[list[int]]:
 def draw_floors(axes: "Axes", floors: Mapping[str, float], colours: Mapping[str, str]) -> None:
     """Draw a dotted line per floor, and its number at the right edge.
 
-    Where several lie on each other, their dots take turns, so that each colour is seen, and one number stands
-    for all. Call it when the limits of the axes are set.
+    Where several coincide, their dots alternate so that each colour is seen, and one number stands for all.
+    Call this after the limits of the axes are set.
 
     Args:
         axes: The axes.

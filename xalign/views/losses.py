@@ -15,8 +15,8 @@ MOST = 1000
 def losses_of(history: History) -> list[tuple[int, float]]:
     """Return step and training loss of each logged row, up to the last measurement; empty where none is kept.
 
-    They are read from the newest `trainer_state.json` of the run: in its folder, or in a checkpoint there. Of
-    more than 1000 rows, every second is taken, or every third, and so on.
+    They are read from the newest `trainer_state.json` of the run: in its folder, or in a checkpoint there. If
+    there are more than 1000 rows, only every second one is taken, or every third, and so on.
 
     Args:
         history: The history of a run, which lies in the trainer's `output_dir`.

@@ -39,11 +39,11 @@ SCRIPTS = ("charts.js", "before_after.js", "decisions.js", "page.js")  # the las
 def write_page(source: AlignmentReport | History | str | Path, path: str | Path) -> Path:
     """Write a page about a report or a run: one file that needs neither network nor server.
 
-    It opens with what was measured and what that says, in words, and has the definition of each metric. It
-    shows curves with interval bands, floor and chance; the training loss of the same run, where its
-    checkpoints hold it; what `improve` made of a model, with what got worse; what a closed loop decided, and
-    why; when each language emerged; a layer × step map per language; the worst pairs with their text, where
-    the report of the last step is at hand; and cost and provenance.
+    It opens with what was measured and what the scores say, in words, and defines each metric. It shows
+    curves with interval bands, floor and chance; the training loss of the run, if its checkpoints hold it;
+    what `improve` changed in a model, including what got worse; what a closed loop decided, and why; when
+    each language emerged; a layer × step map per language; the worst pairs with their text, if the report of
+    the last step is available; and cost and provenance.
 
     Args:
         source: A report, a history, the folder of a saved report, or the folder of a run that was measured.
@@ -54,7 +54,7 @@ def write_page(source: AlignmentReport | History | str | Path, path: str | Path)
 
     Raises:
         ReportError: The source holds nothing that was measured, or the file cannot be written.
-        ArgumentError: Another ending, or a pipe, a device or a socket in its place.
+        ArgumentError: Another ending, or a path that is a pipe, a device or a socket.
 
     Example:
         >>> write_page(report, "report.html").name

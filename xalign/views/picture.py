@@ -16,7 +16,7 @@ FORMS = ("png", "svg", "pdf")
 
 
 def figure_class() -> "type[Figure]":
-    """Return a class of matplotlib's figures that needs no display, and that a notebook shows.
+    """Return a matplotlib figure class that needs no display, and whose figures a notebook shows.
 
     IPython shows matplotlib's own figures only where `matplotlib.pyplot` was imported.
 
@@ -44,7 +44,7 @@ def figure_class() -> "type[Figure]":
 
 
 def check_replaceable(paths: Iterable[Path]) -> None:
-    """Refuse places where no file can be written, before the work that it is to show.
+    """Refuse paths where no file can be written, before any work is done.
 
     Args:
         paths: The files that will be written. Where one is a link, the link is replaced.
@@ -82,7 +82,8 @@ def picture_form(path: Path) -> str:
 def save_picture(figure: "Figure", path: Path) -> Path:
     """Write a figure as PNG, SVG or PDF, as the ending of its file says, and return its path.
 
-    The same figure gives the same file: no date is written. Text in a PDF stays text (TrueType).
+    The same figure always gives the same file, because no date is written. Text in a PDF stays text
+    (TrueType).
 
     Args:
         figure: A matplotlib figure.

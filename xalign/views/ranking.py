@@ -1,4 +1,4 @@
-"""`ranking`: a figure of ways to steer, the best first: language, meaning and both, beside chance."""
+"""`ranking`: a figure of ways to steer, the best first: language, meaning and both, next to chance."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

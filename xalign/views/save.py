@@ -38,7 +38,7 @@ def save_with_heatmaps(
 
 
 def check_heatmaps(folder: Path, metrics: Iterable[str], *, overwrite: bool, form: str = "png") -> list[Path]:
-    """Return where the heatmaps of some metrics belong, or refuse what is there already.
+    """Return the paths of the heatmaps of some metrics, or refuse to replace what is there.
 
     Raises:
         ReportError: A file is there and `overwrite` is False, or what is there is no file.

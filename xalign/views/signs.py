@@ -1,4 +1,4 @@
-"""The signs beside scores: which of them say something, beside chance and the lexical floor."""
+"""The signs next to scores: whether a score is better than chance and its lexical floor."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ _NOTE = (
 
 
 def sign_of(stands: Standing | None, scale: Scale) -> str:
-    """Return the sign of a score: `>`, `<`, `~` or `?`; nothing where there is no floor and no chance.
+    """Return the sign of a score: `>`, `<`, `~` or `?`; empty if there is neither floor nor chance.
 
     Example:
         >>> sign_of("better", Scale("NASCA")), sign_of("better", Scale("Loss", higher_is_better=False))

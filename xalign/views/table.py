@@ -21,7 +21,7 @@ def report_table(report: AlignmentReport) -> Table:
     """Return a report as a table.
 
     There is a line per language and metric: score, 95 % interval, a sign, the lexical floor, the best layer
-    with its value, tokens per sentence, and the share of unknown tokens; of recordings, frames and seconds.
+    with its value, tokens per sentence, and the share of unknown tokens; for recordings, frames and seconds.
     The sign is `>` where the whole interval lies above both floor and chance, `<` where all of it lies below
     one of them, and `~` otherwise. It is `?` where most tokens of the language are unknown to the tokenizer:
     then no score says anything. Lines that are not better than both are dim. A metric that has neither has no
@@ -86,8 +86,8 @@ def _cells(report: AlignmentReport, metric: str, language: str, decimals: int) -
 def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Return rows of `AlignmentReport.compare` as a table. It shows the scores only, whose layer is `"mean"`.
 
-    A line is dim unless its interval leaves 0 out and p is below .05. Equal differences have no interval:
-    they say nothing about their spread.
+    A line is dim unless its interval excludes 0 and p is below .05. If all differences are equal, there is no
+    interval, because their spread is unknown.
 
     Args:
         rows: The rows of a comparison.

@@ -16,7 +16,7 @@ MOST_NAMED = 6
 def verdict(report: "AlignmentReport") -> list[str]:
     """Return a sentence per metric that says which languages are above their floor and chance.
 
-    A language is above where the whole 95 % interval of its score is. Metrics that have neither floor nor
+    A language is above them if the whole 95 % interval of its score is. Metrics that have neither floor nor
     chance say nothing, and have no sentence.
 
     Args:
@@ -48,7 +48,7 @@ def verdict_of(
     Args:
         title: The title of the metric.
         standings: Language -> where its score stands.
-        bar: What it stands beside, for the words: `"floor"` or `"chance"`.
+        bar: The name of the bar, for the sentence: `"floor"` or `"chance"`.
         higher_is_better: Whether better is above the bar, or below it.
 
     Example:
@@ -74,7 +74,7 @@ def verdict_of(
 
 
 def verdict_of_entry(entry: dict[str, Any]) -> list[str]:
-    """Return the same of an entry of a history: of each of its rows.
+    """Return the sentences of `verdict` for each row of an entry of a history.
 
     Args:
         entry: A line of a history.

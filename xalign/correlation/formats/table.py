@@ -18,8 +18,8 @@ def read_table(file: Path, score: str | None) -> Iterator[Found]:
     """Yield the lines of a table.
 
     Columns are `score` (or value, accuracy, acc; or the one that `score` names), and `language` or `task`;
-    the model is told by `model` and `step`, the benchmark by `benchmark`. All other columns of numbers stand
-    beside the score, such as a loss, an overlap, or `data_size`.
+    `model` and `step` name the model, and `benchmark` the benchmark. All other numeric columns are kept with
+    the score, such as a loss, an overlap, or `data_size`.
 
     Args:
         file: The table; a TSV if its name ends so.

@@ -45,20 +45,20 @@ def bench_steering(
 ) -> Standing:
     """Compare ways to steer: how often the language changes, whether the meaning is kept, and what it costs.
 
-    For each seed the pairs are dealt into three parts: half to find with, a quarter to choose strength and
-    positions with, and a quarter to judge. A causal model continues each pivot sentence, greedily; an encoder
-    is judged by its states. Every contestant goes beside random units or directions of the same size, and
-    beside itself found under shuffled languages, both steered in the same way.
+    For each seed, the pairs are split at random into three parts: half to find with, a quarter to choose
+    strength and positions with, and a quarter to judge. A causal model continues each pivot sentence,
+    greedily; an encoder is judged by its states. Every contestant is compared with random units or directions
+    of the same size, and with itself found under shuffled languages, both steered in the same way.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
         pairs: Parallel sentences, all languages of the same meanings.
-        contestants: Names of `CONTESTANTS`, or ways of your own; all of them where None.
-        prompt: What a causal model is given of a sentence, with `{text}` in its place.
+        contestants: Names of `CONTESTANTS`, or ways of your own; all of them if None.
+        prompt: What a causal model is given, with `{text}` in place of the sentence.
         generation: Arguments of `generate`; greedy decoding of 32 tokens by default.
-        identify: From text to language; where None it learns from the pairs to find with.
-        seeds: How often the pairs are dealt.
+        identify: Function from text to language; if None, it learns from the pairs to find with.
+        seeds: How often the pairs are split.
         first_seed: Seeds count from here.
         random_sets: Random controls per seed and language.
         on_result: Called with each row as soon as it is known.
@@ -67,8 +67,8 @@ def bench_steering(
         A row per contestant, control, language and seed.
 
     Raises:
-        ArgumentError: Unknown contestants, fewer than 32 pairs, languages of other meanings, or a prompt
-            without `{text}`.
+        ArgumentError: Unknown contestants, fewer than 32 pairs, languages that do not translate the same
+            sentences, or a prompt without `{text}`.
 
     Reference:
         CLaS-Bench (2026) for the harmonic mean of language and meaning, and for difference of means as the

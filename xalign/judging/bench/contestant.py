@@ -26,10 +26,10 @@ class Contestant:
         name: What tables call it.
         fit: (model, tokenizer, pairs) -> units, or language -> vector or intervention. It sees the pairs to
             find with and no others.
-        strengths: The strengths to try; the best for each language is chosen on other pairs than are judged.
+        strengths: The strengths to try; the best for each language is chosen on pairs that are not judged.
         positions: The positions to try, each as in `steer`; with None, what `steer` does by default.
         operator: As in `steer`.
-        has_shuffled: Whether finding it under shuffled languages is a control that means something.
+        has_shuffled: Whether finding it under shuffled languages is a meaningful control.
 
     Raises:
         ArgumentError: Nothing to try.

@@ -39,7 +39,7 @@ class Judged:
 
 
 class Judge(Protocol):
-    """Runs the sources of some pairs through a model as it is, and judges what comes out outside `steer`."""
+    """Run the sources of some pairs through a model as it is, and judge the outputs outside `steer`."""
 
     @property
     def generates(self) -> bool:
@@ -65,7 +65,7 @@ class JudgeOfTexts:
         tokenizer: Its tokenizer.
         chosen_on: The pairs to choose the block with.
         identify: From text to language.
-        prompt: What the model is given of a source, with `{text}` in its place. Outputs and references are
+        prompt: What the model is given, with `{text}` in place of the source. Outputs and references are
             compared in the same form.
         generation: Arguments of `generate`, as in `sample`; greedy by default.
     """
@@ -144,7 +144,7 @@ class JudgeOfStates:
     Attributes:
         model: The model.
         tokenizer: Its tokenizer.
-        fitted_on: The pairs that the languages' means are taken of.
+        fitted_on: The pairs from which the languages' means are taken.
         pool: How states are pooled over a sentence's tokens.
     """
 

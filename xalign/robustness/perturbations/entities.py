@@ -1,4 +1,4 @@
-"""Other names: a name in a sentence becomes one of another sentence."""
+"""Other names: a name in a sentence is replaced by one from another sentence."""
 
 import re
 from functools import lru_cache
@@ -13,11 +13,11 @@ _OPENING = re.compile(r"(?:^|[.!?…:;¿¡\"“”„«»‚‘(\[—–/-])[\s'
 
 
 def swap_names(given: Given) -> str | None:
-    """Replace a name by one of another sentence of the same side; None where there is none.
+    """Replace a name by one from another sentence of the same side; None if there is none.
 
-    Names are told by capital letters within a sentence. So they are found only in scripts that have these:
-    Latin, Cyrillic, Greek, Armenian. In German, which writes all nouns so, a name is what stands in the
-    translation as well.
+    Names are recognised by capital letters within a sentence, so they are found only in scripts that have
+    these: Latin, Cyrillic, Greek, Armenian. In German, where all nouns are capitalised, a name must also
+    occur in the translation.
 
     Example:
         >>> import random
@@ -39,7 +39,7 @@ def names_in(sentence: str, translation: str | None = None) -> list[str]:
 
     Args:
         sentence: The sentence.
-        translation: What all words of a name must stand in, too; None where capital letters suffice.
+        translation: A text in which all words of a name must occur, too; None if capital letters suffice.
 
     Example:
         >>> names_in("Yesterday Ana Lima met the BBC.")

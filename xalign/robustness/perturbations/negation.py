@@ -25,9 +25,9 @@ Found = tuple[int, str, str]  # where, what stands there, what replaces it
 def negate(given: Given) -> str | None:
     """Negate a sentence, or take its negation away, by a list of words; None where it has none of them.
 
-    The list (`negation.tsv`) has common verbs of 28 languages with their negations. Where a sentence holds a
-    negated one, the first is made plain; otherwise one of its plain verbs is negated. What it then says is
-    not always idiomatic, for the negation stands where the verb stood.
+    The list (`negation.tsv`) has common verbs of 28 languages with their negations. If a sentence holds a
+    negated one, the first negation is removed; otherwise one of its plain verbs is negated. The result is not
+    always idiomatic, because the negation stands where the verb stood.
 
     Example:
         >>> import random

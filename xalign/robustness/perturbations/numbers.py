@@ -9,9 +9,9 @@ _DIGITS = re.compile(r"\d+")
 
 
 def change_numbers(given: Given) -> str | None:
-    """Replace each number by another one of as many digits, in the same digits; None where there is none.
+    """Replace each number by another of equal length, in the same kind of digits; None if there is none.
 
-    Digits of every script are numbers. Numbers in words, and Chinese numerals, are left.
+    Digits of every script are numbers. Numbers in words, and Chinese numerals, are left unchanged.
 
     Example:
         >>> import random

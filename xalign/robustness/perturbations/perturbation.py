@@ -10,7 +10,7 @@ from xalign.errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a way to change a sentence is given.
+    """The input of a function that changes a sentence.
 
     Attributes:
         sentence: The sentence.
@@ -39,9 +39,9 @@ class Perturbation:
     Attributes:
         name: The name that users type.
         change: From what is `Given` to the changed sentence, or None where it cannot be changed.
-        keeps_meaning: Whether the changed sentence says the same. If so, it takes the place of the sentence,
-            and a robust model still aligns it. If not, it competes with the sentence, and a robust model
-            still prefers the true translation.
+        keeps_meaning: Whether the changed sentence means the same. If so, it replaces the sentence, and a
+            robust model still aligns it. If not, it competes with the sentence, and a robust model still
+            prefers the true translation.
 
     Raises:
         ArgumentError: A name that is no word.

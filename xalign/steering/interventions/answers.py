@@ -25,7 +25,7 @@ Steered = Callable[..., AbstractContextManager[Any]]
 
 
 class Answers(Protocol):
-    """What says which items of a batch are solved, as the model is inside `steered`."""
+    """Decides which items of a batch are solved, with the model as it is inside `steered`."""
 
     def check(self, n: int) -> None:
         """Raise an error where it does not fit n items."""
@@ -45,7 +45,7 @@ class Answers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """An item is solved if a function says so of the text that is generated.
+    """An item is solved if a function says so, given the generated text.
 
     Attributes:
         is_solved: (number of the item, generated text) -> whether it is solved.
@@ -105,7 +105,7 @@ class LikeliestOption:
 
     Attributes:
         options: Per item its options. Each is tokenized by itself, without special tokens: let it begin with
-            the space that stands between it and the prompt.
+            the space that separates it from the prompt.
         answers: Per item the number of the right option, from 0.
         per_token: Compare means over the tokens of an option instead of sums.
 
@@ -135,7 +135,7 @@ class LikeliestOption:
                 raise ArgumentError(f"answers[{item}]={answer} is not among its {len(options)} options")
 
     def check(self, n: int) -> None:
-        """Raise an error where there are options of another number of items."""
+        """Raise an error if there are options for another number of items."""
         if len(self.options) != n:
             raise ArgumentError(f"options are of {len(self.options)} items, and prompts of {n}")
 
@@ -147,7 +147,7 @@ class LikeliestOption:
         items: Sequence[int],
         steered: Steered,
     ) -> Bool[Tensor, " item"]:
-        """Run each prompt with each of its options behind it, in one forward."""
+        """Run each prompt, followed by each of its options, in one forward pass."""
         rows = [(at, option) for at, item in enumerate(items) for option in self.options[item]]
         behind = [self._ids(tokenizer, option) for _, option in rows]
         lengths = torch.tensor([len(prompts[at]) for at, _ in rows])

@@ -22,12 +22,12 @@ def attribute_subspace(
 ) -> Float[Tensor, "width rank"]:
     """Return the directions along which the two sides of pairs differ most.
 
-    They are the first principal directions of the states of both sides, each less the mean of its pair: the
+    They are the first principal directions of the states of both sides, each minus the mean of its pair: the
     right singular vectors of the differences, which are not centred. Centring them would take away what all
     pairs have in common, which is the attribute.
 
     Args:
-        differences: The states of one side less those of the other, a row per pair.
+        differences: The states of one side minus those of the other, a row per pair.
         rank: How many directions.
 
     Returns:

@@ -88,9 +88,10 @@ class Autoencoder:
         return Autoencoder(*(getattr(self, name).to(device, dtype) for name in WEIGHTS))
 
     def explained_variance(self, states: Float[Tensor, "state width"]) -> float:
-        """Return 1 less the squared error of D(E(x)) by the squared distance from the states' own mean.
+        """Return the share of the states' variance that D(E(x)) explains, 1 − e / d.
 
-        It is 1 where the states come back, 0 where a constant would do as well, and can be below 0.
+        Here e is the squared error of D(E(x)), and d the squared distance from the states' own mean. It is 1
+        if the states are reproduced, 0 if a constant would do as well, and can be below 0.
         """
         wide = states.double()
         back = self.to(wide.device, torch.float64)

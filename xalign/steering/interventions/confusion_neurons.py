@@ -1,4 +1,4 @@
-"""`edit_confusion_neurons`: neurons behind the wrong language silenced, or taken from another checkpoint."""
+"""`edit_confusion_neurons`: silence neurons behind the wrong language, or copy them from a checkpoint."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -41,8 +41,9 @@ def edit_confusion_neurons(
 
     Args:
         model: The model that is confused.
-        units: The neurons, at `inner` sites, of one label or several; to silence them, also of experts.
-        mode: One of the two.
+        units: The neurons, at `inner` sites, of one label or several; neurons of experts can only be
+            silenced.
+        mode: `"zero"` or `"copy"`.
         reference: For `"copy"`, a model of the same shape, such as a checkpoint that is not confused.
         positions: At which tokens, as in `write`.
 

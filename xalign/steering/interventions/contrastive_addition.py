@@ -41,13 +41,13 @@ def contrastive_addition(
         model: The model; it is only read.
         tokenizer: Its tokenizer.
         positive: Prompts of the side to move to, as texts or token ids; for a language, its sentences.
-        negative: As many of the other side, pair by pair; for a language, their translations.
-        sites: Where, as in `mean_difference`; in the paper after one block of the middle, `"13.hidden"`.
+        negative: As many prompts of the other side, pair by pair; for a language, their translations.
+        sites: Where, as in `mean_difference`; the paper uses one middle block, `"13.hidden"`.
         token: Which token is read, as `Token` says: its position, its text, or a function from token ids to a
             position. The paper reads the letter of the answer, the token before the last, `-2`.
-        positions: At which tokens it is added: `"generated"` ones, `from_last_prompt`, or as in `write`.
+        positions: At which tokens it is added: the `"generated"` ones, `from_last_prompt`, or as in `write`.
         label: What it stands for; controls of different labels point in different directions.
-        token_budget: The most tokens of one forward, padding included.
+        token_budget: The most tokens in one forward pass, padding included.
 
     Returns:
         An intervention. Its control adds random vectors of the same lengths and angles.

@@ -87,7 +87,7 @@ class _Seen:
 def exchange(
     inner: Site, down: Site, units: Int[Tensor, " unit"], columns: Float[Tensor, "unit width"]
 ) -> dict[Site, Edit]:
-    """Return the edits under which each neuron adds `columns` per unit of activation, beside its own.
+    """Return the edits under which each neuron adds `columns` per unit of activation, on top of its own.
 
     They are made at two sites: the activations are seen at the input of the down projection, and what they
     add is added to its output. That is equal to adding to the columns of its weight.

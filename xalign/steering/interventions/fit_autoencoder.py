@@ -22,14 +22,14 @@ class AutoencoderOptions:
     """How an autoencoder is fitted.
 
     Attributes:
-        latent: The width of the latent space; half of the states' where None.
-        hidden: The width inside the decoder; twice the states' where None.
+        latent: The width of the latent space; half of the states' width if None.
+        hidden: The width inside the decoder; twice the states' width if None.
         joint: β, the weight of ‖E(a) − E(b)‖² of translations, as a share of the variance of both.
         cross: The weight of ‖b − D(E(a))‖², the reconstruction of a translation; 0 leaves it out.
         steps: Steps of Adam.
         batch_size: Translation pairs per step.
-        learning_rate: At the beginning; it falls to 0 along a cosine.
-        seed: Of the weights and of the batches.
+        learning_rate: The initial learning rate; it falls to 0 along a cosine.
+        seed: Seed of the weights and the batches.
     """
 
     latent: int | None = None
@@ -69,7 +69,7 @@ def fit_autoencoder(
 
     Args:
         states: Language -> states, row by row translations of one another; at least two languages.
-        options: How; the defaults where None.
+        options: How to fit it; the defaults if None.
 
     Returns:
         The autoencoder, in float32.

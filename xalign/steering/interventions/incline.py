@@ -74,8 +74,8 @@ class Incline(Intervention):
         Args:
             model: The model; it is only read.
             tokenizer: Its tokenizer.
-            prompts: The prompts, in the order in which they are in the batch that is steered; one prompt is
-                for every row of a batch.
+            prompts: The prompts, in the order in which they are in the batch that is steered; a single prompt
+                is used for every row of a batch.
 
         Returns:
             An intervention for forwards of these prompts.
@@ -117,7 +117,7 @@ def incline(
         sites: Where: what feed-forward networks add by default; `"hidden"` maps the residual stream.
         mode: One of the names above, a `Direction`, or a function from W to D of h + s · h D.
         ridge: As in `least_squares_map`; with None, there must be as many sentences as coordinates.
-        concatenated: Put the translation behind every second sentence, as the published code does.
+        concatenated: Put the translation after every second sentence, as the published code does.
         positions: At which tokens, as in `write`.
         **options: Those of `activations` that are for reading, such as `token_budget`.
 

@@ -37,7 +37,7 @@ class Activation:
         name: What users type.
         shift: (mean of the language [unit], mean of the others' means [unit]) -> what is written, at
             strength 1.
-        adds: Whether that is added to the neuron's own value; without, it takes its place.
+        adds: Whether that is added to the neuron's own value; if not, it replaces it.
         needs_others: Whether texts of other languages are read.
     """
 
@@ -75,13 +75,13 @@ def language_arithmetic(
 
     A deactivated neuron becomes keep · a + fill of its value a, whatever the strength s. An activated one
     becomes a + s · m (`"additive"`), s · m (`"replace"`), or a + s · (m − o) (`"difference"`); m is its mean
-    in the language, and o that of its means in the others. A neuron of both is deactivated first.
+    in the language, and o the mean of its means in the others. A neuron of both is deactivated first.
 
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer.
         units: The neurons of each language, as `find_units` gives them. Their stored values are not used.
-        texts: Language -> sentences that means are taken of.
+        texts: Language -> sentences from which means are taken.
         activate: The language to activate.
         deactivate: The language or languages to deactivate; none where empty.
         mode: One of the names above, an `Activation`, or a function (m, o) -> what is added at strength 1.

@@ -30,9 +30,9 @@ class LanguageSubspace:
         return (states @ self.basis) @ self.basis.T
 
     def direction(self, language: str, pivot: str) -> Float[Tensor, " width"]:
-        """Return the mean of a language's states less that of the pivot's, both projected.
+        """Return the mean of a language's states minus that of the pivot's, both projected.
 
-        With as many directions as there are languages but one, that is the difference of the means itself.
+        With one direction fewer than there are languages, that is the difference of the means itself.
         """
         for name, label in (("language", language), ("pivot", pivot)):
             if label not in self.means:
@@ -51,7 +51,7 @@ def language_subspace(
 
     Args:
         states: Language -> states, a row per sentence; at least two languages.
-        rank: r, the number of directions, at most the number of languages less 1, which is the default.
+        rank: r, the number of directions, at most the number of languages minus 1, which is the default.
 
     Returns:
         The subspace, in float64. The signs of the basis are arbitrary.

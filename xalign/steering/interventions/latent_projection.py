@@ -1,4 +1,4 @@
-"""`latent_projection`: an attribute taken out in a joint latent space of languages."""
+"""`latent_projection`: an attribute removed in a joint latent space of languages."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ FormFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What is made of a state x, and of what the decoder makes of its latent with the attribute and without.
+    """How a state x changes, given what the decoder makes of its latent with the attribute and without.
 
     Attributes:
         name: What users type.
@@ -65,7 +65,7 @@ class LatentProjection(Intervention):
     Attributes:
         space: The latent space.
         basis: V, orthonormal directions of the attribute in that space.
-        form: What is made of a state.
+        form: How a state changes.
     """
 
     space: LatentSpace | None = None
@@ -84,10 +84,10 @@ def latent_projection(
     positions: Positions = "all",
     **options: Any,
 ) -> LatentProjection:
-    """Take the directions of an attribute out of a model's states, in a joint latent space of languages.
+    """Remove the directions of an attribute from a model's states, in a joint latent space of languages.
 
-    V holds the first directions in which the latents E(x) of counterfactual sentences differ. Of a token's
-    state x with the latent z = E(x), z − V Vᵀ z is what it is without the attribute. At strength s,
+    V holds the first directions in which the latents E(x) of counterfactual sentences differ. For a token's
+    state x with the latent z = E(x), z − V Vᵀ z is the latent without the attribute. At strength s,
 
     - `"difference"`: x becomes x + s · (D(z − V Vᵀ z) − D(z)), so that what the autoencoder does not bring
       back stays as it is. It is the default: the fit is on pooled states, and tokens spread further;
@@ -105,7 +105,7 @@ def latent_projection(
         **options: Those of `activations` that are for reading, such as `token_budget`.
 
     Returns:
-        An intervention at the site of the space. Its control takes as many random directions out.
+        An intervention at the site of the space. Its control removes as many random directions.
 
     Raises:
         UnitsError: A space of a model of another shape.

@@ -45,8 +45,8 @@ class LatentSpace:
         site: Where the states are read.
         pool: How tokens were pooled over a sentence.
         autoencoder: From the states to the space and back.
-        explained: The share of the states' variance that comes back from the space, on sentences that it was
-            not fitted on.
+        explained: The share of the states' variance that the space reproduces, on sentences that it was not
+            fitted on.
         retrieved: Language -> the share of these sentences whose translation in the first language is
             nearest in the space, a mean of both directions.
         raw_retrieved: The same for the states themselves.
@@ -136,9 +136,9 @@ def fit_latent_space(
         texts: Language -> sentences, line by line translations of one another; the first language is the one
             that retrieval is measured with.
         site: Where, such as `"5.hidden"`.
-        options: How the autoencoder is fitted; the defaults where None.
+        options: How the autoencoder is fitted; the defaults if None.
         pool: How tokens are pooled over a sentence.
-        held_out: The share of the lines that are kept out of the fit and judge it, above 0.
+        held_out: The share of the lines that are kept out of the fit to judge it, above 0.
         **reading: Those of `activations` that are for reading, such as `token_budget`.
 
     Returns:

@@ -48,7 +48,7 @@ def pivot_shift(
         language: The language of what the model is given.
         pivot: The language to shift to.
         to: The block before which it is shifted.
-        back: The block before which it is shifted back; the number of blocks means behind the last.
+        back: The block before which it is shifted back; the number of blocks means after the last.
         rank: Shift within the `language_subspace` of so many directions only, of all languages in `texts`.
         normalised: Divide each sentence's vector by its norm before the mean, as ShifCon's code does.
         pool: How tokens are pooled over a sentence.

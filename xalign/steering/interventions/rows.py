@@ -7,5 +7,5 @@ from xalign.model.write import Edit
 
 
 def rows_edit(rows: Float[Tensor, "prompt width"]) -> Edit:
-    """Return an edit that writes row i at the tokens of sentence i; a single row is for every sentence."""
+    """Return an edit that writes row i at the tokens of sentence i; a single row serves every sentence."""
     return Edit("set", rows[0]) if len(rows) == 1 else Edit("replace", rows)

@@ -25,7 +25,7 @@ class ShiftLayers:
         distances: Block -> the distance of the two languages' states at its input.
         nearest: The blocks with the smallest distances, in their order.
         to: The first of these.
-        back: The block behind the last of these.
+        back: The block after the last of these.
     """
 
     distances: Mapping[int, float]
@@ -50,7 +50,7 @@ def shift_layers(
     Args:
         model: The model; it is only read.
         tokenizer: Its tokenizer.
-        texts: Language -> sentences, more of each than a state has coordinates, or with `ridge`.
+        texts: Language -> sentences: more per language than a state has coordinates, unless `ridge` is set.
         language: The language to shift.
         pivot: The language to shift to.
         share: Which share of the blocks is chosen, rounded up.

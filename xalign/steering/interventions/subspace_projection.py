@@ -47,7 +47,7 @@ def subspace_projection(
     positions: Positions = "all",
     **options: Any,
 ) -> SubspaceProjection:
-    """Take the directions of an attribute out of a model's states.
+    """Remove the directions of an attribute from a model's states.
 
     At each site, V holds the first directions in which the pooled states of counterfactual sentences differ
     (`attribute_subspace`). At strength s, the states h of a token become h − s · V Vᵀ h; at 1, nothing is
@@ -65,7 +65,7 @@ def subspace_projection(
         **options: Those of `activations` that are for reading, such as `token_budget`.
 
     Returns:
-        An intervention. Its control projects as many random directions away.
+        An intervention. Its control removes as many random directions.
 
     Raises:
         ArgumentError: No pair, equal sides, sites that do not exist, or a rank that is too high.

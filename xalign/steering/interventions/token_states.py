@@ -39,7 +39,7 @@ def token_states(
         prompts: The prompts.
         sites: The places.
         token: Which token, as `Token` says; the last where not given.
-        token_budget: The most tokens of one forward, padding included.
+        token_budget: The most tokens in one forward pass, padding included.
 
     Returns:
         Site -> states in float32, on the CPU.

@@ -1,4 +1,4 @@
-"""`transplant`: what a sub-layer makes of one prompt, put in place of what another makes of the next."""
+"""`transplant`: replace a sub-layer's output for one prompt with that of a sub-layer for another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def transplant(
     target_layer: int = 0,
     compat_alias: bool = False,
 ) -> Intervention:
-    """Put what a sub-layer makes of source prompts in place of what a sub-layer makes of others.
+    """Replace a sub-layer's output with the output that a sub-layer has for source prompts.
 
     It is read at `source_layer`, at the last token of the source prompt, and written at `target_layer`, at
     the last token of the prompt only: not at the tokens before it, and not while further tokens are
@@ -48,13 +48,13 @@ def transplant(
         model: The model; it is only read.
         tokenizer: Its tokenizer.
         sources: The source prompts, in the order of the prompts of the batch that is steered, for example the
-            same questions in English. One source is for every row of a batch.
+            same questions in English. A single source is used for every row of a batch.
         sub_layer: `"attn_out"` or `"mlp_out"`, what attention or the feed-forward network adds to the stream.
-        source_layer: The block to read; the last where None.
+        source_layer: The block to read; the last if None.
         target_layer: The block to write.
         compat_alias: Write what the published code writes for attention, where the stored tensor is changed
-            in place afterwards: the output of the source's attention plus the input of its block. Then the
-            same prompt at the same block does not leave the model as it is.
+            in place afterwards: the output of the source's attention plus the input of its block. With it,
+            even transplanting a prompt into itself at the same block changes the output.
 
     Returns:
         An intervention. Its control writes vectors of the same lengths in random directions.
@@ -93,7 +93,7 @@ def checked_sub_layer(sub_layer: object, *, compat_alias: bool) -> Any:
     """Return a kind of sub-layer, checked, also together with `compat_alias`.
 
     Raises:
-        ArgumentError: Another kind, or an alias that there is not.
+        ArgumentError: Another kind, or an alias that does not exist.
     """
     if sub_layer not in get_args(SubLayer):
         raise ArgumentError(f"sub_layer={sub_layer!r:.60} must be one of {', '.join(get_args(SubLayer))}")

@@ -49,7 +49,7 @@ class TransplantBound:
         It is the mean over the draws.
 
         Raises:
-            ArgumentError: There was none, `controls=0`.
+            ArgumentError: There are no controls (`controls=0`).
         """
         self._check_drawn()
         return _share(self.control.any(dim=1))
@@ -80,7 +80,8 @@ class TransplantBound:
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a dict per share, with its 95 % interval over items.
 
-        With controls, there are also the chance union and, paired over items, what the union has above it.
+        With controls, there are also the chance union and, paired over items, how far the union lies above
+        it.
         """
         (source, target), _ = self.best_pair
         best = self.solved[self.pairs.index((source, target))]

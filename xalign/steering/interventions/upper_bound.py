@@ -47,26 +47,26 @@ def transplant_upper_bound(
     """Transplant from every block to every block, and count the items that any pair of blocks solves.
 
     With so many tries, many items are solved by chance. So the same is done with transplants from the source
-    prompt of a random other item. These are (1 + controls) × pairs + 1 passes; 32 blocks are 1,024 pairs.
+    prompt of a random other item. This takes (1 + controls) × pairs + 1 passes; 32 blocks make 1,024 pairs.
 
     Args:
         model: The model; it is only run.
         tokenizer: Its tokenizer.
         prompts: The prompt of each item.
-        sources: Its source prompt, for example the same question in English.
+        sources: The source prompt of each item, for example the same question in English.
         answers: A `LikeliestOption`, a `GeneratedAnswer`, or a function (item, generated text) -> solved.
         sub_layer: As in `transplant`.
         compat_alias: As in `transplant`.
-        pairs: (source block, target block) of each try; all where None.
+        pairs: (source block, target block) of each try; all if None.
         controls: How often other items are drawn.
-        seed: Of these draws.
+        seed: Seed of these draws.
         batch_size: Items per batch.
 
     Returns:
         What was solved by the plain model, by each transplant, and by each control.
 
     Raises:
-        ArgumentError: Unlike numbers of prompts and sources, unknown blocks, or no other item to draw.
+        ArgumentError: Different numbers of prompts and sources, unknown blocks, or no other item to draw.
 
     Reference:
         Ye et al. (2024), Exploring Cross-lingual Latent Transplantation, §4. The control is ours.

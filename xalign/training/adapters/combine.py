@@ -1,4 +1,4 @@
-"""`combine_adapters`: LoRA adapters that were trained apart, added up exactly; and the weights searched."""
+"""`combine_adapters` and `search_weights`: add up LoRA adapters exactly, and search for the best weights."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,13 +25,13 @@ _TRIED = "xalign_tried"
 def combine_adapters(
     model: nn.Module, weights: Mapping[str, float], name: str = "combined", *, how: How = "sum"
 ) -> None:
-    """Add a LoRA adapter to a model that does what others do together, and make it the active one.
+    """Combine LoRA adapters of a model into a new one, and make it the active adapter.
 
     With `"sum"`, the change of each weight is exactly Σ w_i · s_i · B_i A_i, where s_i scales adapter i. The
-    rank of the new adapter is the sum of theirs. `"svd"` cuts that to the largest rank of them, which
-    loses something. PEFT calls a third way `"linear"`: it adds the A of all adapters, and all their B, so
-    that their product has cross terms B_i A_j, which no adapter has learnt. It is no average, and is offered
-    to reproduce what others did.
+    rank of the new adapter is the sum of theirs. `"svd"` cuts it to the largest of their ranks, so it is not
+    exact. The third way is PEFT's `"linear"`. It adds the A matrices of all adapters, and separately their B
+    matrices, so the product has cross terms B_i A_j, which no adapter has learnt. It is not an average; it is
+    offered to reproduce earlier work.
 
     Args:
         model: A `PeftModel` that holds the adapters, all of LoRA on one base; `load_adapter` adds one.
@@ -40,8 +40,8 @@ def combine_adapters(
         how: `"sum"`, `"svd"` or `"linear"`.
 
     Raises:
-        ArgumentError: An adapter that is not there, a name that is taken, no weight, another way, or `"svd"`
-            with PEFT before 0.21, which does not give the sum.
+        ArgumentError: An adapter that does not exist, a name that is taken, no weight, an unknown `how`, or
+            `"svd"` with PEFT before 0.21, which does not give the sum.
         ModelError: Adapters of different bases, or with parts that cannot be added: DoRA's magnitudes,
             biases, and modules that are saved whole.
 
@@ -155,7 +155,7 @@ class Searched:
     tried: tuple[tuple[dict[str, float], float], ...]
 
     def table(self) -> "Table":
-        """Return the tries as a table of rich."""
+        """Return the tries as a rich table."""
         from rich.table import Table
 
         table = Table(*self.weights, "score", box=None)
@@ -174,17 +174,17 @@ def search_weights(
 ) -> Searched:
     """Try every combination of weights from a grid, and return the best.
 
-    Choose on texts that you do not report. Of equal scores the first wins, with the smallest weights first.
+    Choose on texts that you do not report on. Of equal scores the first wins; small weights come first.
 
     Args:
-        model: As for `combine_adapters`; it has the adapters that it had, and the same is active.
+        model: As for `combine_adapters`; afterwards it has the same adapters, and the same one is active.
         adapters: Their names.
-        score: From the model with the combined adapter to a number; higher is better.
+        score: Function from the model with the combined adapter to a number; higher is better.
         grid: The weights to try for each.
         how: As for `combine_adapters`.
 
     Raises:
-        ArgumentError: As for `combine_adapters`, an empty grid, or a score that is no finite number.
+        ArgumentError: As for `combine_adapters`, an empty grid, or a score that is not a finite number.
 
     Example:
         >>> from peft import LoraConfig, get_peft_model

@@ -20,14 +20,14 @@ _WEIGHTS = "adapter_config.json"
 class LanguageAdapters:
     """One adapter per language on a frozen model; the pivot language runs without one.
 
-    Each adapter is trained for itself, so that languages do not disturb each other: one added later changes
-    no other, and the pivot stays equal to the bit. The adapters are ordinary ones of PEFT, named by the code
-    of their language.
+    Each adapter is trained by itself, so that languages do not disturb each other: adding one later changes
+    no other, and the pivot stays bit-identical. They are ordinary PEFT adapters, named by the code of their
+    language.
 
     Args:
         model: A model without adapters, or a `PeftModel` whose adapters are named by languages. The model
             inside a `PeftModel` is changed in place.
-        config: The config of new adapters, such as a `LoraConfig`; not needed where none is added.
+        config: The config of new adapters, such as a `LoraConfig`; not needed if none is added.
         languages: The languages that get a new adapter.
         pivot: The language that gets none.
 
@@ -38,7 +38,7 @@ class LanguageAdapters:
     Raises:
         ArgumentError: The pivot among the languages, an unknown language, adapters of other names, or no
             language at all.
-        ArgumentTypeError: Something else than a model.
+        ArgumentTypeError: Something other than a model.
         MissingExtraError: PEFT is not installed.
 
     Reference:
@@ -102,9 +102,9 @@ class LanguageAdapters:
 
     @contextmanager
     def use(self, language: str) -> Iterator[None]:
-        """Let the adapter of a language act inside the `with`; none for the pivot.
+        """Use the adapter of a language inside the `with`; the pivot uses none.
 
-        It is what `measure(..., steered=adapters.use)` takes. While training, only the parameters of this
+        It can be passed to `measure(..., steered=adapters.use)`. During training, only the parameters of this
         adapter are trainable. Afterwards the adapter that was active before is active again.
 
         Raises:
@@ -126,7 +126,7 @@ class LanguageAdapters:
         """Return what PEFT takes as `adapter_names=` for a batch of several languages, in evaluation mode.
 
         Args:
-            languages: The language of each line, such as an identifier says it.
+            languages: The language of each line, for example from a language identifier.
 
         Raises:
             ArgumentError: As for `use`.

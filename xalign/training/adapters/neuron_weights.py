@@ -46,20 +46,20 @@ class Slices:
 def weights_of_neurons(
     model: nn.Module, model_map: ModelMap, chosen: dict[Site, Tensor], weights: tuple[Weight, ...]
 ) -> list[Slices]:
-    """Return what belongs to neurons: rows of gate and up with their biases, and columns of down.
+    """Return the slices of neurons: rows of gate and up with their biases, and columns of down.
 
-    Which projection is up is seen in one forward: it is the one whose product with the activated gate is
-    what the down projection takes.
+    One forward pass shows which projection is up: its product with the activated gate is the input of the
+    down projection.
 
     Args:
         model: The model.
         model_map: Its map.
         chosen: For each `inner` site the neurons, [neuron].
-        weights: Which of the three.
+        weights: Which of `"gate"`, `"up"` and `"down"`.
 
     Raises:
         ModelError: Weights that blocks share, that have an adapter or are quantised, or an up projection that
-            cannot be told.
+            cannot be identified.
     """
     found: list[Slices] = []
     for site, index in chosen.items():
@@ -88,7 +88,7 @@ def neuron_site(site: Site) -> Site:
     """Return the input of the down projection, where coordinate j is neuron j, as it is at the gate.
 
     Raises:
-        ArgumentError: A site whose units are no neurons of a feed-forward network.
+        ArgumentError: A site whose units are not neurons of a feed-forward network.
     """
     if site.kind not in _NEURONS:
         raise ArgumentError(

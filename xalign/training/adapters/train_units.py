@@ -1,4 +1,4 @@
-"""`train_units`: let chosen neurons alone be trained, exactly."""
+"""`train_units`: train chosen neurons and nothing else, exactly."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from xalign.units.unit_set import UnitSet
 
 
 class ChosenSlices(nn.Module):
-    """A weight of which some rows or columns are parameters of their own.
+    """A weight some of whose rows or columns are separate parameters.
 
     Args:
         weight: The weight.
@@ -43,13 +43,13 @@ class ChosenSlices(nn.Module):
 
 
 class ChosenLowRank(nn.Module):
-    """A weight to whose chosen rows or columns a product of two small matrices is added.
+    """A weight with a product of two small matrices added to its chosen rows or columns.
 
     Args:
         weight: The weight.
         cut: Which rows or columns.
         rank: The width of the product.
-        scale: What it is multiplied by.
+        scale: What the product is multiplied by.
     """
 
     def __init__(self, weight: Tensor, cut: Slices, rank: int, scale: float) -> None:
@@ -74,7 +74,7 @@ class TrainedUnits:
 
     Attributes:
         model: The model.
-        slices: What is trained of which weight.
+        slices: What is trained, and in which weight.
     """
 
     model: nn.Module
@@ -91,7 +91,7 @@ class TrainedUnits:
         self._end(keep=True)
 
     def remove(self) -> None:
-        """Drop the trained values; the model's weights are as they were, to the bit."""
+        """Drop the trained values; the model's weights are then bit-identical to what they were."""
         self._end(keep=False)
 
     def _end(self, *, keep: bool) -> None:
@@ -120,11 +120,11 @@ def train_units(
     alpha: float = 16.0,
     modules_to_save: Sequence[str] = (),
 ) -> TrainedUnits:
-    """Let chosen neurons of a model be trained, and nothing else.
+    """Make chosen neurons of a model trainable, and nothing else.
 
-    A neuron is a row of gate and up projection with their biases, and a column of the down projection. Those
-    chosen become parameters of their own, and all others are frozen. So an optimizer moves nothing else,
-    whatever its weight decay: the rest stays equal to the bit.
+    A neuron is a row of the gate and up projections with their biases, and a column of the down projection.
+    The chosen ones become separate parameters; all others are frozen. So an optimizer changes nothing else,
+    whatever its weight decay: the rest stays bit-identical.
 
     Call `merge` before the model is saved for others. Checkpoints made in between hold both the old weights
     and the trained slices; to load them, call `train_units` first.
@@ -142,7 +142,7 @@ def train_units(
         The trained neurons: their parameters, `merge` and `remove`.
 
     Raises:
-        ArgumentError: No unit, units that are no neurons or outside the model, or a module that is not there.
+        ArgumentError: No unit, units that are not neurons or not in the model, or an unknown module.
         UnitsError: Units of a model of another shape.
         ModelError: Weights that have an adapter, are quantised, split between processes or shared by blocks.
 

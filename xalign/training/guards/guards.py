@@ -18,7 +18,7 @@ from xalign.training.guards.start import Start
 from xalign.training.pair_forward import PairStates
 
 Found = dict[str, Float[Tensor, ""]]
-"""Name of a guard -> what it says, without its weight."""
+"""Name of a guard -> its value, without its weight."""
 
 
 class Guards:
@@ -26,11 +26,11 @@ class Guards:
 
     Args:
         config: The weights of the guards; 0 switches one off.
-        loss: The alignment loss, which may ask for the start too.
+        loss: The alignment loss, which may need the start too.
         model: The model, before its first step.
 
     Attributes:
-        start: The model before training, where anything asks for it.
+        start: The model before training, if anything needs it.
 
     Raises:
         ModelError: As in `Start`.
@@ -49,7 +49,7 @@ class Guards:
         return any(self._weights.values())
 
     def refuse_sharded(self, model: nn.Module) -> None:
-        """Refuse guards, and losses that ask for the start, where weights are sharded.
+        """Refuse guards, and losses that need the start, if weights are sharded.
 
         Some weights are whole within a step, so that the gradients of micro-batches are not added up.
 
@@ -63,7 +63,7 @@ class Guards:
             )
 
     def of_weights(self, model: nn.Module) -> Found:
-        """Return what guards say of the weights."""
+        """Return the values of the guards on the weights."""
         return {} if self._l2_sp is None else {"l2_sp": self._l2_sp(model)}
 
     def of_documents(
@@ -72,12 +72,12 @@ class Guards:
         documents: Mapping[str, Tensor],
         logits: Float[Tensor, "document token vocabulary"],
     ) -> Found:
-        """Return what guards say of replayed documents, which they run in the model as it was.
+        """Return the values of the guards on replayed documents, which also run in the model as it was.
 
         Args:
             model: The model as it is wrapped now.
             documents: Ids, mask and labels.
-            logits: What the model makes of them now.
+            logits: The model's logits for them now.
         """
         if self.start is None or not self._weights["kl"]:
             return {}
@@ -87,7 +87,7 @@ class Guards:
         return {"kl": kl(logits, was, documents["labels"])}
 
     def of_pairs(self, states: PairStates, start: PairStates | None, weights: Iterable[float]) -> Found:
-        """Return what guards say of the pivot sentences of pairs.
+        """Return the values of the guards on the pivot sentences of pairs.
 
         Args:
             states: The states of the sentences and then of their pivot sentences.
@@ -102,11 +102,11 @@ class Guards:
         return {"pivot_drift": pivot_drift(pivot, start.by_block, weights, mask, start.mask)}
 
     def total(self, found: Found, place: str) -> Float[Tensor, ""]:
-        """Return the weighted sum of what the guards say.
+        """Return the weighted sum of the guards' values.
 
         Args:
-            found: It.
-            place: What is done now, for the error message.
+            found: The values.
+            place: What is being done, for the error message.
 
         Raises:
             ModelError: A value that is not finite.

@@ -15,13 +15,13 @@ def kl(
 ) -> Float[Tensor, ""]:
     """Compute the mean over predicted tokens of KL(start ‖ now), in nats.
 
-    It is 0 where both expect the same, and has no upper bound. A token that the start expects and the model
-    gave up costs most. Only `logits` get a gradient.
+    It is 0 if both predict the same, and has no upper bound. A token that the start predicts and the model no
+    longer does costs most. Only `logits` get a gradient.
 
     Args:
         logits: Of the model now; those at a token predict the next one.
         start: Of the model before training.
-        labels: The tokens; what is −100 is not predicted.
+        labels: The tokens; those marked −100 are not predicted.
 
     Reference:
         Li and Hoiem (2016), *Learning without Forgetting*, in the form of Hinton et al. (2015) with

@@ -23,7 +23,7 @@ def pivot_drift(
         start: The same before training.
         weights: The weight of each block.
         mask: True at tokens that count; None for pooled states.
-        start_mask: The same of `start`, whose padding may differ.
+        start_mask: The same for `start`, whose padding may differ.
 
     Reference:
         Nakai et al. (2025), *TRepLiNa*, whose drift is of one side's tokens at one layer.

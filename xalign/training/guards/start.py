@@ -25,7 +25,7 @@ class Start:
 
     Args:
         model: The model, before its first step.
-        origin: `"adapter_off"`, or `"copy"`; where None, the first if the model has adapters.
+        origin: `"adapter_off"`, or `"copy"`; None is the first of them.
         wanted_by: The options that need it, for error messages.
 
     Raises:
