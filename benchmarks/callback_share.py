@@ -12,14 +12,12 @@ Steps are of 16 documents: a model as small as this makes the callback's share a
                 and the last are made in any case and do not count. The goal is at most `max_share`.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
-from pathlib import Path
 
 import torch
-from clock import machine, write
+from clock import machine, parser_of, write
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from xalign import AlignmentCallback
@@ -109,13 +107,8 @@ def share(steps, pairs, largest):
 
 def main() -> None:
     """Run both parts, and print and write what they found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=5)
+    parser = parser_of(__doc__)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--out", type=Path, help="write the results there, as JSON")
-    parser.add_argument("--smoke", action="store_true", help="few steps, to check the program")
     options = parser.parse_args()
     if options.smoke:
         options.runs, options.steps = 1, 12

@@ -1,5 +1,6 @@
 """Time and memory on either device, in runs that alternate, and what is written down of them."""
 
+import argparse
 import json
 import platform
 import re
@@ -85,6 +86,15 @@ def machine(device: torch.device) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         **versions,
     }
+
+
+def parser_of(text: str | None) -> argparse.ArgumentParser:
+    """Return a command line with the options that benchmarks of speed share; `text` is their docstring."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="write the results there, as JSON")
+    parser.add_argument("--smoke", action="store_true", help="tiny models and one run, to check the program")
+    return parser
 
 
 def write(path: Path | None, result: Mapping[str, Any]) -> None:

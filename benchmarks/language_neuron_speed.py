@@ -10,11 +10,8 @@ through the same model of the shape of a 135M one. The ratio is that of CPU time
 Printed beside it is what the bare forwards of the program's blocks take, which bounds both.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
-from clock import alternate, machine, peak_bytes, ratio, write
+from clock import alternate, machine, parser_of, peak_bytes, ratio, write
 from models import make_model
 from texts import byte_level_tokenizer, longer_sentences, parallel_sentences
 
@@ -54,13 +51,7 @@ def count(model, blocks):
 
 def main() -> None:
     """Time the programs in turn."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="write the results there, as JSON")
-    parser.add_argument("--smoke", action="store_true", help="a tiny model, to check the program")
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     torch.set_num_threads(1)
     runs, length = (1, 64) if options.smoke else (options.runs, BLOCK)
     pairs = longer_sentences(10) if options.smoke else parallel_sentences()

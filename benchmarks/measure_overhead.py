@@ -13,14 +13,12 @@ Reads the folder that XALIGN_DATA names (default: ../shared/data). Without it, t
 of the bundled sentences, three joined to one, and says so.
 """
 
-import argparse
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
-from clock import machine, write
+from clock import machine, parser_of, write
 from models import make_model
 from texts import byte_level_tokenizer, longer_sentences, parallel_sentences
 
@@ -32,13 +30,7 @@ CPU = torch.device("cpu")
 
 def main() -> None:
     """Run the benchmark, and print the median ratio last."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="write the ratios there, as JSON")
-    parser.add_argument("--smoke", action="store_true", help="a tiny model and one run, to check the program")
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     runs = 1 if options.smoke else options.runs
 
     pairs = longer_sentences(10) if options.smoke else parallel_sentences()

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 import torch
-from clock import machine, peak_bytes, write
+from clock import machine, parser_of, peak_bytes, write
 from models import make_model
 from texts import byte_level_tokenizer
 
@@ -72,12 +72,7 @@ def apart(shape, languages, n):
 
 def main() -> None:
     """Run both parts, and print and write what they found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="write the results there, as JSON")
-    parser.add_argument("--smoke", action="store_true", help="a tiny model, to check the program")
+    parser = parser_of(__doc__)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # shape, languages, pairs
     options = parser.parse_args()
     if options.one:

@@ -11,7 +11,6 @@ Processes: the CPU time of one process ÷ the larger one of two that share the s
 (`distributed=True`), each on one thread. The goal is 1.8.
 """
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.multiprocessing
-from clock import alternate, machine, seconds, write
+from clock import alternate, machine, parser_of, seconds, write
 from models import SHAPES
 from texts import byte_level_tokenizer, longer_sentences
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -84,13 +83,7 @@ def processes(shape, runs):
 
 def main() -> None:
     """Run both parts, and print and write what they found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="write the results there, as JSON")
-    parser.add_argument("--smoke", action="store_true", help="a tiny model, to check the program")
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
     shape, runs = ("smoke", 1) if options.smoke else ("135M", options.runs)
