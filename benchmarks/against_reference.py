@@ -11,16 +11,16 @@ the CPU, wall time until the GPU is done on a GPU), and the peak of memory over 
 Scores are compared. In float32 all must be equal, but for one in a hundred that may differ by one pair, where
 rounding decides. In bfloat16 a sentence alone and the same sentence in a batch round differently; there the
 scores may differ by .03 on average.
+With `--runs 1`, the run in which memory is measured is also the one that is timed.
 """
 
-import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
 
 import reference_program
 import torch
-from clock import alternate, machine, peak_bytes, ratio, seconds, write
+from clock import alternate, machine, parser_of, peak_bytes, ratio, seconds, write
 from models import make_model
 from texts import byte_level_tokenizer, longer_sentences, parallel_sentences
 
@@ -96,17 +96,12 @@ def line_of(name, found):
 
 def main() -> None:
     """Run both arms, and write what they found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="bfloat16 on a GPU, else float32")
     parser.add_argument("--shape", help="a name of models.SHAPES; 1B on a GPU, else 135M")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=5, help="1 times the run that memory is measured in")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--out", type=Path, help="write the results there, as JSON")
-    parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     on_gpu = options.device.type == "cuda"
     options.dtype = getattr(torch, options.dtype or ("bfloat16" if on_gpu else "float32"))

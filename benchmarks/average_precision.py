@@ -7,21 +7,15 @@ The ratio is that of CPU times of one process on one thread, the median of 5 run
 of the units and scaled, since each unit takes as long.
 """
 
-import argparse
-from pathlib import Path
 from statistics import median
 
 import torch
-from clock import alternate, machine, write
+from clock import alternate, machine, parser_of, write
 from sklearn.metrics import average_precision_score
 
 from xalign.metrics.average_precision import average_precision
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--runs", type=int, default=5)
-parser.add_argument("--out", type=Path, help="write the ratios there, as JSON")
-parser.add_argument("--smoke", action="store_true", help="few units and one run, to check the program")
-arguments = parser.parse_args()
+arguments = parser_of(__doc__).parse_args()
 UNITS, EXAMPLES, TIMED = (200, 200, 20) if arguments.smoke else (20_000, 2_000, 1_000)
 CPU = torch.device("cpu")
 

@@ -6,8 +6,8 @@
 A `Trainer` trains Babel's model on its documents, once plain and once with `AlignmentCallback`, in turn.
 Steps are of 16 documents: a model as small as this makes the callback's share as large as it can be.
 
-    between     CPU time of a step without a measurement ÷ the same step of the plain run: the median over
-                steps, then over runs. The goal is 1.00.
+    between     CPU time of a step without a measurement ÷ that of the same steps of the plain run: medians
+                over steps, and then of the ratios of runs. The goal is 1.00.
     auto        the share of the CPU time of a run that its measurements take with `every="auto"`. The first
                 and the last are made in any case and do not count. The goal is at most `max_share`.
 """

@@ -62,15 +62,16 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
-        before = _resident("VmRSS")
+        before = resident("VmRSS")
     except OSError:
         call()
         return -1
     call()
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
-def _resident(name: str) -> int:
+def resident(name: str) -> int:
+    """Return a size of this process in bytes, by Linux's name for it; -1 where there is none."""
     found = re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())
     return int(found[1]) * 1024 if found else -1
 

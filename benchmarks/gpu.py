@@ -17,7 +17,6 @@ weights in bfloat16. Every ratio is the median of runs that alternate. Part by p
 A part that fails is noted with its error, and the others run.
 """
 
-import argparse
 import statistics
 import time
 import traceback
@@ -25,10 +24,9 @@ import warnings
 from collections import Counter
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 
 import torch
-from clock import alternate, machine, peak_bytes, ratio, write
+from clock import alternate, machine, parser_of, peak_bytes, ratio, write
 from models import SHAPES, forward_flops, make_model
 from texts import byte_level_tokenizer, longer_sentences
 
@@ -270,15 +268,10 @@ def lines_of(found):
 
 def main() -> None:
     """Run the parts, and write what they found after each of them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
-    parser.add_argument("--out", type=Path, help="write the results there, as JSON")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--shape", choices=SHAPES, default="1B", help="the shape of all parts but `measure`")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true", help="tiny models and texts, to check the program")
+    parser.add_argument("--shape", choices=SHAPES, default="1B", help="the smaller shape, for every part")
     options = parser.parse_args()
     options.n = 10 if options.smoke else 100
     options.dtype = torch.float32 if options.smoke or options.device.type == "cpu" else torch.bfloat16

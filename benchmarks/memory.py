@@ -13,14 +13,12 @@ process of its own. Peaks are of the process's resident memory, as Linux counts 
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
-from clock import machine, parser_of, peak_bytes, write
+from clock import machine, parser_of, peak_bytes, resident, write
 from models import make_model
 from texts import byte_level_tokenizer
 
@@ -53,20 +51,17 @@ def one(shape, languages, n):
     torch.set_num_threads(1)
     pairs = sentences(languages, n)
     model = make_model(shape, CPU, torch.float32)
-    Measurement(
-        model, byte_level_tokenizer(sentences(2, 8)), sentences(2, 8)
-    ).run()  # what any run takes once
+    few = sentences(2, 8)
+    Measurement(model, byte_level_tokenizer(few), few).run()  # what any run takes once
     measurement, found = Measurement(model, byte_level_tokenizer(pairs), pairs), []
     over = peak_bytes(lambda: found.append(measurement.run()), CPU)
-    status = Path("/proc/self/status").read_text()
-    resident = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-    return {"resident": resident, "over_the_start": over, "states": found[0].cost.peak_bytes}
+    return {"resident": resident("VmHWM"), "over_the_start": over, "states": found[0].cost.peak_bytes}
 
 
 def apart(shape, languages, n):
     """Measure once in a process of its own."""
     command = [sys.executable, __file__, "--one", shape, str(languages), str(n)]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(ran.stdout.splitlines()[-1])
 
 

@@ -86,10 +86,12 @@ SHAPES: dict[str, tuple[str, dict]] = {
 """Name -> the family, and its config where it differs from the family's own."""
 
 
-def make_model(shape: str, device: torch.device, dtype: torch.dtype, seed: int = 0) -> PreTrainedModel:
-    """Make a model of a shape with random weights, on its device from the start."""
+def make_model(
+    shape: str, device: torch.device, dtype: torch.dtype, seed: int = 0, **changed: int
+) -> PreTrainedModel:
+    """Make a model of a shape with random weights, some sizes changed, on its device from the start."""
     family, sizes = SHAPES[shape]
-    config = AutoConfig.for_model(family, **sizes, max_position_embeddings=2048)
+    config = AutoConfig.for_model(family, **sizes | changed, max_position_embeddings=2048)
     torch.manual_seed(seed)
     with torch.device(device):
         return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()

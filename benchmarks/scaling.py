@@ -11,7 +11,6 @@ Processes: the CPU time of one process ÷ the larger one of two that share the s
 (`distributed=True`), each on one thread. The goal is 1.8.
 """
 
-import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -20,9 +19,8 @@ import numpy as np
 import torch
 import torch.multiprocessing
 from clock import alternate, machine, parser_of, seconds, write
-from models import SHAPES
+from models import make_model
 from texts import byte_level_tokenizer, longer_sentences
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from xalign.measurement import Measurement
 
@@ -33,12 +31,9 @@ START = {"sides": 2, "pairs": 25, "blocks": 3, "words": 1}
 
 def measurement_of(shape, sides, pairs, blocks, words, **options):
     """Return a measurement of a given size."""
-    family, sizes = SHAPES[shape]
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(family, **sizes | {"num_hidden_layers": blocks})
     every = longer_sentences(pairs, joined=words)
     chosen = every.only(list(every)[: sides - 1])
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model = make_model(shape, CPU, torch.float32, num_hidden_layers=blocks)
     return Measurement(model, byte_level_tokenizer(every), chosen, **options)
 
 
@@ -84,7 +79,6 @@ def processes(shape, runs):
 def main() -> None:
     """Run both parts, and print and write what they found."""
     options = parser_of(__doc__).parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
     shape, runs = ("smoke", 1) if options.smoke else ("135M", options.runs)
     found = {
