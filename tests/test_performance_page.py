@@ -1,0 +1,45 @@
+"""docs/performance.md: its table is what the result files say."""
+
+import importlib
+import json
+import sys
+
+import pytest
+
+from tests.tiny import ROOT
+
+
+@pytest.fixture(scope="module")
+def performance():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        yield importlib.import_module("performance_page")
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def test_the_page_holds_the_table(performance):
+    page = performance.PAGE.read_text(encoding="utf-8")
+    assert performance.updated(page) == page
+
+
+@pytest.mark.parametrize(
+    ("at_least", "values", "row"),
+    [
+        (False, [1.02, 1.04, 1.03], "| it | CPU | ≤ 1.03 | 1.03 | 1.02–1.04 | met |"),
+        (False, [1.0304], "| it | CPU | ≤ 1.03 | 1.03 |  | met |"),
+        (False, [1.0306], "| it | CPU | ≤ 1.03 | 1.031 |  | **missed** |"),
+        (True, [1.02], "| it | CPU | ≥ 1.03 | 1.02 |  | **missed** |"),
+        (True, {"median": 1.1, "min": 0.9, "max": 2.0}, "| it | CPU | ≥ 1.03 | 1.1 | 0.9–2 | met |"),
+    ],
+)
+def test_a_row_says_whether_a_goal_is_met(performance, at_least, values, row, tmp_path, monkeypatch):
+    monkeypatch.setattr(performance, "ROOT", tmp_path)
+    goal = performance.Goal("it", "it", lambda found: found, 1.03, at_least=at_least)
+    missing = performance.Goal("not run", "not_run", lambda found: found, 1.0)
+    monkeypatch.setattr(performance, "GOALS", [goal, missing])
+    goal.path.parent.mkdir(parents=True)
+    goal.path.write_text(json.dumps(values))
+    assert performance.table().splitlines()[2:] == [row]
+    performance.draw(tmp_path / "it.png")
+    assert (tmp_path / "it.png").stat().st_size > 0
