@@ -42,8 +42,9 @@ settings.register_profile(
 settings.load_profile("xalign")
 
 
-def pytest_collection_finish():
-    """Let no later collection of garbage look at all that was imported: every training calls for one."""
+@pytest.fixture(scope="module", autouse=True)
+def what_is_left_is_not_looked_at_again():
+    """Let no later collection of garbage look at what was imported before: every training calls for one."""
     gc.collect()
     gc.freeze()
 

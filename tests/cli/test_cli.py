@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.typed import xalign
+from tests.quick import one_in
 from tests.tiny import ROOT
 from xalign import AlignmentReport, load_pairs
 from xalign.cli.doctor import EXTRAS, NEEDED
@@ -151,7 +152,7 @@ def test_models_that_cannot_be_loaded(tmp_path):
     assert "holds no report" in done.stderr
 
 
-@pytest.mark.parametrize("position", ["before", "after"])
+@pytest.mark.parametrize("position", one_in(2, ["after", "before"]))
 def test_tracebacks_where_asked_for(tmp_path, position):
     arguments = ["measure", tmp_path / "nothing"]
     arguments = ["--debug", *arguments] if position == "before" else [*arguments, "--debug"]

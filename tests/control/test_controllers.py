@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.control.plant import CODES, Plant, on_its_way, still
+from tests.quick import one_in
 from xalign.control import CONTROLLERS
 from xalign.control.controller import Controller, resolve_controller
 from xalign.control.decision import Decision, Schedule
@@ -104,14 +105,15 @@ def test_listed_repeats_a_run_to_the_bit(controller):
 @pytest.mark.parametrize(
     "ahead", [0.0, *(pytest.param(one, marks=pytest.mark.slow) for one in (-0.2, 0.02, 0.1))]
 )
+@pytest.mark.parametrize("runs", one_in(2, [60, 200]))
 @pytest.mark.parametrize("controller", [Duty(), Loop()], ids=lambda one: one.name)
-def test_noise_alone_changes_a_duty_in_few_runs(controller, ahead):
-    """Of 200 runs in which every true score goes along its way; one beside it settles first."""
+def test_noise_alone_changes_a_duty_in_few_runs(controller, runs, ahead):
+    """Of runs in which every true score goes along its way; one beside it settles first."""
     changed = 0
-    for seed in range(200):
+    for seed in range(runs):
         signals = on_its_way(0.8, ahead, noise=0.02, seed=seed, looks=24)
         changed += len({one.duty for one in decided(controller, signals)[8:]}) > 1
-    assert changed <= 10
+    assert changed <= 0.05 * runs
 
 
 @pytest.mark.parametrize("target", [0.5, 0.7])

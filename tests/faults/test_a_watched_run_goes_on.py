@@ -18,6 +18,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from tests.faults.broken_disk import ERRORS, BrokenDisk, raising
 from tests.monitor.training import equal_to_the_bit, make_trainer, result_of
+from tests.quick import one_in
 from tests.tiny import make_model, make_tokenizer
 from xalign import AlignmentCallback, AlignmentMonitor, AlignmentReport, load_pairs, measure
 from xalign.errors import ArgumentError, ModelError
@@ -401,7 +402,7 @@ def test_a_tracker_that_raises(method, strict):
 
 
 @pytest.mark.parametrize("where", ["figure", "worst_pairs", "summary", "regression", "log"])
-@pytest.mark.parametrize("strict", [False, True], ids=["warnings", "-W error"])
+@pytest.mark.parametrize("strict", one_in(2, [True, False]), ids=["-W error", "warnings"])
 def test_drawing_that_raises(where, strict, monkeypatch):
     """An error while a picture was drawn, or in the user's own function, ended the run."""
 

@@ -6,6 +6,7 @@ from accelerate.utils import compile_regions
 from peft import LoraConfig, get_peft_model
 
 from tests.faults.interrupts import changes, picture_of
+from tests.quick import one_in
 from tests.tiny import make_model, make_tokenizer
 from xalign import AlignmentMonitor, UnitSet, find_units, load_pairs, measure, steer
 
@@ -72,7 +73,7 @@ def compiled_anew():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("has_run", [False, True], ids=["new", "has run"])
+@pytest.mark.parametrize("has_run", one_in(2, [True, False]), ids=["has run", "new"])
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_compiled_models_are_measured(way, has_run):
     """A compiled model was refused: `OptimizedModule takes no input_ids`."""

@@ -8,7 +8,7 @@ import torch
 
 from tests.tiny import make_model, make_tokenizer
 from tests.torchrun import torchrun
-from tests.versions.require import require
+from tests.versions.require import is_older, require
 from xalign import load_pairs, measure
 from xalign.results.history import History
 
@@ -26,25 +26,25 @@ def launch(folder, *modes):
     }
 
 
+SHARDING = {"transformers": "5.0"}
+
+
 @pytest.fixture(scope="module")
-def plain_processes(tmp_path_factory):
-    """A run under DDP, and two in which one process fails while it measures."""
-    folder = tmp_path_factory.mktemp("plain")
-    ran, found = launch(folder, "ddp", "oom", "raise")
+def processes(tmp_path_factory):
+    """A run under DDP, one with sharded weights, and two in which one process fails while it measures."""
+    folder = tmp_path_factory.mktemp("runs")
+    modes = ["ddp", *([] if is_older(**SHARDING) else ["fsdp"]), "oom", "raise"]
+    ran, found = launch(folder, *modes)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return folder, found
 
 
 @pytest.fixture(scope="module", params=["ddp", "fsdp"])
-def trained(request, tmp_path_factory):
-    if request.param == "ddp":
-        folder, found = request.getfixturevalue("plain_processes")
-        return folder / "ddp", found["ddp"]
-    require("it shards no weights by itself", transformers="5.0")
-    folder = tmp_path_factory.mktemp("sharded")
-    ran, found = launch(folder, "fsdp")
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return folder / "fsdp", found["fsdp"]
+def trained(request, processes):
+    if request.param == "fsdp":
+        require("it shards no weights by itself", **SHARDING)
+    folder, found = processes
+    return folder / request.param, found[request.param]
 
 
 def losses(rows):
@@ -95,8 +95,8 @@ def test_every_process_runs_as_many_forwards_and_the_first_writes(trained):
     assert logged == elsewhere  # what selects the best model and stops is the same in both
 
 
-def test_out_of_memory_in_one_process_changes_no_value(plain_processes):
-    first, second = plain_processes[1]["oom"]
+def test_out_of_memory_in_one_process_changes_no_value(processes):
+    first, second = processes[1]["oom"]
     assert first["reports"] == second["reports"]
     assert [step for step, _ in first["reports"]] == [0, 2, 4, 6]
     said = [line for line in second["warned"] if "run in halves" in line]
@@ -110,8 +110,8 @@ def test_out_of_memory_in_one_process_changes_no_value(plain_processes):
         assert ours["metric"] == "margin" or ours == theirs
 
 
-def test_an_error_in_one_process_is_said_in_all_and_the_run_goes_on(plain_processes):
-    first, second = plain_processes[1]["raise"]
+def test_an_error_in_one_process_is_said_in_all_and_the_run_goes_on(processes):
+    first, second = processes[1]["raise"]
     assert "error" not in first and "error" not in second
     assert [step for step, _ in first["reports"]] == [step for step, _ in second["reports"]] == [0]
     said = [line for line in first["warned"] if "the cable was cut" in line]

@@ -14,6 +14,7 @@ import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, TrainingArguments
 from trl import ModelConfig, SFTConfig, TrlParser
 
+from tests.quick import one_in
 from tests.recipes.here import run_here
 from tests.tiny import ROOT, SIZES, make_model, make_tokenizer
 from xalign import AlignmentArguments, LanguageVector, UnitSet
@@ -68,7 +69,7 @@ def test_every_model_has_a_file_for_every_recipe():
     assert len(REAL) == len(MODELS) * len(RECIPES)
 
 
-@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", one_in(2, REAL), ids=lambda path: path.stem)
 def test_a_file_builds_its_trainer(path):
     name = next(name for name in RECIPES if path.stem.startswith(name))
     recipe, configs = load(RECIPES[name][0]), RECIPES[name][1]
@@ -106,7 +107,7 @@ def run(recipe, *arguments, **environment):
 
 
 @pytest.mark.filterwarnings("ignore")  # the trainers' own
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", one_in(2, RECIPES))
 def test_the_smoke_twins_run(name, tmp_path):
     config = ROOT / "configs" / f"{name}_smoke.yaml"
     printed = run_here(RECIPES[name][0], "--config", config, "--output_dir", tmp_path / "out")

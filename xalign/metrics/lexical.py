@@ -35,16 +35,15 @@ def lexical_similarity(
     columns = {
         token: column for column, token in enumerate(sorted({t for ids in (*pivot, *other) for t in ids}))
     }
+    return cosine_matrix(_vectors(pivot, columns), _vectors(other, columns))
 
-    def vectors(sentences: Sequence[Sequence[int]]) -> Float[Tensor, "pair token"]:
-        rows = np.repeat(np.arange(len(sentences)), [len(ids) for ids in sentences])
-        tokens = [columns[token] for ids in sentences for token in ids]
-        weights = np.concatenate(
-            [np.arange(1, len(ids) + 1) / (len(ids) * (len(ids) + 1) / 2) for ids in sentences]
-        )
-        # csr_matrix sums the weights of repeated tokens.
-        return torch.from_numpy(
-            csr_matrix((weights, (rows, tokens)), (len(sentences), len(columns))).toarray()
-        )
 
-    return cosine_matrix(vectors(pivot), vectors(other))
+def _vectors(sentences: Sequence[Sequence[int]], columns: dict[int, int]) -> Float[Tensor, "sentence token"]:
+    """Return a weight of every token for each sentence; the weights of a sentence add up to 1."""
+    rows = np.repeat(np.arange(len(sentences)), [len(ids) for ids in sentences])
+    tokens = [columns[token] for ids in sentences for token in ids]
+    weights = np.concatenate(
+        [np.arange(1, len(ids) + 1) / (len(ids) * (len(ids) + 1) / 2) for ids in sentences]
+    )
+    # csr_matrix sums the weights of repeated tokens.
+    return torch.from_numpy(csr_matrix((weights, (rows, tokens)), (len(sentences), len(columns))).toarray())

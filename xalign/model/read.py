@@ -239,39 +239,56 @@ def _read_batch(
 def _read_side(
     model: nn.Module, model_map: ModelMap, batch: Batch, readings: Sequence[Reading], decodes: bool
 ) -> tuple[Pooled, _Finite]:
-    by_site: dict[Site, list[Reading]] = defaultdict(list)
-    for reading in readings:
-        by_site[reading.site].append(reading)
-    on_device = batch.pooled.to(device_of(model))
-    weights = {how: token_weights(on_device, how) for how in {reading.pool for reading in readings}}
-    real = batch.real.to(on_device.device)
     stack = _stack_of(model_map, readings, decodes)
     last = readings[-1].site if model_map.refused("hidden", stack) else Site("hidden", "final", stack)
-    pooled: Pooled = {}
-    finite: list[Tensor] = []
+    look = _Look(model_map, batch, readings, last, device_of(model))
+    fns: dict[Site, VisitFn] = {
+        site: partial(look, site=site) for site in dict.fromkeys((*look.by_site, last))
+    }
+    with visit_mapped(model, model_map, fns, early_exit=leaves_early(model, decodes=decodes)):
+        run(model, batch)
+    return look.pooled, _Finite(look.finite[0], batch, stack, decodes)
 
-    def look(values: Float[Tensor, "batch token width"] | Routed, site: Site) -> None:
+
+class _Look:
+    """Pool what a forward shows of each site, and note whether its last states are finite."""
+
+    def __init__(
+        self,
+        model_map: ModelMap,
+        batch: Batch,
+        readings: Sequence[Reading],
+        last: Site,
+        device: torch.device,
+    ) -> None:
+        self.by_site: dict[Site, list[Reading]] = defaultdict(list)
+        for reading in readings:
+            self.by_site[reading.site].append(reading)
+        self._model_map, self._batch, self._last = model_map, batch, last
+        on_device = batch.pooled.to(device)
+        self._weights = {how: token_weights(on_device, how) for how in {reading.pool for reading in readings}}
+        self._real = batch.real.to(device)
+        self.pooled: Pooled = {}
+        self.finite: list[Tensor] = []
+
+    def __call__(self, values: Float[Tensor, "batch token width"] | Routed, site: Site) -> None:
         found = values.values if isinstance(values, Routed) else values
-        check_tokens(found[..., 0] if isinstance(values, Routed) else found, batch)
-        for reading in by_site[site]:
+        check_tokens(found[..., 0] if isinstance(values, Routed) else found, self._batch)
+        for reading in self.by_site.get(site, ()):
             # Under autocast the forward computes in half precision, and pooling would too.
-            pooled[reading] = without_autocast(found.device.type, pool_one, values, reading)
-        if site == last:
-            finite.append(_is_finite(found, real))
+            self.pooled[reading] = without_autocast(found.device.type, self._pool, values, reading)
+        if site == self._last:
+            self.finite.append(_is_finite(found, self._real))
 
-    def pool_one(
-        values: Float[Tensor, "batch token width"] | Routed, reading: Reading
+    def _pool(
+        self, values: Float[Tensor, "batch token width"] | Routed, reading: Reading
     ) -> Float[Tensor, "batch width"]:
         found = values.values if isinstance(values, Routed) else values
-        state, of_tokens = state_of(found, reading, model_map), weights[reading.pool].to(found.device)
+        state = state_of(found, reading, self._model_map)
+        of_tokens = self._weights[reading.pool].to(found.device)
         if isinstance(values, Routed):
             return pool_experts(state, values, of_tokens, reading.pool)
         return pool(state, of_tokens, reading.pool)
-
-    fns: dict[Site, VisitFn] = {site: partial(look, site=site) for site in dict.fromkeys((*by_site, last))}
-    with visit_mapped(model, model_map, fns, early_exit=leaves_early(model, decodes=decodes)):
-        run(model, batch)
-    return pooled, _Finite(finite[0], batch, stack, decodes)
 
 
 def _stack_of(model_map: ModelMap, readings: Sequence[Reading], decodes: bool) -> str:
