@@ -23,6 +23,11 @@ def loaded(tmp_path, *lines):
     load_pairs(tmp_path / "pairs.jsonl", pivot="eng_Latn")
 
 
+def without_header(tmp_path, *lines):
+    (tmp_path / "pairs.tsv").write_text("\n".join(lines), encoding="utf-8")
+    load_pairs(tmp_path / "pairs.tsv", pivot="eng_Latn")
+
+
 def one(value):
     return ParallelPairs(texts={"eng_Latn": ENGLISH, "deu_Latn": value})
 
@@ -43,6 +48,14 @@ CASES = {
     "a text as a side": (lambda at: one(GERMAN[0]), "must be a list of strings, not str"),
     "a list in a side": (lambda at: one([GERMAN[0], [GERMAN[1]]]), "entry 1 must be a string, not list"),
     "a line that is no object": (lambda at: loaded(at, GERMAN[0], GERMAN[1]), "not str"),
+    "a table without a header": (
+        lambda at: without_header(at, f"{ENGLISH[0]}\t{GERMAN[0]}"),
+        "first line holds text; put a line above it",
+    ),
+    "one that has the same on both sides": (
+        lambda at: without_header(at, f"{ENGLISH[0]}\t{ENGLISH[0]}"),
+        "first line holds text; put a line above it",
+    ),
     "a list as a sentence": (
         lambda at: loaded(at, *({"eng_Latn": ENGLISH[0], "deu_Latn": [GERMAN[0]]},) * 2),
         "must be a string, not list",

@@ -14,6 +14,7 @@ from xalign.pairs.spellings import settled_language
 
 # Columns that are not languages.
 _NAMES = ("id", "document")
+_LONGEST_NAME = 24
 
 
 def read_tsv(path: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str, Bitext]:
@@ -34,6 +35,11 @@ def read_tsv(path: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str, Bit
     if not lines:
         raise PairsError(f"{path} is empty; its first line must name a language per column")
     header = lines[0].split("\t")
+    if not all(map(_may_be_a_code, header)):  # do not quote what may be a sentence
+        raise PairsError(
+            f"{path}: the first line holds text; put a line above it with the language code of each column, "
+            "such as 'eng_Latn<tab>deu_Latn'"
+        )
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise PairsError(f"{path}: the header names {', '.join(repeated)} more than once; rename a column")
@@ -44,6 +50,10 @@ def read_tsv(path: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str, Bit
     return _bitexts(
         path, pivot, asked, {name: [row[column] for row in rows] for column, name in enumerate(header)}
     )
+
+
+def _may_be_a_code(name: str) -> bool:
+    return name.isascii() and len(name) <= _LONGEST_NAME and not any(map(str.isspace, name.strip()))
 
 
 def read_jsonl(path: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str, Bitext]:
