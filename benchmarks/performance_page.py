@@ -100,6 +100,16 @@ GOALS = [
         2.0,
         at_least=True,
     ),
+    *(
+        Goal(
+            f"{name} ÷ `language_vectors`",
+            "vector_extraction",
+            lambda it, name=name: it["arms"][name]["times_as_fast"],
+            1.5,
+            at_least=True,
+        )
+        for name in ("repeng", "steering-vectors")
+    ),
     Goal(
         "MEXA's program ÷ ours",
         "against_reference",
