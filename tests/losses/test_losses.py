@@ -32,6 +32,18 @@ def test_contrastive_reference_values(direction, temperature, expected):
     assert loss.item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_contrast_of_alignx_is_half_of_ours():
+    """Its sides are means over spans of one sentence, marked 1 and 2."""
+    states = torch.from_numpy(RandomState(7).randn(3, 6, 4))
+    spans = torch.tensor([[0, 1, 1, 2, 2, 0], [0, 1, 1, 1, 2, 0], [0, 1, 2, 2, 2, 0]])
+    source, target = (
+        torch.stack([row[marks == side].mean(dim=0) for row, marks in zip(states, spans, strict=True)])
+        for side in (1, 2)
+    )
+    loss = contrastive(source, target, temperature=0.1, direction="to_pivot")
+    assert loss.item() / 2 == pytest.approx(3.9154227980276306, rel=1e-9)
+
+
 def test_contrastive_reference_gradients():
     language, pivot = LANGUAGE.clone().requires_grad_(), PIVOT.clone().requires_grad_()
     contrastive(language, pivot, temperature=0.1, direction="to_pivot").backward()

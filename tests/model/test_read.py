@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from numpy.random import RandomState
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from tests.tiny import make_model
@@ -31,6 +32,14 @@ def test_position_weights():
     ]
     assert token_weights(mask, "mean").tolist() == [[0.25] * 4, [0, 0.5, 0.5, 0]]
     assert token_weights(mask, "last").tolist() == [[0, 0, 0, 1], [0, 0, 1, 0]]
+
+
+def test_the_masked_mean_is_that_of_mid_aligns_program():
+    states = torch.from_numpy(RandomState(6).randn(2, 5, 3)).float()
+    mask = torch.tensor([[True, True, True, False, False], [True] * 5])
+    expected = [[-0.027937, -1.090623, 0.923454], [0.822665, -0.365426, 0.366948]]
+    found = pool(states, token_weights(mask, "mean"), "mean").tolist()
+    assert found == [pytest.approx(row, abs=1e-6) for row in expected]
 
 
 def test_states_are_taken_per_token_and_then_pooled():

@@ -125,6 +125,12 @@ def test_the_language_adapters_are_built(path, tmp_path):
     assert adapters.languages == new == ["deu_Latn", "fin_Latn", "ind_Latn", "swh_Latn", "tur_Latn"]
     config = alignment.config()
     assert (config.frozen_pivot, config.layer, config.batch_size) == (True, "all", 128)
+    data.steps, data.bf16, alignment.align_batch_size = 2, False, 4
+    before = {name: one.clone() for name, one in adapters.model.named_parameters()}
+    with adapters.use("deu_Latn"):
+        recipe.align(adapters, "deu_Latn", make_tokenizer(), alignment, None, data)
+    moved = [name for name, one in adapters.model.named_parameters() if not torch.equal(one, before[name])]
+    assert moved and all("deu_Latn" in name for name in moved)
 
 
 @cases("neuron_only")
@@ -140,6 +146,36 @@ def test_the_neuron_recipe_builds_its_trainer(path):
     assert len(trainer.objective.layers) == blocks
 
 
+def few_shot_trainer(path, recipe, tokenizer, made):
+    """What a file builds on the model that `made` gives for a number of labels."""
+    here = {"tagged": SMOKE / "tagged", "word_column": 0, "tag_column": 1, "languages": ["spa_Latn"]}
+    here |= {"align_languages": ["spa_Latn", "deu_Latn"]}
+    here |= {key: HERE[key] for key in ("use_cpu", "bf16", "output_dir", "align_pairs")}
+    given = [part for key, value in here.items() for part in (f"--{key}", *map(str, many(value)))]
+    parser = TrlParser((recipe.Data, TrainingArguments, AlignmentArguments))
+    data, training, alignment = parser.parse_args_and_config(["--config", str(path), *given])
+    assert (data.learnt, data.k) == (250, [0, 20])
+    tagged = recipe.read_tagged(data, "spa_Latn")
+    labels = sorted({tag for one in tagged for _, tag in one})
+    rows = recipe.encode(tagged, tokenizer, labels, data.max_length)
+    return recipe.make_trainer(
+        data, training, alignment, rows, labels, True, model=made(len(labels)), tokenizer=tokenizer
+    )
+
+
+def test_the_file_of_a_real_encoder_builds_its_trainer():
+    config = AutoConfig.for_model("bert", **SIZES)
+
+    def made(labels):
+        config.num_labels = labels
+        return AutoModelForTokenClassification.from_config(config)
+
+    recipe = load("few_shot_transfer")
+    trainer = few_shot_trainer(CONFIGS / "few_shot_minilm.yaml", recipe, make_tokenizer(), made)
+    assert len(trainer.objective.layers) == config.num_hidden_layers
+    assert trainer.objective.config.resolved_loss.name == "neuron_state"
+
+
 @cases("sft_ot_align", "dpo_with_alignment", "few_shot_transfer")
 def test_a_file_builds_its_trainer(path):
     kind = next(name for name in PARSED if path.stem.startswith(name))
@@ -148,21 +184,11 @@ def test_a_file_builds_its_trainer(path):
     name = config["model_name_or_path"]
     blocks = blocks_in(name)
     if kind == "few_shot_transfer":
-        here = {"tagged": SMOKE / "tagged", "word_column": 0, "tag_column": 1, "languages": ["spa_Latn"]}
-        here |= {"align_languages": ["spa_Latn", "deu_Latn"]}
-        parser = TrlParser((recipe.Data, TrainingArguments, AlignmentArguments))
-        shared = {key: HERE[key] for key in ("use_cpu", "bf16", "output_dir", "align_pairs")}
-        given = [
-            part for key, value in {**shared, **here}.items() for part in (f"--{key}", *map(str, many(value)))
-        ]
-        data, training, alignment = parser.parse_args_and_config(["--config", str(path), *given])
-        assert (data.learnt, data.k) == (250, [0, 20])
-        tagged = recipe.read_tagged(data, "spa_Latn")
-        labels = sorted({tag for one in tagged for _, tag in one})
-        rows = recipe.encode(tagged, tokenizer, labels, data.max_length)
-        model = tiny(name, AutoModelForTokenClassification, num_labels=len(labels))
-        trainer = recipe.make_trainer(
-            data, training, alignment, rows, labels, True, model=model, tokenizer=tokenizer
+        trainer = few_shot_trainer(
+            path,
+            recipe,
+            tokenizer,
+            lambda labels: tiny(name, AutoModelForTokenClassification, num_labels=labels),
         )
         layers = "all"
     else:

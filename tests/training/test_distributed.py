@@ -48,6 +48,8 @@ CELLS = {
         (TOKENS, ACCUMULATED),
         (GUARDED, MOVED | ACCUMULATED | {"lora": True}),
     ],
+    # The other losses of pairs.
+    "more": [({"loss": name}, {}) for name in ("additive_margin", "hinge", "mse", "cka", "token_cka")],
     "fsdp": [({}, ACCUMULATED), ({"loss": "neuron_state", "layer": "all"}, {}), (TOKENS, {})],
 }
 
@@ -103,6 +105,7 @@ def in_one_process(fields, is_moved=False, **changes):
     ("mode", "cell"),
     [
         *(("ddp", cell) for cell in (0, 1, 2, 4, 5)),
+        *(pytest.param("more", cell, marks=pytest.mark.slow) for cell in range(5)),
         *(pytest.param("fsdp", cell, marks=pytest.mark.slow) for cell in (0, 1, 2)),
     ],
 )

@@ -1,5 +1,7 @@
 """`with_alignment`: the gradient that each trainer takes, what it logs, what it refuses."""
 
+import random
+
 import pytest
 import torch
 from transformers import BitsAndBytesConfig, EvalPrediction, LlamaForCausalLM, Trainer
@@ -18,7 +20,7 @@ from tests.training.runs import (
     task_gradients_without,
     training_pairs,
 )
-from xalign import AlignmentCallback
+from xalign import AlignmentCallback, ParallelPairs, load_pairs, measure
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
 from xalign.model.inputs import Inputs
 from xalign.training.config import AlignmentConfig
@@ -173,6 +175,33 @@ def test_training_brings_translations_together():
     trainer.train()
     rows = [row["align_loss"] for row in trainer.state.log_history if "align_loss" in row]
     assert sum(rows[-5:]) < 0.8 * sum(rows[:5])
+
+
+@pytest.mark.slow
+def test_a_language_of_other_tokens_is_aligned_and_the_task_is_learnt():
+    """64 sentences, and the same with each word replaced by another one of theirs."""
+    english = list(load_pairs("bundled")["deu_Latn"].pivot_sentences)[:64]
+    words = sorted({word for text in english for word in text.split()})
+    other = dict(zip(words, random.Random(0).sample(words, len(words)), strict=True))
+    pairs = ParallelPairs(
+        {"eng_Latn": english, "deu_Latn": [" ".join(map(other.get, text.split())) for text in english]}
+    )
+    ended = {}
+    for weight in (0.0, 0.5):
+        trainer = make_trainer(
+            alignment={"pairs": pairs, "batch_size": 64, "temperature": 0.1, "weight": weight},
+            model=make_model("llama", hidden_size=128, intermediate_size=384),
+            max_steps=200,
+            learning_rate=2e-3,
+        )
+        trainer.train()
+        rows = measure(trainer.model, make_tokenizer(), pairs, ["retrieval"]).to_rows()
+        retrieved = [row["value"] for row in rows if row["layer"] in trainer.objective.layers]
+        assert len(retrieved) == 2  # from English and to it
+        ended[weight] = trainer.evaluate(trainer.train_dataset)["eval_loss"], min(retrieved)
+    assert ended[0.5][1] >= 0.95, ended
+    assert ended[0.5][0] <= 1.05 * ended[0.0][0], ended
+    assert ended[0.0][1] < 0.5, ended  # not without the loss
 
 
 @pytest.mark.parametrize("every", [2, 4])

@@ -106,8 +106,8 @@ def test_chunks_and_a_template_change_nothing_of_the_words(adapted):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_trainer_with_lora_and_accumulation():
-    made = {"lora": True, "gradient_accumulation_steps": 2}
+def test_a_trainer_with_lora_accumulation_and_checkpointing():
+    made = {"lora": True, "gradient_accumulation_steps": 2, "gradient_checkpointing": True}
     trainer = make_trainer("trainer", {"pairs": PAIRS, "weight": 5.0, **WORDS}, **made)
     pull = gradients_by_hand(trainer, 2)
     aligned, plain = first_gradients(trainer), first_gradients(make_trainer("trainer", **made))

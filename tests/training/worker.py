@@ -44,7 +44,7 @@ for fields, changes in cells:
         keeper = KeepGradients()
         trainer.add_callback(keeper)
         trainer.train()
-    if mode == "ddp":
+    if mode != "fsdp":
         assert isinstance(trainer.model_wrapped, torch.nn.parallel.DistributedDataParallel)
     found.append((keeper.steps[0], [str(warning.message) for warning in warned]))
 if dist.get_rank() == 0:

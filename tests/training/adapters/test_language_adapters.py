@@ -157,6 +157,8 @@ def test_bad_input(tmp_path):
     adapters = adapters_of("deu_Latn")
     with pytest.raises(ArgumentError, match="language='spa' has no adapter; there is deu_Latn"):
         adapters.use("spa").__enter__()
+    with pytest.raises(ArgumentError, match="'und' is unknown.* Of adapters there is deu_Latn, and eng_Latn"):
+        adapters.rows(["de", "und"])  # what an identifier says of a text whose language it does not know
     with pytest.raises(ArgumentError, match="has no adapter"):
         adapters.rows(["eng_Latn", "rus_Cyrl"])
     with pytest.raises(ArgumentError, match="eng_Latn, the pivot"):

@@ -165,12 +165,13 @@ class LanguageAdapters:
         return cls(loaded, pivot=pivot)
 
     def _there(self, language: str) -> str:
-        code = normalize_language(language)
+        there = f"there is {', '.join(self.languages)}, and {self.pivot} runs without one"
+        try:
+            code = normalize_language(language)
+        except ArgumentError as error:  # such as "und", by which an identifier says that it does not know
+            raise ArgumentError(f"{error}. Of adapters {there}") from None
         if code != self.pivot and code not in self.model.peft_config:
-            raise ArgumentError(
-                f"language={language!r} has no adapter; there is {', '.join(self.languages)}, and "
-                f"{self.pivot} runs without one"
-            )
+            raise ArgumentError(f"language={language!r} has no adapter; {there}")
         return code
 
     def __repr__(self) -> str:
