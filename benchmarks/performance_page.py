@@ -12,6 +12,7 @@ import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,19 @@ BEGIN, END = "<!-- made by benchmarks/performance_page.py -->\n", "<!-- until he
 
 @dataclass(frozen=True)
 class Goal:
-    """What a benchmark has to reach: its result file without suffix, and how to read the values there."""
+    """What a benchmark has to reach, and where its result lies.
+
+    `at` is the path of keys in the result file, such as "arms/repeng/times_as_fast". What lies there are the
+    values of all runs, or their median, min and max; `made` turns anything else into such values.
+    """
 
     what: str
     file: str
-    values: Callable[[Any], Any]  # gives the values of all runs, or their median, min and max
+    at: str
     goal: float
     at_least: bool = False
     on: str = "CPU"
+    made: Callable[[Any], Any] = lambda found: found
 
     @property
     def path(self) -> Path:
@@ -40,7 +46,10 @@ class Goal:
 
     def found(self) -> tuple[float, float, float]:
         """Return the median, the smallest and the largest value."""
-        values = self.values(json.loads(self.path.read_text(encoding="utf-8")))
+        found = json.loads(self.path.read_text(encoding="utf-8"))
+        for key in self.at.split("/"):
+            found = found[key]
+        values = self.made(found)
         if isinstance(values, dict):
             return values["median"], values["min"], values["max"]
         return statistics.median(values), min(values), max(values)
@@ -51,107 +60,55 @@ class Goal:
         return shown(median) >= self.goal if self.at_least else shown(median) <= self.goal
 
 
+AtLeast = partial(Goal, at_least=True)
+
+
 def shown(value: float) -> float:
     """Return a value as the table shows it."""
     return round(value, 3)
 
 
-def padding(of: str) -> Callable[[Any], list[float]]:
-    """Return how to read the share of padding tokens of one way to make batches."""
-    return lambda found: [1 - found[of]["tokens"] / found[of]["run"]]
+def padding(found: dict[str, int]) -> list[float]:
+    """Return the share of padding among the tokens that are run."""
+    return [1 - found["tokens"] / found["run"]]
 
 
+def inverse(values: list[float]) -> list[float]:
+    """Return the ratios the other way round."""
+    return [1 / one for one in values]
+
+
+STEERED = "parts/generate {}/steered_by_plain/{}"
 GOALS = [
-    Goal("Measuring ÷ bare forwards, 135M", "measure_overhead", lambda it: it["measured_by_bare"], 1.03),
-    Goal("Share of padding, 135M", "padding", padding("135M"), 0.06),
-    Goal("Share of padding, e5-small", "padding", padding("e5-small"), 0.06),
-    Goal(
-        "Pairs to the middle block ÷ a plain batch", "alignment_step", lambda it: it["middle ÷ plain"], 0.45
+    Goal("Measuring ÷ bare forwards, 135M", "measure_overhead", "measured_by_bare", 1.03),
+    Goal("Share of padding, 135M", "padding", "135M", 0.06, made=padding),
+    Goal("Share of padding, e5-small", "padding", "e5-small", 0.06, made=padding),
+    Goal("Pairs to the middle block ÷ a plain batch", "alignment_step", "middle ÷ plain", 0.45),
+    Goal("Pairs at every block ÷ a plain batch", "alignment_step", "all ÷ plain", 1.05),
+    AtLeast("Branch of mid-align's fork ÷ ours", "alignment_step", "middle ÷ fork", 1.3, made=inverse),
+    Goal("A step with the callback ÷ without", "callback_share", "between/ratios", 1.0),
+    AtLeast("Steered ÷ plain generation, `set`, 135M", "generate_cpu", STEERED.format("135M", "set"), 0.95),
+    AtLeast("scikit-learn's average precision ÷ ours", "average_precision", "times_as_fast", 40),
+    Goal("Peak memory, 50 ÷ 2 languages", "memory", "languages/ratios", 1.03),
+    AtLeast("One process ÷ each of two", "scaling", "processes/ratios", 1.8),
+    AtLeast("LAPE's program ÷ `language_neurons`", "language_neuron_speed", "times_as_fast", 2.0),
+    AtLeast("repeng ÷ `language_vectors`", "vector_extraction", "arms/repeng/times_as_fast", 1.5),
+    AtLeast(
+        "steering-vectors ÷ `language_vectors`",
+        "vector_extraction",
+        "arms/steering-vectors/times_as_fast",
+        1.5,
     ),
-    Goal("Pairs at every block ÷ a plain batch", "alignment_step", lambda it: it["all ÷ plain"], 1.05),
-    Goal(
-        "Branch of mid-align's fork ÷ ours",
-        "alignment_step",
-        lambda it: [1 / one for one in it["middle ÷ fork"]],
-        1.3,
-        at_least=True,
+    AtLeast("MEXA's program ÷ ours", "against_reference", "arms/MEXA alone/times_as_fast", 2.0),
+    AtLeast("The same for four metrics", "against_reference", "arms/four metrics/times_as_fast", 1.95),
+    AtLeast(
+        "MEXA's program ÷ ours, 1B", "against_reference_h100", "arms/MEXA alone/times_as_fast", 20, on="GPU"
     ),
-    Goal("A step with the callback ÷ without", "callback_share", lambda it: it["between"]["ratios"], 1.0),
-    Goal(
-        "Steered ÷ plain generation, `set`, 135M",
-        "generate_cpu",
-        lambda it: it["parts"]["generate 135M"]["steered_by_plain"]["set"],
-        0.95,
-        at_least=True,
-    ),
-    Goal(
-        "scikit-learn's average precision ÷ ours",
-        "average_precision",
-        lambda it: it["times_as_fast"],
-        40,
-        at_least=True,
-    ),
-    Goal("Peak memory, 50 ÷ 2 languages", "memory", lambda it: it["languages"]["ratios"], 1.03),
-    Goal("One process ÷ each of two", "scaling", lambda it: it["processes"]["ratios"], 1.8, at_least=True),
-    Goal(
-        "LAPE's program ÷ `language_neurons`",
-        "language_neuron_speed",
-        lambda it: it["times_as_fast"],
-        2.0,
-        at_least=True,
-    ),
-    *(
-        Goal(
-            f"{name} ÷ `language_vectors`",
-            "vector_extraction",
-            lambda it, name=name: it["arms"][name]["times_as_fast"],
-            1.5,
-            at_least=True,
-        )
-        for name in ("repeng", "steering-vectors")
-    ),
-    Goal(
-        "MEXA's program ÷ ours",
-        "against_reference",
-        lambda it: it["arms"]["MEXA alone"]["times_as_fast"],
-        2.0,
-        at_least=True,
-    ),
-    Goal(
-        "The same for four metrics",
-        "against_reference",
-        lambda it: it["arms"]["four metrics"]["times_as_fast"],
-        1.95,
-        at_least=True,
-    ),
-    Goal(
-        "MEXA's program ÷ ours, 1B",
-        "against_reference_h100",
-        lambda it: it["arms"]["MEXA alone"]["times_as_fast"],
-        20,
-        at_least=True,
-        on="GPU",
-    ),
-    *(
-        Goal(
-            f"Measuring ÷ bare forwards, {shape}",
-            "gpu_h100",
-            lambda it, shape=shape: it["parts"][f"measure {shape}"]["measured_by_bare"],
-            1.03,
-            on="GPU",
-        )
-        for shape in ("1B", "8B")
-    ),
-    *(
-        Goal(
-            f"Steered ÷ plain generation, `{operator}`, 1B",
-            "gpu_h100",
-            lambda it, operator=operator: it["parts"]["generate 1B"]["steered_by_plain"][operator],
-            0.95,
-            at_least=True,
-            on="GPU",
-        )
-        for operator in ("set", "zero")
+    Goal("Measuring ÷ bare forwards, 1B", "gpu_h100", "parts/measure 1B/measured_by_bare", 1.03, on="GPU"),
+    Goal("Measuring ÷ bare forwards, 8B", "gpu_h100", "parts/measure 8B/measured_by_bare", 1.03, on="GPU"),
+    AtLeast("Steered ÷ plain generation, `set`, 1B", "gpu_h100", STEERED.format("1B", "set"), 0.95, on="GPU"),
+    AtLeast(
+        "Steered ÷ plain generation, `zero`, 1B", "gpu_h100", STEERED.format("1B", "zero"), 0.95, on="GPU"
     ),
 ]
 

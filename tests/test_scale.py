@@ -1,13 +1,12 @@
 """docs/scale.md: its tables follow from what was measured, and the arithmetic agrees with the models'."""
 
-import importlib
 import json
-import sys
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from tests.benchmark_modules import benchmark
 from tests.tiny import ROOT
 
 MEASURED = json.loads((ROOT / "benchmarks/results/gpu_h100.json").read_text())["parts"]
@@ -16,11 +15,8 @@ FOUR = ("gate", "activation", "hidden")
 
 @pytest.fixture(scope="module")
 def scale():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        yield importlib.import_module("scale")
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+    with benchmark("scale") as module:
+        yield module
 
 
 def test_the_page_holds_the_tables(scale):
