@@ -86,6 +86,8 @@ GOALS = [
     Goal("Pairs to the middle block ÷ a plain batch", "alignment_step", "middle ÷ plain", 0.45),
     Goal("Pairs at every block ÷ a plain batch", "alignment_step", "all ÷ plain", 1.05),
     AtLeast("Branch of mid-align's fork ÷ ours", "alignment_step", "middle ÷ fork", 1.3, made=inverse),
+    Goal("Transport ÷ contrastive step", "transport_step", "transport ÷ contrastive", 1.5),
+    Goal("The same, all blocks, debiased", "transport_step_all", "transport ÷ contrastive", 1.5),
     Goal("A step with the callback ÷ without", "callback_share", "between/ratios", 1.0),
     AtLeast("Steered ÷ plain generation, `set`, 135M", "generate_cpu", STEERED.format("135M", "set"), 0.95),
     AtLeast("scikit-learn's average precision ÷ ours", "average_precision", "times_as_fast", 40),

@@ -2,6 +2,7 @@
 
     python benchmarks/transport_step.py                    # about 2 CPU-minutes
     python benchmarks/transport_step.py --layer all --debiased
+    python benchmarks/transport_step.py --smoke            # seconds
 
 Both steps (forward, loss and backward) run 32 pairs of 32 tokens through Babel's aligned model, whose states
 are those of a model that has learnt something: its plans need more iterations than those of random states.
@@ -9,12 +10,11 @@ With `--width` it is a random Llama of that width instead. The steps alternate, 
 over runs of the ratio of their CPU times (on a GPU: of their wall times).
 """
 
-import argparse
 from dataclasses import replace
 from functools import partial
 
 import torch
-from clock import alternate, ratio
+from clock import alternate, machine, parser_of, ratio, write
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from xalign import AlignmentObjective, ParallelPairs
@@ -23,8 +23,7 @@ from xalign.losses.transport import TRANSPORT, transport
 
 PAIRS, TOKENS = 32, 32
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--runs", type=int, default=7)
+parser = parser_of(__doc__)
 parser.add_argument("--layer", default="0.5", help="where both losses act, as in AlignmentConfig")
 parser.add_argument("--debiased", action="store_true")
 parser.add_argument("--width", type=int, help="of a random Llama of 6 blocks, in place of Babel's model")
@@ -65,11 +64,18 @@ def step(objective):
     objective(0).backward()
 
 
-taken = alternate({name: partial(step, one) for name, one in objectives.items()}, options.runs, device)
+calls = {name: partial(step, one) for name, one in objectives.items()}
+taken = alternate(calls, 1 if options.smoke else options.runs, device)
 for name, times in taken.items():
     print(f"{name}: {min(times):.3f} to {max(times):.3f} s")
-print(
-    "transport ÷ contrastive: median {median:.3f}, {min:.3f} to {max:.3f}".format_map(
-        ratio(taken, "transport", "contrastive")
-    )
+found = ratio(taken, "transport", "contrastive")
+print("transport ÷ contrastive: median {median:.3f}, {min:.3f} to {max:.3f}".format_map(found))
+write(
+    options.out,
+    {
+        "machine": machine(device),
+        "layer": options.layer,
+        "debiased": options.debiased,
+        "transport ÷ contrastive": found,
+    },
 )

@@ -18,6 +18,7 @@ SMOKES = {
     "language_neuron_speed": [],
     "measure_overhead": [],
     "padding": ["--runs", "1"],
+    "transport_step": [],
     "vector_extraction": [],
 }
 LONGER = ("callback_share", "memory", "scaling")  # whole runs of a trainer, and processes of their own
