@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from page_part import with_part
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- made by benchmarks/performance_page.py -->\n", "<!-- until here -->\n"
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,7 @@ def table() -> str:
 
 def updated(page: str) -> str:
     """Return the page with the table in its place."""
-    before, after = page.index(BEGIN) + len(BEGIN), page.index(END)
-    return page[:before] + "\n" + table() + "\n" + page[after:]
+    return with_part(page, "performance_page", table())
 
 
 def draw(path: Path) -> None:

@@ -12,11 +12,11 @@ import json
 from pathlib import Path
 
 from models import SHAPES, forward_flops
+from page_part import with_part
 from transformers import AutoConfig
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "scale.md"
-BEGIN, END = "<!-- made by benchmarks/scale.py -->\n", "<!-- until here -->\n"
 MEASURED = json.loads((ROOT / "benchmarks/results/gpu_h100.json").read_text())["parts"]["measure 8B"]
 LANGUAGES, PAIRS, BUDGET = 200, 1000, 4096
 # From the data sheets of an H100 and of its usual node. Not measured.
@@ -111,8 +111,7 @@ def tables():
 
 def updated(page):
     """Return the page with the tables in their place."""
-    before, after = page.index(BEGIN) + len(BEGIN), page.index(END)
-    return page[:before] + "\n" + tables() + "\n" + page[after:]
+    return with_part(page, "scale", tables())
 
 
 if __name__ == "__main__":

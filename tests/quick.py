@@ -9,3 +9,12 @@ def one_in(n, values):
     return [
         pytest.param(*row, marks=pytest.mark.slow if number % n else ()) for number, row in enumerate(rows)
     ]
+
+
+def one_each(rows, values):
+    """Rows × values as parameters of a test: by default each row has one of the values, in turn."""
+    rows = [row if isinstance(row, tuple) else (row,) for row in rows]
+    n = len(values)
+    return one_in(
+        n, [(*row, values[(number + turn) % n]) for number, row in enumerate(rows) for turn in range(n)]
+    )

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from tests.benchmark_modules import benchmark
 from tests.tiny import ROOT
 
 FOLDER = ROOT / "benchmarks"
@@ -38,3 +39,10 @@ def test_a_benchmark_runs(name, monkeypatch, tmp_path):
     result = json.loads(out.read_text(encoding="utf-8"))
     assert result["machine"]["torch"] == torch.__version__
     assert len(result) > 1
+
+
+@pytest.mark.parametrize("name", ["performance_page", "scale"])
+def test_a_page_holds_what_its_program_makes(name):
+    program = benchmark(name)
+    page = program.PAGE.read_text(encoding="utf-8")
+    assert program.updated(page) == page

@@ -1,4 +1,4 @@
-"""docs/scale.md: its tables follow from what was measured, and the arithmetic agrees with the models'."""
+"""What docs/scale.md is computed with: it follows from what was measured, and agrees with the models."""
 
 import json
 
@@ -15,13 +15,7 @@ FOUR = ("gate", "activation", "hidden")
 
 @pytest.fixture(scope="module")
 def scale():
-    with benchmark("scale") as module:
-        yield module
-
-
-def test_the_page_holds_the_tables(scale):
-    page = scale.PAGE.read_text(encoding="utf-8")
-    assert scale.updated(page) == page
+    return benchmark("scale")
 
 
 @pytest.mark.parametrize("shape", ["8B", "70B"])

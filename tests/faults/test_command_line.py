@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.typed import xalign
+from tests.quick import one_in
 from tests.tiny import make_model, make_tokenizer
 from xalign import AlignmentReport, UnitSet, load_pairs, measure
 
@@ -124,16 +125,12 @@ def one_message(done):
     )
 
 
-def marked():
-    """Every case; by default every eighth of them, and with `-m slow` all others."""
-    for number, case in enumerate(CASES):
-        yield pytest.param(
-            *case, marks=[] if number % 8 == 0 else pytest.mark.slow, id="-".join(map(ascii, case))[:60]
-        )
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")  # said beside the message
-@pytest.mark.parametrize(("verb", "name", "value"), list(marked()))
+@pytest.mark.parametrize(
+    ("verb", "name", "value"),
+    one_in(8, CASES),
+    ids=["-".join(map(ascii, case))[:60] for case in CASES],
+)
 def test_a_wrong_value_is_refused_in_one_message(
     verb, name, value, made, model_folder, tmp_path, monkeypatch
 ):

@@ -1,6 +1,5 @@
 """The callback: sees everything, changes nothing."""
 
-import itertools
 import json
 import re
 import shutil
@@ -13,7 +12,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from tests.model.test_visit import count_hooks
 from tests.monitor.training import dropout_is_active, equal_to_the_bit, make_trainer, result_of
-from tests.quick import one_in
+from tests.quick import one_each
 from tests.tiny import make_tokenizer
 from xalign import AlignmentCallback, AlignmentReport, load_pairs, measure
 from xalign.errors import ArgumentError, ArgumentTypeError, ReportError, XAlignError
@@ -99,15 +98,11 @@ def script(callback, key, scores):
     callback._monitor.measurement.run = scored
 
 
-# By default every two of the three meet once.
-WATCHED = [
-    (kind, lora, evaluate)
-    for lora, evaluate in itertools.product([False, True], repeat=2)
-    for kind in ("trainer", "sft")[:: 1 if lora == evaluate else -1]
-]
+# In this order, every two of the three meet by default.
+LORA_AND_EVALUATION = [(False, False), (False, True), (True, True), (True, False)]
 
 
-@pytest.mark.parametrize(("kind", "lora", "evaluate"), one_in(2, WATCHED))
+@pytest.mark.parametrize(("lora", "evaluate", "kind"), one_each(LORA_AND_EVALUATION, ("trainer", "sft")))
 def test_observe_only(kind, lora, evaluate, pairs):
     """Losses and final weights are equal to the bit with and without the callback."""
     plain = make_trainer(kind, lora, evaluate, folder="plain")

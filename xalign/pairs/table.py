@@ -53,7 +53,7 @@ def read_tsv(path: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str, Bit
 
 
 def _may_be_a_code(name: str) -> bool:
-    return name.isascii() and len(name) <= _LONGEST_NAME and not any(map(str.isspace, name.strip()))
+    return name.isascii() and len(name) <= _LONGEST_NAME and len(name.split()) <= 1
 
 
 def read_jsonl(path: Path, pivot: str, asked: Sequence[str] = ()) -> dict[str, Bitext]:

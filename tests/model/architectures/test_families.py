@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.model.oracle import ORACLES, neurons
-from tests.quick import one_in
+from tests.quick import one_each
 from tests.tiny import FAMILIES, LAYERS, make_model, make_tokenizer
 from tests.versions.require import require
 from xalign import Site, map_model, measure
@@ -146,15 +146,7 @@ def brute_force_bits(pivot, other):
     return torch.tensor([all(cosine[i][i] > rival for rival in rivals(i)) for i in range(n)])
 
 
-# By default each family is padded on one side.
-PADDED = [
-    (family, side)
-    for number, family in enumerate(FAMILIES)
-    for side in ("right", "left")[:: -1 if number % 2 else 1]
-]
-
-
-@pytest.mark.parametrize(("family", "padding_side"), one_in(2, PADDED))
+@pytest.mark.parametrize(("family", "padding_side"), one_each(FAMILIES, ("right", "left")))
 def test_scores_against_brute_force(family, padding_side):
     """Batches of 16 and a tokenizer that pads on either side, against one sentence a forward."""
     model, tokenizer = make_model(family), make_tokenizer(padding_side)

@@ -165,14 +165,16 @@ class LanguageAdapters:
         return cls(loaded, pivot=pivot)
 
     def _there(self, language: str) -> str:
-        there = f"there is {', '.join(self.languages)}, and {self.pivot} runs without one"
         try:
             code = normalize_language(language)
         except ArgumentError as error:  # such as "und", by which an identifier says that it does not know
-            raise ArgumentError(f"{error}. Of adapters {there}") from None
+            raise ArgumentError(f"{error}. Of adapters {self._listed()}") from None
         if code != self.pivot and code not in self.model.peft_config:
-            raise ArgumentError(f"language={language!r} has no adapter; {there}")
+            raise ArgumentError(f"language={language!r} has no adapter; {self._listed()}")
         return code
+
+    def _listed(self) -> str:
+        return f"there is {', '.join(self.languages)}, and {self.pivot} runs without one"
 
     def __repr__(self) -> str:
         """List the languages."""
