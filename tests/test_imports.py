@@ -14,7 +14,7 @@ from tests.source_tree import FILES, MODULES, imports_of, name_of, room_of, tree
 LEVELS = [
     ["errors", "options", "warn"],  # import nothing of the package
     [
-        *("checks", "schema", "escape", "extras", "files", "identity", "languages"),
+        *("autocast", "checks", "schema", "escape", "extras", "files", "identity", "languages"),
         *("plain_config", "renamed", "result_table"),
     ],
     ["storage", "pairs", "model", "metrics", "losses"],  # files, text, models, and mathematics on tensors
@@ -32,7 +32,7 @@ LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 # A report draws itself, and units and vectors export themselves: their methods import when they are called.
 LAZY = {("results", "views"), ("results", "hub"), ("units", "exports")}
 # Mathematics on tensors knows nothing of models, text or files.
-PURE, ALLOWED_IN_PURE = {"metrics", "losses"}, {"errors", "checks"}
+PURE, ALLOWED_IN_PURE = {"metrics", "losses"}, {"errors", "checks", "autocast"}
 # The small world serves demos, tests and benchmarks; nothing that users need depends on it.
 USERS_OF_BABEL = {"demo", "cli"}
 

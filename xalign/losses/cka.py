@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xalign.autocast import without_autocast
 from xalign.checks import boolean
 from xalign.errors import ArgumentError
 from xalign.losses.direction import SHORTEST, power_of_two, shortest_of
@@ -54,8 +55,8 @@ def linear_cka(
             f"CKA needs as many rows on both sides, at least {FEWEST[debiased]} with debiased={debiased}; "
             f"there are {len(rows)} and {len(others)}"
         )
-    with torch.autocast(rows.device.type, enabled=False):
-        return (_gram(rows, debiased, shortest) * _gram(others, debiased, shortest)).sum()
+    grams = [without_autocast(rows.device.type, _gram, side, debiased, shortest) for side in (rows, others)]
+    return (grams[0] * grams[1]).sum()
 
 
 def cka(

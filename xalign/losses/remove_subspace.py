@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from xalign.autocast import without_autocast
 from xalign.checks import whole_number
 from xalign.errors import ArgumentError
 from xalign.losses.tokens import sentence_means
@@ -64,11 +65,16 @@ def _without(
     basis: Float[Tensor, "direction width"], states: Float[Tensor, "*state width"]
 ) -> Float[Tensor, "*state width"]:
     """Take directions from states; one that lies in them is left with rounding alone, which becomes 0."""
-    with torch.autocast(states.device.type, enabled=False):
-        left = states - states @ basis.T @ basis
+    left = states - without_autocast(states.device.type, _projected, basis, states)
     eps = 8 * len(basis) * torch.finfo(states.dtype).eps
     lengths, was = (values.detach().norm(dim=-1, keepdim=True) for values in (left, states))
     return left.masked_fill(lengths <= eps * was, 0.0)
+
+
+def _projected(
+    basis: Float[Tensor, "direction width"], states: Float[Tensor, "*state width"]
+) -> Float[Tensor, "*state width"]:
+    return states @ basis.T @ basis
 
 
 def _basis(

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from xalign.autocast import without_autocast
 from xalign.errors import ArgumentError, ArgumentTypeError
 from xalign.losses.direction import centred_directions, directions
 
@@ -37,8 +38,7 @@ def cosines(
     rows: Float[Tensor, "row width"], columns: Float[Tensor, "column width"]
 ) -> Float[Tensor, "row column"]:
     """Compute the cosines of directions, vectors of length 1 or 0, in full precision also under autocast."""
-    with torch.autocast(rows.device.type, enabled=False):
-        return rows @ columns.T
+    return without_autocast(rows.device.type, torch.matmul, rows, columns.T)
 
 
 def is_same(

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xalign.autocast import without_autocast
 from xalign.checks import boolean
 from xalign.losses.direction import shortest_of
 from xalign.losses.loss import Loss
@@ -90,5 +91,4 @@ def _costs(
     language: Float[Tensor, "pair token width"], pivot: Float[Tensor, "pair pivot_token width"]
 ) -> Float[Tensor, "pair token pivot_token"]:
     """Compute 1 − cos of all tokens of a pair, in full precision also under autocast."""
-    with torch.autocast(language.device.type, enabled=False):
-        return 1 - language @ pivot.transpose(1, 2)
+    return 1 - without_autocast(language.device.type, torch.matmul, language, pivot.transpose(1, 2))

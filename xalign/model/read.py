@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from xalign.autocast import without_autocast
 from xalign.errors import ModelError
 from xalign.model.architectures.layout_argument import takes_layout
 from xalign.model.architectures.map import ModelMap, map_model
@@ -24,7 +25,6 @@ from xalign.model.pool_experts import pool_experts
 from xalign.model.routed import Routed
 from xalign.model.run import decoder_batch, decoder_test, leaves_early, run
 from xalign.model.snapshot import Snapshot
-from xalign.model.torch_state import without_autocast
 from xalign.model.visit import VisitFn, visit_mapped
 from xalign.warn import warn
 

@@ -2,13 +2,11 @@
 
 import random
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
-
-T = TypeVar("T")
 
 
 class TorchState:
@@ -66,19 +64,6 @@ class RandomState:
             torch.cuda.set_rng_state(state, device)
         random.setstate(self._python)
         np.random.set_state(self._numpy)
-
-
-def without_autocast(device: str, fn: Callable[..., T], *args: Any) -> T:
-    """Call a function outside autocast, whatever is on around it."""
-    enabled = torch.is_autocast_enabled(device)
-    try:
-        try:
-            torch.set_autocast_enabled(device, False)
-            return fn(*args)
-        finally:
-            torch.set_autocast_enabled(device, enabled)
-    finally:
-        torch.set_autocast_enabled(device, enabled)
 
 
 def stance() -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
+from xalign.autocast import without_autocast
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError
 from xalign.losses.loss import StateFn
 from xalign.model.architectures.map import ModelMap, map_model
@@ -24,7 +25,6 @@ from xalign.model.observe import observing
 from xalign.model.placement import device_of
 from xalign.model.pool import check_tokens, pool, token_weights
 from xalign.model.run import run
-from xalign.model.torch_state import without_autocast
 from xalign.model.wrapped import (
     adapter_disabled,
     is_compiled,
