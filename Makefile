@@ -1,13 +1,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test slow site
+.PHONY: demo test thorough slow site
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/xalign demo
 
 test: $(VENV)/.installed
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
+
+thorough: $(VENV)/.installed
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile -m 'thorough and not slow'
 
 slow: $(VENV)/.installed
 	$(VENV)/bin/pytest -m slow

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 
 _SMALL = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
 SHAPES: dict[str, tuple[str, dict]] = {
@@ -16,6 +16,44 @@ SHAPES: dict[str, tuple[str, dict]] = {
             "num_attention_heads": 9,
             "num_key_value_heads": 3,
             "vocab_size": 49152,
+        },
+    ),
+    "360M": (
+        "llama",
+        {
+            "num_hidden_layers": 32,
+            "hidden_size": 960,
+            "intermediate_size": 2560,
+            "num_attention_heads": 15,
+            "num_key_value_heads": 5,
+            "vocab_size": 49152,
+        },
+    ),
+    "GPT-2": ("gpt2", {}),
+    "small MoE": (
+        "qwen3_moe",
+        {
+            "num_hidden_layers": 12,
+            "hidden_size": 512,
+            "intermediate_size": 1536,
+            "moe_intermediate_size": 256,
+            "num_experts": 16,
+            "num_experts_per_tok": 4,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 64,
+            "vocab_size": 49152,
+        },
+    ),
+    # multilingual-e5-small
+    "encoder": (
+        "bert",
+        {
+            "num_hidden_layers": 12,
+            "hidden_size": 384,
+            "intermediate_size": 1536,
+            "num_attention_heads": 12,
+            "vocab_size": 250037,
         },
     ),
     "1B": (
@@ -94,7 +132,8 @@ def make_model(
     config = AutoConfig.for_model(family, **sizes | changed, max_position_embeddings=2048)
     torch.manual_seed(seed)
     with torch.device(device):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+        auto = AutoModel if family == "bert" else AutoModelForCausalLM
+        return auto.from_config(config, dtype=dtype).eval()
 
 
 def forward_flops(config, lengths: Sequence[int]) -> float:

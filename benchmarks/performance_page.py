@@ -81,6 +81,15 @@ def inverse(values: list[float]) -> list[float]:
 STEERED = "parts/generate {}/steered_by_plain/{}"
 GOALS = [
     Goal("Measuring ÷ bare forwards, 135M", "measure_overhead", "measured_by_bare", 1.03),
+    *(
+        Goal(f"The same, {shape}", f"measure_overhead_{name}", "measured_by_bare", 1.03)
+        for shape, name in (
+            ("360M", "360m"),
+            ("GPT-2", "gpt2"),
+            ("a small MoE", "moe"),
+            ("e5-small", "encoder"),
+        )
+    ),
     Goal("Share of padding, 135M", "padding", "135M", 0.06, made=padding),
     Goal("Share of padding, e5-small", "padding", "e5-small", 0.06, made=padding),
     Goal("Pairs to the middle block ÷ a plain batch", "alignment_step", "middle ÷ plain", 0.45),

@@ -22,8 +22,12 @@ from tests.realmodels.whisper import load_whisper
 from tests.tiny import make_model, make_tokenizer, real_pairs_folder
 from xalign.errors import MissingExtraError
 
-# What a test takes -> the marker that says so.
-MARKED = {"real_text": "realdata"} | dict.fromkeys(("e5_small", "whisper_base", "speech"), "realmodel")
+# A fixture -> the markers of the tests that take it. The last two are a whole training and a whole bench.
+MARKED = {
+    "real_text": ("realdata", "thorough"),
+    **dict.fromkeys(("e5_small", "whisper_base", "speech"), ("realmodel", "thorough")),
+    **dict.fromkeys(("improved", "standing"), ("thorough",)),
+}
 # A marker -> the variable under which CI takes a skip for a failure.
 REQUIRED = {
     "realdata": "XALIGN_REQUIRE_DATA",
@@ -47,6 +51,16 @@ def what_is_left_is_not_looked_at_again():
     """Let no later collection of garbage look at what was imported before: every training calls for one."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def what_accelerate_is_told_ends_with_a_test():
+    """Transformers 4 names the compiler of a training in the environment, and leaves it there."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("ACCELERATE_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_") and name not in before]:
+        del os.environ[name]
+    os.environ |= before
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +154,8 @@ def wandb_here():
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        for marker in {MARKED[name] for name in getattr(item, "fixturenames", ()) if name in MARKED}:
+        taken = [name for name in getattr(item, "fixturenames", ()) if name in MARKED]
+        for marker in {marker for name in taken for marker in MARKED[name]}:
             item.add_marker(marker)
 
 

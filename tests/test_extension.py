@@ -93,6 +93,7 @@ def reports():
 METRIC_OBJECTS = [BOUNDED, UNBOUNDED, LOWER]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("metric", METRIC_OBJECTS, ids=lambda metric: metric.name)
 def test_a_metric(metric, reports, tmp_path, model_folder, monkeypatch):
     name = metric.name
@@ -202,6 +203,7 @@ PAIR_LOSS = Loss(
 TOKEN_LOSS = replace(PAIR_LOSS, name="token_mean_distance", fn=token_mean_distance, level="token")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", [PAIR_LOSS, squared_distance, TOKEN_LOSS], ids=["pair", "callable", "token"])
 def test_a_loss(loss):
     pairs = load_pairs("bundled", ["deu_Latn"], n=40)

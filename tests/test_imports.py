@@ -162,6 +162,7 @@ def test_the_public_api():
         _ = xalign.mesure
 
 
+@pytest.mark.thorough
 def test_importing_xalign_stays_light():
     heavy = [
         "torch",

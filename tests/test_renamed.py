@@ -30,6 +30,7 @@ def test_every_old_name_gives_the_new_one(old, new):
     assert getattr(importlib.import_module(module), old_name) is expected  # and once only
 
 
+@pytest.mark.thorough
 def test_names_of_a_module_that_moved():
     code = (
         "import warnings\n"
@@ -59,6 +60,7 @@ def test_what_never_was():
         importlib.import_module("xalign.report.nothing")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
     [
@@ -83,6 +85,7 @@ def test_a_module_in_the_place_of_its_function_can_be_called(name):
     assert ran.stdout.startswith(f"{name}() missing")
 
 
+@pytest.mark.thorough
 def test_warnings_point_at_the_users_line(tmp_path):
     """Python shows a DeprecationWarning only where the user's own script causes it."""
     script = tmp_path / "script.py"

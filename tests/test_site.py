@@ -44,6 +44,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.thorough
 def test_every_public_name_has_an_entry(site):
     for package, names in rooms().items():
         page = Page(site / "api" / package / "index.html")

@@ -67,6 +67,7 @@ def test_they_are_small_and_ordinary():
     assert generated.shape == (1, ids.shape[1] + 4)
 
 
+@pytest.mark.thorough
 def test_one_is_aligned_and_its_twin_is_not():
     """What the demo says, on the models as they ship; loss and transfer stand in their facts."""
     pairs = write_pairs(100, seed=0, split="held_out")
@@ -96,6 +97,7 @@ def test_one_is_aligned_and_its_twin_is_not():
     assert sum(zero_shot[0]) / 3 >= sum(zero_shot[1]) / 3 + 0.15
 
 
+@pytest.mark.thorough
 def test_the_bundled_sentences_go_through():
     model, tokenizer = load_babel("aligned")
     report = measure(model, tokenizer, load_pairs("bundled", n=50), ["nasca"])

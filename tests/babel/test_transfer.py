@@ -18,6 +18,7 @@ def babel():
     return load_babel("aligned")
 
 
+@pytest.mark.thorough
 def test_same_seed_same_result_and_the_model_is_left_alone(babel):
     model, tokenizer = babel
     before = copy.deepcopy(model.state_dict())
@@ -31,6 +32,7 @@ def test_same_seed_same_result_and_the_model_is_left_alone(babel):
     assert not model.training
 
 
+@pytest.mark.thorough
 def test_english_is_learnt_and_chance_is_the_commonest_intent(babel):
     result = transfer_task(*babel, examples=320, test=200, epochs=6)
     assert result.accuracy["eng_Latn"] > 0.6

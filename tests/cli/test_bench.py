@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
+
 from tests.cli.typed import xalign
 from xalign.judging.bench import Standing
 
 TWO = ("--languages", "deu,spa", "--n", 32, "--seeds", 1, "--max-new-tokens", 3)
 
 
+@pytest.mark.thorough
 def test_the_ranking_is_shown_and_written(model_folder, tmp_path):
     out = tmp_path / "bench"
     done = xalign("bench", "steer", model_folder, *TWO, "--methods", "mean_difference-0.5", "--out", out)
@@ -22,6 +25,7 @@ def test_the_ranking_is_shown_and_written(model_folder, tmp_path):
     assert "holds a bench already" in again.stderr
 
 
+@pytest.mark.thorough
 def test_as_json(model_folder, tmp_path):
     options = ("--methods", "mean_difference-0.5", "--out", tmp_path / "bench", "--json")
     done = xalign("bench", "steer", model_folder, *TWO, *options)

@@ -152,6 +152,7 @@ def test_models_that_cannot_be_loaded(tmp_path):
     assert "holds no report" in done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("position", one_in(2, ["after", "before"]))
 def test_tracebacks_where_asked_for(tmp_path, position):
     arguments = ["measure", tmp_path / "nothing"]
@@ -180,6 +181,7 @@ def test_unexpected_errors_are_one_line_too(model_folder, monkeypatch):
     assert not list(Path("out").iterdir())
 
 
+@pytest.mark.thorough
 def test_interrupted(model_folder, tmp_path):
     """Ctrl-C in the middle of measuring: one line, code 130, nothing written."""
     interrupt = (

@@ -50,6 +50,7 @@ def test_answers_there_are_get_rates(tmp_path):
     assert "certainly not German" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_a_model_answers_with_units_silenced_and_without(model_folder, prompts, units, tmp_path):
     page = tmp_path / "page.html"
     options = ("--prompts", prompts, *SHORT, "--edit", units, "--page", page)
@@ -64,6 +65,7 @@ def test_a_model_answers_with_units_silenced_and_without(model_folder, prompts, 
     assert "95 % interval" in done.stdout and "judged" in done.stdout
 
 
+@pytest.mark.thorough
 def test_other_edits_act_where_they_suit(model_folder, prompts, units, tmp_path):
     LanguageVector("deu_Latn", {Site("hidden", 1): torch.full((32,), 4.0)}).save_pretrained(
         tmp_path / "vector"
@@ -92,6 +94,7 @@ def sides_of(page):
     return [re.sub("<[^>]*>", "", one).replace(" ", "") for one in found]
 
 
+@pytest.mark.thorough
 def test_mistakes_are_one_line(model_folder, prompts, units, tmp_path):
     empty = tmp_path / "empty.jsonl"
     empty.write_text("", encoding="utf-8")

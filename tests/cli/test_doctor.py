@@ -54,6 +54,7 @@ def test_what_cannot_be_looked_at(arguments, said):
     assert said in done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "code",
     [

@@ -16,6 +16,7 @@ def from_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_it_saves_a_model_and_a_page_and_says_what_got_worse(tmp_path):
     done = xalign("improve", SMOKE, "--output-dir", tmp_path / "run", "--max-steps", 6)
@@ -29,6 +30,7 @@ def test_it_saves_a_model_and_a_page_and_says_what_got_worse(tmp_path):
     assert '"improvement":{' in (tmp_path / "run" / "improvement.html").read_text()
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_json_alone_on_stdout(tmp_path):
     done = xalign("improve", SMOKE, "--output-dir", tmp_path / "run", "--max-steps", 2, "--json")

@@ -92,6 +92,7 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.thorough
 def test_overlap_along_a_run(run, tmp_path):
     options = ("track", run, "--words", tmp_path / "tagged", "--units", "5", "--device", "cpu")
     few = xalign(*options)

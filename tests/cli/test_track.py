@@ -57,6 +57,7 @@ def by_hand():
     ]
 
 
+@pytest.mark.thorough
 def test_its_rows_are_those_of_each_checkpoint_measured_by_hand(run, by_hand):
     done = xalign("track", run, *OPTIONS)
     assert done.exit_code == 0, done.stderr
@@ -69,6 +70,7 @@ def test_its_rows_are_those_of_each_checkpoint_measured_by_hand(run, by_hand):
     assert History.load(run).to_rows() == by_hand
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_interrupted_it_goes_on_where_it_was(run, by_hand, after):
     loaded = []
@@ -91,6 +93,7 @@ def test_interrupted_it_goes_on_where_it_was(run, by_hand, after):
     assert len(loaded) == len(set(loaded)) == 3
 
 
+@pytest.mark.thorough
 def test_it_completes_what_a_run_has_measured(run, by_hand):
     """Steps between those of the callback, and before them."""
     history = History(run / "alignment" / "history.jsonl")
@@ -102,6 +105,7 @@ def test_it_completes_what_a_run_has_measured(run, by_hand):
     assert [row for row in found.to_rows() if row["step"] in STEPS] == by_hand
 
 
+@pytest.mark.thorough
 def test_follow_waits_for_new_ones(run, by_hand, monkeypatch):
     looks = []
 
@@ -124,6 +128,7 @@ def state_of(step, last):
     return json.dumps({"global_step": step, "max_steps": last})
 
 
+@pytest.mark.thorough
 def test_follow_ends_with_the_run(run, monkeypatch):
     def sleep(seconds):
         (run / "checkpoint-12" / "trainer_state.json").write_text(state_of(12, 12))
@@ -137,6 +142,7 @@ def test_follow_ends_with_the_run(run, monkeypatch):
     assert again.exit_code == 0 and "step 12:" not in again.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("until", "steps"), [(4, [2, 4]), (3, [2])])
 def test_follow_ends_at_a_step(run, until, steps, monkeypatch):
     monkeypatch.setattr("xalign.monitor.track.time.sleep", None)
@@ -144,6 +150,7 @@ def test_follow_ends_at_a_step(run, until, steps, monkeypatch):
     assert History.load(run).steps == steps
 
 
+@pytest.mark.thorough
 def test_follow_measures_what_other_trainers_export(run, tmp_path, monkeypatch):
     """No state says when they are done: two looks find the same."""
     for step in (2, 4):
@@ -165,6 +172,7 @@ def test_follow_measures_what_other_trainers_export(run, tmp_path, monkeypatch):
     assert looks == [[], [2, 4], [2, 4]]
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_deleted_between_listing_and_loading_is_noted(run, by_hand, monkeypatch):
     """And measured after all where it is saved again, as a run does that resumes."""
     import xalign.cli.loading as loading
@@ -191,6 +199,7 @@ def test_a_checkpoint_deleted_between_listing_and_loading_is_noted(run, by_hand,
     assert History.load(run).to_rows() == by_hand
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_written_to_while_it_is_loaded_is_measured_at_the_next_look(run, by_hand, monkeypatch):
     import xalign.cli.loading as loading
 
@@ -216,6 +225,7 @@ def test_a_checkpoint_written_to_while_it_is_loaded_is_measured_at_the_next_look
     assert History.load(run).to_rows() == by_hand
 
 
+@pytest.mark.thorough
 def test_a_broken_checkpoint_is_said_and_left_out(run, by_hand):
     (run / "checkpoint-4" / "model.safetensors").write_bytes(b"broken")
     with pytest.warns(UserWarning, match="step 4 is left out: model .* cannot be loaded"):
@@ -244,6 +254,7 @@ def test_adapters_are_checkpoints_too(tmp_path):
     assert History.load(tmp_path / "run").to_rows() == expected
 
 
+@pytest.mark.thorough
 def test_revisions_of_a_model(saved, by_hand, monkeypatch, tmp_path):
     import xalign.cli.loading as loading
 
@@ -281,6 +292,7 @@ def test_mistakes_are_one_line(arguments, message):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.thorough
 def test_a_history_of_other_pairs_is_not_mixed(run, by_hand):
     assert xalign("track", run, *OPTIONS).exit_code == 0
     (run / "checkpoint-12" / "trainer_state.json").write_text("{}")
@@ -301,6 +313,7 @@ def test_a_history_of_other_pairs_is_not_mixed(run, by_hand):
         checkpoints_of(run / "none")
 
 
+@pytest.mark.thorough
 def test_without_options_it_measures_as_before(run):
     """On the sentences, with the metrics and the template of the callback's reports, in whatever order."""
     pairs = load_pairs("bundled", ["rus_Cyrl", "deu_Latn"]).sample(9, seed=1)
@@ -321,6 +334,7 @@ def test_without_options_it_measures_as_before(run):
     assert History.load(run).to_rows() == expected
 
 
+@pytest.mark.thorough
 def test_without_options_it_reads_as_before(run):
     """Where the callback read at other places than the default, or cut sentences."""
     options = {"pool": "last", "state_site": "inner", "max_length": 12}
@@ -350,6 +364,7 @@ def test_metrics_that_have_no_name_are_not_for_the_command_line(run):
     assert History.load(run).steps == [0]
 
 
+@pytest.mark.thorough
 def test_killed_over_babels_checkpoints_it_measures_none_twice(tmp_path):
     """Its rows are those of each measured by hand, whatever was killed in the middle."""
     pairs = write_pairs(12, seed=0, split="held_out")

@@ -50,6 +50,7 @@ def runs(draw):
     ]
 
 
+@pytest.mark.thorough
 @names
 @given(runs())
 @settings(max_examples=60, deadline=None)
@@ -65,6 +66,7 @@ def test_bounds_are_never_left(controller, signals):
             assert min(decision.shares.values()) >= 0.25 / len(CODES) - 1e-9
 
 
+@pytest.mark.thorough
 @names
 @given(runs(), st.randoms(use_true_random=False))
 @settings(max_examples=30, deadline=None)
@@ -102,6 +104,7 @@ def test_listed_repeats_a_run_to_the_bit(controller):
     assert repeated == decisions
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "ahead", [0.0, *(pytest.param(one, marks=pytest.mark.slow) for one in (-0.2, 0.02, 0.1))]
 )

@@ -39,6 +39,7 @@ def rows(folder):
     return History.load(folder).to_rows()
 
 
+@pytest.mark.thorough
 def test_what_it_writes_and_says(few_steps, tmp_path):
     done = run("emergence", "--out", "shown")
     assert done.exit_code == 0, done.output
@@ -78,6 +79,7 @@ def test_quick_says_that_it_shows_less(few_steps):
     assert "This was --quick, 20 of 40 steps: it shows less" in " ".join(done.stdout.split())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("at", "code"), [(5, 0), (0, 130)])
 def test_an_interruption_ends_it_with_what_it_has(few_steps, tmp_path, monkeypatch, at, code):
     from transformers import TrainerCallback
@@ -105,6 +107,7 @@ def test_an_interruption_ends_it_with_what_it_has(few_steps, tmp_path, monkeypat
         assert not list((tmp_path / "shown").iterdir())
 
 
+@pytest.mark.thorough
 def test_the_twin_is_measured_trained_centred_and_measured_again(few_steps, tmp_path, monkeypatch):
     monkeypatch.setattr("xalign.demo.improvement.QUICK_STEPS", 6)
     done = run("improvement", "--quick", "--out", "shown")

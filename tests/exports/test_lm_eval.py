@@ -60,6 +60,7 @@ def read_by_hand(path, model):
     return logits
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("family", "name"),
     [

@@ -39,6 +39,7 @@ def loaded(folder, **options):
     return AutoModelForCausalLM.from_pretrained(folder, **options).eval()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_units_of_four_architectures(family, how, tmp_path):

@@ -465,6 +465,7 @@ def test_a_link_of_an_earlier_run_still_leads_to_its_file(report, tmp_path):
 # A long history.
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lines", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_a_long_history_is_read_once_and_in_linear_time(lines, report, tmp_path, monkeypatch):
     """Half of the time went into text that was written again to see whether it can be written."""

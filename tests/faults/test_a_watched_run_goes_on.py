@@ -88,6 +88,7 @@ def places(count, total):
     return [round(total * place / count) for place in range(count)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [4, pytest.param(None, marks=pytest.mark.slow)])
 def test_any_call_to_the_file_system_may_fail(count):
     """An error of the disk in 42 of 60 calls ended the run: only a few writes were guarded."""
@@ -111,6 +112,7 @@ def scripted_monitor(folder, **options):
     return monitor
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [15, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize("resumed", [False, True])
@@ -154,6 +156,7 @@ def test_what_could_not_be_written_is_written_later(count, lasting, resumed, tmp
         shutil.rmtree(folder)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("what", ["deleted", "file", "read only", "garbage", "report is a file", "all gone"])
 @pytest.mark.parametrize("strict", [False, True], ids=["warnings", "-W error"])
 def test_a_folder_that_changes_under_a_run(what, strict):
@@ -310,6 +313,7 @@ KINDS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_measurement_that_fails(kind):
     """NaN states, a metric or tokenizer that raised, and memory that ran out ended the run."""
@@ -340,6 +344,7 @@ def test_what_is_meant_to_end_a_run_ends_it(error):
         trainer.train()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("steps", [{1}, {1, 2}, {1, 2, 3, 4}])
 def test_selection_and_early_stopping_when_a_measurement_fails(steps):
     """The trainer ended the run: the value that selects its best model was not there."""
@@ -387,6 +392,7 @@ def test_any_sequence_of_failures(kinds, strict):
 # Drawing and logging fail.
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["run", "log_image", "log_table"])
 @pytest.mark.parametrize("strict", [False, True], ids=["warnings", "-W error"])
 def test_a_tracker_that_raises(method, strict):
@@ -401,6 +407,7 @@ def test_a_tracker_that_raises(method, strict):
     assert equal_to_the_bit(trained(trainer, strict), undisturbed())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", ["figure", "worst_pairs", "summary", "regression", "log"])
 @pytest.mark.parametrize("strict", one_in(2, [True, False]), ids=["-W error", "warnings"])
 def test_drawing_that_raises(where, strict, monkeypatch):

@@ -38,6 +38,7 @@ def tuned(kind, family="llama"):
     return get_peft_model(make_model(family), config).eval()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_states_are_those_of_the_sentence(kind, family):

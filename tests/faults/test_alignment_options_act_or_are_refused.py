@@ -72,6 +72,7 @@ def by_the_formula(objective, masked):
     return total / len(rows)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.filterwarnings("ignore:the pairs hold repeated sentences")
 def test_pairs_that_share_a_sentence_are_negatives_on_request(masked):
@@ -224,6 +225,7 @@ def others(drawn, broken):
     return [line for line in (*drawn.language_lines, *drawn.pivot_lines) if line[0] != broken]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("state", "error", "message"),
     [

@@ -63,6 +63,7 @@ def vector_of(code):
     )
 
 
+@pytest.mark.thorough
 @each_spelling
 def test_vectors_to_subtract_take_it(spelling, code):
     """`subtract` took the exact code only."""

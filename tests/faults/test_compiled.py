@@ -73,6 +73,7 @@ def compiled_anew():
     torch._dynamo.reset()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("has_run", one_in(2, [True, False]), ids=["has run", "new"])
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_compiled_models_are_measured(way, has_run):
@@ -93,6 +94,7 @@ def test_encoders_too(way):
     assert values(way(make_model("bert"), "eager")) == values(make_model("bert"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", [whole, in_place, regions], ids=lambda way: way.__name__)
 def test_compiled_models_are_monitored_searched_and_steered(way):
     """Finders and monitors failed where `measure` did."""

@@ -65,6 +65,7 @@ def lape_by_hand(counted):
     return {label: {at for at in chosen if row[at] > bar} for label, row in zip(counted, shares, strict=True)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seeds", [range(9, 20), pytest.param(range(32), marks=pytest.mark.slow)])
 def test_neurons_are_those_of_whole_counts(seeds):
     """Means in float32 gave neurons of equal counts different shares, and the bar fell between them."""

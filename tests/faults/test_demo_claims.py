@@ -129,6 +129,7 @@ def test_it_says_first_what_comes_and_how_long_it_takes(monkeypatch, arguments, 
     assert len(re.findall(r"[.!?] [A-Z]", text.split("This takes")[0] + "X")) == 3
 
 
+@pytest.mark.thorough
 def test_it_needs_only_what_its_extra_installs():
     """`make demo` installed mypy, bitsandbytes and all trackers."""
     with open(ROOT / "pyproject.toml", "rb") as file:

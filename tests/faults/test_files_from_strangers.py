@@ -177,6 +177,7 @@ def is_refused(load, folder, use, tmp_path, number):
     return False
 
 
+@pytest.mark.thorough
 @counts
 def test_an_edit_with_a_new_checksum_gives_an_error_or_a_sound_object(saved, count):
     """0.1.0 loaded fields of any type; later uses raised TypeError or KeyError."""

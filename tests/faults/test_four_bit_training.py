@@ -11,6 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # trainers warn of what they 
 CELL = ("Trainer", "QLoRA", "stored", "1-step", "float32", "eager", "one")
 
 
+@pytest.mark.thorough
 def test_a_four_bit_run_keeps_its_losses(tmp_path, monkeypatch):
     """The losses differed from the first measurement on: its forward repacked the 4-bit weights in place.
 

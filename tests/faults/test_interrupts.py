@@ -64,6 +64,7 @@ def arguments_of(model_folder):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_at_random_moments(measured, model_folder, count):
     """A SIGINT during the imports, in 0.1.0 most of a short command, ended it with a traceback and code 1."""

@@ -88,6 +88,7 @@ def link():
     Path("run/checkpoint-2").symlink_to(Path("elsewhere").absolute())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("harm", "stays"),
     [
@@ -146,6 +147,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.thorough
 def test_two_runs_at_one_time_do_not_share_a_folder(monkeypatch):
     """Two live runs with keep_best in one folder overwrote and deleted each other's checkpoints."""
     monkeypatch.setattr(own_checkpoints, "PATIENCE", 0.5)
@@ -165,6 +167,7 @@ def test_two_runs_at_one_time_do_not_share_a_folder(monkeypatch):
     assert checkpoints() == ["checkpoint-6"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", ["", "garbage", "[]", '{"schema_version": 2}', '{"schema_version": 1}'])
 def test_a_list_that_is_broken_lists_nothing(text):
     """What cannot be known to be ours stays."""
@@ -357,6 +360,7 @@ def test_what_a_killed_run_was_writing_is_swept(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", one_in(2, [errno.ENOLCK, errno.EOPNOTSUPP]))
 def test_a_file_system_without_locks_keeps_two_runs_apart(code, tmp_path, monkeypatch):
     """Without locks in the file system, both of two runs went on."""

@@ -269,6 +269,7 @@ def test_the_page(tmp_path_factory, name):
     assert data["about"]["model"] == name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["$\\frac{$", "a$\\b$c", "x\x00y"])
 def test_figures(name):
     """0.1.0 read two dollar signs in a title as a formula: a ValueError at the end of a run."""

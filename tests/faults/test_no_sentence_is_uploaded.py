@@ -95,6 +95,7 @@ def trained(folder="run", push=True, resume=None, trainer_options=(), **options)
     return trainer, callback
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints", "end"])
 @pytest.mark.filterwarnings("ignore:tracker 'tensorboard' failed")
 def test_nothing_that_is_sent_holds_a_sentence(strategy, hub, monkeypatch):
@@ -119,6 +120,7 @@ def test_the_text_is_sent_where_it_may_be(hub):
     assert f"{PUBLIC}/history.jsonl" in hub.sent and f"{PUBLIC}/history.jsonl" not in hub.holding()
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:what was in")
 def test_reports_of_an_earlier_run_are_not_sent_either(hub):
     """A run without `push_to_hub` that was resumed with it sent the reports that lay there."""
@@ -187,6 +189,7 @@ def half_written(folder):
     Path(folder, "report.json").rename(Path(folder, temporary_name()))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("place", "log_text"),
     one_in(2, [*((place, False) for place in ELSEWHERE), ("tracked", True), ("half written", True)]),
@@ -227,6 +230,7 @@ def test_a_report_of_another_program_stays(hub):
     assert hub.sent["other/report.json"] == [b'{"kind": "mine"}'] * len(hub.sent["other/report.json"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["secret", ""])
 @pytest.mark.filterwarnings(
     "ignore:what was in", "ignore:the reports of", "ignore:.*held the measurements of"
@@ -285,6 +289,7 @@ HARMS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("by_hand", "shown", "nested"),
     [(False, False, False), (True, True, True)],

@@ -9,7 +9,7 @@ from tests.tiny import make_model
 from tests.torchrun import torchrun
 from xalign.results.history import History
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

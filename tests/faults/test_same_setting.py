@@ -285,6 +285,7 @@ print(json.dumps([record_of(one) for one in found]))
 """
 
 
+@pytest.mark.thorough
 def test_the_same_definition_in_fresh_processes():
     """A digest that depends on addresses or on the order of a set would refuse every resumed run."""
     runs = [
@@ -852,6 +853,7 @@ def test_what_a_decorator_says_it_wraps_counts():
     assert identity(made(1)) == identity(made(1)) != identity(made(2))
 
 
+@pytest.mark.thorough
 def test_a_module_with_the_name_of_a_standard_one(tmp_path):
     """A user's `profile.py` beside the script was taken for Python's own, whatever was in it."""
     program = """

@@ -113,6 +113,7 @@ def in_a_process(act):
     return process
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("save", ["report", "units"])
 @pytest.mark.parametrize("rounds", [12, pytest.param(250, marks=pytest.mark.slow)])

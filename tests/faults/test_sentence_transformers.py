@@ -71,6 +71,7 @@ def make_trainer(model, *, alignment=None, folder="run", **changes):
     )
 
 
+@pytest.mark.thorough
 def test_its_report_is_that_of_the_transformers_model(model, plain):
     """It was refused at the first forward: SentenceTransformer takes no input_ids."""
     report = measure(model, model.tokenizer, PAIRS)
@@ -96,6 +97,7 @@ def test_units_are_found_in_it_and_steer_what_it_encodes(model, plain):
     assert (model.encode(["Guten Tag."]) == before).all()
 
 
+@pytest.mark.thorough
 def test_its_trainer_is_monitored_and_trains_as_without(model):
     """The callback was refused at its first measurement."""
     from sentence_transformers import SentenceTransformer
@@ -117,6 +119,7 @@ def test_its_trainer_is_monitored_and_trains_as_without(model):
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
 
+@pytest.mark.thorough
 def test_an_objective_has_the_gradient_of_the_transformers_model(model, plain):
     """Alignment was refused: its forward took no input_ids."""
     ours = AlignmentObjective(model, model.tokenizer, TRAINING, **OPTIONS)
@@ -135,6 +138,7 @@ def test_an_objective_has_the_gradient_of_the_transformers_model(model, plain):
     assert relative_difference(found, expected) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("accumulated", one_in(2, [2, 1]))
 def test_its_trainer_adds_the_alignment_loss(accumulated):
     """`with_alignment(SentenceTransformerTrainer)` could be made, and ended at its first step."""
@@ -176,6 +180,7 @@ def test_one_without_a_single_transformers_model_is_refused():
         measure(static, tokenizer, PAIRS)
 
 
+@pytest.mark.thorough
 def test_the_package_is_not_imported_to_ask():
     """It is optional, and slow to import."""
     code = (

@@ -60,6 +60,7 @@ def assert_equal_gradients(family, use_reentrant, forwards, order, edits=EDITS):
 TWO = [([0], 7), ([1], 7)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("use_reentrant", [False, True])
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0,), (0, 1, 0), None], ids=str)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

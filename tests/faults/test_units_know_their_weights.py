@@ -68,6 +68,7 @@ def test_units_by_hand_and_old_files_warn_of_nothing():
     steered(make_model("llama", seed=2), vector)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "bert"])
 def test_what_changes_the_digest(family):
     """There was no digest."""

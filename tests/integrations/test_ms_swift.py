@@ -95,6 +95,7 @@ def test_it_prints_where_the_plugin_is():
     assert Path(plugin_path()) == PLUGIN
 
 
+@pytest.mark.thorough
 def test_twenty_steps_as_ms_swift_makes_its_trainer(swift):
     """The callback is made while the trainer is, and losses and weights are equal to the bit."""
     import_external_file(PLUGIN)

@@ -107,6 +107,7 @@ def test_forwards_of_others_are_left_alone(forward):
     assert not class_forwards.is_fused(forward)
 
 
+@pytest.mark.thorough
 def test_training_is_the_same_to_the_bit_with_and_without_the_callback(fused, pairs, patches):
     def train(callbacks):
         patches.undo()

@@ -36,6 +36,7 @@ def test_a_language_of_two_scripts_is_told_by_its_letters(identify):
     assert chinese("我們今天去學校學習漢語，因為老師會來。") == "zho_Hant"
 
 
+@pytest.mark.thorough
 def test_what_is_no_language_is_undetermined(identify):
     for text in ("", "12 / 34", "!!!", "🙂"):
         assert identify(text) == "und"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import ROOT
+from tests.versions.require import require
 
 SIZES = {
     **{"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 2, "num_attention_heads": 8},
@@ -35,10 +36,13 @@ CASES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process its peak")
 @pytest.mark.parametrize(("family", "dtype", "metrics", "budget", "more"), CASES)
 def test_the_peak_is_within_a_quarter(family, dtype, metrics, budget, more):
     """Freed memory goes back to the system at once here: otherwise the peak is that of the C library."""
+    if dtype == "float32" and more == GROUPED:
+        require("memory of its attention of grouped queries is not foreseen", torch="2.7")
     sizes = {key: one for key, one in SIZES.items() if not (family == "gpt2" and key == "intermediate_size")}
     asked = {"family": family, "dtype": dtype, "n": 12, "metrics": metrics, "budget": budget}
     done = subprocess.run(

@@ -136,6 +136,7 @@ def changed_class(model):
     model.model.norm.__class__ = Halved
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "change",
     [
@@ -261,6 +262,7 @@ def with_an_open_file(model):
         del model.model.norm.file
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("change", [hooked, replaced, visited, on_all_modules, with_an_open_file])
 def test_without_the_cache_where_no_key_holds_what_decides(model, tokenizer, tmp_path, change):
     before = measure(model, tokenizer, PAIRS, METRICS, cache=tmp_path)
@@ -333,6 +335,7 @@ def without_metadata(path):
     save_file({"states": load_file(path)["states"]}, path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", [cut, emptied, one_bit, reshaped, of_another, without_metadata])
 def test_broken_files_are_measured_anew_and_said_once(model, tokenizer, tmp_path, damage):
     plain = measure(model, tokenizer, PAIRS, METRICS, cache=tmp_path)

@@ -16,6 +16,7 @@ def model():
     return SentenceTransformer(str(minilm_folder()), device="cpu")
 
 
+@pytest.mark.thorough
 def test_both_accuracies_are_those_of_the_evaluator(model):
     from sentence_transformers.sentence_transformer.evaluation import TranslationEvaluator
 

@@ -79,6 +79,7 @@ def test_a_budget_is_used_as_it_is_cheapest():
     assert len(large.batches(LINES)) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["llama", "gpt2", "babel"])
 def test_states_are_those_of_sentences_that_fill_the_budget(name):
     """The reference path: batches as they were before, as many sentences as fit."""

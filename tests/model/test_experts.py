@@ -71,6 +71,7 @@ def registered():
         moe.ALL_EXPERTS_FUNCTIONS._global_mapping.pop(name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("mixture", FAMILIES, indirect=True)
 def test_reading_shows_what_the_weights_say_and_changes_nothing(mixture, implementation):

@@ -288,6 +288,7 @@ def test_a_call_around_the_visited_model_is_said():
         model.forward(**BATCH)
 
 
+@pytest.mark.thorough
 def test_a_compiled_function_around_the_model_is_seen():
     model, seen = make_model("llama"), []
     step = torch.compile(lambda ids: model(input_ids=ids), backend="eager")
@@ -311,6 +312,7 @@ def test_functions_of_the_wrong_type():
     assert count_hooks(model) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["function", "in place"])
 def test_a_compiled_model_is_seen(how):
     model, seen = make_model("llama"), []

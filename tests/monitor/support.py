@@ -77,7 +77,7 @@ def page_of(results: dict[tuple[str, ...], str]) -> str:
     lines.append("\n## Not run, and why\n\n| together | why |\n|---|---|")
     lines += [f"| {', '.join(levels)} | {why} |" for levels, why in NOT_RUN.items()]
     lines.append(REFUSED)
-    lines.append("\n## Every cell\n\n`make test` runs those marked ●, `make slow` the others.\n")
+    lines.append("\n## Every cell\n\nCI runs those marked ● (`make thorough`), `make slow` the others.\n")
     lines.append("| " + " | ".join(names) + " | |")
     lines.append("|---" * (len(names) + 1) + "|")
     order = sorted(results, key=lambda cell: (not is_quick(cell), trainers.index(cell[0]), cell))

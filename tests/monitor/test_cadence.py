@@ -32,6 +32,7 @@ def simulate(cadence, clock, steps, per_step, cost, at_start=True, resumed=math.
     return measured, shares
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("max_share", [0.005, 0.02, 0.3])
 @pytest.mark.parametrize(("per_step", "cost"), [(0.5, 3.0), (0.01, 20.0), (4.0, 0.2)])
 def test_auto_keeps_to_its_share(max_share, per_step, cost):

@@ -12,7 +12,7 @@ from tests.versions.require import is_older, require
 from xalign import load_pairs, measure
 from xalign.results.history import History
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.thorough]
 
 
 def launch(folder, *modes):

@@ -49,6 +49,7 @@ def test_the_matrix_is_what_it_says():
     assert len({name_of(cell) for cell in COVERING + REST}) == len(COVERING) + len(REST)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cell", CELLS)
 def test_observe_only(cell, launched, tmp_path):
     """Losses and final weights are equal to the bit with and without the callback."""

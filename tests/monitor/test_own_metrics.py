@@ -138,6 +138,7 @@ def test_the_trainer_selects_the_smallest(pairs):
     assert trainer.state.best_model_checkpoint.endswith(f"checkpoint-{min(values, key=values.get)}")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("metric", "best"), [("distance", min), ("lead", max)])
 def test_keep_best_keeps_the_best(metric, best, pairs):
     trainer = make_trainer(evaluate=False)
@@ -173,6 +174,7 @@ def changing(monitor, metric, language, values):
     monitor.measurement.run = scripted
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("metric", "values", "words"),
     [

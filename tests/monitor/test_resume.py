@@ -54,6 +54,7 @@ def check_killed(folder, whole, seed):
     assert last.to_rows() == AlignmentReport.load(whole / "alignment" / "step-00000012").to_rows()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_killed_and_resumed(seed, whole, tmp_path):
     check_killed(tmp_path / "run", whole, seed)

@@ -150,6 +150,7 @@ def test_overlaps_are_those_of_sets(model, tmp_path):
         overlaps([1, 2], model)
 
 
+@pytest.mark.thorough
 def test_along_checkpoints_each_is_measured_once(tmp_path):
     models, loaded, said = {0: make_model("llama"), 5: make_model("llama", seed=1)}, [], []
 

@@ -96,6 +96,7 @@ def cases(*names):
     )
 
 
+@pytest.mark.thorough
 @cases("align_then_merge")
 def test_the_merging_recipe_builds_both_trainings(path):
     recipe = load("align_then_merge")
@@ -133,6 +134,7 @@ def test_the_language_adapters_are_built(path, tmp_path):
     assert moved and all("deu_Latn" in name for name in moved)
 
 
+@pytest.mark.thorough
 @cases("neuron_only")
 def test_the_neuron_recipe_builds_its_trainer(path):
     recipe = load("neuron_only")
@@ -290,6 +292,7 @@ def call(recipe, name, out, **changes):
     return run_here(recipe, "--config", CONFIGS / f"{name}_smoke.yaml", "--output_dir", out, *given)
 
 
+@pytest.mark.thorough
 def test_merging_adds_up_what_the_two_adapters_do(tmp_path):
     steps = {"max_steps": 2, "align_steps": 2, "grid": [1.0], "measure_n": 8}
     printed = call("align_then_merge", "align_then_merge", tmp_path, **steps)
@@ -308,6 +311,7 @@ def test_merging_adds_up_what_the_two_adapters_do(tmp_path):
     assert (both(ids).logits - saved).abs().max() < 1e-4 < (saved - plain).abs().max()
 
 
+@pytest.mark.thorough
 def test_a_further_language_changes_no_other(tmp_path):
     config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", init_lora_weights=False)
     LanguageAdapters(load_babel("unaligned")[0], config, languages=["spa_Latn"]).save_pretrained(tmp_path)
@@ -323,6 +327,7 @@ def test_a_further_language_changes_no_other(tmp_path):
     assert [row["language"] for row in gains] == ["spa_Latn", "deu_Latn"]
 
 
+@pytest.mark.thorough
 def test_only_the_chosen_neurons_have_moved(tmp_path):
     printed = call("neuron_only", "neuron_only", tmp_path, max_steps=2, find_n=12)
     assert "230 neurons, " in printed and "eval_nasca: " in printed
@@ -364,6 +369,7 @@ def test_the_speech_recipe_runs_on_tones(tmp_path, monkeypatch):
     assert any(name.startswith("blocks.1.") for name in load_file(tmp_path / "projection.safetensors"))
 
 
+@pytest.mark.thorough
 def test_the_few_shot_recipe_runs(tmp_path):
     changes = {"max_steps": 3, "learning_rate": 3e-3, "k": [2], "align_batch_size": 4}
     printed = call("few_shot_transfer", "few_shot_transfer", tmp_path, **changes)
@@ -375,6 +381,7 @@ def test_the_few_shot_recipe_runs(tmp_path):
     assert found["k = 2, plain"]["eng_Latn"] > 0.3  # eight labels
 
 
+@pytest.mark.thorough
 def test_the_preference_recipe_runs(tmp_path):
     changes = {"max_steps": 2, "logging_steps": 1, "measure_n": 8, "align_batch_size": 4}
     printed = call("dpo_with_alignment", "dpo_with_alignment", tmp_path, **changes)

@@ -34,6 +34,7 @@ def run(recipe, *arguments, processes):
     return ran.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_a_plain_loop_goes_on_where_it_stopped(model_folder, tmp_path):
     common = ("--model", model_folder, "--every", 2, "--batch_size", 2)

@@ -106,6 +106,7 @@ def run(recipe, *arguments, **environment):
     return ran.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")  # the trainers' own
 @pytest.mark.parametrize("name", one_in(2, RECIPES))
 def test_the_smoke_twins_run(name, tmp_path):
@@ -176,6 +177,7 @@ def test_the_loop_has_a_file_for_every_model():
         assert list(config.reporting()) == ["spa_Latn", "deu_Latn"]
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_the_closed_loop_recipe_runs(tmp_path):
     config = ROOT / "configs" / "closed_loop_smoke.yaml"

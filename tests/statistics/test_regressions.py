@@ -56,6 +56,7 @@ def quality_for(difference, noise):
 NOISES = [1.0, pytest.param(0.5, marks=pytest.mark.slow), pytest.param(2.0, marks=pytest.mark.slow)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("runs", [100, pytest.param(500, marks=pytest.mark.slow)])
 def test_flat_runs_are_left_alone(noise, runs):
@@ -66,6 +67,7 @@ def test_flat_runs_are_left_alone(noise, runs):
     assert alarms <= 0.05 * runs
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("noise", NOISES)
 def test_a_lasting_fall_is_found(noise):
     """Of .15 in one language, within 3 evaluations, in at least 80 % of runs."""
@@ -79,6 +81,7 @@ def test_a_lasting_fall_is_found(noise):
     assert soon >= 80
 
 
+@pytest.mark.thorough
 def test_the_noise_of_a_single_bit_per_pair():
     """One layer, half of the pairs tossing coins: the hardest case keeps to its level too."""
     alarms = 0

@@ -98,6 +98,7 @@ def test_values_of_another_state_are_not_written():
     assert done.tokens == 6
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["function", "in place"])
 def test_a_compiled_model_is_steered(how):
     model = make_model("llama")
@@ -141,6 +142,7 @@ with torch.no_grad(), steer(model, UnitSet.from_pretrained(sys.argv[1])["deu_Lat
 """
 
 
+@pytest.mark.thorough
 def test_found_here_steers_elsewhere_with_equal_logits(tmp_path):
     model = make_model("llama")
     units = expert_ap(model, make_tokenizer(), TEXTS, k=9)

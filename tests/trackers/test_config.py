@@ -43,6 +43,7 @@ def run(pairs, every=2, max_steps=3, **options):
     return trainer, callback
 
 
+@pytest.mark.thorough
 def test_few_by_default_and_all_on_request(pairs):
     assert keys_logged(run(pairs)[0]) == FEW
     assert keys_logged(run(pairs, log_scalars="all")[0]) == FEW | MORE
@@ -119,6 +120,7 @@ class Kept(Notebook):
         return replace(tracker_of(self), log_config=lambda run, config: run.configs.append(dict(config)))
 
 
+@pytest.mark.thorough
 def test_a_tracker_gets_the_settings_once_before_the_first_row(pairs):
     kept, trainer = Kept(), make_trainer(max_steps=3, eval_on_start=True)
     rows_before = []

@@ -46,6 +46,7 @@ def lead(similarity):
 LEAD = Metric("lead", "Lead", "hidden", lead, bounds=None, has_floor=False)
 
 
+@pytest.mark.thorough
 def test_it_gets_pictures_and_tables(pairs, capsys):
     notebook, prepared = Notebook(), []
 
@@ -177,6 +178,7 @@ def test_built_the_callback_checks_them(trackers, pairs):
         AlignmentCallback(make_trainer(), pairs, trackers=trackers)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("broken", ["run", "log_image", "log_table"])
 def test_a_tracker_that_fails_does_not_end_the_run(pairs, broken):
     notebook, failing = Notebook(), Notebook()

@@ -103,6 +103,7 @@ def loss_by_hand(model, texts):
     return total / count
 
 
+@pytest.mark.thorough
 def test_with_fixed_the_run_is_the_same_to_the_bit():
     objective = make_objective()
     losses = steps_of(objective, 0, 12)
@@ -112,6 +113,7 @@ def test_with_fixed_the_run_is_the_same_to_the_bit():
         assert torch.equal(one, other)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("controller", [Loop(0.9), Random(seed=3)], ids=lambda one: one.name)
 def test_listed_repeats_it_to_the_bit(controller, tmp_path):
     loop, losses = train(controller, folder=tmp_path)
@@ -123,6 +125,7 @@ def test_listed_repeats_it_to_the_bit(controller, tmp_path):
     assert again.signals[-1].alignment == loop.signals[-1].alignment
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("at", [4, 6, 7])
 def test_it_resumes_exactly(at):
     whole, losses = train(Random(seed=1))
@@ -150,6 +153,7 @@ def test_a_measurement_that_fails_leaves_the_last_decision(monkeypatch):
     assert loop.step(9).step == 9
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:.*no decision could be made")
 def test_where_all_measurements_fail_the_run_trains_as_without_a_controller(tmp_path, monkeypatch):
     plain = make_trainer(tmp_path / "plain", None, control_pairs=None)
@@ -162,6 +166,7 @@ def test_where_all_measurements_fail_the_run_trains_as_without_a_controller(tmp_
         assert torch.equal(one, other)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("foreign", "message"),
     [
@@ -179,6 +184,7 @@ def test_decisions_of_another_run_are_refused(foreign, message):
     assert len(losses) == 12 and [one.step for one in loop.decisions] == [0]
 
 
+@pytest.mark.thorough
 def test_a_budget_of_pairs_is_kept_and_spread():
     loop, losses = train(Fixed(), steps=24, budget_pairs=100)
     assert sum(loop._pairs.values()) <= 100
@@ -258,6 +264,7 @@ def test_a_trainer_logs_every_decision_with_its_reason(tmp_path):
     assert loop.signals[0].task_loss is None
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_trackers_and_the_page_show_what_was_decided_and_why(tmp_path):
     trainer = make_trainer(tmp_path / "run", "random", report_to="tensorboard")
@@ -281,6 +288,7 @@ def test_trackers_and_the_page_show_what_was_decided_and_why(tmp_path):
     assert "line 1" in decisions_of(History.load(tmp_path / "run" / "_alignment"))["problem"]
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("control", ["random", "loop"])
 def test_a_trainer_resumes_exactly(control, tmp_path):
@@ -294,6 +302,7 @@ def test_a_trainer_resumes_exactly(control, tmp_path):
     assert {**whole.closed_loop.counts, "seconds": 0} == {**resumed.closed_loop.counts, "seconds": 0}
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_a_trainer_under_fixed_is_one_without_a_controller(tmp_path):
     plain = make_trainer(tmp_path / "plain", None, control_pairs=None)

@@ -23,7 +23,7 @@ from xalign import load_pairs
 from xalign.losses.contrastive import contrastive
 from xalign.training.calls import Calls
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.thorough]
 ACCUMULATED = {"gradient_accumulation_steps": 2}
 TOKENS = {"loss": "transport", "transform": "subtract_means", "languages_per_batch": 2, "weight": 9.0}
 # Words, each pair once, and all guards, whose gradients are 0 before weights have moved.

@@ -45,6 +45,7 @@ def test_a_monitor_harms_nothing():
     assert any("expert" in reading for result in report.metrics.values() for reading in result.readings)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_aligned_gradients_are_the_tasks_plus_the_objectives():
     aligning = {"loss": "contrastive", "layer": 1, "weight": 0.5}

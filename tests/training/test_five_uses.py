@@ -18,6 +18,7 @@ from tests.training.runs import (
     rows_of,
     training_pairs,
 )
+from tests.versions.require import require
 from xalign import AlignmentCallback, AlignmentMonitor, AlignmentReport, find_units, measure, steer
 from xalign.training.config import AlignmentConfig
 from xalign.training.objective import AlignmentObjective
@@ -30,6 +31,7 @@ TEXTS = {code: list(HELD_OUT[code].sentences) for code in ("deu_Latn", "spa_Latn
 PREFIX = {"gemma3": "model.language_model.layers", "t5": "encoder.block"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", ["gemma3", "t5"])
 def test_everything_works_on_the_model_as_it_comes(family, tmp_path):
     model, tokenizer = make_gemma3() if family == "gemma3" else make_pair("t5"), make_tokenizer()
@@ -100,6 +102,7 @@ def make_trainer(alignment=None):
     )
 
 
+@pytest.mark.thorough
 def test_a_multimodal_model_is_watched_in_a_trainer_to_the_bit():
     results = []
     for watched in (False, True):
@@ -113,6 +116,7 @@ def test_a_multimodal_model_is_watched_in_a_trainer_to_the_bit():
     assert len(set(scores)) == 3
 
 
+@pytest.mark.thorough
 def test_a_multimodal_trainer_takes_the_gradient_of_the_pairs():
     trainer = make_trainer(alignment=True)
     pull = gradients_by_hand(trainer, 1)
@@ -122,6 +126,7 @@ def test_a_multimodal_trainer_takes_the_gradient_of_the_pairs():
 
 
 def test_blocks_that_text_alone_does_not_run_are_named():
+    require("its Mllama does not run on text alone", transformers="5.0")
     with pytest.warns(UserWarning, match=r"model.language_model.layers.1 stand among the blocks and are not"):
         report = measure(make_mllama(), make_tokenizer(), HELD_OUT, ["nasca"])
     assert report.provenance["blocks_not_run"] == ["model.language_model.layers.1"]

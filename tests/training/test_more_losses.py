@@ -94,6 +94,7 @@ def test_chunks_give_the_gradient_of_the_whole_batch(options):
     assert relative_difference(chunked[1], whole[1]) < 1e-6
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "options",

@@ -69,6 +69,7 @@ def calls_of_decoder(model, run):
         handle.remove()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lora", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_watched_run_is_the_same_to_the_bit(lora):
     """With dropout, accumulation, and an evaluation that generates."""
@@ -94,6 +95,7 @@ def test_a_watched_run_is_the_same_to_the_bit(lora):
     assert len(set(scores)) > 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("made", "changes", "loss"),
     [

@@ -20,6 +20,7 @@ from tests.training.runs import (
     task_gradients_without,
     training_pairs,
 )
+from tests.versions.require import require
 from xalign import AlignmentCallback, ParallelPairs, load_pairs, measure
 from xalign.errors import ArgumentError, ArgumentTypeError, ModelError, PairsError
 from xalign.model.inputs import Inputs
@@ -29,13 +30,14 @@ from xalign.training.trainer import with_alignment
 
 HELD_OUT = rows_of(BUNDLED, 100, 150)
 ACCUMULATED = {"gradient_accumulation_steps": 4}
+CHECKPOINTING = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
 CELLS = [
     ("trainer", {}, {}),
     ("trainer", {}, ACCUMULATED),
     ("trainer", {"lora": True}, ACCUMULATED),
-    ("trainer", {}, ACCUMULATED | {"gradient_checkpointing": True}),
+    ("trainer", {}, ACCUMULATED | CHECKPOINTING),
     ("sft", {}, ACCUMULATED),
-    ("sft", {"lora": True}, ACCUMULATED | {"gradient_checkpointing": True}),
+    ("sft", {"lora": True}, ACCUMULATED | CHECKPOINTING),
     ("sft", {}, {"packing": True}),
     ("sft", {}, {"padding_free": True, "max_length": None} | ACCUMULATED),
     ("dpo", {}, ACCUMULATED),
@@ -59,6 +61,7 @@ def test_the_gradient_is_the_tasks_plus_the_mean_of_the_micro_batches(kind, made
     assert relative_difference(minus(aligned, plain), pull) < 1e-5
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["trainer", "sft", "dpo"])
 @pytest.mark.parametrize("lora", [pytest.param(False, marks=pytest.mark.slow), True])
@@ -166,6 +169,7 @@ def test_a_second_run_draws_from_the_beginning():
     assert [place for place in places if len(place) == 3] == [(0, 0, 0), (0, 0, 0)]
 
 
+@pytest.mark.thorough
 def test_training_brings_translations_together():
     trainer = make_trainer(alignment={"batch_size": 16, "temperature": 0.1}, max_steps=30, learning_rate=3e-3)
     trainer.train()
@@ -285,6 +289,7 @@ def test_reentrant_checkpointing_is_refused():
 
 @pytest.mark.filterwarnings("ignore")
 def test_adapters_over_four_bit_weights(tmp_path):
+    require("it cannot multiply four-bit weights on this device", torch="2.7")
     bitsandbytes = pytest.importorskip("bitsandbytes")
     make_model("llama", hidden_size=64, intermediate_size=128, head_dim=16).save_pretrained(tmp_path)
     four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
@@ -301,6 +306,7 @@ def test_adapters_over_four_bit_weights(tmp_path):
     assert relative_difference(minus(first_gradients(aligned), first_gradients(made())), pull) < 1e-5
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_models_are_pulled_uncompiled():
     compiled = {"torch_compile": True, "torch_compile_backend": "aot_eager"}

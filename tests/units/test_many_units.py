@@ -96,6 +96,7 @@ def chosen(n):
     return time.process_time() - start
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n", [100_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
 def test_units_in_seconds_and_bounded_memory(tmp_path, n):
     """In a process of its own, whose peak of memory is that of the sets."""

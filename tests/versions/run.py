@@ -119,6 +119,8 @@ def run(python: Path, tests: list[str], report: Path) -> None:
         "-o",
         "filterwarnings=default",
         "--disable-warnings",
+        "-m",
+        "not slow",
         "--numprocesses",
         "2",
     ]

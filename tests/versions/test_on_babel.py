@@ -1,5 +1,6 @@
 """Measure, watch and align a Babel model: what xalign is for, with whatever releases are installed."""
 
+import pytest
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
@@ -18,6 +19,7 @@ def test_a_model_is_measured():
     assert scores["unaligned"] + 0.3 < scores["aligned"]
 
 
+@pytest.mark.thorough
 def test_training_is_watched_and_aligned(tmp_path):
     model, tokenizer = load_babel("unaligned")
     texts = TRAINING["deu_Latn"].pivot_sentences

@@ -163,6 +163,7 @@ def text_of(elements, tag, name):
     return re.findall(rf'<{tag}[^>]*id="{name}"[^>]*>(.*?)</{tag}>', elements, re.DOTALL)[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.browser
 def test_the_page_draws_no_floor_and_no_chance_where_there_is_none(reports, browser, tmp_path):
     history = History()

@@ -43,6 +43,7 @@ def run(reports, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.thorough
 @pytest.mark.browser
 def test_it_draws_every_curve_cell_and_label(run, browser, tmp_path):
     page = write_page(run, tmp_path / "report.html")
@@ -71,6 +72,7 @@ def test_a_single_report_has_curves_by_layer(reports, browser, tmp_path):
     assert "NASCA by layer" in elements
 
 
+@pytest.mark.thorough
 @pytest.mark.browser
 def test_a_hundred_languages_and_fifty_evaluations(reports, browser, tmp_path):
     """100 languages × 40 layers × 50 evaluations: under 15 MB, and all of it drawn."""

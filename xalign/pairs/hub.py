@@ -208,10 +208,10 @@ def _explained(hub: HubSource) -> Iterator[None]:
             f"{hub.name} is not on the Hub, or it is private: {_reason(error)}. Look it up at {hub.page}; to "
             "read what is private, log in: hf auth login (or set HF_TOKEN)"
         ) from error
-    except ValueError as error:  # names of configs and splits; it lists those there are
-        raise PairsError(f"{hub.name} cannot be loaded: {_reason(error)}") from error
     except (ConnectionError, EntryNotFoundError, FileNotFoundError) as error:
         raise PairsError(_unreached(hub, error)) from error
+    except ValueError as error:  # names of configs and splits; it lists those there are
+        raise PairsError(f"{hub.name} cannot be loaded: {_reason(error)}") from error
     except (DatasetsError, RuntimeError) as error:
         raise PairsError(f"{hub.name} cannot be loaded: {_reason(error)}. Its page: {hub.page}") from error
     except (OSError, http_error) as error:

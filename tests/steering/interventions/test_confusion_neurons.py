@@ -52,6 +52,7 @@ def test_zero_equals_zeroing_columns_of_the_weights(family, strength):
     assert not torch.allclose(logits, plain.generated(model, padded(PROMPTS))[0], atol=1e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", [*FAMILIES, "gemma2"])
 @pytest.mark.parametrize("strength", [1.0, 0.25])
 def test_copy_equals_copying_columns_of_the_weights(family, strength):

@@ -67,6 +67,7 @@ def moved(directions, strength):
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("mode", ["add", "interpolate"])
 @pytest.mark.parametrize("strength", [STRENGTH, -STRENGTH])

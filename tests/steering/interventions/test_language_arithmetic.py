@@ -38,6 +38,7 @@ def arithmetic(model, kind="inner", **options):
     return language_arithmetic(model, make_tokenizer(), UNITS[kind], TEXTS, **given)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ["gate", "inner"])
 @pytest.mark.parametrize("mode", ["additive", "replace", "difference"])

@@ -58,6 +58,7 @@ def test_a_planted_joint_space_is_found():
     assert ((latents[0] - latents[1]) ** 2).mean() < 0.01 * latents[0].var()
 
 
+@pytest.mark.thorough
 def test_the_joint_term_brings_translations_together():
     shared, states = planted(300, noise=0.8)
     apart = []

@@ -47,6 +47,7 @@ def train(adapters, language, steps=3, **options):
     return losses
 
 
+@pytest.mark.thorough
 def test_english_and_other_languages_stay_equal_to_the_bit():
     plain = make_model("llama")(IDS).logits
     adapters = adapters_of("deu_Latn", "spa_Latn")
@@ -118,6 +119,7 @@ def test_saved_they_are_ordinary_adapters(tmp_path):
     assert load_file(tmp_path / "deu_Latn" / "adapter_model.safetensors")
 
 
+@pytest.mark.thorough
 def test_a_batch_of_several_languages():
     adapters = adapters_of("deu_Latn", "spa_Latn")
     for language in adapters.languages:
@@ -131,6 +133,7 @@ def test_a_batch_of_several_languages():
     assert torch.allclose(mixed[1], logits(adapters, "deu_Latn")[1], atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_measured_each_language_runs_with_its_adapter():
     adapters = adapters_of("deu_Latn", "spa_Latn")
     pairs = rows_of(BUNDLED, 100, 110).only(["deu_Latn", "spa_Latn"])

@@ -166,6 +166,7 @@ def test_the_adapters_of_a_start_are_put_back(adapted):
     assert torch.is_grad_enabled()
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_a_trainers_gradient_is_the_tasks_plus_the_mean_of_the_micro_batches():
     """With LoRA, accumulation and checkpointing together, from weights that have moved."""
@@ -185,6 +186,7 @@ def test_a_trainers_gradient_is_the_tasks_plus_the_mean_of_the_micro_batches():
     assert row["align_l2_sp"] > 0
 
 
+@pytest.mark.thorough
 def test_a_run_taken_up_holds_to_the_first_start_and_draws_what_it_would_have(tmp_path):
     """The start is the model that the trainer was given, not the checkpoint's."""
     aligned = {"pairs": FEW, "start": "copy", "epochs": 2, **GUARDS}
