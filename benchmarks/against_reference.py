@@ -14,6 +14,9 @@ scores may differ by .03 on average.
 With `--runs 1`, the run in which memory is measured is also the one that is timed.
 """
 
+import argparse
+import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -46,18 +49,9 @@ def compare_scores(report, expected, n, dtype):
     return found
 
 
-def _first_run(call, device):
-    """Return the time of a run, and its peak of memory."""
-    taken = []
-    peak = peak_bytes(lambda: taken.append(seconds(call, device)), device)
-    return taken, peak
-
-
-def arm(metrics, model, tokenizer, pairs, options, folder):
-    """Compare the two programs on one set of metrics."""
-    texts = {pairs.pivot: next(iter(pairs.values())).pivot_sentences}
-    texts |= {code: bitext.sentences for code, bitext in pairs.items()}
-    expected = {}
+def programs(metrics, model, tokenizer, pairs, folder, expected):
+    """Return the two programs by name; the reference's scores go into `expected`."""
+    texts = dict(pairs.texts)
 
     def theirs():
         found = reference_program.scores(model, tokenizer, texts, folder, neurons="nasca" in metrics)
@@ -66,15 +60,45 @@ def arm(metrics, model, tokenizer, pairs, options, folder):
     def ours():
         return Measurement(model, tokenizer, pairs, metrics).run()
 
-    # Memory first: on the CPU the allocator keeps what it once took. These runs are the warm-up too.
-    calls = {"ours": ours, "theirs": theirs}
+    return {"ours": ours, "theirs": theirs}
+
+
+def _first_run(call, device):
+    """Return the time of a run, and its peak of memory."""
+    taken = []
+    peak = peak_bytes(lambda: taken.append(seconds(call, device)), device)
+    return taken, peak
+
+
+def print_peak(whose, metrics, model, tokenizer, pairs, folder):
+    """Print the peak of one program's memory, in a process that has run nothing else but a few sentences."""
+    for given in (longer_sentences(4), pairs):
+        call = programs(metrics, model, tokenizer, given, folder, {})[whose]
+        peak = peak_bytes(call, torch.device("cpu"))
+    print(peak)
+
+
+def peak_apart(whose, name):
+    """Return the peak of one program's memory on a CPU, whose allocator keeps what a process once took."""
+    command = [sys.executable, *sys.argv, "--peak", whose, "--arms", name]
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return int(ran.stdout.splitlines()[-1])
+
+
+def arm(name, model, tokenizer, pairs, options, folder):
+    """Compare the two programs on one set of metrics."""
+    expected = {}
+    calls = programs(ARMS[name], model, tokenizer, pairs, folder, expected)
+    ours = calls["ours"]
     if options.runs == 1:
         ours()
     first, peak = {}, {}
-    for name, call in calls.items():
-        first[name], peak[name] = _first_run(call, options.device)
+    for whose, call in calls.items():  # the warm-up too
+        first[whose], peak[whose] = _first_run(call, options.device)
+        if options.device.type == "cpu":
+            peak[whose] = peak_apart(whose, name)
     taken = first if options.runs == 1 else alternate(calls, options.runs, options.device, warm=False)
-    same = compare_scores(ours(), expected, len(next(iter(texts.values()))), options.dtype)
+    same = compare_scores(ours(), expected, len(next(iter(pairs.values())).sentences), options.dtype)
     return {
         "seconds": taken,
         "times_as_fast": ratio(taken, "theirs", "ours"),
@@ -102,6 +126,7 @@ def main() -> None:
     parser.add_argument("--shape", help="a name of models.SHAPES; 1B on a GPU, else 135M")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--peak", choices=["ours", "theirs"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     on_gpu = options.device.type == "cuda"
     options.dtype = getattr(torch, options.dtype or ("bfloat16" if on_gpu else "float32"))
@@ -112,11 +137,15 @@ def main() -> None:
     pairs = longer_sentences(10) if options.smoke else parallel_sentences()
     model = make_model(shape, options.device, options.dtype)
     tokenizer = byte_level_tokenizer(pairs)
+    if options.peak:
+        with tempfile.TemporaryDirectory() as folder:
+            print_peak(options.peak, ARMS[options.arms[0]], model, tokenizer, pairs, Path(folder) / "few")
+        return
     result = {"machine": machine(options.device), "shape": shape, "dtype": str(options.dtype), "arms": {}}
     run = partial(arm, model=model, tokenizer=tokenizer, pairs=pairs, options=options)
     for number, name in enumerate(options.arms):
         with tempfile.TemporaryDirectory() as folder:
-            result["arms"][name] = run(ARMS[name], folder=Path(folder) / str(number))
+            result["arms"][name] = run(name, folder=Path(folder) / str(number))
         print(line_of(name, result["arms"][name]), flush=True)
         write(options.out, result)
 

@@ -11,7 +11,7 @@ Printed beside it is what the bare forwards of the program's blocks take, which 
 """
 
 import torch
-from clock import alternate, machine, parser_of, peak_bytes, ratio, write
+from clock import alternate, machine, parser_of, ratio, write
 from models import make_model
 from texts import byte_level_tokenizer, longer_sentences, parallel_sentences
 
@@ -75,8 +75,7 @@ def main() -> None:
         "theirs": lambda: [count(model, one) for one in blocks.values()],
         "bare": bare,
     }
-    peak = {name: peak_bytes(call, CPU) for name, call in calls.items()}
-    taken = alternate(calls, runs, CPU, warm=False)
+    taken = alternate(calls, runs, CPU)
     per_token = {
         name: [one / tokens.get(name, tokens["theirs"]) for one in found] for name, found in taken.items()
     }
@@ -86,9 +85,8 @@ def main() -> None:
         "seconds": taken,
         "times_as_fast": ratio(per_token, "theirs", "ours"),
         "theirs_by_bare": ratio(per_token, "theirs", "bare"),
-        "peak_bytes": peak,
     }
-    for name in ("tokens", "times_as_fast", "theirs_by_bare", "peak_bytes"):
+    for name in ("tokens", "times_as_fast", "theirs_by_bare"):
         print(name, found[name])
     write(options.out, found)
 

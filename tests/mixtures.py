@@ -13,7 +13,7 @@ EXPERTS, EXPERT_WIDTH, DENSE = 6, 20, 0  # block 0 is dense, the others are mixt
 
 def make_mixture(family: str = "qwen3_moe", seed: int = 0, **changes) -> transformers.PreTrainedModel:
     """A tiny Qwen3-MoE (or Qwen2-MoE, which has shared experts) in evaluation mode."""
-    require("it has no interface of experts", transformers="5.0")
+    require("it does not say how its experts are run", transformers="5.14")
     sizes = {
         "num_experts": EXPERTS,
         "num_experts_per_tok": 2,

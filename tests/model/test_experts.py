@@ -32,7 +32,7 @@ from xalign.model.pool_experts import pool_experts
 from xalign.model.read import read_states
 from xalign.model.routed import Routed
 
-require("it has no interface of experts", transformers="5.0")
+require("it does not say how its experts are run", transformers="5.14")
 moe = import_module("transformers.integrations.moe")
 
 FAMILIES = ("qwen3_moe", "mixtral", "gpt_oss", "deepseek_v3", "olmoe")

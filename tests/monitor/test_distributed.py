@@ -26,7 +26,7 @@ def launch(folder, *modes):
     }
 
 
-SHARDING = {"transformers": "5.0"}
+SHARDING = {"transformers": "5.14"}
 
 
 @pytest.fixture(scope="module")

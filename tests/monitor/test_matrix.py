@@ -12,6 +12,7 @@ from tests.monitor.cells import all_pairs, is_quick, name_of, prepare, run_cell,
 from tests.monitor.support import PAGE, cells_on
 from tests.monitor.training import equal_to_the_bit
 from tests.torchrun import torchrun
+from tests.versions.require import require
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # trainers warn of what they are asked to do here
 
@@ -53,7 +54,9 @@ def test_the_matrix_is_what_it_says():
 @pytest.mark.parametrize("cell", CELLS)
 def test_observe_only(cell, launched, tmp_path):
     """Losses and final weights are equal to the bit with and without the callback."""
-    trainer, weights, _, _, _, compiled, launch = cell
+    trainer, weights, _, _, precision, compiled, launch = cell
+    if (trainer, weights, precision) == ("DPO", "QLoRA", "bf16"):
+        require("its DPO casts a four-bit model, which then runs only inside its own autocast", trl="1.0")
     found = [run_cell(cell, prepare(tmp_path))] if launch == "one" else launched(cell)
     for one in found:
         assert "error" not in one, one["error"][-3000:]

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # transformers warns of what 
 CELLS = [(mode, padding, policy) for mode in MODES for padding in PADDINGS for policy in POLICIES]
 # A mode that older releases do not have, and why.
 NEWER = {
-    "prompt lookup": "its prompt lookup needs an end token",
-    "sliding window, prompt lookup": "its prompt lookup needs an end token",
-    "chunked prefill": "it runs the chunks of a prompt past every hook, so that steering is refused",
+    "prompt lookup": ("5.14", "its prompt lookup needs an end token"),
+    "sliding window, prompt lookup": ("5.14", "its prompt lookup needs an end token"),
+    "chunked prefill": ("5.0", "it runs the chunks of a prompt past every hook, so that steering is refused"),
 }
 
 
@@ -42,7 +42,8 @@ def test_decoding(mode, padding, policy):
             MODES[mode](padding, policy)
         return
     if mode in NEWER:
-        require(NEWER[mode], transformers="5.0")
+        release, why = NEWER[mode]
+        require(why, transformers=release)
     model, found = MODES[mode](padding, policy)
     edited = edited_of(found, policy)
     assert found.logits.shape[1] == NEW

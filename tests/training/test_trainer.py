@@ -52,6 +52,8 @@ CELLS = [
     ("kind", "made", "changes", "loss"), one_each(CELLS, ("contrastive", "neuron_state"))
 )
 def test_the_gradient_is_the_tasks_plus_the_mean_of_the_micro_batches(kind, made, changes, loss):
+    if kind == "sft" and "gradient_checkpointing" in changes:
+        require("its SFTTrainer checkpoints in the reentrant way until training begins", trl="1.0")
     layer = 1 if loss == "contrastive" else "all"
     trainer = make_trainer(kind, {"loss": loss, "layer": layer, "weight": 0.5}, **made, **changes)
     pull = gradients_by_hand(trainer, changes.get("gradient_accumulation_steps", 1))

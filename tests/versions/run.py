@@ -61,8 +61,8 @@ CORE = [
     ]
 ]
 ON_BABEL = ["tests/versions/test_on_babel.py"]
-# Of a framework's pins it is asked whether xalign can be used at all; the core tests are for the range.
-TESTS = {"oldest": CORE, "middle": CORE, "newest": CORE}
+# Of the other frameworks' pins it is asked whether xalign can be used at all; the core tests are for the range.
+TESTS = dict.fromkeys(("oldest", "middle", "axolotl", "newest"), CORE)
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "wandb", "numpy")
 LACKS = re.compile(r"(\S+ before \S+: .+)")
 HEAD = f"""{VERSIONS.title}

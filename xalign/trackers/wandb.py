@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from types import ModuleType
 
 from transformers.trainer_callback import TrainerCallback
@@ -52,10 +53,12 @@ def _has_login() -> bool:
         from wandb.sdk.lib import wbauth
     except ImportError:  # an older release
         return import_module("wandb.sdk.lib.apikey").api_key() is not None
+    host = wandb.setup().settings.base_url
+    if "prompt" not in signature(wbauth.authenticate_session).parameters:  # an older release, which would ask
+        named = any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"))
+        return bool(named or wbauth.session_credentials(host=host) or wbauth.read_netrc_auth(host=host))
     try:
-        found = wbauth.authenticate_session(
-            host=wandb.setup().settings.base_url, source="xalign", prompt=False, update_session=False
-        )
+        found = wbauth.authenticate_session(host=host, source="xalign", prompt=False, update_session=False)
     except wandb.Error:  # a wrong key is a login too: W&B says what is wrong with it
         return True
     return found is not None
