@@ -80,7 +80,7 @@ def print_peak(whose, metrics, model, tokenizer, pairs, folder):
 
 def peak_apart(whose, name):
     """Return the peak of one program's memory on a CPU, whose allocator keeps what a process once took."""
-    command = [sys.executable, *sys.argv, "--peak", whose, "--arms", name]
+    command = [sys.executable, __file__, *sys.argv[1:], "--peak", whose, "--arms", name]
     ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return int(ran.stdout.splitlines()[-1])
 
@@ -95,7 +95,7 @@ def arm(name, model, tokenizer, pairs, options, folder):
     first, peak = {}, {}
     for whose, call in calls.items():  # the warm-up too
         first[whose], peak[whose] = _first_run(call, options.device)
-        if options.device.type == "cpu":
+        if options.device.type == "cpu" and not options.smoke:
             peak[whose] = peak_apart(whose, name)
     taken = first if options.runs == 1 else alternate(calls, options.runs, options.device, warm=False)
     same = compare_scores(ours(), expected, len(next(iter(pairs.values())).sentences), options.dtype)

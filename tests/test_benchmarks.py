@@ -25,6 +25,7 @@ SMOKES = {
 LONGER = ("callback_share", "memory", "scaling")  # whole runs of a trainer, and processes of their own
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [*SMOKES, *(pytest.param(one, marks=pytest.mark.slow) for one in LONGER)])
 @pytest.mark.filterwarnings("ignore")
 def test_a_benchmark_runs(name, monkeypatch, tmp_path):

@@ -61,7 +61,7 @@ CORE = [
     ]
 ]
 ON_BABEL = ["tests/versions/test_on_babel.py"]
-# Of the other frameworks' pins it is asked whether xalign can be used at all; the core tests are for the range.
+# Of the other frameworks' pins it is asked whether xalign can be used at all.
 TESTS = dict.fromkeys(("oldest", "middle", "axolotl", "newest"), CORE)
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "wandb", "numpy")
 LACKS = re.compile(r"(\S+ before \S+: .+)")
