@@ -719,11 +719,11 @@ def test_a_cadence_that_costs_too_much_is_said_once(pairs, capsys):
 
 
 def test_auto_measures_first_and_keeps_out_of_the_way(pairs):
-    trainer = make_trainer(evaluate=False, max_steps=30)
+    trainer = make_trainer(evaluate=False, max_steps=90)
     callback = attach(trainer, pairs, every="auto", max_share=0.5)
     trainer.train()
     steps = [report.step for report in callback.reports]
-    assert steps[0] == 0 and steps[-1] == 30 and len(steps) > 2
+    assert steps[0] == 0 and steps[-1] == 90 and len(steps) > 2
     assert len(set(steps)) == len(steps)
 
 
