@@ -93,7 +93,7 @@ def check_writing(model: nn.Module, inputs: dict[str, Tensor], module: nn.Module
     hit = given["index"] == expert
     lost = (hit * given["weights"] * was.inner[..., neuron]).sum(1)[:, None] * column(module, expert, neuron)
     result = {"changed": not torch.equal(expected, found)}
-    if not module.has_post_expert_norm:
+    if not getattr(module, "has_post_expert_norm", False):
         wanted = given["output"].reshape(lost.shape) - lost
         result["write"] = relative(changed["output"].reshape(lost.shape), wanted)
     return result | {"after": torch.equal(expected, outcome(model, inputs))}
