@@ -58,9 +58,8 @@ def _down(experts: nn.Module, expert: int, inner: Tensor) -> Tensor:
     made = inner @ weight if experts.is_transposed else weight @ inner
     if experts.has_bias:
         made = made + experts.down_proj_bias[expert]
-    return (
-        experts.post_expert_norm(made[None])[0] if getattr(experts, "has_post_expert_norm", False) else made
-    )
+    has_norm = getattr(experts, "has_post_expert_norm", False)
+    return experts.post_expert_norm(made[None])[0] if has_norm else made
 
 
 def _formula(experts: nn.Module, made: Tensor) -> tuple[Tensor, Tensor]:
