@@ -95,7 +95,7 @@ def check_experts(
     index = found.given.index
     if len(index) != tokens:
         raise Unproved(f"{claim.path} is given {len(index)} tokens, not the {tokens} of the forward")
-    if getattr(module, "_is_expert_parallel", False):
+    if getattr(module, "_is_expert_parallel", False):  # absent in transformers 5.16
         raise Unproved(f"{claim.path} holds only a part of the experts, the others are in other processes")
     if not found.inners or not found.gates:
         raise Unproved(
@@ -159,7 +159,7 @@ def _check(check: Check, module: nn.Module, found: Recorded, order: Order, gate:
     made: Tensor = act(seen if is_whole else before)  # type: ignore[operator]
     check(NEURONS, rows.routed(made), inner)
     after = _projected(module, inner, rows.index, weights["down"], weights.get("down_bias"))
-    if getattr(module, "has_post_expert_norm", False):
+    if getattr(module, "has_post_expert_norm", False):  # absent in transformers 5.16
         after = module.post_expert_norm(after)  # type: ignore[operator]
     summed = (rows.routed(after) * rows.routed(found.given.weights.unsqueeze(-1))).sum(dim=1)
     if found.output is not None:
