@@ -35,10 +35,10 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="135M")
     parser.add_argument("--pairs", type=int, default=100, help="sentences of each language")
     options = parser.parse_args()
-    runs = 1 if options.smoke else options.runs
+    runs, shape = (1, "smoke") if options.smoke else (options.runs, options.shape)
 
     pairs = longer_sentences(10) if options.smoke else parallel_sentences(options.pairs)
-    model = make_model("smoke" if options.smoke else options.shape, CPU, torch.float32)
+    model = make_model(shape, CPU, torch.float32)
     measurement = Measurement(model, byte_level_tokenizer(pairs), pairs)
     print(f"{measurement.forwards} forward passes of {measurement.tokens} tokens, torch {torch.__version__}")
 
@@ -72,8 +72,8 @@ def main() -> None:
                 f"{ratios[-1]:.3f}"
             )
     print(f"ratio {statistics.median(ratios):.3f}")
-    shape = {"shape": options.shape, "pairs": options.pairs}
-    write(options.out, {"machine": machine(CPU), **shape, "measured_by_bare": ratios})
+    sizes = {"shape": shape, "pairs": options.pairs}
+    write(options.out, {"machine": machine(CPU), **sizes, "measured_by_bare": ratios})
 
 
 if __name__ == "__main__":

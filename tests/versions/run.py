@@ -61,8 +61,8 @@ CORE = [
     ]
 ]
 ON_BABEL = ["tests/versions/test_on_babel.py"]
-# Of the other frameworks' pins it is asked whether xalign can be used at all.
-TESTS = dict.fromkeys(("oldest", "middle", "axolotl", "newest"), CORE)
+# Of a framework's pins it is asked whether xalign can be used at all. Axolotl's run the core too.
+TESTS = dict.fromkeys(("oldest", "middle", "newest"), CORE) | {"axolotl": [*CORE, *ON_BABEL]}
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "wandb", "numpy")
 LACKS = re.compile(r"(\S+ before \S+: .+)")
 HEAD = f"""{VERSIONS.title}
